@@ -1,0 +1,107 @@
+"""Django's settings, derived from the one reading of the environment, which is DESK_CONFIG.
+
+The law: nothing else in the project reads the environment, and a configuration that cannot be meant ends the process
+here, with one plain line a mistake. Tests never see the developer's environment, `.env` or files.
+"""
+
+import atexit
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from corsheaders.defaults import default_headers
+from django.core.management.utils import get_random_secret_key
+
+from trading.conf import Config, ConfigurationError, load_config
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+TESTING = sys.argv[1:2] == ["test"]
+# gunicorn stops for good when a worker ends with this code, and starts it anew for ever with any other.
+CONFIGURATION_EXIT_CODE = 3
+# Nothing listens there: until the test runner has started its own Redis, tests find none.
+NO_REDIS_URL = "redis://127.0.0.1:1/3"
+
+
+def _configure() -> Config:
+    if TESTING:
+        data_dir = tempfile.mkdtemp(prefix="executor_agent_tests_")
+        atexit.register(shutil.rmtree, data_dir, ignore_errors=True)
+        return Config.of(data_dir=data_dir, redis_url=NO_REDIS_URL)
+    try:
+        return load_config(os.environ, BASE_DIR / ".env")
+    except ConfigurationError as error:
+        sys.stderr.write("The configuration is wrong, so nothing was started:\n")
+        sys.stderr.writelines(f"  {mistake}\n" for mistake in error.mistakes)
+        raise SystemExit(CONFIGURATION_EXIT_CODE) from None
+
+
+DESK_CONFIG = _configure()
+
+# The supervisor hands its key down, so that every process it starts has the same one; on its own, a demo makes one up.
+SECRET_KEY = DESK_CONFIG.secret_key.get_secret_value() if DESK_CONFIG.secret_key else get_random_secret_key()
+DEBUG = DESK_CONFIG.debug
+ALLOWED_HOSTS = list(DESK_CONFIG.allowed_hosts)
+
+ROOT_URLCONF = "executor_agent.urls"
+WSGI_APPLICATION = "executor_agent.wsgi.application"
+INSTALLED_APPS = ["corsheaders", "rest_framework", "trading"]
+MIDDLEWARE = [
+    "trading.middleware.Doors",
+    "django.middleware.security.SecurityMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "django.middleware.common.CommonMiddleware",
+]
+TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}]
+
+# Facts live in the desk's own files. This database has no file and no migrations; it is there for Django's TestCase.
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+LANGUAGE_CODE = "en-us"
+USE_I18N = False
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "static/"
+# With it, a POST without the final slash would be answered by a redirect that loses the body.
+APPEND_SLASH = False
+DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
+
+CORS_ALLOWED_ORIGINS = list(DESK_CONFIG.cors_allowed_origins)
+CORS_ALLOW_HEADERS = (*default_headers, "idempotency-key")
+CORS_EXPOSE_HEADERS = ("X-Total-Count",)
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "no-referrer"
+
+REST_FRAMEWORK = {
+    # A view that forgets to say takes JSON only, from known callers only.
+    "DEFAULT_PARSER_CLASSES": ["trading.parsers.StrictJsonParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["trading.authentication.BearerAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["trading.permissions.ScopeNeeded"],
+    "UNAUTHENTICATED_USER": None,
+    "UNAUTHENTICATED_TOKEN": None,
+    "EXCEPTION_HANDLER": "trading.problems.exception_handler",
+    "COERCE_DECIMAL_TO_STRING": False,
+}
+
+TEST_RUNNER = "tests.runner.DeskTestRunner"
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{", "datefmt": "%Y-%m-%dT%H:%M:%S%z"}
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "WARNING"},
+    "loggers": {
+        "trading": {"level": "INFO"},
+        "executor_agent": {"level": "INFO"},
+        # Every refused request would be a line; the desk's own log says what matters.
+        "django.request": {"level": "ERROR"},
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
+        "django.server": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
+    },
+}

@@ -1,0 +1,310 @@
+"""Who may come in: tokens, scopes, the loopback interface, forwarded requests, origins and hosts."""
+
+import contextlib
+import hashlib
+import io
+
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.http import HttpResponse
+from django.test import SimpleTestCase, override_settings
+
+from tests.api.base import EXECUTE, ApiTestCase
+from trading.authentication import FORWARDED_HEADERS, caller_without_token, is_loopback_address
+from trading.conf import ApiToken, Config, Scope
+from trading.middleware import HEADERS
+
+TOKENS = {"read": "r" * 43, "trade": "t" * 43, "admin": "a" * 43}
+API_TOKENS = ",".join(
+    f"the-{scope}:{scope}:{hashlib.sha256(one.encode()).hexdigest()}" for scope, one in TOKENS.items()
+)
+ELSEWHERE = "203.0.113.7"
+STANDS = (200, 201, 202, 400, 404, 409, 422)
+
+# Each route with the scope it takes; the bodies are such that nothing happens when the door is open.
+ROUTES: tuple[tuple[str, str, str], ...] = (
+    ("GET", "/api/trades", "read"),
+    ("GET", "/api/trades/trd_1", "read"),
+    ("GET", "/api/signals", "read"),
+    ("GET", "/api/positions", "read"),
+    ("GET", "/api/positions/pos_1", "read"),
+    ("GET", "/api/agent/logs", "read"),
+    ("GET", "/api/portfolio", "read"),
+    ("GET", "/api/time_windows", "read"),
+    ("HEAD", "/api/positions", "read"),
+    ("OPTIONS", EXECUTE, "read"),
+    ("POST", "/api/trades/preview", "read"),
+    ("POST", EXECUTE, "trade"),
+    ("POST", "/api/trades/trd_1/cancel", "trade"),
+    ("PATCH", "/api/positions/pos_1", "trade"),
+    ("POST", "/api/positions/pos_1/close", "trade"),
+    ("POST", "/api/emergency_stop?x=1", "trade"),
+    ("POST", "/api/resume?x=1", "admin"),
+)
+ORDER = ("read", "trade", "admin")
+
+
+def bearer(scope: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {TOKENS[scope]}"}
+
+
+class TokenTest(ApiTestCase):
+    configured = {"api_tokens": API_TOKENS, "allow_anonymous_loopback": False}  # noqa: RUF012 (a ClassVar of the base)
+
+    def test_each_route_takes_its_scope_and_every_larger_one(self) -> None:
+        for method, path, wanted in ROUTES:
+            for held in ORDER:
+                with self.subTest(f"{method} {path}", held=held):
+                    response = self.send(method, path, **bearer(held))
+                    if ORDER.index(held) >= ORDER.index(wanted):
+                        self.assertIn(response.status_code, (*STANDS, 204))
+                    else:
+                        body = self.assert_problem(response, 403, "FORBIDDEN")
+                        self.assertIn(wanted, body["detail"])
+
+    def test_without_a_token_every_route_but_health_is_a_401_with_a_challenge(self) -> None:
+        for method, path, _ in ROUTES:
+            with self.subTest(f"{method} {path}"):
+                response = self.send(method, path)
+                self.assertEqual(401, response.status_code)
+                self.assertIn("Bearer", response["WWW-Authenticate"])
+        self.assert_problem(self.get("/api/positions"), 401, "NOT_AUTHENTICATED")
+
+    def test_health_and_the_list_of_routes_need_no_token_and_do_not_look_at_one(self) -> None:
+        for path in ("/api/health", "/"):
+            for headers in ({}, {"Authorization": "Bearer wrong"}):
+                with self.subTest(path, headers=headers):
+                    self.assertEqual(200, self.get(path, **headers).status_code)
+
+    def test_what_is_no_known_token_is_a_401(self) -> None:
+        good = TOKENS["admin"]
+        for header in (
+            *(
+                "",
+                "Bearer",
+                "Bearer ",
+                f"Basic {good}",
+                good,
+                f"Token {good}",
+                "Bearer " + good[:-1],
+                f"Bearer {good}x",
+            ),
+            *(f"Bearer {good} {good}", f"Bearer  {good}", "Bearer " + "x" * 100_000, f"Bearer, {good}", "Bearer \xe4"),
+            "Bearer " + hashlib.sha256(good.encode()).hexdigest(),
+        ):
+            with self.subTest(header[:60]):
+                response = self.get("/api/positions", Authorization=header)
+                self.assert_problem(response, 401, "TOKEN_UNKNOWN")
+                self.assertIn("Bearer", response["WWW-Authenticate"])
+                self.assertNotIn(good, response.content.decode())
+
+    def test_the_scheme_may_be_written_in_any_case(self) -> None:
+        self.assertEqual(200, self.get("/api/positions", Authorization=f"bearer {TOKENS['read']}").status_code)
+
+    def test_a_refused_caller_learns_nothing_of_what_exists(self) -> None:
+        bodies = {self.get(path).content for path in ("/api/positions", "/api/positions/pos_1", "/api/trades/trd_1")}
+        self.assertEqual(1, len(bodies))
+
+    def test_the_whole_account_is_stopped_by_an_admin_only(self) -> None:
+        response = self.post("/api/emergency_stop", {"scope": "account"}, **bearer("trade"))
+        self.assert_problem(response, 403, "FORBIDDEN")
+        self.assertEqual("ACTIVE", self.desk.store.state().state)
+        self.assertEqual(200, self.post("/api/emergency_stop", {"scope": "account"}, **bearer("admin")).status_code)
+
+    def test_the_loopback_interface_opens_nothing_where_that_is_not_allowed(self) -> None:
+        self.assert_problem(
+            self.send_raw("GET", "/api/positions", b"", REMOTE_ADDR="127.0.0.1"), 401, "NOT_AUTHENTICATED"
+        )
+
+
+class LoopbackTest(ApiTestCase):
+    configured = {"api_tokens": API_TOKENS, "allow_anonymous_loopback": True}  # noqa: RUF012 (a ClassVar of the base)
+
+    def from_address(self, address: str, method: str, path: str, **environ: str) -> HttpResponse:
+        return self.send_raw(method, path, b"{}", REMOTE_ADDR=address, **environ)
+
+    def test_local_callers_read_and_trade_and_never_administer(self) -> None:
+        for address in ("127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1"):
+            with self.subTest(address):
+                self.assertEqual(200, self.from_address(address, "GET", "/api/positions").status_code)
+                self.assertEqual(404, self.from_address(address, "POST", "/api/positions/pos_1/close").status_code)
+                self.assert_problem(self.from_address(address, "POST", "/api/resume"), 403, "FORBIDDEN")
+
+    def test_callers_from_elsewhere_need_a_token(self) -> None:
+        for address in (ELSEWHERE, "10.0.0.1", "::ffff:203.0.113.7", "2001:db8::1", "", "localhost", "127.0.0.1, x"):
+            with self.subTest(address):
+                self.assert_problem(self.from_address(address, "GET", "/api/positions"), 401, "NOT_AUTHENTICATED")
+
+    def test_any_mark_of_a_proxy_voids_the_exemption(self) -> None:
+        for header in FORWARDED_HEADERS:
+            for value in (ELSEWHERE, "127.0.0.1", ""):
+                with self.subTest(header, value=value):
+                    response = self.from_address("127.0.0.1", "GET", "/api/positions", **{header: value})
+                    self.assert_problem(response, 401, "NOT_AUTHENTICATED")
+
+    def test_a_forwarded_request_with_a_token_is_served(self) -> None:
+        response = self.get("/api/positions", X_Forwarded_For=ELSEWHERE, **bearer("read"))
+        self.assertEqual(200, response.status_code)
+
+    def test_a_wrong_token_is_refused_also_on_loopback(self) -> None:
+        self.assert_problem(self.get("/api/positions", Authorization="Bearer nonsense"), 401, "TOKEN_UNKNOWN")
+
+
+class DemoTest(ApiTestCase):
+    def test_without_tokens_anybody_who_comes_directly_may_do_everything(self) -> None:
+        for address in ("127.0.0.1", "172.17.0.1"):
+            with self.subTest(address):
+                response = self.send_raw("POST", "/api/resume", b"{}", REMOTE_ADDR=address)
+                self.assertEqual(200, response.status_code)
+
+    def test_a_forwarded_request_is_not_local_in_the_demo_either(self) -> None:
+        self.assert_problem(self.get("/api/positions", X_Forwarded_For="127.0.0.1"), 401, "NOT_AUTHENTICATED")
+
+    def test_a_token_where_none_is_known_is_wrong(self) -> None:
+        self.assert_problem(self.get("/api/positions", Authorization="Bearer x"), 401, "TOKEN_UNKNOWN")
+
+    def test_outside_the_demo_nobody_is_let_in_without_tokens(self) -> None:
+        self.assertIsNone(caller_without_token({"REMOTE_ADDR": "127.0.0.1"}, Config.of(demo_mode=False)))
+
+
+class OriginTest(ApiTestCase):
+    writes = (("POST", "/api/resume"), ("POST", EXECUTE), ("PATCH", "/api/positions/pos_1"), ("DELETE", "/api/x"))
+
+    def test_a_page_of_another_origin_writes_nothing(self) -> None:
+        before = self.facts_on_disk()
+        for origin in (
+            *(
+                "http://evil.example",
+                "null",
+                "",
+                "http://localhost:3001",
+                "https://localhost:3000",
+                "http://testserver:81",
+            ),
+            *("https://testserver", "http://testserver.evil.example", "file://", "http://[", "http://testserver:x"),
+            *("http://localhost:3000/", "http://localhost:3000.evil.example", "HTTP://LOCALHOST:3000"),
+        ):
+            for method, path in self.writes:
+                with self.subTest(origin, method=method, path=path):
+                    self.assert_problem(self.send(method, path, b"{}", Origin=origin), 403, "ORIGIN_REFUSED")
+        self.assertEqual(before, self.facts_on_disk())
+
+    def test_a_cross_site_request_writes_nothing_unless_its_origin_is_listed(self) -> None:
+        cross = {"Sec-Fetch-Site": "cross-site"}
+        self.assert_problem(self.post("/api/resume", {}, **cross), 403, "ORIGIN_REFUSED")
+        self.assert_problem(self.post("/api/resume", {}, Origin="http://testserver", **cross), 403, "ORIGIN_REFUSED")
+        self.assertEqual(200, self.post("/api/resume", {}, Origin="http://localhost:3000", **cross).status_code)
+
+    def test_the_own_origin_the_listed_ones_and_none_at_all_may_write(self) -> None:
+        for headers in (
+            {},
+            {"Origin": "http://testserver"},
+            {"Origin": "http://testserver:80"},
+            {"Origin": "http://localhost:3000", "Sec-Fetch-Site": "same-site"},
+            {"Origin": "http://testserver", "Sec-Fetch-Site": "same-origin"},
+            {"Sec-Fetch-Site": "none"},
+        ):
+            with self.subTest(headers=headers):
+                self.assertEqual(200, self.post("/api/resume", {}, **headers).status_code)
+
+    def test_reading_is_left_to_the_browser_and_its_cors_rules(self) -> None:
+        response = self.get("/api/positions", Origin="http://evil.example")
+        self.assertEqual(200, response.status_code)
+        self.assertNotIn("Access-Control-Allow-Origin", response)
+
+    def test_a_preflight_is_granted_to_listed_origins_only(self) -> None:
+        asked = {
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "content-type,idempotency-key",
+        }
+        granted = self.send("OPTIONS", EXECUTE, Origin="http://localhost:3000", **asked)
+        self.assertEqual("http://localhost:3000", granted["Access-Control-Allow-Origin"])
+        self.assertIn("idempotency-key", granted["Access-Control-Allow-Headers"])
+        self.assertNotIn(
+            "Access-Control-Allow-Origin", self.send("OPTIONS", EXECUTE, Origin="http://evil.example", **asked)
+        )
+
+
+class HostTest(ApiTestCase):
+    def test_a_foreign_host_is_refused_on_every_route_also_while_debugging(self) -> None:
+        paths = ["/", "/api/health", "/nowhere", *(path for _, path, _ in ROUTES)]
+        for debug in (False, True):
+            for path in paths:
+                for host in ("evil.example", "localhost.evil.example", "a b", "testserver:x", "\xe4", "[::1"):
+                    with self.subTest(path, host=host, debug=debug), override_settings(DEBUG=debug):
+                        self.assert_invalid(self.get(path, Host=host), "Host")
+
+    def test_a_foreign_host_gets_no_preflight(self) -> None:
+        asked = {"Access-Control-Request-Method": "POST", "Origin": "http://localhost:3000"}
+        self.assert_invalid(self.send("OPTIONS", EXECUTE, Host="evil.example", **asked), "Host")
+
+    def test_a_forwarded_host_is_not_believed(self) -> None:
+        self.assertEqual(200, self.get("/api/health", X_Forwarded_Host="evil.example").status_code)
+
+    def test_every_answer_carries_the_headers_of_the_doors(self) -> None:
+        answers = {
+            "a route": self.get("/api/positions"),
+            "health": self.get("/api/health"),
+            "no route": self.get("/nowhere"),
+            "bad input": self.execute([]),
+            "a foreign host": self.get("/api/health", Host="evil.example"),
+            "a foreign origin": self.execute({}, Origin="null"),
+            "a preflight": self.send(
+                "OPTIONS", EXECUTE, **{"Origin": "http://localhost:3000", "Access-Control-Request-Method": "POST"}
+            ),
+        }
+        for name, response in answers.items():
+            for header in HEADERS:
+                with self.subTest(name, header=header):
+                    self.assertTrue(response[header])
+            self.assertEqual("no-store", response["Cache-Control"])
+            self.assertIn("default-src 'none'", response["Content-Security-Policy"])
+
+
+class LoopbackAddressTest(SimpleTestCase):
+    def test_only_loopback_addresses_are_loopback(self) -> None:
+        table = {
+            **dict.fromkeys(("127.0.0.1", "127.255.255.254", "::1", "::ffff:127.0.0.1"), True),
+            **dict.fromkeys(("0.0.0.0", "::", "128.0.0.1", "::ffff:1.2.3.4", "fe80::1", "", "x", "127.1"), False),  # noqa: S104
+        }
+        for address, expected in table.items():
+            with self.subTest(address):
+                self.assertIs(expected, is_loopback_address(address))
+
+
+class CreateApiTokenTest(SimpleTestCase):
+    def made(self, *arguments: str) -> str:
+        out = io.StringIO()
+        call_command("create_api_token", *arguments, stdout=out)
+        return out.getvalue()
+
+    def test_the_line_makes_the_token_known_and_does_not_hold_it(self) -> None:
+        for scope in Scope:
+            with self.subTest(scope):
+                first, _, line = self.made("orchestrator", "--scope", scope).splitlines()
+                token = first.split()[-1]
+                (known,) = Config.of(api_tokens=line.removeprefix("API_TOKENS=")).api_tokens
+                digest = hashlib.sha256(token.encode()).hexdigest()
+                self.assertEqual(ApiToken("orchestrator", scope, digest), known)
+                self.assertNotIn(token, line)
+
+    def test_no_two_tokens_are_alike_and_each_has_256_bits(self) -> None:
+        tokens = {self.made("a", "--scope", "read").splitlines()[0].split()[-1] for _ in range(20)}
+        self.assertEqual((20, {43}), (len(tokens), {len(token) for token in tokens}))
+
+    def test_names_that_would_break_the_line_are_refused(self) -> None:
+        for name in ("", "a:b", "a,b", "a b", "-a", "x" * 65, "ä", "a\n"):
+            with self.subTest(name), self.assertRaisesRegex(CommandError, "NAME"):
+                self.made("--scope", "read", "--", name)
+
+    def test_a_name_that_is_taken_is_refused(self) -> None:
+        with (
+            override_settings(DESK_CONFIG=Config.of(api_tokens=API_TOKENS)),
+            self.assertRaisesRegex(CommandError, "already"),
+        ):
+            self.made("the-admin", "--scope", "read")
+
+    def test_a_scope_is_required_and_must_be_known(self) -> None:
+        for arguments in (("a",), ("a", "--scope", "root")):
+            with self.subTest(arguments), contextlib.redirect_stderr(io.StringIO()), self.assertRaises(CommandError):
+                self.made(*arguments)

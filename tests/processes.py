@@ -1,0 +1,35 @@
+"""What tests of programs need: whether a process lives, waiting with a bound, and a port that nobody uses."""
+
+import socket
+import time
+import unittest
+from collections.abc import Callable
+from pathlib import Path
+
+WAIT_SECONDS = 20.0
+PAUSE_SECONDS = 0.02
+
+
+def lives(pid: int) -> bool:
+    """Whether process *pid* still runs (Linux); one that is only waiting to be collected does not."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
+def wait_until(true: Callable[[], bool], what: str) -> None:
+    """Come back as soon as *true* is; fail the test, saying *what* did not happen, when it takes too long."""
+    give_up_at = time.monotonic() + WAIT_SECONDS
+    while not true():
+        if time.monotonic() > give_up_at:
+            raise unittest.TestCase.failureException(f"{what} did not happen within {WAIT_SECONDS} s")
+        time.sleep(PAUSE_SECONDS)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,62 @@
+"""Tests of what `manage.py check` says about a configuration."""
+
+import tempfile
+import unittest
+from pathlib import Path
+from unittest.mock import patch
+
+from django.test import SimpleTestCase, override_settings
+
+from trading.checks import check_configuration, findings
+from trading.conf import Config
+
+
+def ids(config: Config) -> list[str | None]:
+    return [one.id for one in findings(config)]
+
+
+class Checks(unittest.TestCase):
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+
+    def test_the_defaults_surprise_nobody(self) -> None:
+        self.assertEqual(ids(Config.of(data_dir=self.folder)), [])
+
+    def test_a_data_dir_that_is_yet_to_be_made_is_fine_and_stays_unmade(self) -> None:
+        self.assertEqual(ids(Config.of(data_dir=self.folder / "a" / "b")), [])
+        self.assertEqual(list(self.folder.iterdir()), [])
+
+    def test_a_data_dir_that_is_a_file_is_an_error(self) -> None:
+        path = self.folder / "file"
+        path.touch()
+        self.assertEqual(ids(Config.of(data_dir=path)), ["trading.E001"])
+
+    def test_a_data_dir_that_cannot_be_written_is_an_error(self) -> None:
+        with patch("os.access", return_value=False):
+            self.assertEqual(ids(Config.of(data_dir=self.folder)), ["trading.E002"])
+
+    def test_more_than_the_account_in_positions_is_a_warning(self) -> None:
+        for positions, allocation, expected in ((3, "0.3", []), (2, "0.5", []), (4, "0.3", ["trading.W001"])):
+            with self.subTest(positions=positions, allocation=allocation):
+                config = Config.of(data_dir=self.folder, max_positions=positions, max_allocation=allocation)
+                self.assertEqual(ids(config), expected)
+
+    def test_callers_without_tokens_are_a_warning_once_money_is_real(self) -> None:
+        for demo, anonymous, expected in (
+            (True, True, []),
+            (False, False, []),
+            (False, True, ["trading.W002"]),
+        ):
+            with self.subTest(demo=demo, anonymous=anonymous):
+                config = Config.of(data_dir=self.folder, demo_mode=demo, allow_anonymous_loopback=anonymous)
+                self.assertEqual(ids(config), expected)
+
+
+class Registered(SimpleTestCase):
+    def test_django_asks_for_the_running_configuration(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            config = Config.of(data_dir=folder, max_allocation=1)
+            with override_settings(DESK_CONFIG=config):
+                self.assertEqual([one.id for one in check_configuration()], ["trading.W001"])

@@ -1,0 +1,302 @@
+"""A peer over real sockets: every bound holds, whatever the other side does."""
+
+import os
+import socket
+import threading
+import time
+import unittest
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from unittest.mock import patch
+
+from tests.fakes import FakeClock
+from tests.servers.sibling import Reply, Sibling, says
+from trading.adapters.http import ANSWER_BYTES_MAX, CONNECTIONS_KEPT, Deadline, Peer, plain_text
+from trading.adapters.system import SystemClock
+from trading.domain.errors import InvalidRequest, ScoutUnavailable
+
+TIMEOUT = 0.4
+# What a loaded machine may add to a bound before a test calls it broken.
+GRACE = 1.5
+
+
+def given_peer(url: str, timeout_seconds: float = TIMEOUT) -> Peer:
+    return Peer("Scout", "SCOUT_URL", url, timeout_seconds, SystemClock(), ScoutUnavailable)
+
+
+@contextmanager
+def raw_server(answer: bytes) -> Iterator[str]:
+    """A server that sends *answer* to whoever connects, letter by letter as it is, and closes."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(answer)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join()
+
+
+class ReadingTest(unittest.TestCase):
+    def test_numbers_arrive_digit_for_digit(self) -> None:
+        with Sibling(Reply(body=b'{"z": 2.400000000000000001, "n": 7}')) as server:
+            self.assertEqual(given_peer(server.url).get("/x", {}), {"z": Decimal("2.400000000000000001"), "n": 7})
+
+    def test_the_query_and_the_headers_say_what_is_wanted(self) -> None:
+        with Sibling() as server:
+            given_peer(server.url + "/base/").get("/x", {"limit": "100"})
+            self.assertEqual(server.received[0].path, "/base/x?limit=100")
+            self.assertEqual(server.received[0].headers["accept-encoding"], "identity")
+            self.assertNotIn("content-type", server.received[0].headers)
+
+    def test_one_connection_serves_many_calls(self) -> None:
+        with Sibling(says([1, 2, 3])) as server:
+            peer = given_peer(server.url)
+            for _ in range(5):
+                peer.get("/x", {})
+            self.assertEqual(len({received.port for received in server.received}), 1)
+
+    def test_sixteen_threads_may_share_a_peer(self) -> None:
+        with Sibling(says({"ok": True})) as server:
+            peer = given_peer(server.url, 5)
+            answers: list[object] = []
+
+            def ask() -> None:
+                answers.extend(peer.get("/x", {}) for _ in range(5))
+
+            threads = [threading.Thread(target=ask) for _ in range(CONNECTIONS_KEPT)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            self.assertEqual(answers, [{"ok": True}] * 5 * CONNECTIONS_KEPT)
+            self.assertLessEqual(len({received.port for received in server.received}), CONNECTIONS_KEPT)
+
+    def test_a_read_is_repeated_after_a_passing_failure(self) -> None:
+        for name, failure in {
+            "500": Reply(500),
+            "429": Reply(429),
+            "broken off": Reply(breaks_off=True),
+        }.items():
+            with self.subTest(name), Sibling(failure, says([1])) as server:
+                self.assertEqual(given_peer(server.url, 3).get("/x", {}), [1])
+                self.assertEqual(len(server.received), 2)
+
+    def test_a_read_is_tried_three_times_and_no_more(self) -> None:
+        with Sibling(Reply(503)) as server:
+            with self.assertRaisesRegex(ScoutUnavailable, "status 503"):
+                given_peer(server.url, 5).get("/x", {})
+            self.assertEqual(len(server.received), 3)
+
+    def test_a_lasting_failure_is_not_repeated(self) -> None:
+        for status in (400, 401, 404, 302):
+            with self.subTest(status=status), Sibling(Reply(status)) as server:
+                with self.assertRaises(ScoutUnavailable):
+                    given_peer(server.url).get("/x", {})
+                self.assertEqual(len(server.received), 1)
+
+    def test_no_repeat_begins_that_could_not_end_in_time(self) -> None:
+        with Sibling(Reply(503)) as server:
+            with self.assertRaises(ScoutUnavailable):
+                given_peer(server.url, 0.09).get("/x", {})
+            self.assertEqual(len(server.received), 1)
+
+    def test_what_is_no_json_is_no_answer(self) -> None:
+        bodies = {
+            "text": b"Internal error",
+            "empty": b"",
+            "cut": b'{"a": 1',
+            "NaN": b'[{"zscore": NaN}]',
+            "infinity": b"[-Infinity]",
+            "broken text": b'["\xff\xfe"]',
+            "absurd exponent": b"[1e99999999999999999999]",
+            "deep": b"[" * 200_000,
+        }
+        for name, body in bodies.items():
+            unusable = self.assertRaisesRegex(ScoutUnavailable, "no JSON")
+            with self.subTest(name), Sibling(Reply(body=body)) as server, unusable:
+                given_peer(server.url, 3).get("/x", {})
+
+    def test_no_cookie_is_kept(self) -> None:
+        with Sibling(Reply(headers={"Set-Cookie": "session=1; Path=/"})) as server:
+            peer = given_peer(server.url)
+            peer.get("/x", {})
+            peer.get("/x", {})
+            self.assertNotIn("cookie", server.received[1].headers)
+
+    def test_the_environment_sets_no_proxy_and_no_password(self) -> None:
+        with Sibling() as server, patch.dict(os.environ, {"HTTP_PROXY": "http://127.0.0.1:9", "NETRC": os.devnull}):
+            given_peer(server.url).get("/x", {})
+            self.assertNotIn("authorization", server.received[0].headers)
+
+
+class BoundTest(unittest.TestCase):
+    def assert_given_up_in_time(self, url: str, method: str = "GET") -> None:
+        peer, began = given_peer(url), time.monotonic()
+        with self.assertRaises(ScoutUnavailable) as caught:
+            if method == "GET":
+                peer.get("/x", {})
+            else:
+                peer.post("/x", {})
+        self.assertLess(time.monotonic() - began, TIMEOUT + GRACE)
+        self.assertEqual(caught.exception.code, "SCOUT_UNAVAILABLE")
+
+    def test_a_peer_that_never_answers_is_given_up(self) -> None:
+        for method in ("GET", "POST"):
+            with self.subTest(method), Sibling(Reply(hangs=True)) as server:
+                self.assert_given_up_in_time(server.url, method)
+                self.assertEqual(len(server.received), 1)
+
+    def test_a_body_in_drips_is_given_up(self) -> None:
+        with Sibling(Reply(body=b"[" + b" " * 1000 + b"]", drip_seconds=0.05)) as server:
+            self.assert_given_up_in_time(server.url)
+
+    def test_headers_in_drips_are_given_up(self) -> None:
+        with Sibling(Reply(headers={"X-Long": "x" * 1000}, drip_seconds=0.05, drips_headers=True)) as server:
+            self.assert_given_up_in_time(server.url)
+
+    def test_a_peer_that_only_accepts_is_given_up(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            self.assert_given_up_in_time(f"http://127.0.0.1:{listener.getsockname()[1]}")
+
+    def test_a_dead_port_is_told_at_once(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+        with self.assertRaisesRegex(ScoutUnavailable, "cannot be reached"):
+            given_peer(f"http://127.0.0.1:{port}").post("/x", {})
+
+    def test_what_does_not_speak_http_is_unavailable(self) -> None:
+        answers = {
+            "another protocol": b"220 mail.example ESMTP\r\n",
+            "nothing": b"",
+            "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}",
+            "bad chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}",
+            "cut short": b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}",
+            "endless line": b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\n\r\n",
+            "many headers": b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 300 + b"\r\n",
+        }
+        for name, answer in answers.items():
+            with self.subTest(name), raw_server(answer) as url, self.assertRaises(ScoutUnavailable):
+                given_peer(url).get("/x", {})
+
+    def test_an_answer_without_a_length_is_read_to_its_end(self) -> None:
+        with raw_server(b'HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{"a": 1}') as url:
+            self.assertEqual(given_peer(url).get("/x", {}), {"a": 1})
+
+    def test_an_answer_in_chunks_is_read_to_its_end(self) -> None:
+        with raw_server(b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n{"a": 1}\r\n0\r\n\r\n') as url:
+            self.assertEqual(given_peer(url).get("/x", {}), {"a": 1})
+
+    def test_an_answer_without_end_is_given_up(self) -> None:
+        too_large = self.assertRaisesRegex(ScoutUnavailable, "more than 1048576 bytes")
+        with Sibling(Reply(body=b'"' + b"x" * ANSWER_BYTES_MAX + b'"')) as server, too_large:
+            given_peer(server.url, 5).get("/x", {})
+
+    def test_a_redirect_is_a_failure_and_is_not_followed(self) -> None:
+        with Sibling() as other:
+            for status in (301, 302, 303, 307, 308):
+                reply = Reply(status, headers={"Location": other.url + "/elsewhere"})
+                with self.subTest(status=status), Sibling(reply) as server:
+                    peer = given_peer(server.url)
+                    with self.assertRaisesRegex(ScoutUnavailable, f"status {status}"):
+                        peer.decoded(peer.post("/x", {}))
+                    self.assertEqual(len(server.received), 1)
+            self.assertEqual(other.received, [])
+
+    def test_time_that_is_spent_is_a_timeout(self) -> None:
+        clock = FakeClock()
+        deadline = Deadline.after(clock, 2)
+        clock.advance(1.5)
+        self.assertAlmostEqual(deadline.left(), 0.5)
+        clock.advance(0.5)
+        with self.assertRaises(TimeoutError):
+            deadline.left()
+
+
+class WritingTest(unittest.TestCase):
+    def test_a_write_is_json_and_is_answered_whatever_the_status(self) -> None:
+        with Sibling(says({"no": 1}, 422)) as server:
+            answer = given_peer(server.url).post("/x", {"size": 1000.5})
+            self.assertEqual((answer.status, answer.ok, answer.content), (422, False, b'{"no": 1}'))
+            self.assertEqual(server.received[0].json, {"size": 1000.5})
+            self.assertEqual(server.received[0].headers["content-type"], "application/json")
+
+    def test_a_write_is_never_repeated(self) -> None:
+        for name, reply in {"503": Reply(503), "broken off": Reply(breaks_off=True)}.items():
+            with self.subTest(name), Sibling(reply) as server:
+                peer = given_peer(server.url, 3)
+                with self.assertRaises(ScoutUnavailable):
+                    peer.decoded(peer.post("/x", {}))
+                self.assertEqual(len(server.received), 1)
+
+    def test_a_connection_that_the_peer_has_closed_meanwhile_is_not_used(self) -> None:
+        with Sibling(Reply(headers={"Connection": "close"})) as server:
+            peer = given_peer(server.url, 3)
+            peer.post("/x", {})
+            self.assertTrue(peer.post("/x", {}).ok)
+
+
+class UrlTest(unittest.TestCase):
+    def test_plain_http_is_for_the_loopback_interface(self) -> None:
+        for url in (
+            "http://localhost:8001",
+            "http://127.0.0.1",
+            "http://127.9.9.9:1/",
+            "http://[::1]:8001",
+            " https://a.b ",
+        ):
+            with self.subTest(url):
+                self.assertIsInstance(given_peer(url), Peer)
+
+    def test_a_url_that_may_not_be_used_is_refused_by_its_variable(self) -> None:
+        urls = {
+            "http://scout.example:8001": "https",
+            "http://10.0.0.7": "https",
+            "http://localhost.evil.example": "https",
+            "http://127.0.0.1@evil.example": "no user",
+            "https://user:pass@scout.example": "no user",
+            "https://scout.example/?key=1": "query",
+            "https://scout.example/#x": "fragment",
+            "ftp://localhost": "URL such as",
+            "localhost:8001": "URL such as",
+            "http://": "URL such as",
+            "http://[::1": "URL such as",
+            "http://localhost:99999": "URL such as",
+            "http://localhost:0": "URL such as",
+            "": "URL such as",
+        }
+        for url, why in urls.items():
+            with self.subTest(url), self.assertRaisesRegex(InvalidRequest, why) as caught:
+                given_peer(url)
+            self.assertEqual(list(caught.exception.fields), ["SCOUT_URL"])
+
+
+class PlainTextTest(unittest.TestCase):
+    def test_what_could_act_on_a_terminal_or_a_page_is_gone(self) -> None:
+        for text, plain in {
+            "fine words": "fine words",
+            "a\x1b[31mred\x07": "a [31mred",
+            "two\r\nlines": "two  lines",
+            "turned \u202e round": "turned   round",
+            "half \ud800 sign": "half   sign",
+            "  ü € 漢  ": "ü € 漢",
+        }.items():
+            with self.subTest(text.encode("unicode_escape")):
+                self.assertEqual(plain_text(text, 100), plain)
+
+    def test_length_is_bounded(self) -> None:
+        self.assertEqual(plain_text("x" * 1000, 10), "x" * 10)
+
+
+if __name__ == "__main__":
+    unittest.main()

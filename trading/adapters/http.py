@@ -1,0 +1,277 @@
+"""One HTTP peer: a requests session with every bound set, and transport failures as one domain error.
+
+The law: no call outlives its time-out, counted over connecting, sending, headers, body and repeats together; no answer
+is larger than `ANSWER_BYTES_MAX`; no redirect is followed, no proxy or netrc of the environment is used, no cookie is
+kept; a write is never repeated. Plain http is for the loopback interface only.
+
+Threads share a peer: the session is never changed after construction, its cookie jar takes nothing, and urllib3's
+pool hands every connection to one thread at a time, so sixteen web threads reuse sixteen kept-alive connections without
+a lock of ours. What one exchange may still spend is a context variable, which each thread has to itself. Looking up a
+host name is bounded by the system's resolver alone.
+"""
+
+import http.client
+import io
+import json
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from decimal import Decimal
+from http.cookiejar import DefaultCookiePolicy
+from ipaddress import ip_address
+from typing import Any, NoReturn
+from urllib.parse import SplitResult, urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError
+
+from trading.domain.errors import InvalidRequest, Unavailable
+from trading.ports import Clock
+
+ANSWER_BYTES_MAX = 1 << 20
+CONNECT_SECONDS_MAX = 2.0
+READ_BACKOFFS_SECONDS = (0.1, 0.3)
+CONNECTIONS_KEPT = 16
+_CHUNK_BYTES = 1 << 16
+_TRY_AGAIN = frozenset({429, 500, 502, 503, 504})
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """When an exchange has to be over, on the monotonic clock."""
+
+    clock: Clock
+    ends_at: float
+
+    @classmethod
+    def after(cls, clock: Clock, seconds: float) -> "Deadline":
+        return cls(clock, clock.monotonic() + seconds)
+
+    def left(self) -> float:
+        """Seconds that remain; raises TimeoutError when there are none."""
+        seconds = self.ends_at - self.clock.monotonic()
+        if seconds <= 0:
+            raise TimeoutError("the time for this exchange is spent")
+        return seconds
+
+
+_deadline: ContextVar[Deadline] = ContextVar("deadline")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A complete answer of the peer, of any status; a redirect is one more answer that is not `ok`."""
+
+    status: int
+    content: bytes
+
+    @property
+    def ok(self) -> bool:
+        return 200 <= self.status < 300
+
+
+class Peer:
+    """The service that *base_url* names. Every failure is raised as *unavailable*.
+
+    *variable* is the configuration variable that *base_url* came from: a URL that may not be used raises InvalidRequest
+    naming it. *timeout_seconds* bounds each call as a whole.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        variable: str,
+        base_url: str,
+        timeout_seconds: float,
+        clock: Clock,
+        unavailable: type[Unavailable],
+    ) -> None:
+        self._name = name
+        self._base_url = _checked_url(variable, base_url)
+        self._timeout_seconds = timeout_seconds
+        self._clock = clock
+        self._unavailable = unavailable
+        self._session = _Session()
+
+    def get(self, path: str, params: Mapping[str, str]) -> object:
+        """The decoded JSON of a 2xx answer, asked for up to three times within the time-out."""
+        deadline = Deadline.after(self._clock, self._timeout_seconds)
+        for pause in READ_BACKOFFS_SECONDS:
+            try:
+                answer = self._exchange(deadline, "GET", path, params=params)
+            except self._unavailable:
+                if not self._pause(deadline, pause):
+                    raise
+            else:
+                if answer.status not in _TRY_AGAIN or not self._pause(deadline, pause):
+                    return self.decoded(answer)
+        return self.decoded(self._exchange(deadline, "GET", path, params=params))
+
+    def post(self, path: str, body: Mapping[str, object], within_seconds: float | None = None) -> Answer:
+        """The answer to *body* sent once as JSON, whatever its status, within the time-out or *within_seconds* if less."""
+        seconds = self._timeout_seconds if within_seconds is None else min(self._timeout_seconds, within_seconds)
+        deadline = Deadline.after(self._clock, seconds)
+        return self._exchange(deadline, "POST", path, body=json.dumps(body, allow_nan=False).encode())
+
+    def decoded(self, answer: Answer) -> object:
+        """The JSON of a 2xx *answer*; fractions are Decimal, digit for digit. NaN and infinities are no JSON."""
+        if not answer.ok:
+            raise self._unavailable(f"{self._name} answered with status {answer.status}", status=answer.status)
+        try:
+            value: object = json.loads(answer.content, parse_float=Decimal, parse_constant=_refused_constant)
+        except (ValueError, ArithmeticError, RecursionError) as error:
+            raise self._unavailable(f"{self._name} answered with something that is no JSON") from error
+        return value
+
+    def _pause(self, deadline: Deadline, seconds: float) -> bool:
+        """Sleep before another try; False, at once, when no time would be left for it."""
+        if deadline.ends_at - self._clock.monotonic() <= seconds:
+            return False
+        self._clock.sleep(seconds)
+        return True
+
+    def _exchange(
+        self,
+        deadline: Deadline,
+        method: str,
+        path: str,
+        params: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> Answer:
+        token = _deadline.set(deadline)
+        try:
+            left = deadline.left()
+            with self._session.request(
+                method,
+                f"{self._base_url}{path}",
+                params=params,
+                data=body,
+                headers={"Content-Type": "application/json"} if body is not None else None,
+                timeout=(min(CONNECT_SECONDS_MAX, left), left),
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                return self._read(response)
+        except (requests.Timeout, TimeoutError) as error:
+            raise self._unavailable(f"{self._name} did not answer in time") from error
+        except (requests.RequestException, HTTPError, OSError) as error:
+            raise self._unavailable(f"{self._name} cannot be reached or broke off") from error
+        finally:
+            _deadline.reset(token)
+
+    def _read(self, response: requests.Response) -> Answer:
+        """The whole body, so that the connection can be used again; a body that is too large closes it."""
+        content = bytearray()
+        for chunk in response.iter_content(_CHUNK_BYTES):
+            content += chunk
+            if len(content) > ANSWER_BYTES_MAX:
+                raise self._unavailable(f"{self._name} answered with more than {ANSWER_BYTES_MAX} bytes")
+        return Answer(response.status_code, bytes(content))
+
+
+class _Session(requests.Session):
+    """A session that takes nothing from the environment, keeps no cookie and sees no redirect."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trust_env = False
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+        self.headers.update({"Accept": "application/json", "Accept-Encoding": "identity"})
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, _Adapter(pool_connections=1, pool_maxsize=CONNECTIONS_KEPT, max_retries=0))
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """None: requests reads the body of a redirect without any bound, even when it is not to follow it."""
+
+
+class _TimedStream(io.RawIOBase):
+    """The stream of one answer: each read waits no longer than the exchange may still last.
+
+    A socket time-out bounds one read; a peer that sends a byte a second would hold the caller for ever.
+    """
+
+    def __init__(self, sock: Any, raw: io.RawIOBase, deadline: Deadline) -> None:
+        self._sock = sock
+        self._raw = raw
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._sock.settimeout(self._deadline.left())
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _TimedResponse(http.client.HTTPResponse):
+    """http.client's response, headers and body, over a `_TimedStream`."""
+
+    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(_TimedStream(sock, self.fp.detach(), _deadline.get()))
+
+
+class _PlainConnection(HTTPConnection):
+    response_class = _TimedResponse
+
+
+class _SecureConnection(HTTPSConnection):
+    response_class = _TimedResponse
+
+
+class _PlainPool(HTTPConnectionPool):
+    ConnectionCls = _PlainConnection
+
+
+class _SecurePool(HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
+class _Adapter(HTTPAdapter):
+    """requests' adapter with connections that keep to the deadline."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _SecurePool}
+
+
+def _checked_url(variable: str, text: str) -> str:
+    """*text* without its trailing slash; raises InvalidRequest when the desk must not talk to it."""
+    try:
+        url = urlsplit(text.strip())
+        usable = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise InvalidRequest({variable: "must be a URL such as http://localhost:8001 or https://host.example"})
+    if url.username is not None or url.password is not None or url.query or url.fragment:
+        raise InvalidRequest({variable: "must hold no user, password, query or fragment"})
+    if url.scheme == "http" and not _is_loopback(url):
+        raise InvalidRequest({variable: "must begin with https:// unless it names the loopback interface"})
+    return url.geturl().rstrip("/")
+
+
+def _is_loopback(url: SplitResult) -> bool:
+    host = url.hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _refused_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def plain_text(value: str, length_max: int) -> str:
+    """*value* on one line without control, formatting or surrogate characters, cut to *length_max*."""
+    return "".join(one if one.isprintable() else " " for one in value[:length_max]).strip()

@@ -1,0 +1,50 @@
+"""What `manage.py check` says about a configuration that is legal, but may surprise.
+
+The law: checks read and never write; contradictions never come this far, because `trading.conf` refuses them.
+"""
+
+import os
+from collections.abc import Sequence
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, register
+
+from trading.conf import Config
+
+
+@register()
+def check_configuration(app_configs: Sequence[AppConfig] | None = None, **options: object) -> list[CheckMessage]:
+    """Django calls this for every `check`, `runserver` and `test`."""
+    return findings(settings.DESK_CONFIG)
+
+
+def findings(config: Config) -> list[CheckMessage]:
+    """Errors stop the commands that check first; warnings are printed."""
+    return [*_of_data_dir(config), *_of_exposure(config), *_of_callers(config)]
+
+
+def _of_data_dir(config: Config) -> list[CheckMessage]:
+    folder = config.data_dir
+    if folder.exists() and not folder.is_dir():
+        return [Error(f"DATA_DIR: {folder} is not a directory", hint="Name a directory.", id="trading.E001")]
+    present = next(one for one in (folder, *folder.parents) if one.exists())
+    if not os.access(present, os.W_OK | os.X_OK):
+        hint = "Give this user the right to write there, or set DATA_DIR to another directory."
+        return [Error(f"DATA_DIR: {present} cannot be written", hint=hint, id="trading.E002")]
+    return []
+
+
+def _of_exposure(config: Config) -> list[CheckMessage]:
+    gross = config.max_positions * config.max_allocation
+    if gross <= 1:
+        return []
+    message = f"MAX_POSITIONS x MAX_ALLOCATION allows positions of {gross} times the account"
+    return [Warning(message, hint="Lower one of them unless that is wanted.", id="trading.W001")]
+
+
+def _of_callers(config: Config) -> list[CheckMessage]:
+    if config.demo_mode or not config.allow_anonymous_loopback:
+        return []
+    message = "ALLOW_ANONYMOUS_LOOPBACK lets every program on this machine trade real money without a token"
+    return [Warning(message, hint="Set it to false and give the sibling agents tokens.", id="trading.W002")]

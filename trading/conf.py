@@ -1,0 +1,487 @@
+"""Every knob of the service as one frozen, typed record, and the only reading of the environment.
+
+The law: the environment wins over `.env`, nothing else is consulted, all mistakes are told at once, and no line that is
+printed about a mistake holds the value of a secret.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
+from decimal import Decimal
+from enum import StrEnum
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import SplitResult, urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from dotenv import dotenv_values
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
+
+from trading.domain.errors import DeskError
+from trading.domain.exit_plan import TrailingStop
+from trading.domain.units import Ratio
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+HYPERLIQUID_MAINNET = "https://api.hyperliquid.xyz"
+HYPERLIQUID_TESTNET = "https://api.hyperliquid-testnet.xyz"
+SECRET_KEY_CHARS_MIN = 50
+# In demo mode, because a live desk that lacks its tokens would refuse to start this command, too.
+TOKEN_REMEDY = "make one with `DEMO_MODE=true python manage.py create_api_token NAME --scope read|trade|admin`"  # noqa: S105
+SECRET_KEY_REMEDY = "make one with `python -c 'import secrets; print(secrets.token_urlsafe(50))'`"  # noqa: S105
+
+SECRETS = frozenset(
+    {
+        "SECRET_KEY",
+        "API_TOKENS",
+        "REDIS_URL",
+        "HYPERLIQUID_WALLET_KEY",
+        "HYPERLIQUID_KEYSTORE_PASSWORD",
+        "PEAR_API_KEY",
+        "ALERT_URLS",
+    }
+)
+
+_PLACEHOLDER = re.compile(
+    r"<.*>|your[_-].*|change[_-]?me.*|replace[_-]?me.*|placeholder|x{3,}|\.{3}", re.IGNORECASE | re.DOTALL
+)
+_TOKEN = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9_.-]{0,63}):(?P<scope>read|trade|admin):(?P<digest>[0-9a-f]{64})")
+_WALLET_KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}")
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
+_HOST = re.compile(r"\.?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*|\[[0-9A-Fa-f:.]+\]")
+_LOOK_ALIKE = 0.8
+
+
+class ConfigurationError(DeskError):
+    """The service must not start; `mistakes` has one line each, naming the variable and the remedy."""
+
+    code = "CONFIGURATION_INVALID"
+
+    def __init__(self, mistakes: tuple[str, ...]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = mistakes
+
+
+class Scope(StrEnum):
+    """What a caller may do; each scope holds the ones before it."""
+
+    READ = "read"
+    TRADE = "trade"
+    ADMIN = "admin"
+
+    def covers(self, wanted: "Scope") -> bool:
+        """Whether a caller with this scope may do what asks for *wanted*."""
+        ranks = list(Scope)
+        return ranks.index(self) >= ranks.index(wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiToken:
+    """One caller: `digest` is the SHA-256 of the token, in hex; the token itself is nowhere."""
+
+    name: str
+    scope: Scope
+    digest: str = field(repr=False)
+
+
+def _split_list(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _listed(value: object) -> object:
+    """A comma list as a tuple; what is no text is left to the type check."""
+    return _split_list(value) if isinstance(value, str) else value
+
+
+def _tokens(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    tokens = []
+    for number, text in enumerate(_split_list(value), start=1):
+        match = _TOKEN.fullmatch(text)
+        if match is None:
+            raise ValueError(f"entry {number} is not name:read|trade|admin:sha256-hex; {TOKEN_REMEDY}")
+        tokens.append(ApiToken(match["name"], Scope(match["scope"]), match["digest"]))
+    names = [token.name for token in tokens]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"the names {', '.join(twice)} appear twice; give every token its own name")
+    return tuple(tokens)
+
+
+def is_loopback(url: str) -> bool:
+    """Whether *url* points at this very machine."""
+    return _is_loopback_host(urlsplit(url).hostname or "")
+
+
+def _is_loopback_host(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _peer_url(value: str) -> str:
+    """An http(s) address without user, query or trailing slash; off this machine only https (trading-rules, doors)."""
+    parts = _split(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an address such as https://example.org")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("must have no user, password, query or fragment")
+    if parts.scheme == "http" and not _is_loopback_host(parts.hostname):
+        raise ValueError("must begin with https:// (plain http is accepted for this machine only)")
+    return value.rstrip("/")
+
+
+def _split(value: str) -> SplitResult:
+    parts = urlsplit(value)
+    try:
+        _ = parts.port
+    except ValueError as error:
+        raise ValueError("has a port that is no number from 0 to 65535") from error
+    return parts
+
+
+def _redis_url(value: str) -> str:
+    parts = _split(value)
+    if parts.scheme not in ("redis", "rediss", "unix"):
+        raise ValueError("must begin with redis://, rediss:// or unix://")
+    return value
+
+
+def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
+    for number, value in enumerate(values, start=1):
+        parts = _split(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query:
+            raise ValueError(f"entry {number} is not scheme://host[:port], such as http://localhost:3000")
+    return values
+
+
+def _hosts(values: tuple[str, ...]) -> tuple[str, ...]:
+    for number, value in enumerate(values, start=1):
+        if not _HOST.fullmatch(value):
+            raise ValueError(f"entry {number} is not a host name; name each host, without scheme, port or wildcard")
+    return values
+
+
+def _zone(value: str) -> str:
+    _zone_of(value)
+    return value
+
+
+def _zone_of(value: str) -> tzinfo:
+    # A slim system may have no time zone files; UTC must work there all the same.
+    if value.upper() == "UTC":
+        return UTC
+    try:
+        return ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError("must be a time zone such as UTC or Europe/Berlin") from error
+
+
+def _wallet_key(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if not text.startswith("{") and not _WALLET_KEY.fullmatch(text):
+        raise ValueError("must be 64 hex digits (0x first or not) or a keystore JSON")
+    return value
+
+
+def _address(value: str) -> str:
+    if not _ADDRESS.fullmatch(value):
+        raise ValueError("must be 0x and 40 hex digits")
+    return value.lower()
+
+
+def _data_dir(value: Path) -> Path:
+    """Relative paths start at the project, so that every command finds the same files wherever it is called."""
+    return PROJECT_ROOT / value.expanduser()
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+Fraction = Annotated[Decimal, Field(gt=0, le=1)]
+Money = Annotated[Decimal, Field(gt=0, le=Decimal("1e12"))]
+Seconds = Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)]
+PeerUrl = Annotated[str, AfterValidator(_peer_url)]
+
+
+def _default_cors(known: dict[str, object]) -> tuple[str, ...]:
+    # The sibling frontend's development server; a live desk names its origins itself.
+    return ("http://localhost:3000",) if _demo(known) else ()
+
+
+def _demo(known: dict[str, object]) -> bool:
+    return bool(known.get("demo_mode", True))
+
+
+def _live(known: dict[str, object]) -> bool:
+    return not _demo(known)
+
+
+def _default_redis_url(known: dict[str, object]) -> str:
+    return "redis://{redis_host}:{redis_port}/{redis_db}".format_map(known)
+
+
+def _default_scout_url(known: dict[str, object]) -> str | None:
+    return None if _demo(known) else "http://localhost:8001"
+
+
+def _default_guardian_url(known: dict[str, object]) -> str | None:
+    return None if _demo(known) else "http://localhost:8003"
+
+
+def _default_hyperliquid_url(known: dict[str, object]) -> str:
+    return HYPERLIQUID_TESTNET if known.get("venue") == "hyperliquid" else HYPERLIQUID_MAINNET
+
+
+class Config(BaseModel):
+    """The configuration: each attribute is a variable's name in lower case, in the order of `.env.example`.
+
+    Ratios are fractions, money is USD. `load_config` is how the service gets one; `Config.of` is how a test does.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, str_strip_whitespace=True)
+
+    executor_port: int = Field(8004, ge=1, le=65535)
+    demo_mode: bool = True
+    venue: Literal["pear", "hyperliquid"] = "pear"
+    secret_key: SecretStr | None = None
+    debug: bool = False
+    allowed_hosts: Annotated[Names, AfterValidator(_hosts)] = ("localhost", "127.0.0.1", "[::1]")
+    cors_allowed_origins: Annotated[Names, AfterValidator(_origins)] = Field(default_factory=_default_cors)
+
+    api_tokens: Annotated[tuple[ApiToken, ...], BeforeValidator(_tokens)] = ()
+    allow_anonymous_loopback: bool = Field(default_factory=_demo)
+    throttle_read_per_minute: int = Field(600, ge=0, le=1_000_000)
+    throttle_trade_per_minute: int = Field(120, ge=0, le=1_000_000)
+
+    redis_host: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:\[\]-]+$")] = "localhost"
+    redis_port: int = Field(6379, ge=1, le=65535)
+    redis_db: int = Field(3, ge=0, le=1024)
+    redis_url: Annotated[str, AfterValidator(_redis_url)] = Field(default_factory=_default_redis_url, repr=False)
+    data_dir: Annotated[Path, AfterValidator(_data_dir)] = PROJECT_ROOT / "data"
+
+    scout_url: PeerUrl | None = Field(default_factory=_default_scout_url)
+    guardian_url: PeerUrl | None = Field(default_factory=_default_guardian_url)
+    agent_timeout_seconds: Seconds = 5.0
+    guardian_timeout_seconds: Seconds = 8.0
+    scout_timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    min_signal_confidence: Decimal = Field(Decimal("0.7"), ge=0, le=1)
+    max_signal_age_seconds: int = Field(300, ge=1, le=86_400)
+
+    max_positions: int = Field(3, ge=1, le=1000)
+    max_allocation: Fraction = Decimal("0.30")
+    max_leverage: int = Field(3, ge=1, le=50)
+    min_portfolio_usd: Decimal = Field(Decimal(100), ge=0, le=Decimal("1e12"))
+    margin_reserve: Decimal = Field(Decimal("0.05"), ge=0, lt=1)
+    cooldown_seconds: int = Field(900, ge=0, le=2_592_000)
+    max_daily_loss: Fraction = Decimal("0.05")
+
+    max_slippage: Decimal = Field(Decimal("0.003"), gt=0, le=Decimal("0.1"))
+    max_leg_spread: Decimal = Field(Decimal("0.005"), gt=0, le=Decimal("0.1"))
+    cost_share_of_stop: Fraction = Decimal("0.30")
+    twap_threshold_usd: Money = Decimal(5000)
+    twap_duration_seconds: int = Field(180, ge=1, le=86_400)
+    twap_slices: int = Field(5, ge=1, le=1000)
+
+    take_profit: Decimal = Field(Decimal("0.02"), ge=Decimal("0.001"), le=5)
+    stop_loss: Decimal = Field(Decimal("0.01"), ge=Decimal("0.002"), le=Decimal("0.5"))
+    trailing_arm: Annotated[Decimal, Field(gt=0, le=5)] | None = None
+    trailing_gap: Annotated[Decimal, Field(gt=0, le=5)] | None = None
+    max_holding_seconds: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
+    monitor_interval_seconds: Annotated[float, Field(ge=0.1, le=60, allow_inf_nan=False)] = 1.0
+    require_monitor: bool = Field(default_factory=_live)
+
+    paper_equity_usd: Money = Decimal(100_000)
+    paper_seed: int = Field(7, ge=0, le=2**63 - 1)
+
+    hyperliquid_api_url: PeerUrl = Field(default_factory=_default_hyperliquid_url)
+    venue_weight_per_minute: int = Field(1200, ge=0, le=1_000_000)
+    hyperliquid_wallet_key: Annotated[SecretStr, AfterValidator(_wallet_key)] | None = None
+    hyperliquid_keystore_password: SecretStr | None = None
+    hyperliquid_account_address: Annotated[str, AfterValidator(_address)] | None = None
+    pear_api_url: PeerUrl = "https://hl-v2.pearprotocol.io"
+    pear_api_key: SecretStr | None = None
+    pear_client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "APITRADER"
+    alert_urls: Names = Field((), repr=False)
+
+    @classmethod
+    def of(cls, **overrides: object) -> Self:
+        """The defaults with *overrides*, each checked for itself; reads no environment and allows contradictions."""
+        return cls.model_validate(overrides)
+
+    @property
+    def trailing(self) -> TrailingStop | None:
+        """The default trailing stop, when both of its halves are set."""
+        if self.trailing_arm is None or self.trailing_gap is None:
+            return None
+        return TrailingStop(Ratio(self.trailing_arm), Ratio(self.trailing_gap))
+
+    @property
+    def scout_tzinfo(self) -> tzinfo:
+        """The zone of Scout's timestamps that carry no offset."""
+        return _zone_of(self.scout_timezone)
+
+
+VARIABLES = tuple(name.upper() for name in Config.model_fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """A mistake that takes more than one variable: the names it rests on, and the line to print."""
+
+    variables: frozenset[str]
+    line: str
+
+
+def load_config(environ: Mapping[str, str], dotenv_path: Path | None = None) -> Config:
+    """The configuration of *environ* over the file at *dotenv_path*, which may be missing.
+
+    Raises ConfigurationError with every mistake at once: values out of bounds, secrets that are missing, combinations
+    that cannot be meant, and names in the file that look like a misspelt variable.
+    """
+    mistakes: list[str] = []
+    values = {**_layer(_read_dotenv(dotenv_path, mistakes), mistakes), **_layer(environ, mistakes)}
+    config, wrong = _parse(values, mistakes)
+    mistakes += [one.line for one in contradictions(config) if not one.variables & wrong]
+    mistakes += _not_in_this_release(config)
+    if mistakes:
+        raise ConfigurationError(tuple(mistakes))
+    return config
+
+
+def contradictions(config: Config) -> tuple[Contradiction, ...]:
+    """Every combination in *config* that cannot be meant, each with its remedy."""
+    return (*_of_exits(config), *_of_slices(config), *(() if config.demo_mode else _of_live(config)))
+
+
+def _not_in_this_release(config: Config) -> list[str]:
+    """The venues that trade real money are built in a later release; until then live trading is refused at the door."""
+    if config.demo_mode:
+        return []
+    return ["DEMO_MODE: this release trades on the paper venue only; set DEMO_MODE=true"]
+
+
+def _read_dotenv(path: Path | None, mistakes: list[str]) -> dict[str, str]:
+    if path is None:
+        return {}
+    try:
+        # Without interpolation a `$` in a secret stays what it is, and the process environment does not leak in.
+        found = dotenv_values(path, interpolate=False, encoding="utf-8")
+    except (OSError, ValueError):
+        mistakes.append(f"{path.name}: cannot be read as UTF-8 text; check its permissions and encoding")
+        return {}
+    known = {*VARIABLES, *(f"{name}_FILE" for name in SECRETS)}
+    for name in found:
+        alike = difflib.get_close_matches(name.upper(), known, n=1, cutoff=_LOOK_ALIKE)
+        if name not in known and alike:
+            mistakes.append(f"{name}: no such variable in {path.name}; did you mean {alike[0]}?")
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _layer(source: Mapping[str, str], mistakes: list[str]) -> dict[str, str]:
+    """What *source* sets, by variable: blanks and placeholders left out, `X_FILE` replaced by what the file holds."""
+    values = {name: text for name in VARIABLES if (text := _meant(source.get(name, "")))}
+    for name in sorted(SECRETS):
+        path = _meant(source.get(f"{name}_FILE", ""))
+        if path and name in values:
+            mistakes.append(f"{name}: is set together with {name}_FILE; remove one of them")
+        elif path and (text := _secret_in(name, path, mistakes)):
+            values[name] = text
+    return values
+
+
+def _meant(text: str) -> str:
+    stripped = text.strip()
+    return "" if _PLACEHOLDER.fullmatch(stripped) else stripped
+
+
+def _secret_in(name: str, path: str, mistakes: list[str]) -> str:
+    try:
+        return _meant(Path(path).expanduser().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        mistakes.append(f"{name}_FILE: the file it names cannot be read as text; check the path and its permissions")
+        return ""
+
+
+def _parse(values: Mapping[str, str], mistakes: list[str]) -> tuple[Config, frozenset[str]]:
+    """The configuration of *values* and the variables that were wrong; those have their defaults in it."""
+    try:
+        return Config.of(**{name.lower(): text for name, text in values.items()}), frozenset()
+    except ValidationError as error:
+        wrong = {str(one["loc"][0]).upper(): one for one in error.errors(include_input=False, include_url=False)}
+    mistakes += [_line(name, one) for name, one in wrong.items() if name in values]
+    return Config.of(**{name.lower(): text for name, text in values.items() if name not in wrong}), frozenset(wrong)
+
+
+def _line(name: str, error: ErrorDetails) -> str:
+    why = error["msg"].removeprefix("Value error, ").replace("Input should", "must").replace("String should", "must")
+    default = Config.model_fields[name.lower()].default
+    remedy = f"; without it the default is {default}" if isinstance(default, bool | int | float | str | Decimal) else ""
+    return f"{name}: {why}{remedy}"
+
+
+def _of_exits(config: Config) -> tuple[Contradiction, ...]:
+    both = frozenset({"TRAILING_ARM", "TRAILING_GAP"})
+    if (config.trailing_arm is None) != (config.trailing_gap is None):
+        there, missing = ("ARM", "GAP") if config.trailing_gap is None else ("GAP", "ARM")
+        return (
+            Contradiction(both, f"TRAILING_{missing}: is missing while TRAILING_{there} is set; set both or neither"),
+        )
+    if config.trailing is not None and config.trailing.gap >= config.trailing.arm:
+        return (Contradiction(both, "TRAILING_GAP: must be smaller than TRAILING_ARM"),)
+    return ()
+
+
+def _of_slices(config: Config) -> tuple[Contradiction, ...]:
+    if config.twap_slices <= config.twap_duration_seconds:
+        return ()
+    both = frozenset({"TWAP_SLICES", "TWAP_DURATION_SECONDS"})
+    return (Contradiction(both, "TWAP_SLICES: at most one slice a second; lower it or raise TWAP_DURATION_SECONDS"),)
+
+
+def _of_live(config: Config) -> tuple[Contradiction, ...]:
+    missing = {"SECRET_KEY": SECRET_KEY_REMEDY, "API_TOKENS": TOKEN_REMEDY, **_venue_secrets(config)}
+    found = [
+        Contradiction(frozenset({name}), f"{name}: is required with DEMO_MODE=false; {remedy}")
+        for name, remedy in missing.items()
+        if not getattr(config, name.lower())
+    ]
+    if config.secret_key and len(config.secret_key.get_secret_value()) < SECRET_KEY_CHARS_MIN:
+        line = f"SECRET_KEY: must have at least {SECRET_KEY_CHARS_MIN} characters; {SECRET_KEY_REMEDY}"
+        found.append(Contradiction(frozenset({"SECRET_KEY"}), line))
+    if config.debug:
+        found.append(Contradiction(frozenset({"DEBUG"}), "DEBUG: must be false with DEMO_MODE=false"))
+    return (*found, *_of_keystore(config), *_of_networks(config))
+
+
+def _venue_secrets(config: Config) -> dict[str, str]:
+    if config.venue == "pear":
+        return {"PEAR_API_KEY": "Pear issues one per account"}
+    return {
+        "HYPERLIQUID_WALLET_KEY": "set the API wallet's private key, or its keystore",
+        "HYPERLIQUID_ACCOUNT_ADDRESS": "set the master account's address, not the API wallet's",
+    }
+
+
+def _of_keystore(config: Config) -> tuple[Contradiction, ...]:
+    wallet, password = config.hyperliquid_wallet_key, config.hyperliquid_keystore_password
+    if wallet is None or password is not None or not wallet.get_secret_value().startswith("{"):
+        return ()
+    line = "HYPERLIQUID_KEYSTORE_PASSWORD: is required because HYPERLIQUID_WALLET_KEY is a keystore"
+    return (Contradiction(frozenset({"HYPERLIQUID_KEYSTORE_PASSWORD", "HYPERLIQUID_WALLET_KEY"}), line),)
+
+
+def _of_networks(config: Config) -> tuple[Contradiction, ...]:
+    """Pear trades on Hyperliquid's main network; reading another one would show an account that it does not trade."""
+    mainnet = config.hyperliquid_api_url == HYPERLIQUID_MAINNET
+    simulated = is_loopback(config.hyperliquid_api_url) and is_loopback(config.pear_api_url)
+    if config.venue != "pear" or mainnet or simulated:
+        return ()
+    names = frozenset({"VENUE", "HYPERLIQUID_API_URL", "PEAR_API_URL"})
+    line = f"HYPERLIQUID_API_URL: VENUE=pear trades on the main network; set {HYPERLIQUID_MAINNET}"
+    return (Contradiction(names, f"{line}, or both addresses to this machine"),)

@@ -1,0 +1,280 @@
+"""Domain records as JSON and back, driven by their type hints.
+
+The law: `decode(encode(x)) == x`. Amounts are plain decimal strings, instants ISO 8601 in UTC with microseconds, enums
+their values; what is unknown, missing or of another type is StoreCorrupt, never guessed.
+"""
+
+import re
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from functools import cache
+from typing import Any, NewType, Union, cast, get_args, get_origin, get_type_hints
+
+from trading.domain.desk_state import DeskState
+from trading.domain.errors import InvalidRequest, InvariantBroken, StoreCorrupt
+from trading.domain.market import Pair, ratio_of
+from trading.domain.positions import Leg, Position, Watch
+from trading.domain.trades import Event
+from trading.domain.units import ONE
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+_EVENTS: Mapping[str, type] = {event.__name__: event for event in get_args(Event)}
+_PLAIN_DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+
+
+class _Malformed(ValueError):
+    """Content that is no record; becomes StoreCorrupt at the door."""
+
+
+def encode_event(event: Event) -> dict[str, Json]:
+    """The event's fields, with its name as `type`."""
+    return {"type": type(event).__name__, **_encode_record(event)}
+
+
+def decode_event(content: Json) -> Event:
+    """Raises StoreCorrupt."""
+    body = dict(content) if isinstance(content, dict) else {}
+    name = body.pop("type", None)
+    event = _EVENTS.get(name) if isinstance(name, str) else None
+    if event is None:
+        raise StoreCorrupt(f"there is no event {name!r}")
+    return cast(Event, _decoded(event, body))
+
+
+def encode_watch(watch: Watch) -> dict[str, Json]:
+    return _encode_record(watch)
+
+
+def decode_watch(content: Json) -> Watch:
+    """Raises StoreCorrupt."""
+    return cast(Watch, _decoded(Watch, content))
+
+
+def encode_state(state: DeskState) -> dict[str, Json]:
+    return _encode_record(state)
+
+
+def decode_state(content: Json) -> DeskState:
+    """Raises StoreCorrupt."""
+    return cast(DeskState, _decoded(DeskState, content))
+
+
+def encode_position(position: Position) -> dict[str, Json]:
+    """*position* under the outside's names, without what depends on present prices; it is never decoded.
+
+    `entry_spread` is price(A)/price(B) - 1 from the desk's own average entry prices.
+    """
+    plan = position.exit_plan
+    holding_max = timedelta(seconds=plan.max_holding_seconds) if plan.max_holding_seconds is not None else None
+    content: dict[str, object] = {
+        "position_id": position.id,
+        "trade_id": position.trade_id,
+        "closing_trade_id": position.closing_trade_id,
+        "signal_id": position.signal.id if position.signal is not None else None,
+        "approval_id": position.approval.id if position.approval is not None else None,
+        "pair": position.pair,
+        "status": position.status,
+        "size": position.entry_notional,
+        "position_size": position.entry_notional,
+        "leverage": position.leverage,
+        "entry_spread": _entry_spread(position),
+        "realized_pnl": position.realized,
+        "fees": position.fees,
+        "funding": position.funding,
+        "take_profit": plan.take_profit,
+        "stop_loss": plan.stop_loss,
+        "trailing_stop": plan.trailing,
+        "high_water": position.high_water,
+        "time_window": plan.time_window,
+        "window_expires_at": position.entered_at + holding_max if holding_max is not None else None,
+        "entry_time": position.entered_at,
+        "exit_time": position.exited_at,
+        "exit_reason": position.exit_reason,
+    }
+    return {
+        **{name: _encode(value) for name, value in content.items()},
+        "long": _encode_leg(position.long),
+        "short": _encode_leg(position.short),
+        "naked": {"max_usd": _encode(position.naked_max), "usd_seconds": _encode(position.naked_usd_seconds)},
+    }
+
+
+def _encode_leg(leg: Leg) -> dict[str, Json]:
+    return {
+        "coin": leg.coin,
+        "side": leg.side.value,
+        "quantity": _encode(leg.held),
+        "opened": _encode(leg.opened),
+        "closed": _encode(leg.closed),
+        "entry_price": _encode(leg.entry_price),
+        "exit_price": _encode(leg.exit_price),
+        "realized_pnl": _encode(leg.realized),
+        "fees": _encode(leg.fees),
+        "funding": _encode(leg.funding),
+    }
+
+
+def _entry_spread(position: Position) -> Decimal | None:
+    prices = {leg.coin: leg.entry_price for leg in position.legs}
+    base, quote = prices.get(position.pair.base), prices.get(position.pair.quote)
+    return ratio_of(base, quote) - ONE if base and quote else None
+
+
+def _encode_record(record: Any) -> dict[str, Json]:
+    return {name: _encode(getattr(record, name)) for name in _names(record.__class__)}
+
+
+@cache
+def _names(record: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(record))
+
+
+def _encode(value: object) -> Json:
+    match value:
+        case StrEnum():
+            return value.value
+        case None | bool() | int() | str():
+            return value
+        case Decimal():
+            return _plain(value)
+        case datetime():
+            return _instant(value)
+        case date():
+            return value.isoformat()
+        case Pair():
+            return str(value)
+        case tuple():
+            return [_encode(one) for one in value]
+        case frozenset():
+            return sorted((_encode(one) for one in value), key=str)
+        case Mapping():
+            return {str(key): _encode(one) for key, one in value.items()}
+        case _ if is_dataclass(value):
+            return _encode_record(value)
+        case _:
+            raise InvariantBroken(f"a {type(value).__name__} is not for the disk")
+
+
+def _plain(value: Decimal) -> str:
+    if not value.is_finite():
+        raise InvariantBroken(f"{value} is not for the disk")
+    return format(value if value else value.copy_abs(), "f")
+
+
+def _instant(value: datetime) -> str:
+    if value.tzinfo is None:
+        raise InvariantBroken("an instant without an offset is not for the disk")
+    return value.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+_Decoder = Callable[[Json], object]
+
+
+def _decoded(record: type, content: Json) -> object:
+    try:
+        return _decoder(record)(content)
+    except (ValueError, OverflowError, InvalidRequest) as error:
+        raise StoreCorrupt(f"{record.__name__}: {error}") from error
+
+
+@cache
+def _decoder(hint: Any) -> _Decoder:
+    """The decoder of a type hint, made once."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if isinstance(hint, NewType):
+        return _decoder(hint.__supertype__)
+    if origin in (Union, types.UnionType):
+        return _optional(_decoder(next(one for one in arguments if one is not types.NoneType)))
+    if origin in (tuple, frozenset):
+        return _sequence(origin, _decoder(arguments[0]))
+    if origin is Mapping:
+        return _mapping(_decoder(arguments[1]))
+    if hint in _LEAVES:
+        return _LEAVES[hint]
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return hint
+    return _record(hint)
+
+
+def _optional(inner: _Decoder) -> _Decoder:
+    return lambda content: None if content is None else inner(content)
+
+
+def _sequence(kind: Callable[[Any], object], inner: _Decoder) -> _Decoder:
+    def decode(content: Json) -> object:
+        if not isinstance(content, list):
+            raise _Malformed("a list is wanted")
+        return kind(inner(one) for one in content)
+
+    return decode
+
+
+def _mapping(inner: _Decoder) -> _Decoder:
+    def decode(content: Json) -> object:
+        if not isinstance(content, dict):
+            raise _Malformed("a mapping is wanted")
+        return {key: inner(one) for key, one in content.items()}
+
+    return decode
+
+
+def _record(record: Any) -> _Decoder:
+    """Strict: every field that has no default must be there, and nothing else may."""
+    hints = get_type_hints(record)
+    parts: tuple[Field[Any], ...] = fields(record)
+    decoders = {part.name: _decoder(hints[part.name]) for part in parts}
+    required = {part.name for part in parts if part.default is MISSING and part.default_factory is MISSING}
+
+    def decode(content: Json) -> object:
+        if not isinstance(content, dict):
+            raise _Malformed(f"a {record.__name__} is wanted")
+        odd = content.keys() - decoders.keys() or required - content.keys()
+        if odd:
+            raise _Malformed(f"{record.__name__} with unknown or without {', '.join(sorted(odd))}")
+        return record(**{name: decoders[name](one) for name, one in content.items()})
+
+    return decode
+
+
+def _exactly(kind: type) -> _Decoder:
+    def decode(content: Json) -> object:
+        if type(content) is not kind:
+            raise _Malformed(f"{content!r} is no {kind.__name__}")
+        return content
+
+    return decode
+
+
+def _decimal(content: Json) -> Decimal:
+    if not isinstance(content, str) or not _PLAIN_DECIMAL.fullmatch(content):
+        raise _Malformed(f"{content!r} is no decimal string")
+    return Decimal(content)
+
+
+def _text(content: Json) -> str:
+    if not isinstance(content, str):
+        raise _Malformed(f"{content!r} is no text")
+    return content
+
+
+def _decode_instant(content: Json) -> datetime:
+    instant = datetime.fromisoformat(_text(content))
+    if instant.tzinfo is None:
+        raise _Malformed(f"{content!r} has no offset")
+    return instant.astimezone(UTC)
+
+
+_LEAVES: Mapping[type, _Decoder] = {
+    str: _text,
+    int: _exactly(int),
+    bool: _exactly(bool),
+    Decimal: _decimal,
+    datetime: _decode_instant,
+    date: lambda content: date.fromisoformat(_text(content)),
+    Pair: lambda content: Pair.parse(_text(content)),
+}

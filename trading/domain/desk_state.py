@@ -1,0 +1,64 @@
+"""The trading state and what must survive beside the trades: causes, the day's baseline, Guardian's standing
+rejections."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from enum import StrEnum
+
+from trading.domain.units import Coin, Quantity, Usd
+
+
+class TradingState(StrEnum):
+    ACTIVE = "ACTIVE"
+    REDUCING = "REDUCING"
+    LIQUIDATING = "LIQUIDATING"
+    HALTED = "HALTED"
+
+
+class Cause(StrEnum):
+    """Why the desk is REDUCING. Midnight lifts DAILY_LOSS alone; the rest needs a resume."""
+
+    DAILY_LOSS = "DAILY_LOSS"
+    DRIFT = "DRIFT"
+    SUSPENDED_TRADE = "SUSPENDED_TRADE"
+    BLIND = "BLIND"
+    DISK = "DISK"
+    OPERATOR = "OPERATOR"
+    BROKEN_RECORD = "BROKEN_RECORD"
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A Guardian's no, which stands for the same signal at equal or larger size until the signal expires."""
+
+    signal_id: str
+    position_size: Usd
+    reasoning: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """The venue, network and account that a DATA_DIR belongs to for ever."""
+
+    venue: str
+    network: str
+    account: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeskState:
+    """Durable, one for the whole desk. `causes` is empty unless REDUCING; `flat_reads` counts while LIQUIDATING."""
+
+    state: TradingState = TradingState.ACTIVE
+    causes: frozenset[Cause] = frozenset()
+    why: str = ""
+    since: datetime | None = None
+    scope_account: bool = False
+    flat_reads: int = 0
+    baseline_day: date | None = None
+    baseline_equity: Usd | None = None
+    rejections: tuple[Rejection, ...] = ()
+    accepted_drift: Mapping[Coin, Quantity] = field(default_factory=dict)
+    binding: Binding | None = None

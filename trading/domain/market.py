@@ -1,0 +1,141 @@
+"""What the venue says of the world: instruments, quotes, depth, the account. Records of facts, nothing decided."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Self
+
+from trading.domain.errors import InvalidRequest
+from trading.domain.units import ZERO, Coin, Price, Quantity, Ratio, Usd
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two coins, written `A/B`. Their ratio is price(A) / price(B)."""
+
+    base: Coin
+    quote: Coin
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """`"BTC/ETH"` -> Pair; raises InvalidRequest naming `pair`."""
+        base, separator, quote = text.strip().partition("/")
+        base, quote = base.strip(), quote.strip()
+        if not separator or not base or not quote or "/" in quote or len(base) > 32 or len(quote) > 32:
+            raise InvalidRequest({"pair": "must be two coins as A/B, such as BTC/ETH"})
+        if base == quote:
+            raise InvalidRequest({"pair": "must be two different coins"})
+        return cls(Coin(base), Coin(quote))
+
+    def __str__(self) -> str:
+        return f"{self.base}/{self.quote}"
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """A perpetual as the venue lists it.
+
+    `quantity_step` is the lot in coins; `price_decimals_max` the most decimals a price may have (Hyperliquid perps: 6 -
+    szDecimals); `notional_min` in USD per order; `leverage_max` whole.
+    """
+
+    coin: Coin
+    quantity_step: Quantity
+    price_decimals_max: int
+    notional_min: Usd
+    leverage_max: int
+    delisted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """Best bid and ask and the venue's mark, in USD a coin, as last confirmed at `taken_at`."""
+
+    coin: Coin
+    bid: Price
+    ask: Price
+    mark: Price
+    taken_at: datetime
+
+    @property
+    def mid(self) -> Price:
+        return Price((self.bid + self.ask) / 2)
+
+    @property
+    def usable(self) -> bool:
+        """False for a missing, zero, NaN or crossed price: such a quote is never a reason for anything."""
+        prices = (self.bid, self.ask, self.mark)
+        return all(price.is_finite() and price > 0 for price in prices) and self.bid <= self.ask
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    price: Price
+    quantity: Quantity
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """The order book of one coin, best first on both sides, as of `taken_at`."""
+
+    coin: Coin
+    bids: tuple[Level, ...]
+    asks: tuple[Level, ...]
+    taken_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What the account holds of a coin: `quantity` signed (positive is long), `entry_price` its average."""
+
+    coin: Coin
+    quantity: Quantity
+    entry_price: Price
+    liquidation_price: Price | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The venue account in USD as read at `taken_at`. Coins that are not held have no entry in `holdings`."""
+
+    equity: Usd
+    margin_used: Usd
+    margin_available: Usd
+    maintenance_margin: Usd
+    holdings: Mapping[Coin, Holding]
+    leverages: Mapping[Coin, int]
+    taken_at: datetime
+
+    def held(self, coin: Coin) -> Quantity:
+        """Signed quantity of *coin*; zero when there is none."""
+        holding = self.holdings.get(coin)
+        return holding.quantity if holding is not None else Quantity(ZERO)
+
+
+@dataclass(frozen=True, slots=True)
+class FundingPayment:
+    """One hourly funding of one coin. `amount` in USD is positive when paid, negative when received."""
+
+    coin: Coin
+    amount: Usd
+    quantity: Quantity
+    paid_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What a venue can and cannot do, for the playbook.
+
+    `single_leg`: one leg may be sent alone. `proves_absence`: an expired order can be shown never to have landed.
+    `taker_fee`: what the account pays on each fill, a fraction of its notional.
+    """
+
+    single_leg: bool = True
+    proves_absence: bool = True
+    taker_fee: Ratio = Ratio(Decimal("0.00045"))
+
+
+def ratio_of(base_price: Decimal, quote_price: Decimal) -> Decimal:
+    """price(A) / price(B) of a pair `A/B`."""
+    return base_price / quote_price

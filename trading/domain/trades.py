@@ -1,0 +1,447 @@
+"""A trade and its life: frozen events, one transition table, and the fold that turns the one into the other.
+
+The law: a record changes only through `record`, and `replay(trade.events) == trade` for every trade ever stored.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import assert_never
+
+from trading.domain.errors import InvariantBroken
+from trading.domain.exit_plan import ExitPlan, ExitReason
+from trading.domain.market import Pair
+from trading.domain.orders import Order, OrderReport, OrderStatus, Side
+from trading.domain.signals import Approval, Signal
+from trading.domain.units import (
+    ONE,
+    ZERO,
+    ClientOrderId,
+    Coin,
+    PositionId,
+    Price,
+    Quantity,
+    Ratio,
+    TradeId,
+    Usd,
+    hash_of,
+)
+
+
+class PositionEffect(StrEnum):
+    """FIX tag 77: does the trade open the pair or close it."""
+
+    OPEN = "OPEN"
+    CLOSE = "CLOSE"
+
+
+class TradeStatus(StrEnum):
+    PENDING = "PENDING"
+    WORKING = "WORKING"
+    REPAIRING = "REPAIRING"
+    SUSPENDED = "SUSPENDED"
+    FILLED = "FILLED"
+    CANCELED = "CANCELED"
+    REJECTED = "REJECTED"
+
+    @property
+    def live(self) -> bool:
+        return self not in (TradeStatus.FILLED, TradeStatus.CANCELED, TradeStatus.REJECTED)
+
+
+@dataclass(frozen=True, slots=True)
+class LegPlan:
+    """What one leg is to trade in all: `side` is that of this trade's orders, `arrival_price` the mid when it was
+    accepted."""
+
+    coin: Coin
+    side: Side
+    quantity: Quantity
+    arrival_price: Price
+
+    @property
+    def notional(self) -> Usd:
+        return Usd(self.quantity * self.arrival_price)
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """One scheduled part, quantities in coins."""
+
+    number: int
+    due_at: datetime
+    long_quantity: Quantity
+    short_quantity: Quantity
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Everything fixed when the trade is accepted. `long` and `short` name the legs of the position, also in a
+    CLOSE."""
+
+    trade_id: TradeId
+    position_id: PositionId
+    effect: PositionEffect
+    pair: Pair
+    long: LegPlan
+    short: LegPlan
+    slices: tuple[Slice, ...]
+    slice_interval_seconds: Decimal
+    gives_up_at: datetime
+    accepted_at: datetime
+    slippage_max: Ratio
+    leverage: int
+    requested_usd: Usd
+    exit_plan: ExitPlan | None = None
+    exit_reason: ExitReason | None = None
+    signal: Signal | None = None
+    approval: Approval | None = None
+    request_key: str = ""
+    fingerprint: str = ""
+
+    @property
+    def legs(self) -> tuple[LegPlan, LegPlan]:
+        return (self.long, self.short)
+
+
+def open_trade_id(signal_id: str, attempt: int) -> TradeId:
+    """The id of the *attempt*-th (from 1) opening trade of a signal."""
+    return TradeId("trd_" + hash_of("open", signal_id, attempt)[:24])
+
+
+def position_id_of(trade_id: TradeId) -> PositionId:
+    """The id of the position that an opening trade makes."""
+    return PositionId("pos_" + hash_of("position", trade_id)[:24])
+
+
+def close_trade_id(position_id: PositionId, attempt: int) -> TradeId:
+    """The id of the *attempt*-th (from 1) closing trade of a position."""
+    return TradeId("trd_" + hash_of("close", position_id, attempt)[:24])
+
+
+@dataclass(frozen=True, slots=True)
+class TradeAccepted:
+    at: datetime
+    terms: Terms
+
+
+@dataclass(frozen=True, slots=True)
+class OrdersIntended:
+    """Written before a byte leaves: after a crash the desk knows what it may have sent."""
+
+    at: datetime
+    orders: tuple[Order, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OrdersReported:
+    """The venue's word on the orders of one submit or one enquiry, together, so that legs are compared at one
+    instant."""
+
+    at: datetime
+    reports: tuple[OrderReport, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LegsUnbalanced:
+    at: datetime
+    imbalance: Usd
+
+
+@dataclass(frozen=True, slots=True)
+class LegsBalanced:
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CancelWanted:
+    """Somebody asked for the trade to stop. It stops as soon as nothing is in doubt and the legs are level."""
+
+    at: datetime
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class TradeFilled:
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TradeRejected:
+    at: datetime
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class TradeCanceled:
+    at: datetime
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class TradeSuspended:
+    at: datetime
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class TradeResumed:
+    at: datetime
+    why: str
+
+
+Event = (
+    TradeAccepted
+    | OrdersIntended
+    | OrdersReported
+    | LegsUnbalanced
+    | LegsBalanced
+    | CancelWanted
+    | TradeFilled
+    | TradeRejected
+    | TradeCanceled
+    | TradeSuspended
+    | TradeResumed
+)
+
+_S = TradeStatus
+TRANSITIONS: Mapping[TradeStatus, Mapping[type, TradeStatus]] = {
+    _S.PENDING: {
+        OrdersIntended: _S.WORKING,
+        CancelWanted: _S.PENDING,
+        TradeCanceled: _S.CANCELED,
+    },
+    _S.WORKING: {
+        OrdersIntended: _S.WORKING,
+        OrdersReported: _S.WORKING,
+        LegsUnbalanced: _S.REPAIRING,
+        CancelWanted: _S.WORKING,
+        TradeFilled: _S.FILLED,
+        TradeRejected: _S.REJECTED,
+        TradeCanceled: _S.CANCELED,
+        TradeSuspended: _S.SUSPENDED,
+    },
+    _S.REPAIRING: {
+        OrdersIntended: _S.REPAIRING,
+        OrdersReported: _S.REPAIRING,
+        LegsBalanced: _S.WORKING,
+        CancelWanted: _S.REPAIRING,
+        TradeCanceled: _S.CANCELED,
+        TradeSuspended: _S.SUSPENDED,
+    },
+    _S.SUSPENDED: {
+        OrdersReported: _S.SUSPENDED,
+        CancelWanted: _S.SUSPENDED,
+        TradeCanceled: _S.CANCELED,
+        TradeResumed: _S.WORKING,
+    },
+    _S.FILLED: {OrdersReported: _S.FILLED},
+    _S.CANCELED: {OrdersReported: _S.CANCELED},
+    _S.REJECTED: {},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Naked:
+    """Unmatched notional of a trade in USD: now (since `since`), at worst, and its integral over time."""
+
+    now: Usd = Usd(ZERO)
+    since: datetime | None = None
+    max: Usd = Usd(ZERO)
+    usd_seconds: Decimal = ZERO
+
+
+@dataclass(frozen=True, slots=True)
+class Trade:
+    """A folded journal. Build it with `replay`, change it with `record`; nothing else makes one."""
+
+    terms: Terms
+    status: TradeStatus
+    events: tuple[Event, ...]
+    orders: tuple[Order, ...] = ()
+    reports: Mapping[ClientOrderId, OrderReport] = field(default_factory=dict)
+    cancel_wanted: str = ""
+    repairing_since: datetime | None = None
+    ended_at: datetime | None = None
+    why: str = ""
+    naked: Naked = Naked()
+
+    @property
+    def id(self) -> TradeId:
+        return self.terms.trade_id
+
+    @property
+    def live(self) -> bool:
+        return self.status.live
+
+    @property
+    def opens(self) -> bool:
+        return self.terms.effect is PositionEffect.OPEN
+
+    def report_of(self, order: Order) -> OrderReport:
+        """The latest word on *order*; INTENDED when there is none yet."""
+        report = self.reports.get(order.client_order_id)
+        return report or OrderReport(order.client_order_id, OrderStatus.INTENDED, order.intended_at)
+
+    @property
+    def in_doubt(self) -> tuple[Order, ...]:
+        """The orders of which nobody knows how they ended."""
+        return tuple(order for order in self.orders if self.report_of(order).status.in_doubt)
+
+    def filled(self, coin: Coin) -> Quantity:
+        """Coins filled on the leg, never negative: of an OPEN its entries less what it trimmed back, of a CLOSE what
+        it closed."""
+        total = ZERO
+        for order in self.orders:
+            if order.coin == coin:
+                amount = self.report_of(order).filled
+                total += -amount if self.opens and order.reduce_only else amount
+        return Quantity(total)
+
+    def doubtful(self, coin: Coin) -> Quantity:
+        """Coins that orders in doubt may yet turn out to have filled, trims left aside: the upper bound that limits
+        count."""
+        total = sum(
+            (
+                order.quantity - self.report_of(order).filled
+                for order in self.in_doubt
+                if order.coin == coin and not (self.opens and order.reduce_only)
+            ),
+            ZERO,
+        )
+        return Quantity(total)
+
+    @property
+    def anything_filled(self) -> bool:
+        """True once any order has filled anything, also if it was trimmed back since."""
+        return any(report.filled > 0 for report in self.reports.values())
+
+    @property
+    def last_sent_at(self) -> datetime | None:
+        return self.orders[-1].intended_at if self.orders else None
+
+    @property
+    def fees(self) -> Usd:
+        return Usd(sum((report.fees for report in self.reports.values()), ZERO))
+
+
+def leg_fraction(trade: Trade, leg: LegPlan) -> Decimal:
+    """Filled quantity of *leg* over its plan."""
+    return trade.filled(leg.coin) / leg.quantity if leg.quantity else ONE
+
+
+def imbalance_of(trade: Trade) -> Usd:
+    """Signed unmatched notional in USD: the legs' filled fractions apart, times the planned leg notional. Positive:
+    long ahead.
+
+    A move of prices is not an imbalance (trading rules, 3).
+    """
+    long, short = trade.terms.long, trade.terms.short
+    apart = leg_fraction(trade, long) - leg_fraction(trade, short)
+    return Usd(apart * (long.notional if apart > 0 else short.notional))
+
+
+def replay(events: Iterable[Event]) -> Trade:
+    """Fold a whole journal. Raises InvariantBroken where an event does not follow from those before it."""
+    trade: Trade | None = None
+    for event in events:
+        trade = accept(event) if trade is None else record(trade, event)
+    if trade is None:
+        raise InvariantBroken("a journal without events is no trade")
+    return trade
+
+
+def accept(event: Event) -> Trade:
+    """The first event of a journal as a PENDING trade."""
+    if not isinstance(event, TradeAccepted):
+        raise InvariantBroken(f"a journal begins with TradeAccepted, not {type(event).__name__}")
+    return Trade(event.terms, TradeStatus.PENDING, (event,))
+
+
+def record(trade: Trade, event: Event) -> Trade:
+    """*trade* after *event*. Raises InvariantBroken when the table or a guard forbids it; *trade* itself never
+    changes."""
+    status = TRANSITIONS[trade.status].get(type(event))
+    if status is None:
+        raise InvariantBroken(f"{type(event).__name__} cannot follow {trade.status}", trade_id=trade.id)
+    if event.at < trade.events[-1].at:
+        raise InvariantBroken(f"{type(event).__name__} is older than the event before it", trade_id=trade.id)
+    after = replace(trade, status=status, events=(*trade.events, event))
+    match event:
+        case OrdersIntended():
+            return replace(after, orders=_with_intended(trade, event))
+        case OrdersReported():
+            reported = replace(after, reports=_with_reports(trade, event))
+            return replace(reported, naked=_metered(reported, event.at))
+        case LegsUnbalanced():
+            return replace(after, repairing_since=event.at)
+        case LegsBalanced() | TradeResumed():
+            return replace(after, repairing_since=None)
+        case CancelWanted():
+            return replace(after, cancel_wanted=trade.cancel_wanted or event.why)
+        case TradeSuspended():
+            return replace(after, why=event.why)
+        case TradeFilled():
+            _require(not trade.in_doubt, trade, "no verdict while an order is in doubt")
+            _require(trade.anything_filled, trade, "nothing was filled")
+            return _ended(after, event.at, "")
+        case TradeRejected():
+            _require(not trade.in_doubt, trade, "no verdict while an order is in doubt")
+            _require(not trade.anything_filled, trade, "no rejection after a fill")
+            return _ended(after, event.at, event.why)
+        case TradeCanceled():
+            _require(not trade.in_doubt, trade, "no verdict while an order is in doubt")
+            return _ended(after, event.at, event.why)
+        case TradeAccepted():
+            raise InvariantBroken("a trade is accepted once", trade_id=trade.id)
+        case _:
+            assert_never(event)
+
+
+def _ended(trade: Trade, at: datetime, why: str) -> Trade:
+    return replace(trade, ended_at=at, why=why, repairing_since=None, naked=_metered(trade, at))
+
+
+def _require(holds: bool, trade: Trade, rule: str) -> None:
+    if not holds:
+        raise InvariantBroken(rule, trade_id=trade.id)
+
+
+def _with_intended(trade: Trade, event: OrdersIntended) -> tuple[Order, ...]:
+    _require(not trade.in_doubt, trade, "no new order while one is in doubt")
+    _require(bool(event.orders), trade, "an intent names its orders")
+    used = {order.client_order_id for order in trade.orders}
+    for order in event.orders:
+        _require(order.client_order_id not in used, trade, "a client order id is never used again")
+        _require(order.quantity > 0, trade, "an order has a quantity")
+        used.add(order.client_order_id)
+    return (*trade.orders, *event.orders)
+
+
+def _with_reports(trade: Trade, event: OrdersReported) -> Mapping[ClientOrderId, OrderReport]:
+    orders = {order.client_order_id: order for order in trade.orders}
+    reports = dict(trade.reports)
+    for report in event.reports:
+        order = orders.get(report.client_order_id)
+        if order is None:
+            raise InvariantBroken("a report names an order of this trade", trade_id=trade.id)
+        before = trade.report_of(order)
+        _require(report.filled >= before.filled, trade, "fills never shrink")
+        _require(report.filled <= order.quantity, trade, "fills never exceed the order")
+        if not before.status.in_doubt:
+            _require(report.status == before.status, trade, "an order that ended does not change its end")
+            _require(report.filled == before.filled, trade, "an order that ended fills no more")
+        if report.status in (OrderStatus.REJECTED, OrderStatus.ABSENT):
+            _require(report.filled == 0, trade, "an order that never traded has no fill")
+        reports[report.client_order_id] = report
+    return reports
+
+
+def _metered(trade: Trade, at: datetime) -> Naked:
+    """Trapezes would flatter: the exposure known since the last event counts in full until this one."""
+    before = trade.naked
+    now = Usd(abs(imbalance_of(trade)))
+    elapsed = Decimal(str((at - before.since).total_seconds())) if before.since is not None else ZERO
+    return Naked(now, at, Usd(max(before.max, now)), before.usd_seconds + before.now * elapsed)

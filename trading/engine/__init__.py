@@ -1,0 +1,1 @@
+"""The verbs: what the desk does, over ports and never over adapters."""

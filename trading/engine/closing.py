@@ -1,0 +1,126 @@
+"""Closing a position and stopping a trade in mid-flight. Needs nobody's permission.
+
+The law: asking twice is asking once; doubt about the opening never delays the close.
+"""
+
+from datetime import datetime
+from decimal import Decimal
+
+from trading.domain.errors import InvalidRequest, VenueUnavailable
+from trading.domain.exit_plan import ExitReason
+from trading.domain.positions import Leg, Position
+from trading.domain.trades import LegPlan, PositionEffect, Slice, Terms, Trade, close_trade_id
+from trading.domain.units import ZERO, Coin, PositionId, Price, TradeId, Usd
+from trading.engine import queries, working
+from trading.engine.desk import Desk
+from trading.engine.playbook import CLOSE_BANDS
+from trading.engine.queries import PositionView, TradeView
+
+ANSWER_SECONDS = 8.5
+
+
+def close(desk: Desk, position_id: PositionId, reason: ExitReason, *, until: float | None = None) -> Position:
+    """Close *position_id* and return it as it then stands: closed, or closing while the venue takes its time.
+
+    *until* bounds the wait on the clock's `monotonic`. Raises PositionNotFound and StoreCorrupt; a venue that cannot be
+    reached leaves the wish on disk for the monitor.
+    """
+    until = desk.clock.monotonic() + ANSWER_SECONDS if until is None else until
+    position = desk.store.book().position(position_id)
+    if position.closed:
+        return position
+    opening = desk.store.book().trade(position.trade_id)
+    if opening.live:
+        working.want_cancel(desk, opening, f"the position is being closed: {reason}")
+        working.work_if_free(desk, opening.id)
+    closing = _closing_trade(desk, position_id, reason)
+    if closing is not None:
+        patience = max(until - desk.clock.monotonic(), 0.0)
+        working.work_if_free(desk, closing.id, until=until, wait_seconds=patience)
+    return desk.store.book().position(position_id)
+
+
+def close_by_hand(desk: Desk, position_id: PositionId) -> PositionView:
+    """Close on somebody's request; a second request finds the first and answers with it. Raises as `close` does."""
+    return queries.position(desk, close(desk, position_id, ExitReason.MANUAL).id)
+
+
+def cancel(desk: Desk, trade_id: TradeId) -> TradeView:
+    """Stop an opening in mid-flight: what is filled stands, level. An ended trade is returned as it is.
+
+    Raises TradeNotFound; InvalidRequest for a closing trade, which never gives up.
+    """
+    trade = desk.store.book().trade(trade_id)
+    if not trade.opens:
+        raise InvalidRequest({"id": "is a closing trade; a close is never cancelled"})
+    if trade.live:
+        working.want_cancel(desk, trade, "canceled on request")
+        until = desk.clock.monotonic() + ANSWER_SECONDS
+        working.work_if_free(desk, trade_id, until=until, wait_seconds=ANSWER_SECONDS)
+    return queries.trade(desk, trade_id)
+
+
+def _closing_trade(desk: Desk, position_id: PositionId, reason: ExitReason) -> Trade | None:
+    """The live closing trade of a position, made now when there is none; None when there is nothing to close."""
+    arrival = _arrival_prices(desk, desk.store.book().position(position_id))
+    with desk.store.exclusive() as book:
+        position = book.position(position_id)
+        opening, *closings = book.trades_of_position(position_id)
+        for closing in closings:
+            if closing.live:
+                return closing
+        if position.closed:
+            return None
+        now = desk.clock.now()
+        terms = _terms(position, opening, len(closings) + 1, reason, arrival, now)
+        desk.log.write(
+            "info",
+            f"closing {position.pair}: {reason}",
+            position_id=position_id,
+            trade_id=terms.trade_id,
+            reason=reason,
+        )
+        return working.admit(desk, terms)
+
+
+def _terms(
+    position: Position,
+    opening: Trade,
+    attempt: int,
+    reason: ExitReason,
+    arrival: dict[Coin, Decimal],
+    now: datetime,
+) -> Terms:
+    def plan(leg: Leg) -> LegPlan:
+        quantity = working.outstanding_of(position, opening, leg.coin, with_doubt=True)
+        return LegPlan(leg.coin, leg.side.opposite, quantity, Price(arrival[leg.coin]))
+
+    long, short = plan(position.long), plan(position.short)
+    return Terms(
+        trade_id=close_trade_id(position.id, attempt),
+        position_id=position.id,
+        effect=PositionEffect.CLOSE,
+        pair=position.pair,
+        long=long,
+        short=short,
+        slices=(Slice(1, now, long.quantity, short.quantity),),
+        slice_interval_seconds=ZERO,
+        gives_up_at=now,
+        accepted_at=now,
+        slippage_max=CLOSE_BANDS[0],
+        leverage=position.leverage,
+        requested_usd=Usd(long.notional + short.notional),
+        exit_reason=reason,
+    )
+
+
+def _arrival_prices(desk: Desk, position: Position) -> dict[Coin, Decimal]:
+    """Mids where there are any; a close needs no price to be accepted, so its own entry prices serve otherwise."""
+    opening = desk.store.book().trade(position.trade_id)
+    prices: dict[Coin, Decimal] = {leg.coin: leg.arrival_price for leg in opening.terms.legs}
+    prices |= {leg.coin: leg.entry_price for leg in position.legs if leg.entry_price is not None}
+    try:
+        quotes = desk.venue.quotes(tuple(prices))
+    except VenueUnavailable:
+        return prices
+    return prices | {coin: quote.mid for coin, quote in quotes.items() if quote.usable}

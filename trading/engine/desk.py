@@ -1,0 +1,18 @@
+"""The desk: the table with the telephones on it. Ports and configuration, no behaviour."""
+
+from dataclasses import dataclass
+
+from trading.conf import Config
+from trading.ports import Approver, Cache, Clock, Log, SignalSource, Store, Venue
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    config: Config
+    venue: Venue
+    store: Store
+    cache: Cache
+    signals: SignalSource
+    approvals: Approver
+    log: Log
+    clock: Clock

@@ -1,0 +1,291 @@
+"""Opening a pair: every gate in its order, then one trade, worked at once.
+
+The law: one signal, one trade, whatever is retried or sent concurrently; silence of any gate is a no.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+
+from trading.domain.book import Book
+from trading.domain.desk_state import DeskState, Rejection
+from trading.domain.errors import (
+    GuardianRejected,
+    GuardianUnavailable,
+    IdempotencyMismatch,
+    InvalidRequest,
+    MonitorDown,
+    RiskDenied,
+    SignalExpired,
+    SignalLowConfidence,
+    SignalNotPending,
+    VenueRejected,
+)
+from trading.domain.market import Account
+from trading.domain.positions import Position
+from trading.domain.signals import Approval, Signal
+from trading.domain.trades import Trade, open_trade_id
+from trading.domain.units import TradeId, hash_of
+from trading.engine import planning, queries, working
+from trading.engine.desk import Desk
+from trading.engine.planning import Draft, World
+from trading.engine.queries import PositionView
+from trading.engine.requests import ExecuteRequest
+from trading.engine.states import live_beat, require_active
+from trading.engine.valuing import coins_of, distance_of
+from trading.ports import Proposal
+from trading.utils.risk_controls import Breach, entry_breaches
+
+ANSWER_SECONDS = 9.0
+ATTEMPTS_OF_A_SIGNAL_MAX = 3
+FUTURE_MAX = timedelta(seconds=5)
+GUARDIAN_SECONDS_MIN = 0.5
+
+
+class Outcome(StrEnum):
+    """How a request to execute ended, when it did not end with an error."""
+
+    OPENED = "OPENED"
+    WORKING = "WORKING"
+    REPEATED = "REPEATED"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The position that a request made, now or earlier."""
+
+    outcome: Outcome
+    position: PositionView
+
+
+def execute(desk: Desk, request: ExecuteRequest, key: str | None = None) -> Answer:
+    """Open the pair of a signal, or give the answer that the same request got before.
+
+    *key* names the request; the signal id serves otherwise. Answers within 9.5 s. Raises every refusal of the contract:
+    idempotency, trading state, monitor, signal, limits, Guardian, venue; a refusal before acceptance changes nothing.
+    """
+    until = desk.clock.monotonic() + ANSWER_SECONDS
+    key = key or request.signal_id
+    known = _known(desk, desk.store.book(), request, key)
+    if known is not None:
+        return known
+    with desk.store.seat(_signal_seat(request.signal_id), ANSWER_SECONDS):
+        known = _known(desk, desk.store.book(), request, key)
+        if known is not None:
+            return known
+        trade = _accepted(desk, request, key, until)
+        with desk.store.seat(trade.id):
+            trade = working.settle(desk, trade, until)
+    return _answer(desk, trade)
+
+
+def judge_signal(desk: Desk, signal: Signal, *, now: datetime) -> None:
+    """Raises SignalNotPending, SignalExpired or SignalLowConfidence when *signal* may not be traded."""
+    config = desk.config
+    if signal.status != "pending":
+        raise SignalNotPending(f"signal {signal.id} is {signal.status}, not pending", status=signal.status)
+    age = now - signal.created_at
+    if age > timedelta(seconds=config.max_signal_age_seconds):
+        raise SignalExpired(
+            f"signal {signal.id} is {age.total_seconds():.0f} s old; the limit is {config.max_signal_age_seconds} s"
+        )
+    if age < -FUTURE_MAX:
+        raise SignalExpired(f"signal {signal.id} is dated {-age.total_seconds():.0f} s in the future")
+    if signal.confidence < config.min_signal_confidence:
+        raise SignalLowConfidence(
+            f"signal {signal.id} has confidence {signal.confidence}; the least is {config.min_signal_confidence}"
+        )
+
+
+def require_monitor(desk: Desk) -> None:
+    """Raises MonitorDown when the configuration wants a live monitor and there is none."""
+    if desk.config.require_monitor and live_beat(desk) is None:
+        raise MonitorDown("no monitor is watching; start `manage.py monitor_positions`")
+
+
+def owned(book: Book, signal_id: str) -> Trade | None:
+    """The trade that has made *signal_id* its own: live, filled or in doubt, for ever. None when it may still be
+    traded."""
+    trades = book.trades_of_signal(signal_id)
+    for trade in trades:
+        if trade.live or trade.anything_filled:
+            return trade
+    return trades[-1] if len(trades) >= ATTEMPTS_OF_A_SIGNAL_MAX else None
+
+
+def risk_denied(breaches: tuple[Breach, ...]) -> RiskDenied:
+    """The refusal that carries all *breaches*."""
+    words = "; ".join(f"{breach.code}: {breach.detail}" for breach in breaches)
+    return RiskDenied(words, breaches=breaches)
+
+
+def _known(desk: Desk, book: Book, request: ExecuteRequest, key: str) -> Answer | None:
+    """The answer to a request that was heard before; None for a new one. Raises when the signal or the key is taken."""
+    trade = book.trade_of_key(key)
+    if trade is not None:
+        if trade.terms.fingerprint != request.fingerprint:
+            raise IdempotencyMismatch(f"the key {key} was used for another request", trade_id=trade.id)
+        return _answer(desk, trade, repeated=True)
+    owner = owned(book, request.signal_id)
+    if owner is not None:
+        raise SignalNotPending(
+            f"signal {request.signal_id} has been traded already",
+            trade_id=owner.id,
+            position_id=owner.terms.position_id,
+        )
+    return None
+
+
+def _answer(desk: Desk, trade: Trade, *, repeated: bool = False) -> Answer:
+    if _nothing_filled(trade):
+        raise VenueRejected(f"nothing was filled: {trade.why}", trade_id=trade.id, position_id=trade.terms.position_id)
+    fresh = Outcome.WORKING if trade.live else Outcome.OPENED
+    return Answer(Outcome.REPEATED if repeated else fresh, queries.position(desk, trade.terms.position_id))
+
+
+def _nothing_filled(trade: Trade) -> bool:
+    return not trade.live and not trade.anything_filled and not trade.cancel_wanted
+
+
+def _accepted(desk: Desk, request: ExecuteRequest, key: str, until: float) -> Trade:
+    """All gates, then the trade on disk."""
+    require_active(desk)
+    require_monitor(desk)
+    signal = desk.signals.signal(request.signal_id, request.pair)
+    if request.pair is not None and request.pair != signal.pair:
+        raise InvalidRequest({"pair": f"is not the signal's pair, {signal.pair}; leave it out or correct it"})
+    judge_signal(desk, signal, now=desk.clock.now())
+    _respect_rejection(desk, request)
+    coins = planning.pair_coins(signal.pair)
+    trade_id = open_trade_id(signal.id, len(desk.store.book().trades_of_signal(signal.id)) + 1)
+    before = planning.look(desk, coins)
+    plan = _judged(desk, request, signal, before)
+    approval = _approved(desk, plan, trade_id, before, until)
+    fresh = planning.look(desk, coins)
+    with desk.store.exclusive() as book:
+        _known(desk, book, request, key)
+        require_active(desk)
+        plan = planning.draft(desk, request, signal, fresh)
+        breaches = entry_breaches(plan.entry, planning.exposure_of(desk, book, fresh.account), planning.limits_of(desk))
+        if breaches:
+            raise _denied(desk, request, breaches)
+        if book.trade_of_approval(approval.id) is not None:
+            raise GuardianUnavailable("Guardian's approval id has been used before; that is no approval")
+        terms = planning.terms_of(desk, plan, trade_id, approval, key, fresh)
+        trade = working.admit(desk, terms)
+    desk.log.write(
+        "info",
+        f"accepted: long {terms.long.coin}, short {terms.short.coin}, {request.position_size} USD by {plan.execution}",
+        trade_id=trade.id,
+        position_id=terms.position_id,
+        signal_id=signal.id,
+        approval_id=approval.id,
+        slices=len(terms.slices),
+        leverage=terms.leverage,
+    )
+    return trade
+
+
+def _judged(desk: Desk, request: ExecuteRequest, signal: Signal, world: World) -> Draft:
+    plan = planning.draft(desk, request, signal, world)
+    exposure = planning.exposure_of(desk, desk.store.book(), world.account)
+    breaches = entry_breaches(plan.entry, exposure, planning.limits_of(desk))
+    if breaches:
+        raise _denied(desk, request, breaches)
+    return plan
+
+
+def _denied(desk: Desk, request: ExecuteRequest, breaches: tuple[Breach, ...]) -> RiskDenied:
+    desk.log.write(
+        "warning",
+        f"denied: {', '.join(dict.fromkeys(str(breach.code) for breach in breaches))}",
+        signal_id=request.signal_id,
+        position_size=request.position_size,
+    )
+    return risk_denied(breaches)
+
+
+def _approved(desk: Desk, plan: Draft, trade_id: TradeId, world: World, until: float) -> Approval:
+    """Guardian's yes. A no is kept, and stands for the signal at this size or a larger one."""
+    if until - desk.clock.monotonic() < GUARDIAN_SECONDS_MIN:
+        raise GuardianUnavailable("there was no time left to ask Guardian; try again")
+    approval = desk.approvals.approve(
+        _proposal(desk, plan, trade_id, world), max(until - desk.clock.monotonic() - GUARDIAN_SECONDS_MIN, 0.0)
+    )
+    if approval.approved and approval.id:
+        return approval
+    signal, size = plan.signal, plan.entry.position_size
+    expires_at = signal.created_at + timedelta(seconds=desk.config.max_signal_age_seconds)
+    rejection = Rejection(signal.id, size, approval.reasoning, expires_at)
+    desk.store.change_state(lambda state: _with_rejection(state, rejection, desk.clock.now()))
+    desk.log.write("warning", f"Guardian rejected {signal.pair}", signal_id=signal.id, reasoning=approval.reasoning)
+    raise GuardianRejected(
+        f"Guardian rejected the trade: {approval.reasoning}",
+        reasoning=approval.reasoning,
+        risk_score=approval.risk_score,
+        concerns=list(approval.concerns),
+        rule_violations=list(approval.rule_violations),
+    )
+
+
+def _with_rejection(state: DeskState, rejection: Rejection, now: datetime) -> DeskState:
+    standing = tuple(
+        one
+        for one in state.rejections
+        if one.expires_at > now
+        and not (one.signal_id == rejection.signal_id and one.position_size >= rejection.position_size)
+    )
+    return replace(state, rejections=(*standing, rejection))
+
+
+def _respect_rejection(desk: Desk, request: ExecuteRequest) -> None:
+    now = desk.clock.now()
+    for rejection in desk.store.state().rejections:
+        same = rejection.signal_id == request.signal_id and request.position_size >= rejection.position_size
+        if same and rejection.expires_at > now:
+            raise GuardianRejected(
+                f"Guardian has rejected this signal at {rejection.position_size} USD: {rejection.reasoning}",
+                reasoning=rejection.reasoning,
+                concerns=[],
+                rule_violations=[],
+                risk_score=None,
+            )
+
+
+def _proposal(desk: Desk, plan: Draft, trade_id: TradeId, world: World) -> Proposal:
+    account, entry = world.account, plan.entry
+    standing = desk.store.book().standing_positions()
+    return Proposal(
+        trade_id=trade_id,
+        signal=plan.signal,
+        long_coin=entry.long.coin,
+        short_coin=entry.short.coin,
+        position_size=entry.position_size,
+        leverage=entry.leverage,
+        execution=plan.execution,
+        take_profit=plan.exit_plan.take_profit,
+        stop_loss=plan.exit_plan.stop_loss,
+        expires_at=plan.signal.created_at + timedelta(seconds=desk.config.max_signal_age_seconds),
+        total_value=account.equity,
+        available_margin=account.margin_available,
+        margin_usage=account.margin_used / account.equity * 100,
+        num_positions=len(standing),
+        liquidation_distance=_nearest_liquidation(desk, standing, account) * 100,
+        btc_volatility=None,
+        trend=None,
+    )
+
+
+def _nearest_liquidation(desk: Desk, standing: tuple[Position, ...], account: Account) -> Decimal:
+    """The least distance to liquidation of any position, a fraction; one when nothing held can be liquidated."""
+    if not standing:
+        return Decimal(1)
+    quotes = desk.venue.quotes(coins_of(standing))
+    distances = [distance_of(position, account, quotes) for position in standing]
+    return min((one for one in distances if one is not None), default=Decimal(1))
+
+
+def _signal_seat(signal_id: str) -> TradeId:
+    """Identical requests that arrive together queue here, so that Guardian is asked once."""
+    return TradeId("sig_" + hash_of("signal", signal_id)[:24])

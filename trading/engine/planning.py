@@ -1,0 +1,280 @@
+"""From a request and a signal to an entry that can be judged: sides, quantities, slices, exits, and what is at risk
+already.
+
+Reads the world once, decides nothing, changes nothing.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from trading.domain.book import Book
+from trading.domain.errors import InvalidRequest
+from trading.domain.exit_plan import TIME_WINDOWS, ExitPlan, TrailingStop
+from trading.domain.market import Account, Depth, Instrument, Pair, Quote
+from trading.domain.orders import Side
+from trading.domain.positions import Position, PositionStatus
+from trading.domain.signals import Approval, Signal
+from trading.domain.trades import (
+    LegPlan,
+    PositionEffect,
+    Slice,
+    Terms,
+    Trade,
+    position_id_of,
+)
+from trading.domain.units import ZERO, Coin, Price, Quantity, Ratio, TradeId, Usd
+from trading.engine.desk import Desk
+from trading.engine.recovery import foreign_holdings
+from trading.engine.requests import ExecuteRequest, Execution
+from trading.utils.risk_controls import Entry, EntryLeg, Exposure, ForeignHolding, Limits, StandingPair
+from trading.utils.trade_calculator import (
+    fillable,
+    leg_quantities,
+    marketable_limit,
+    round_trip_cost,
+    slice_quantities,
+    twap_due_times,
+)
+
+GRACE_SECONDS_MIN = 60
+SLICE_MINIMUM_CUSHION = Decimal("1.05")
+"""Slices are laid out a little above the venue's minimum, so that a small fall of the price does not strand them."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """One look at everything that an entry is judged by."""
+
+    instruments: Mapping[Coin, Instrument]
+    quotes: Mapping[Coin, Quote]
+    depths: Mapping[Coin, Depth]
+    account: Account
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A request sized at present prices. `slices` is empty when no price was there to size it with."""
+
+    request: ExecuteRequest
+    signal: Signal
+    entry: Entry
+    exit_plan: ExitPlan
+    execution: Execution
+    duration_seconds: int
+    slices: tuple[tuple[Quantity, Quantity], ...]
+
+
+def look(desk: Desk, coins: Collection[Coin]) -> World:
+    """Read the venue for *coins*. Raises VenueUnavailable."""
+    return World(
+        instruments=desk.venue.instruments(),
+        quotes=desk.venue.quotes(coins),
+        depths=desk.venue.depths(coins),
+        account=desk.venue.account(),
+        now=desk.clock.now(),
+    )
+
+
+def draft(desk: Desk, request: ExecuteRequest, signal: Signal, world: World) -> Draft:
+    """Size *request* for *signal* in *world*. Raises InvalidRequest for exits that contradict each other."""
+    execution, duration, count = _execution(desk, request)
+    slices = _slices(request, signal, world, count)
+    return Draft(
+        request=request,
+        signal=signal,
+        entry=_entry(desk, request, signal, world, slices),
+        exit_plan=exit_plan_of(desk, request),
+        execution=execution,
+        duration_seconds=duration,
+        slices=slices,
+    )
+
+
+def limits_of(desk: Desk) -> Limits:
+    """The configured bounds, as the risk controls take them."""
+    config = desk.config
+    return Limits(
+        max_positions=config.max_positions,
+        max_allocation=Ratio(config.max_allocation),
+        max_leverage=config.max_leverage,
+        min_portfolio_usd=Usd(config.min_portfolio_usd),
+        margin_reserve=Ratio(config.margin_reserve),
+        leg_spread_max=Ratio(config.max_leg_spread),
+        cost_share_of_stop=Ratio(config.cost_share_of_stop),
+    )
+
+
+def exposure_of(desk: Desk, book: Book, account: Account) -> Exposure:
+    """What is at risk: the desk's positions, its trades in flight and in doubt at full size, foreign holdings."""
+    standing = book.standing_positions()
+    foreign = foreign_holdings(book, account)
+    abroad = sum((abs(quantity) * account.holdings[coin].entry_price for coin, quantity in foreign.items()), ZERO)
+    cooldown = timedelta(seconds=desk.config.cooldown_seconds)
+    return Exposure(
+        now=desk.clock.now(),
+        equity=account.equity,
+        margin_available=account.margin_available,
+        positions=len(standing),
+        standing=tuple(StandingPair(one.pair, one.long.coin, one.short.coin, one.leverage) for one in standing),
+        foreign={coin: ForeignHolding(quantity, account.leverages.get(coin)) for coin, quantity in foreign.items()},
+        gross_usd=Usd(sum((gross_of(one) for one in standing), ZERO) + abroad),
+        margin_pending=Usd(sum((_pending(book, one) / one.leverage for one in standing), ZERO)),
+        cooling_until={pair: at + cooldown for pair, at in book.losing_exits().items()} if cooldown else {},
+    )
+
+
+def gross_of(position: Position) -> Usd:
+    """What a position counts for: its full requested size while it may still grow, its entry notional after."""
+    if position.status is PositionStatus.OPENING:
+        return Usd(max(position.requested_usd, position.entry_notional))
+    return position.entry_notional
+
+
+def exit_plan_of(desk: Desk, request: ExecuteRequest) -> ExitPlan:
+    """The request's barriers over the desk's defaults. Raises InvalidRequest when the trailing gap is not below its
+    arm."""
+    config = desk.config
+    trailing = request.trailing
+    if trailing is None and config.trailing_arm is not None and config.trailing_gap is not None:
+        trailing = TrailingStop(Ratio(config.trailing_arm), Ratio(config.trailing_gap))
+    if trailing is not None and trailing.gap >= trailing.arm:
+        raise InvalidRequest({"trailing_stop": "gap must be smaller than arm"})
+    holding = request.max_holding_seconds
+    if holding is None and request.time_window is not None:
+        holding = TIME_WINDOWS[request.time_window].duration_seconds
+    return ExitPlan(
+        take_profit=Ratio(request.take_profit if request.take_profit is not None else config.take_profit),
+        stop_loss=Ratio(request.stop_loss if request.stop_loss is not None else config.stop_loss),
+        trailing=trailing,
+        max_holding_seconds=holding if holding is not None else config.max_holding_seconds,
+        time_window=request.time_window,
+    )
+
+
+def terms_of(desk: Desk, plan: Draft, trade_id: TradeId, approval: Approval, key: str, world: World) -> Terms:
+    """Everything that is fixed when the trade is accepted, at the prices of *world*."""
+    now = desk.clock.now()
+    entry = plan.entry
+    count = len(plan.slices)
+    sliced = plan.execution is Execution.TWAP
+    dues = twap_due_times(now, plan.duration_seconds, count) if sliced else (now,)
+    grace = max(GRACE_SECONDS_MIN, plan.duration_seconds) + plan.duration_seconds if sliced else 0
+    return Terms(
+        trade_id=trade_id,
+        position_id=position_id_of(trade_id),
+        effect=PositionEffect.OPEN,
+        pair=entry.pair,
+        long=_leg_plan(entry.long, world),
+        short=_leg_plan(entry.short, world),
+        slices=tuple(
+            Slice(number, due, long, short)
+            for number, (due, (long, short)) in enumerate(zip(dues, plan.slices, strict=True), start=1)
+        ),
+        slice_interval_seconds=Decimal(plan.duration_seconds) / count if sliced else ZERO,
+        gives_up_at=now + timedelta(seconds=grace),
+        accepted_at=now,
+        slippage_max=entry.slippage_max,
+        leverage=entry.leverage,
+        requested_usd=entry.position_size,
+        exit_plan=plan.exit_plan,
+        signal=plan.signal,
+        approval=approval,
+        request_key=key,
+        fingerprint=plan.request.fingerprint,
+    )
+
+
+def _leg_plan(leg: EntryLeg, world: World) -> LegPlan:
+    return LegPlan(leg.coin, leg.side, leg.quantity or Quantity(ZERO), world.quotes[leg.coin].mid)
+
+
+def _execution(desk: Desk, request: ExecuteRequest) -> tuple[Execution, int, int]:
+    """How, for how long and in how many slices: as asked, else sliced above the configured size."""
+    config = desk.config
+    execution = request.execution
+    if execution is None:
+        large = request.position_size > config.twap_threshold_usd
+        execution = Execution.TWAP if large or request.twap is not None else Execution.MARKET
+    if execution is Execution.MARKET:
+        return execution, 0, 1
+    asked = request.twap
+    duration = asked.duration_seconds if asked is not None and asked.duration_seconds else config.twap_duration_seconds
+    return execution, duration, asked.slices if asked is not None and asked.slices else config.twap_slices
+
+
+def _slices(request: ExecuteRequest, signal: Signal, world: World, count: int) -> tuple[tuple[Quantity, Quantity], ...]:
+    coins = (signal.long_coin, signal.short_coin)
+    quotes = [world.quotes.get(coin) for coin in coins]
+    listed = [world.instruments.get(coin) for coin in coins]
+    (long, short), (long_instrument, short_instrument) = quotes, listed
+    if long is None or short is None or long_instrument is None or short_instrument is None:
+        return ()
+    if not long.usable or not short.usable:
+        return ()
+    long_step, short_step = long_instrument.quantity_step, short_instrument.quantity_step
+    totals = leg_quantities(request.position_size, long.mid, short.mid, long_step, short_step)
+    if not totals[0] or not totals[1]:
+        return (totals,)
+    least = [
+        instrument.notional_min * SLICE_MINIMUM_CUSHION / price
+        for instrument, price in ((long_instrument, long.ask), (short_instrument, short.bid))
+    ]
+    return slice_quantities(*totals, long_step, short_step, count, *least)
+
+
+def _entry(
+    desk: Desk, request: ExecuteRequest, signal: Signal, world: World, slices: tuple[tuple[Quantity, Quantity], ...]
+) -> Entry:
+    fee = desk.venue.traits.taker_fee
+    slippage = Ratio(desk.config.max_slippage)
+    longs, shorts = [one[0] for one in slices], [one[1] for one in slices]
+    long = _entry_leg(world, signal.long_coin, Side.BUY, longs, slippage)
+    short = _entry_leg(world, signal.short_coin, Side.SELL, shorts, slippage)
+    depths = world.depths.get(long.coin), world.depths.get(short.coin)
+    cost = None
+    if long.largest and short.largest and depths[0] is not None and depths[1] is not None:
+        cost = round_trip_cost(depths[0], depths[1], long.largest, short.largest, fee)
+    return Entry(
+        pair=signal.pair,
+        long=long,
+        short=short,
+        position_size=request.position_size,
+        leverage=request.leverage,
+        stop_loss=exit_plan_of(desk, request).stop_loss,
+        taker_fee=fee,
+        slippage_max=slippage,
+        round_trip_cost=cost,
+    )
+
+
+def _entry_leg(world: World, coin: Coin, side: Side, parts: list[Quantity], slippage: Ratio) -> EntryLeg:
+    instrument, quote, depth = world.instruments.get(coin), world.quotes.get(coin), world.depths.get(coin)
+    if instrument is None or quote is None or not parts:
+        return EntryLeg(coin, side, instrument, quote)
+    largest = max(parts)
+    filled = None
+    if depth is not None and largest:
+        limit = _limit(quote, side, slippage, instrument)
+        filled, _ = fillable(depth.asks if side is Side.BUY else depth.bids, side, largest, limit)
+    return EntryLeg(coin, side, instrument, quote, Quantity(sum(parts, ZERO)), min(parts), largest, filled)
+
+
+def _limit(quote: Quote, side: Side, slippage: Ratio, instrument: Instrument) -> Price:
+    touch = quote.ask if side is Side.BUY else quote.bid
+    return marketable_limit(touch, side, slippage, instrument.price_decimals_max)
+
+
+def _pending(book: Book, position: Position) -> Decimal:
+    """USD that a live opening may still add to what the venue already counts."""
+    opening: Trade = book.trade(position.trade_id)
+    if not opening.live:
+        return ZERO
+    return max(position.requested_usd - position.entry_notional, ZERO)
+
+
+def pair_coins(pair: Pair) -> tuple[Coin, Coin]:
+    """Both coins of a pair, for a look at the venue."""
+    return (pair.base, pair.quote)

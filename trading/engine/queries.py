@@ -1,0 +1,597 @@
+"""What the desk shows: records whose field names are the contract's JSON names. Reads only; nothing here decides
+anything."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from trading.domain.desk_state import TradingState
+from trading.domain.errors import PositionNotFound, StoreCorrupt, TradeNotFound, VenueUnavailable
+from trading.domain.exit_plan import ExitReason, TrailingStop
+from trading.domain.market import Account, Quote
+from trading.domain.orders import Order, OrderReport, Side
+from trading.domain.positions import Leg, Position, PositionStatus, naked_now
+from trading.domain.signals import Signal
+from trading.domain.trades import (
+    CancelWanted,
+    Event,
+    LegsUnbalanced,
+    OrdersIntended,
+    OrdersReported,
+    Trade,
+    TradeAccepted,
+    TradeCanceled,
+    TradeRejected,
+    TradeResumed,
+    TradeSuspended,
+)
+from trading.domain.units import ZERO, Coin, PositionId, Price, TradeId, Usd
+from trading.engine import planning
+from trading.engine.desk import Desk
+from trading.engine.playbook import next_slice_due, slices_done
+from trading.engine.recovery import foreign_holdings
+from trading.engine.states import live_beat
+from trading.engine.valuing import (
+    Mark,
+    coins_of,
+    decode_mark,
+    distance_of,
+    mark_key,
+    mark_of,
+    read_prices,
+    risk_level,
+    unrealized_of,
+)
+from trading.utils.risk_controls import Headroom, headroom
+from trading.utils.trade_calculator import calculate_spread, pnl_percent, slippage_against_arrival
+
+CACHED_MARK_AGE_MAX = timedelta(seconds=3)
+
+
+@dataclass(frozen=True, slots=True)
+class LegView:
+    """One leg; money in USD, prices in USD a coin. `mark_price` is the mid that the leg is marked to."""
+
+    coin: Coin
+    side: str
+    quantity: Decimal
+    entry_price: Price | None
+    mark_price: Price | None
+    exit_price: Price | None
+    notional: Decimal
+    unrealized_pnl: Decimal | None
+    fees: Usd
+    funding: Usd
+
+
+@dataclass(frozen=True, slots=True)
+class NakedView:
+    max_usd: Usd
+    usd_seconds: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionView:
+    """How the opening went. `slippage_bps` positive is worse than arrival."""
+
+    type: str
+    arrival_spread: Decimal
+    slippage_bps: Decimal | None
+    slices_total: int
+    slices_done: int
+    next_slice_at: datetime | None
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignalWords:
+    """What Scout said, in Scout's own measures."""
+
+    id: str
+    pair: str
+    signal_type: str
+    zscore: Decimal
+    correlation: Decimal | None
+    entry_spread: Decimal | None
+    confidence: Decimal
+    status: str
+    timestamp: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PositionView:
+    """A position as the contract names it. What is not known now is None."""
+
+    position_id: PositionId
+    trade_id: TradeId
+    signal_id: str | None
+    approval_id: str | None
+    pair: str
+    status: PositionStatus
+    size: Usd
+    position_size: Usd
+    requested_size: Usd
+    leverage: int
+    long: LegView
+    short: LegView
+    entry_spread: Decimal | None
+    current_spread: Decimal | None
+    pnl: Decimal | None
+    pnl_percent: Decimal | None
+    exit_return: Decimal | None
+    realized_pnl: Usd
+    unrealized_pnl: Decimal | None
+    fees: Usd
+    funding: Usd
+    risk_level: str
+    take_profit: Decimal
+    stop_loss: Decimal
+    trailing_stop: TrailingStop | None
+    max_holding_seconds: int | None
+    time_window: str | None
+    window_expires_at: datetime | None
+    entry_time: datetime
+    exit_time: datetime | None
+    exit_reason: ExitReason | None
+    liquidation_distance: Decimal | None
+    naked: NakedView
+    execution: ExecutionView
+    closing_trade_id: TradeId | None
+    marked_at: datetime | None
+    signal: SignalWords | None
+
+
+@dataclass(frozen=True, slots=True)
+class OrderView:
+    client_order_id: str
+    coin: Coin
+    side: str
+    quantity: Decimal
+    limit_price: Price
+    reduce_only: bool
+    slice_number: int
+    attempt: int
+    status: str
+    filled: Decimal
+    average_price: Price | None
+    fees: Usd
+    reason: str | None
+    sent_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineEntry:
+    at: datetime
+    event: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class TradeView:
+    """A trade with every event and its instant."""
+
+    trade_id: TradeId
+    position_id: PositionId
+    effect: str
+    pair: str
+    status: str
+    signal_id: str | None
+    approval_id: str | None
+    exit_reason: ExitReason | None
+    requested_size: Usd
+    leverage: int
+    accepted_at: datetime
+    ended_at: datetime | None
+    why: str | None
+    slices_total: int
+    slices_done: int
+    next_slice_at: datetime | None
+    gives_up_at: datetime
+    fees: Usd
+    naked: NakedView
+    orders: tuple[OrderView, ...]
+    timeline: tuple[TimelineEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Portfolio:
+    """The account and what is left of each limit. Money in USD; None where the venue could not be read."""
+
+    equity: Usd | None
+    margin_used: Usd | None
+    margin_available: Usd | None
+    gross_exposure: Decimal
+    net_exposure: Decimal
+    open_positions: int
+    limits: tuple[Headroom, ...]
+    foreign_holdings: Mapping[Coin, Decimal]
+    naked_exposure: Decimal
+    today_pnl: Decimal | None
+    today_since: datetime | None
+    trading_state: TradingState
+    causes: tuple[str, ...]
+    realized_pnl: Decimal
+    unrealized_pnl: Decimal | None
+    fees: Decimal
+    funding: Decimal
+    taken_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorView:
+    alive: bool
+    last_beat_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """`status` is healthy, degraded or unhealthy; `problems` says why it is not healthy."""
+
+    status: str
+    service: str
+    redis: str
+    demo_mode: bool
+    venue: str
+    trading_state: TradingState | None
+    monitor: MonitorView
+    version: str
+    problems: tuple[str, ...]
+
+
+def positions(
+    desk: Desk, status: PositionStatus | None, limit: int, before: PositionId | None
+) -> tuple[tuple[PositionView, ...], int]:
+    """Newest first, and how many there are in all with that status. Raises PositionNotFound for an unknown *before*."""
+    found = [one for one in desk.store.book().positions() if status is None or one.status is status]
+    total = len(found)
+    if before is not None:
+        places = [place for place, one in enumerate(found) if one.id == before]
+        if not places:
+            raise PositionNotFound(f"there is no position {before} in this list")
+        found = found[places[0] + 1 :]
+    return _viewed(desk, found[:limit]), total
+
+
+def position(desk: Desk, position_id: PositionId) -> PositionView:
+    """Raises PositionNotFound."""
+    return _viewed(desk, [desk.store.book().position(position_id)])[0]
+
+
+def trades(desk: Desk, limit: int, before: TradeId | None) -> tuple[tuple[TradeView, ...], int]:
+    """Newest first, and how many there are in all. Raises TradeNotFound for an unknown *before*."""
+    found = desk.store.book().trades()[::-1]
+    total = len(found)
+    if before is not None:
+        places = [place for place, one in enumerate(found) if one.id == before]
+        if not places:
+            raise TradeNotFound(f"there is no trade {before} in this list")
+        found = found[places[0] + 1 :]
+    now = desk.clock.now()
+    return tuple(_view_trade(one, now) for one in found[:limit]), total
+
+
+def trade(desk: Desk, trade_id: TradeId) -> TradeView:
+    """Raises TradeNotFound."""
+    return _view_trade(desk.store.book().trade(trade_id), desk.clock.now())
+
+
+def portfolio(desk: Desk) -> Portfolio:
+    """The account against the limits. A venue that cannot be read leaves its numbers unknown."""
+    book, state, now = desk.store.book(), desk.store.state(), desk.clock.now()
+    standing = book.standing_positions()
+    views = _viewed(desk, list(standing))
+    try:
+        account: Account | None = desk.venue.account()
+    except VenueUnavailable:
+        account = None
+    exposure = None if account is None else planning.exposure_of(desk, book, account)
+    unrealized = [view.unrealized_pnl for view in views]
+    baseline = state.baseline_equity
+    everything = book.positions()
+    return Portfolio(
+        equity=account.equity if account else None,
+        margin_used=account.margin_used if account else None,
+        margin_available=account.margin_available if account else None,
+        gross_exposure=sum((_notional(view.long) + _notional(view.short) for view in views), ZERO),
+        net_exposure=sum((_notional(view.long) - _notional(view.short) for view in views), ZERO),
+        open_positions=len(standing),
+        limits=() if exposure is None else headroom(None, exposure, planning.limits_of(desk)),
+        foreign_holdings={} if account is None else dict(foreign_holdings(book, account)),
+        naked_exposure=sum((trade.naked.now for trade in book.live_trades()), ZERO),
+        today_pnl=account.equity - baseline if account is not None and baseline is not None else None,
+        today_since=_midnight(state.baseline_day, now),
+        trading_state=state.state,
+        causes=tuple(sorted(state.causes)),
+        realized_pnl=sum((one.realized for one in everything), ZERO),
+        unrealized_pnl=None if None in unrealized else sum((one for one in unrealized if one is not None), ZERO),
+        fees=sum((one.fees for one in everything), ZERO),
+        funding=sum((one.funding for one in everything), ZERO),
+        taken_at=now,
+    )
+
+
+def health(desk: Desk, version: str) -> Health:
+    """How the service is. Never raises: what cannot be read is a problem named."""
+    problems: list[str] = []
+    state = beat = None
+    standing = False
+    corrupt = False
+    try:
+        state, beat = desk.store.state(), live_beat(desk)
+        standing = bool(desk.store.book().standing_positions())
+    except StoreCorrupt as error:
+        corrupt = True
+        problems.append(error.detail)
+    redis = desk.cache.connected
+    if not redis:
+        problems.append("Redis does not answer; the service goes on without its cache")
+    if beat is None and standing:
+        problems.append("positions are open and no monitor is watching them")
+    if state is not None and state.state is not TradingState.ACTIVE:
+        problems.append(f"the desk is {state.state}: {state.why}")
+    degraded = not redis or (beat is None and standing)
+    return Health(
+        status="unhealthy" if corrupt else "degraded" if degraded else "healthy",
+        service="executor_agent",
+        redis="connected" if redis else "disconnected",
+        demo_mode=desk.config.demo_mode,
+        venue=desk.venue.name,
+        trading_state=TradingState.HALTED if corrupt else state.state if state else None,
+        monitor=MonitorView(beat is not None, _age(beat, desk.clock.now())),
+        version=version,
+        problems=tuple(problems),
+    )
+
+
+def signal_words(signal: Signal) -> SignalWords:
+    """A signal as Scout's own JSON names it."""
+    return SignalWords(
+        id=signal.id,
+        pair=str(signal.pair),
+        signal_type=signal.signal_type,
+        zscore=signal.zscore,
+        correlation=signal.correlation,
+        entry_spread=signal.entry_spread,
+        confidence=signal.confidence,
+        status=signal.status,
+        timestamp=signal.created_at,
+    )
+
+
+# Positions ------------------------------------------------------------------------------------------------------------
+
+
+def _viewed(desk: Desk, found: list[Position]) -> tuple[PositionView, ...]:
+    standing = [one for one in found if not one.closed]
+    marks = _marks(desk, standing)
+    account, quotes = _account_and_quotes(desk, standing)
+    views = []
+    for position in found:
+        distance = None if account is None or position.closed else distance_of(position, account, quotes)
+        views.append(_view_position(desk, position, marks.get(position.id), distance))
+    return tuple(views)
+
+
+def _marks(desk: Desk, standing: list[Position]) -> dict[PositionId, Mark]:
+    """The monitor's marks from the cache; where it has none that is fresh, the process's own quotes."""
+    if not standing:
+        return {}
+    now = desk.clock.now()
+    cached = desk.cache.get_many([mark_key(one) for one in standing])
+    marks = {}
+    for position in standing:
+        mark = decode_mark(cached.get(mark_key(position)))
+        if mark is not None and abs(now - mark.taken_at) <= CACHED_MARK_AGE_MAX:
+            marks[position.id] = mark
+    unmarked = [one for one in standing if one.id not in marks]
+    if unmarked:
+        prices = read_prices(desk, coins_of(unmarked))
+        own = {one.id: mark_of(desk, one, prices, now) for one in unmarked}
+        marks |= {key: mark for key, mark in own.items() if mark is not None}
+    return marks
+
+
+def _account_and_quotes(desk: Desk, standing: list[Position]) -> tuple[Account | None, Mapping[Coin, Quote]]:
+    if not standing:
+        return None, {}
+    try:
+        return desk.venue.account(), desk.venue.quotes(coins_of(standing))
+    except VenueUnavailable:
+        return None, {}
+
+
+def _view_position(desk: Desk, position: Position, mark: Mark | None, distance: Decimal | None) -> PositionView:
+    opening = desk.store.book().trade(position.trade_id)
+    mids = _mids(position, mark)
+    unrealized = Usd(ZERO) if not position.holds else unrealized_of(position, mark) if mark is not None else None
+    pnl = None if unrealized is None else position.realized + unrealized - position.fees - position.funding
+    plan, entered = position.exit_plan, position.entered_at
+    present = mark.exit_return if mark is not None else None
+    return PositionView(
+        position_id=position.id,
+        trade_id=position.trade_id,
+        signal_id=position.signal.id if position.signal else None,
+        approval_id=position.approval.id if position.approval else None,
+        pair=str(position.pair),
+        status=position.status,
+        size=position.entry_notional,
+        position_size=position.entry_notional,
+        requested_size=position.requested_usd,
+        leverage=position.leverage,
+        long=_view_leg(position.long, mids.get(position.long.coin)),
+        short=_view_leg(position.short, mids.get(position.short.coin)),
+        entry_spread=_spread(position, {leg.coin: leg.entry_price for leg in position.legs}),
+        current_spread=_spread(position, mids),
+        pnl=pnl,
+        pnl_percent=_percent(pnl, position),
+        exit_return=present if position.holds else None,
+        realized_pnl=position.realized,
+        unrealized_pnl=unrealized,
+        fees=position.fees,
+        funding=position.funding,
+        risk_level=risk_level(plan, present, distance),
+        take_profit=plan.take_profit,
+        stop_loss=plan.stop_loss,
+        trailing_stop=plan.trailing,
+        max_holding_seconds=plan.max_holding_seconds,
+        time_window=plan.time_window,
+        window_expires_at=entered + timedelta(seconds=plan.max_holding_seconds) if plan.max_holding_seconds else None,
+        entry_time=entered,
+        exit_time=position.exited_at,
+        exit_reason=position.exit_reason,
+        liquidation_distance=distance,
+        naked=_naked_of_position(desk, position),
+        execution=_view_execution(opening, position),
+        closing_trade_id=position.closing_trade_id,
+        marked_at=mark.taken_at if mark is not None else None,
+        signal=signal_words(position.signal) if position.signal else None,
+    )
+
+
+def _mids(position: Position, mark: Mark | None) -> dict[Coin, Price | None]:
+    """Present mids of both legs; of a closed position the prices it was left at."""
+    if position.closed:
+        return {leg.coin: leg.exit_price for leg in position.legs}
+    if mark is None:
+        return {leg.coin: None for leg in position.legs}
+    return {position.long.coin: mark.long_mid, position.short.coin: mark.short_mid}
+
+
+def _view_leg(leg: Leg, price: Price | None) -> LegView:
+    shown = leg.held if leg.held > 0 else leg.opened
+    return LegView(
+        coin=leg.coin,
+        side="long" if leg.side is Side.BUY else "short",
+        quantity=shown,
+        entry_price=leg.entry_price,
+        mark_price=price,
+        exit_price=leg.exit_price,
+        notional=leg.held * price if price is not None else ZERO,
+        unrealized_pnl=ZERO if leg.held <= 0 else leg.unrealized(price) if price is not None else None,
+        fees=leg.fees,
+        funding=leg.funding,
+    )
+
+
+def _spread(position: Position, prices: Mapping[Coin, Price | None]) -> Decimal | None:
+    """price(A)/price(B) - 1 of the pair A/B; None unless both prices are known."""
+    base, quote = prices.get(position.pair.base), prices.get(position.pair.quote)
+    return calculate_spread(base, quote) if base is not None and quote is not None else None
+
+
+def _percent(pnl: Decimal | None, position: Position) -> Decimal | None:
+    if pnl is None:
+        return None
+    return pnl_percent(pnl, position.entry_notional) if position.entry_notional > 0 else ZERO
+
+
+def _naked_of_position(desk: Desk, position: Position) -> NakedView:
+    now = desk.clock.now()
+    meters = [naked_now(trade, now) for trade in desk.store.book().trades_of_position(position.id)]
+    return NakedView(Usd(max(one.max for one in meters)), sum((one.usd_seconds for one in meters), ZERO))
+
+
+def _view_execution(opening: Trade, position: Position) -> ExecutionView:
+    long, short = opening.terms.long, opening.terms.short
+    arrival: dict[Coin, Price | None] = {leg.coin: leg.arrival_price for leg in (long, short)}
+    slippage = None
+    if position.long.entry_price is not None and position.short.entry_price is not None:
+        slippage = slippage_against_arrival(
+            position.long.entry_price, long.arrival_price, position.short.entry_price, short.arrival_price
+        )
+    spread = _spread(position, arrival)
+    return ExecutionView(
+        type="twap" if opening.terms.slice_interval_seconds else "market",
+        arrival_spread=spread if spread is not None else ZERO,
+        slippage_bps=slippage,
+        slices_total=len(opening.terms.slices),
+        slices_done=slices_done(opening),
+        next_slice_at=next_slice_due(opening),
+        status=opening.status,
+    )
+
+
+def _notional(leg: LegView) -> Decimal:
+    return abs(leg.notional)
+
+
+# Trades ---------------------------------------------------------------------------------------------------------------
+
+
+def _view_trade(trade: Trade, now: datetime) -> TradeView:
+    terms, meter = trade.terms, naked_now(trade, now)
+    return TradeView(
+        trade_id=trade.id,
+        position_id=terms.position_id,
+        effect=terms.effect,
+        pair=str(terms.pair),
+        status=trade.status,
+        signal_id=terms.signal.id if terms.signal else None,
+        approval_id=terms.approval.id if terms.approval else None,
+        exit_reason=terms.exit_reason,
+        requested_size=terms.requested_usd,
+        leverage=terms.leverage,
+        accepted_at=terms.accepted_at,
+        ended_at=trade.ended_at,
+        why=trade.why or None,
+        slices_total=len(terms.slices),
+        slices_done=slices_done(trade),
+        next_slice_at=next_slice_due(trade),
+        gives_up_at=terms.gives_up_at,
+        fees=trade.fees,
+        naked=NakedView(meter.max, meter.usd_seconds),
+        orders=tuple(_view_order(order, trade.report_of(order)) for order in trade.orders),
+        timeline=tuple(TimelineEntry(event.at, type(event).__name__, _detail(event)) for event in trade.events),
+    )
+
+
+def _view_order(order: Order, report: OrderReport) -> OrderView:
+    return OrderView(
+        client_order_id=order.client_order_id,
+        coin=order.coin,
+        side=order.side,
+        quantity=order.quantity,
+        limit_price=order.limit_price,
+        reduce_only=order.reduce_only,
+        slice_number=order.slice_number,
+        attempt=order.attempt,
+        status=report.status,
+        filled=report.filled,
+        average_price=report.average_price,
+        fees=report.fees,
+        reason=report.detail or report.reason,
+        sent_at=order.intended_at,
+        expires_at=order.expires_at,
+    )
+
+
+def _detail(event: Event) -> str:
+    match event:
+        case TradeAccepted(terms=terms):
+            legs = ", ".join(f"{leg.side} {leg.quantity} {leg.coin}" for leg in terms.legs)
+            return f"{legs} in {len(terms.slices)} slice(s)"
+        case OrdersIntended(orders=orders):
+            return ", ".join(f"{one.side} {one.quantity} {one.coin} at {one.limit_price}" for one in orders)
+        case OrdersReported(reports=reports):
+            return ", ".join(
+                f"{one.status} {one.filled}" + (f" at {one.average_price}" if one.average_price else "")
+                for one in reports
+            )
+        case LegsUnbalanced(imbalance=imbalance):
+            return f"{imbalance:.2f} USD apart"
+        case CancelWanted(why=why) | TradeRejected(why=why) | TradeCanceled(why=why):
+            return why
+        case TradeSuspended(why=why) | TradeResumed(why=why):
+            return why
+        case _:
+            return ""
+
+
+def _age(beat: datetime | None, now: datetime) -> float | None:
+    return None if beat is None else max(round((now - beat).total_seconds(), 3), 0.0)
+
+
+def _midnight(day: object, now: datetime) -> datetime | None:
+    return None if day is None else now.replace(hour=0, minute=0, second=0, microsecond=0)

@@ -1,0 +1,113 @@
+"""Taking every live trade further and comparing the book with the venue. Each tick calls it; there is no separate
+crash path.
+
+The law: a holding that reads differently is reported, never traded on.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from trading.domain.book import Book
+from trading.domain.desk_state import Cause, DeskState
+from trading.domain.market import Account
+from trading.domain.trades import Trade, TradeStatus
+from trading.domain.units import ZERO, Coin, Quantity, TradeId
+from trading.engine.desk import Desk
+from trading.engine.states import reduce
+
+DRIFT_PATIENCE = timedelta(seconds=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """The venue's signed holding of *coin* is outside what the book allows for."""
+
+    coin: Coin
+    venue: Quantity
+    book: Quantity
+
+    @property
+    def words(self) -> str:
+        return f"{self.coin}: the venue holds {self.venue}, the book {self.book}"
+
+
+@dataclass
+class DriftMemory:
+    """Drifts seen and since when: only what reads the same twice, two seconds apart, is believed."""
+
+    seen: dict[Coin, tuple[Drift, datetime]] = field(default_factory=dict)
+
+
+def recover(desk: Desk, take_up: Callable[[TradeId], None]) -> None:
+    """Hand every live trade to *take_up*, openings before closings, so that a close finds its opening settled."""
+    trades = desk.store.book().live_trades()
+    for trade in sorted(trades, key=lambda one: not one.opens):
+        take_up(trade.id)
+    for trade in trades:
+        if trade.status is TradeStatus.SUSPENDED:
+            reduce(desk, Cause.SUSPENDED_TRADE, f"a trade of {trade.terms.pair} is suspended: {trade.why}")
+    for trade_id, why in desk.store.broken.items():
+        reduce(desk, Cause.BROKEN_RECORD, f"trade {trade_id} does not replay: {why}")
+
+
+def book_holdings(book: Book) -> Mapping[Coin, tuple[Quantity, Quantity]]:
+    """The least and the most, signed, that the book says is held of each coin it has traded in standing positions."""
+    bounds: dict[Coin, tuple[Decimal, Decimal]] = {}
+    for position in book.standing_positions():
+        opening, *closings = book.trades_of_position(position.id)
+        for leg in position.legs:
+            low, high = bounds.get(leg.coin, (ZERO, ZERO))
+            doubt = opening.doubtful(leg.coin)
+            leaving = _leaving(opening, leg.coin) + sum((_leaving(one, leg.coin) for one in closings), ZERO)
+            ends = sorted(((leg.held - leaving) * leg.side.sign, (leg.held + doubt) * leg.side.sign))
+            bounds[leg.coin] = (low + ends[0], high + ends[1])
+    return {coin: (Quantity(low), Quantity(high)) for coin, (low, high) in bounds.items()}
+
+
+def drifts(book: Book, account: Account, state: DeskState) -> tuple[Drift, ...]:
+    """Every coin of a standing position whose holding at the venue the book cannot explain, accepted drift allowed
+    for."""
+    found = []
+    for coin, (low, high) in book_holdings(book).items():
+        at_venue = account.held(coin) - state.accepted_drift.get(coin, Quantity(ZERO))
+        if not low <= at_venue <= high:
+            found.append(Drift(coin, account.held(coin), Quantity(low)))
+    return tuple(found)
+
+
+def foreign_holdings(book: Book, account: Account) -> Mapping[Coin, Quantity]:
+    """What the account holds, signed, of coins in which the desk has no standing position: reported, never sold."""
+    own = book_holdings(book)
+    return {
+        coin: holding.quantity for coin, holding in account.holdings.items() if coin not in own and holding.quantity
+    }
+
+
+def reconcile(desk: Desk, memory: DriftMemory, book: Book, account: Account) -> None:
+    """Compare *book*, read before *account*, with it; a drift that stays makes the desk REDUCING. Nothing is sent."""
+    now, state = desk.clock.now(), desk.store.state()
+    present = {drift.coin: drift for drift in drifts(book, account, state)}
+    memory.seen = {coin: seen for coin, seen in memory.seen.items() if present.get(coin) == seen[0]}
+    for coin, drift in present.items():
+        since = memory.seen.setdefault(coin, (drift, now))[1]
+        if now - since >= DRIFT_PATIENCE:
+            reduce(desk, Cause.DRIFT, drift.words)
+
+
+def doubts(book: Book) -> tuple[Trade, ...]:
+    """The live trades with an order in doubt."""
+    return tuple(trade for trade in book.live_trades() if trade.in_doubt)
+
+
+def _leaving(trade: Trade, coin: Coin) -> Decimal:
+    """Coins that reduce-only orders in doubt may already have taken away."""
+    return sum(
+        (
+            order.quantity - trade.report_of(order).filled
+            for order in trade.in_doubt
+            if order.coin == coin and order.reduce_only
+        ),
+        ZERO,
+    )

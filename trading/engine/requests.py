@@ -1,0 +1,65 @@
+"""What callers may ask for, parsed: records between the edges and the verbs."""
+
+from dataclasses import dataclass, fields
+from decimal import Decimal
+from enum import StrEnum
+
+from trading.domain.exit_plan import TrailingStop
+from trading.domain.market import Pair
+from trading.domain.units import Usd, hash_of
+
+
+class Execution(StrEnum):
+    MARKET = "market"
+    TWAP = "twap"
+
+
+@dataclass(frozen=True, slots=True)
+class TwapRequest:
+    """A slice every `duration_seconds / slices`, the first at once. None means the configured default."""
+
+    duration_seconds: int | None = None
+    slices: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExecuteRequest:
+    """The body of POST /api/trades/execute. None means the desk's default."""
+
+    signal_id: str
+    position_size: Usd
+    pair: Pair | None = None
+    leverage: int = 1
+    execution: Execution | None = None
+    twap: TwapRequest | None = None
+    take_profit: Decimal | None = None
+    stop_loss: Decimal | None = None
+    trailing: TrailingStop | None = None
+    max_holding_seconds: int | None = None
+    time_window: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the content: 1000 and 1000.0 are the same content."""
+        return hash_of(*(f"{one.name}={_plain(getattr(self, one.name))}" for one in fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class ExitChange:
+    """The body of PATCH /api/positions/{id}. None leaves a barrier as it is; `drop_*` removes one that may be
+    removed."""
+
+    take_profit: Decimal | None = None
+    stop_loss: Decimal | None = None
+    trailing: TrailingStop | None = None
+    drop_trailing: bool = False
+    max_holding_seconds: int | None = None
+    drop_max_holding: bool = False
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Decimal):
+        return format(value.normalize(), "f")
+    if isinstance(value, TrailingStop):
+        return f"{_plain(value.arm)}/{_plain(value.gap)}"
+    return value

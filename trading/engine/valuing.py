@@ -1,0 +1,153 @@
+"""What a position is worth at this instant: marked to mid, and as if it were closed by the depth of the book.
+
+The law: a number that cannot be known is None, and None is never a reason to trade.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from trading.domain.errors import VenueUnavailable
+from trading.domain.exit_plan import ExitPlan
+from trading.domain.market import Account, Depth, Quote
+from trading.domain.orders import Side
+from trading.domain.positions import Leg, Position
+from trading.domain.units import Coin, Price, Usd
+from trading.engine.desk import Desk
+from trading.ports import Json
+from trading.utils.trade_calculator import executable_price, liquidation_distance, net_return
+
+EXIT_PRICE_AGE_MAX = timedelta(seconds=5)
+MARK_TTL_SECONDS = 15.0
+LIQUIDATION_WARN = Decimal("0.20")
+LIQUIDATION_NEAR = Decimal("0.10")
+MAINTENANCE_NEAR = Decimal("0.50")
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """One look at some coins. A coin that could not be read is missing from the maps."""
+
+    quotes: Mapping[Coin, Quote]
+    depths: Mapping[Coin, Depth]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A position at present prices. Mids in USD; `exit_return` and `mark_return` are net fractions of entry gross
+    notional.
+
+    `exit_return` is by depth and what barriers look at; `mark_return` the same at the venue's marks, its second
+    opinion.
+    """
+
+    long_mid: Price
+    short_mid: Price
+    exit_return: Decimal | None
+    mark_return: Decimal | None
+    taken_at: datetime
+
+
+def read_prices(desk: Desk, coins: Collection[Coin]) -> Prices:
+    """Quotes and depths of *coins*; empty where the venue cannot be read."""
+    try:
+        return Prices(desk.venue.quotes(coins), desk.venue.depths(coins))
+    except VenueUnavailable:
+        return Prices({}, {})
+
+
+def coins_of(positions: Collection[Position]) -> tuple[Coin, ...]:
+    """Every coin of *positions* once, in their order."""
+    return tuple(dict.fromkeys(leg.coin for position in positions for leg in position.legs))
+
+
+def mark_of(desk: Desk, position: Position, prices: Prices, now: datetime) -> Mark | None:
+    """*position* at *prices*; None when a leg has no usable price or one older than an exit may rest on."""
+    quotes = [prices.quotes.get(leg.coin) for leg in position.legs]
+    long, short = quotes
+    if long is None or short is None:
+        return None
+    if not (long.usable and short.usable and all(now - one.taken_at <= EXIT_PRICE_AGE_MAX for one in (long, short))):
+        return None
+    by_depth = [_exit_price(leg, prices.depths.get(leg.coin)) for leg in position.legs]
+    fee = desk.venue.traits.taker_fee
+    exit_return = mark_return = None
+    if position.entry_notional > 0:
+        mark_return = net_return(position, long.mark, short.mark, fee)
+        if by_depth[0] is not None and by_depth[1] is not None:
+            exit_return = net_return(position, by_depth[0], by_depth[1], fee)
+    return Mark(long.mid, short.mid, exit_return, mark_return, min(long.taken_at, short.taken_at))
+
+
+def unrealized_of(position: Position, mark: Mark) -> Usd:
+    """USD gained on what is held, at mid, before fees."""
+    return Usd(position.long.unrealized(mark.long_mid) + position.short.unrealized(mark.short_mid))
+
+
+def distance_of(position: Position, account: Account, quotes: Mapping[Coin, Quote]) -> Decimal | None:
+    """The nearer leg's distance to liquidation as a fraction of its mark; None when no leg can be liquidated or none
+    is known."""
+    distances = []
+    for leg in position.legs:
+        holding, quote = account.holdings.get(leg.coin), quotes.get(leg.coin)
+        if holding is not None and holding.liquidation_price is not None and quote is not None and leg.held > 0:
+            distances.append(liquidation_distance(leg.side, quote.mark, holding.liquidation_price))
+    return min(distances, default=None)
+
+
+def maintenance_share(account: Account) -> Decimal:
+    """Maintenance margin over equity; one when there is no equity left to compare with."""
+    return account.maintenance_margin / account.equity if account.equity > 0 else Decimal(1)
+
+
+def risk_level(plan: ExitPlan, present: Decimal | None, distance: Decimal | None) -> str:
+    """low, medium or high: how much of the way to the stop is used up, or how near liquidation is."""
+    used = max(-present, Decimal(0)) / plan.stop_loss if present is not None else Decimal(0)
+    if used >= Decimal("0.75") or (distance is not None and distance <= LIQUIDATION_WARN):
+        return "high"
+    if used >= Decimal("0.40") or (distance is not None and distance <= LIQUIDATION_WARN * 2):
+        return "medium"
+    return "low"
+
+
+def mark_key(position: Position) -> str:
+    return f"mark:{position.id}"
+
+
+def encode_mark(mark: Mark) -> Json:
+    """A mark for the cache; amounts as decimal strings."""
+    return {
+        "long_mid": str(mark.long_mid),
+        "short_mid": str(mark.short_mid),
+        "exit_return": None if mark.exit_return is None else str(mark.exit_return),
+        "mark_return": None if mark.mark_return is None else str(mark.mark_return),
+        "taken_at": mark.taken_at.isoformat(),
+    }
+
+
+def decode_mark(value: Json) -> Mark | None:
+    """What `encode_mark` wrote; None for anything else, for a cache may hold what it likes."""
+    if not isinstance(value, dict):
+        return None
+    try:
+        return Mark(
+            Price(Decimal(str(value["long_mid"]))),
+            Price(Decimal(str(value["short_mid"]))),
+            None if value["exit_return"] is None else Decimal(str(value["exit_return"])),
+            None if value["mark_return"] is None else Decimal(str(value["mark_return"])),
+            datetime.fromisoformat(str(value["taken_at"])),
+        )
+    except (KeyError, ValueError, ArithmeticError):
+        return None
+
+
+def _exit_price(leg: Leg, depth: Depth | None) -> Price | None:
+    """What the leg can be got rid of at: a long at the bids, a short at the asks. A leg with nothing held has any
+    price."""
+    if depth is None:
+        return None
+    levels = depth.bids if leg.side is Side.BUY else depth.asks
+    if not levels:
+        return None
+    return executable_price(levels, leg.held) if leg.held > 0 else levels[0].price

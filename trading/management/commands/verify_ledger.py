@@ -1,0 +1,24 @@
+"""Reads every file in DATA_DIR, folds every journal and says where something is wrong."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from trading.domain.errors import StoreCorrupt
+from trading.utils.json_storage import verify
+
+
+class Command(BaseCommand):
+    help = "Check every line of the ledger, fold every trade, compare the book with it. Changes nothing."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            report = verify(settings.DESK_CONFIG.data_dir)
+        except StoreCorrupt as error:
+            raise CommandError(error.detail) from error
+        for line in report.lines:
+            self.stdout.write(line)
+        if report.problems:
+            raise CommandError("the ledger is not well:\n  " + "\n  ".join(report.problems))
+        self.stdout.write(self.style.SUCCESS("the ledger is well"))

@@ -1,0 +1,79 @@
+"""The doors: what a request must satisfy before any route sees it, and what every answer carries.
+
+The law: the Host is checked on every route; nothing is written on behalf of a foreign page; nothing leaves without the
+headers that keep browsers from caching, framing or sniffing it; what escapes a view is a problem like any other.
+"""
+
+from collections.abc import Callable, Mapping
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.exceptions import DisallowedHost
+from django.http import HttpRequest, HttpResponse
+
+from trading.problems import Problem, of_exception, response_of
+
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
+DEFAULT_PORTS: Mapping[str, int] = {"http": 80, "https": 443}
+
+HEADERS: Mapping[str, str] = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+FOREIGN = Problem(
+    "ORIGIN_REFUSED", "a page of another origin may not write here; CORS_ALLOWED_ORIGINS lists those that may"
+)
+
+
+class Doors:
+    """The outermost middleware: before it nothing of ours runs, and every answer passes it on the way out."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        problem = refusal_of(request)
+        response = response_of(problem) if problem is not None else self._get_response(request)
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
+        return response
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse:
+        """What escapes a view or the rendering of its answer; with DEBUG on, Django would show it to the caller."""
+        return response_of(of_exception(exception))
+
+
+def refusal_of(request: HttpRequest) -> Problem | None:
+    """Why *request* may not come in; None when it may."""
+    try:
+        host = request.get_host()
+    except DisallowedHost as error:
+        return of_exception(error)
+    if request.method in SAFE_METHODS:
+        return None
+    return None if _may_write(request, host) else FOREIGN
+
+
+def _may_write(request: HttpRequest, host: str) -> bool:
+    """No Origin is no browser, or an old one; then Sec-Fetch-Site decides. `null` is an origin, and nobody's."""
+    origin = request.META.get("HTTP_ORIGIN")
+    if origin is not None and origin in settings.CORS_ALLOWED_ORIGINS:
+        return True
+    if request.META.get("HTTP_SEC_FETCH_SITE", "").strip().lower() == "cross-site":
+        return False
+    return origin is None or _same_origin(origin, request.scheme or "http", host)
+
+
+def _same_origin(origin: str, scheme: str, host: str) -> bool:
+    try:
+        theirs, ours = urlsplit(origin), urlsplit(f"{scheme}://{host}")
+        ports = [one.port or DEFAULT_PORTS.get(one.scheme) for one in (theirs, ours)]
+    except ValueError:
+        return False
+    return (theirs.scheme, theirs.hostname, ports[0]) == (ours.scheme, ours.hostname, ports[1])

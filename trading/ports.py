@@ -1,0 +1,193 @@
+"""What the engine needs from the world, as Protocols. Adapters promise to raise domain errors only."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Protocol
+
+from trading.domain.book import Book
+from trading.domain.desk_state import DeskState
+from trading.domain.market import Account, Depth, FundingPayment, Instrument, Pair, Quote, Traits
+from trading.domain.orders import Order, OrderReport
+from trading.domain.positions import Watch
+from trading.domain.signals import Approval, Signal
+from trading.domain.trades import Trade
+from trading.domain.units import Coin, PositionId, TradeId, Usd
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+
+class Clock(Protocol):
+    """The only source of time."""
+
+    def now(self) -> datetime:
+        """The present instant, aware, in UTC."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go back; only differences mean anything."""
+
+    def sleep(self, seconds: float) -> None: ...
+
+
+class Venue(Protocol):
+    """An exchange account. Reads raise VenueUnavailable; `submit` never raises once a byte may have left."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def network(self) -> str: ...
+
+    @property
+    def account_id(self) -> str: ...
+
+    @property
+    def traits(self) -> Traits: ...
+
+    def instruments(self) -> Mapping[Coin, Instrument]:
+        """Everything listed, delisted coins included and marked."""
+
+    def quotes(self, coins: Collection[Coin]) -> Mapping[Coin, Quote]:
+        """The latest quote of each coin; a coin without one is left out, never made up."""
+
+    def depths(self, coins: Collection[Coin]) -> Mapping[Coin, Depth]:
+        """The order book of each coin; a coin without one is left out."""
+
+    def account(self) -> Account: ...
+
+    def set_leverage(self, coin: Coin, leverage: int) -> None:
+        """Cross leverage of *coin* for what is opened next. Raises VenueRejected when refused, VenueUnavailable in
+        doubt."""
+
+    def submit(self, orders: Sequence[Order]) -> tuple[OrderReport, ...]:
+        """Send all *orders* as one group; one report each, in order. What is unclear is UNKNOWN. Never retried."""
+
+    def reports(self, orders: Sequence[Order]) -> tuple[OrderReport, ...]:
+        """The venue's present word on *orders*, one report each. ABSENT only when it is proven that one can no longer
+        land."""
+
+    def funding(self, coins: Collection[Coin], since: datetime, until: datetime) -> tuple[FundingPayment, ...]:
+        """The hourly payments of *coins* with since < paid_at <= until, oldest first."""
+
+
+class SignalSource(Protocol):
+    """Scout. Raises ScoutUnavailable."""
+
+    def signal(self, signal_id: str, pair: Pair | None) -> Signal:
+        """Raises SignalNotFound. *pair* is a hint that only the demo stand-in uses, for ids it has not offered."""
+
+    def recent(self) -> tuple[Signal, ...]:
+        """What is on offer, newest first; malformed entries are left out and logged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What Guardian is asked to approve. Money in USD; `margin_usage` and `liquidation_distance` in percent."""
+
+    trade_id: TradeId
+    signal: Signal
+    long_coin: Coin
+    short_coin: Coin
+    position_size: Usd
+    leverage: int
+    execution: str
+    take_profit: Decimal
+    stop_loss: Decimal
+    expires_at: datetime
+    total_value: Usd
+    available_margin: Usd
+    margin_usage: Decimal
+    num_positions: int
+    liquidation_distance: Decimal
+    btc_volatility: Decimal | None
+    trend: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an approved trade ended: `pnl` as a fraction of entry gross notional, prices as ratios of the pair."""
+
+    approval_id: str
+    pnl: Decimal
+    entry_ratio: Decimal
+    exit_ratio: Decimal
+
+
+class Approver(Protocol):
+    """Guardian. Asked once, never retried."""
+
+    def approve(self, proposal: Proposal, within_seconds: float | None = None) -> Approval:
+        """Raises GuardianUnavailable for no answer and for an answer that is malformed, too late or meant for another
+        trade."""
+
+    def report_outcome(self, outcome: Outcome) -> None:
+        """Raises GuardianUnavailable when it should be tried again; an unknown approval is final and returns."""
+
+
+class Store(Protocol):
+    """The ledger and the book, shared with other processes. Raises StoreCorrupt when a file cannot be trusted or
+    written."""
+
+    def book(self) -> Book:
+        """The book, caught up with what every process has written."""
+
+    def save(self, trade: Trade) -> Trade:
+        """Append the events of *trade* that are not stored yet, synced, and return it as stored.
+
+        Events that others appended meanwhile (CancelWanted) are kept: the new ones are recorded after them. Raises
+        InvariantBroken when they cannot follow.
+        """
+
+    def save_watch(self, watch: Watch) -> None:
+        """Synced."""
+
+    def state(self) -> DeskState:
+        """The durable desk state, re-read when another process has changed it."""
+
+    def change_state(self, change: Callable[[DeskState], DeskState]) -> DeskState:
+        """Read, change and write the desk state, synced, excluding every other writer for that moment only."""
+
+    @property
+    def broken(self) -> Mapping[TradeId, str]:
+        """Trades whose journal does not fold, each with the reason and the place. They are not in the book."""
+
+    def exclusive(self) -> AbstractContextManager[Book]:
+        """The book lock: held while limits are re-checked and a trade is accepted. Raises Busy after its time-out."""
+
+    def seat(self, trade_id: TradeId | PositionId, wait_seconds: float = 0.0) -> AbstractContextManager[None]:
+        """The right to work one trade, freed by the system when the process dies. Raises Busy."""
+
+    def monitor_seat(self) -> AbstractContextManager[None]:
+        """The right to be the monitor, freed by the system when the process dies. Raises Busy."""
+
+    def beat(self, at: datetime) -> None:
+        """The monitor's sign of life, on disk."""
+
+    def last_beat(self) -> datetime | None:
+        """When the monitor that holds its lock last beat; None without one."""
+
+
+class Cache(Protocol):
+    """Impressions that may vanish. Never raises: a failure is a miss."""
+
+    @property
+    def connected(self) -> bool: ...
+
+    def put(self, key: str, value: Json, ttl_seconds: float) -> None: ...
+
+    def put_many(self, values: Mapping[str, Json], ttl_seconds: float) -> None: ...
+
+    def get_many(self, keys: Sequence[str]) -> Mapping[str, Json]:
+        """The values that are there."""
+
+
+class Log(Protocol):
+    """The activity log. Never raises."""
+
+    def write(self, kind: str, message: str, **facts: object) -> None:
+        """*kind* is info, success, warning or error; *facts* become the entry's data, secrets masked."""
+
+    def tail(self, limit: int) -> tuple[Mapping[str, Json], ...]:
+        """The newest *limit* entries, newest first."""

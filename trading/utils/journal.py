@@ -1,0 +1,467 @@
+"""A JSON array on disk, one record a line, appended in place by several processes that follow each other's tail.
+
+The law: what was acknowledged is never lost and never changed; an append that did not finish is cut off and said;
+anything else that is wrong is StoreCorrupt with its file and line. Corrupt is never empty.
+
+    [
+    {"seq":1,"schema":1,...,"checksum":"1c2f0a9e"},
+    {"seq":2,"schema":1,...,"checksum":"b3a9d1c4"}
+    ]
+
+An append overwrites the closing bracket with the new lines and a new bracket in one write, so it costs the same at any
+length. `checksum` is the CRC-32 of the line's text before `,"checksum"`. `synced` (left out when it is seq - 1) is the
+last line that was known to be on disk when this one was written: it tells the holes of a power failure, which lie only
+after it, from damage to what was acknowledged.
+"""
+
+import errno
+import json
+import os
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from trading.domain.codec import Json
+from trading.domain.errors import InvariantBroken, StoreCorrupt
+from trading.utils.locks import FILE_MODE, ProcessLock, make_directory
+
+SCHEMA = 1
+RESERVED = frozenset({"seq", "schema", "synced", "checksum"})
+LOCK_SECONDS = 2.0
+CHUNK_BYTES = 1 << 20
+TORN_BYTES_MAX = 1 << 20
+HEADER = b"[\n"
+EMPTY = b"[\n]\n"
+SEAL_BYTES = len(b',"checksum":"00000000"}')
+
+
+class Stamp(NamedTuple):
+    """What tells one state of a file from another without reading it."""
+
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
+
+    def same_file(self, other: "Stamp") -> bool:
+        return (self.device, self.inode) == (other.device, other.inode)
+
+
+class Disk(Protocol):
+    """The file operations that durability rests on. All raise OSError; a simulated one may lose the unsynced."""
+
+    def open(self, path: Path, *, create: bool, write: bool) -> int:
+        """A handle to read, and with *write* to write at offsets; *create* makes the file, for its owner alone."""
+
+    def close(self, file: int) -> None: ...
+
+    def stamp(self, path: Path) -> Stamp | None:
+        """None when there is no such file."""
+
+    def stamp_of(self, file: int) -> Stamp: ...
+
+    def read(self, file: int, size: int, offset: int) -> bytes: ...
+
+    def write(self, file: int, content: bytes, offset: int) -> None:
+        """All of *content*, or OSError."""
+
+    def truncate(self, file: int, size: int) -> None: ...
+
+    def sync(self, file: int) -> None:
+        """Return when what was written to *file*, and its length, survive a power failure."""
+
+    def replace(self, source: Path, target: Path) -> None: ...
+
+    def sync_directory(self, path: Path) -> None: ...
+
+
+class SystemDisk:
+    """The real thing. Windows has no positioned reads and writes; there the journal's lock makes seeking safe."""
+
+    def open(self, path: Path, *, create: bool, write: bool) -> int:
+        flags = os.O_RDWR if write else os.O_RDONLY
+        flags |= os.O_CREAT if create else 0
+        return os.open(path, flags | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0), FILE_MODE)
+
+    def close(self, file: int) -> None:
+        os.close(file)
+
+    def stamp(self, path: Path) -> Stamp | None:
+        try:
+            return _stamp(os.stat(path))
+        except FileNotFoundError:
+            return None
+
+    def stamp_of(self, file: int) -> Stamp:
+        return _stamp(os.fstat(file))
+
+    def read(self, file: int, size: int, offset: int) -> bytes:
+        parts: list[bytes] = []
+        while size > 0:
+            part = _read_at(file, size, offset)
+            if not part:
+                break
+            parts.append(part)
+            size -= len(part)
+            offset += len(part)
+        return b"".join(parts)
+
+    def write(self, file: int, content: bytes, offset: int) -> None:
+        done = 0
+        while done < len(content):
+            written = _write_at(file, content[done:], offset + done)
+            if written == 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            done += written
+
+    def truncate(self, file: int, size: int) -> None:
+        os.ftruncate(file, size)
+
+    def sync(self, file: int) -> None:
+        _sync(file)
+
+    def replace(self, source: Path, target: Path) -> None:
+        os.replace(source, target)
+
+    def sync_directory(self, path: Path) -> None:
+        if os.name == "nt":  # Windows has no handle to a directory that could be synced
+            return
+        directory = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    return Stamp(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def _seek_and_read(file: int, size: int, offset: int) -> bytes:
+    os.lseek(file, offset, os.SEEK_SET)
+    return os.read(file, size)
+
+
+def _seek_and_write(file: int, content: bytes, offset: int) -> int:
+    os.lseek(file, offset, os.SEEK_SET)
+    return os.write(file, content)
+
+
+_read_at = getattr(os, "pread", _seek_and_read)
+_write_at = getattr(os, "pwrite", _seek_and_write)
+_sync = getattr(os, "fdatasync", os.fsync)
+
+
+class Entry(NamedTuple):
+    """A record as it stands in the file; `line` counts from 1, the opening bracket's line included."""
+
+    line: int
+    seq: int
+    content: Mapping[str, Json]
+
+
+class Place(NamedTuple):
+    """How far a journal was read: the offset after the last record, its number, and the last that is surely on disk."""
+
+    offset: int
+    seq: int
+    synced: int
+
+
+START = Place(len(HEADER), 0, 0)
+
+
+class Journal:
+    """One journal file. Threads may share an instance; processes have one each.
+
+    `mended` says what was cut off or closed, last time there was something to mend. `replaced` counts how often the
+    file under *path* turned out to be another one, after which `follow` begins anew. Journals that are written together
+    may share a (reentrant) lock.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        lock: ProcessLock | None = None,
+        disk: Disk | None = None,
+        must_exist: bool = False,
+        read_only: bool = False,
+    ) -> None:
+        """Open, and unless *must_exist* make, the file. `read_only` neither makes, mends nor locks anything."""
+        self.path = path
+        self.mended: str | None = None
+        self.replaced = 0
+        self._disk: Disk = disk if disk is not None else SystemDisk()
+        self._read_only = read_only
+        self._lock = None if read_only else lock or _lock_of(path)
+        self._file: int | None = None
+        self._tail = self._cursor = START
+        self._seen: Stamp | None = None
+        with self.held(), self._trouble_told("opened"):
+            self._open(create=not (must_exist or read_only))
+
+    def held(self) -> AbstractContextManager[None]:
+        """The append lock, reentrant: what happens inside is one step to everybody else. Raises Busy."""
+        return self._lock.held() if self._lock is not None else nullcontext()
+
+    @property
+    def seq(self) -> int:
+        """The number of the last record known; 0 when there is none."""
+        return self._tail.seq
+
+    @property
+    def seen(self) -> Stamp | None:
+        """The file as it was when last read or written here."""
+        return self._seen
+
+    def stamp(self) -> Stamp | None:
+        """The file as it is now: one system call and no lock."""
+        with self._trouble_told("looked at"):
+            return self._disk.stamp(self.path)
+
+    def follow(self) -> tuple[Entry, ...]:
+        """What anybody has appended since the last call, this instance included; at first, everything.
+
+        Costs one stat when nothing happened, else no more than reading what is new. Raises StoreCorrupt, Busy.
+        """
+        if self._cursor == self._tail and self._seen is not None and self.stamp() == self._seen:
+            return ()
+        with self.held(), self._trouble_told("read"):
+            self._refresh()
+            entries: list[Entry] = []
+            self._tail = self._cursor = self._scan(self._cursor, entries)
+            self._seen = self._disk.stamp_of(self._handle)
+            return tuple(entries)
+
+    def rewind(self) -> None:
+        """Let the next `follow` begin at the first record."""
+        self._cursor = START
+        self._seen = None
+
+    def append(self, records: Sequence[Mapping[str, Json]], *, sync: bool = True) -> int:
+        """Write *records* in one go, durable on return when *sync*; return the number of the last one.
+
+        A disk that refuses is StoreCorrupt with the system's word in `reason`, and nothing of the records stays if the
+        disk lets itself be tidied. Raises InvariantBroken for what is no JSON or uses a reserved name.
+        """
+        with self.held(), self._trouble_told("read"):
+            self._refresh()
+            if self._disk.stamp_of(self._handle) != self._seen:
+                self._tail = self._scan(self._tail, [])
+            if records:
+                self._write(records, sync=sync)
+            return self._tail.seq
+
+    def close(self) -> None:
+        """Let go of the file; the instance is of no further use."""
+        if self._file is not None:
+            self._disk.close(self._file)
+            self._file = None
+
+    @property
+    def _handle(self) -> int:
+        if self._file is None:
+            raise StoreCorrupt(f"{self.path} is closed", file=str(self.path))
+        return self._file
+
+    def _write(self, records: Sequence[Mapping[str, Json]], *, sync: bool) -> None:
+        tail = self._tail
+        lines: list[bytes] = []
+        for seq, record in enumerate(records, start=tail.seq + 1):
+            known = {} if tail.synced == seq - 1 else {"synced": tail.synced}
+            if not RESERVED.isdisjoint(record):
+                raise InvariantBroken(f"a record of {self.path.name} may not name its own {sorted(RESERVED)}")
+            lines.append(sealed({"seq": seq, "schema": SCHEMA, **known, **record}))
+        body = (b",\n" if tail.seq else b"") + b",\n".join(lines)
+        try:
+            self._disk.write(self._handle, body + b"\n]\n", tail.offset)
+            if sync:
+                self._disk.sync(self._handle)
+        except OSError:
+            self._take_back()
+            raise
+        last = tail.seq + len(lines)
+        self._tail = Place(tail.offset + len(body), last, last if sync else tail.synced)
+        self._seen = self._disk.stamp_of(self._handle)
+
+    def _take_back(self) -> None:
+        """Remove what a failed write may have left; if that fails too, whoever comes next mends the torn tail."""
+        self._seen = None
+        with suppress(OSError):
+            self._close_after(self._tail)
+
+    def _close_after(self, place: Place) -> None:
+        # The cut comes first: between the two steps the file is one whose bracket is missing, and that can be mended.
+        if place.seq == 0:
+            self._begin(self._handle)
+            return
+        self._disk.truncate(self._handle, place.offset)
+        self._disk.write(self._handle, _closing(place), place.offset)
+
+    def _begin(self, file: int) -> None:
+        self._disk.truncate(file, 0)
+        self._disk.write(file, EMPTY, 0)
+
+    def _open(self, *, create: bool) -> None:
+        exists = self._disk.stamp(self.path) is not None
+        if not exists and not create:
+            raise StoreCorrupt(f"{self.path} is missing", file=str(self.path))
+        file = self._disk.open(self.path, create=create, write=not self._read_only)
+        try:
+            self._check_beginning(file)
+        except (OSError, StoreCorrupt):
+            self._disk.close(file)
+            raise
+        self._file = file
+        self._tail = self._cursor = START
+        self._seen = None
+
+    def _check_beginning(self, file: int) -> None:
+        """A file of no length is one whose maker died at once, `[]` an array that a tool wrote: both begin here."""
+        head = self._disk.read(file, 16, 0)
+        if head.startswith(HEADER):
+            return
+        if not EMPTY.startswith(head) and b"".join(head.split()) != b"[]":
+            raise StoreCorrupt(f"{self.path}:1 is not the beginning of a journal", file=str(self.path), line=1)
+        if not self._read_only:
+            self._begin(file)
+            self._disk.sync(file)
+            self._disk.sync_directory(self.path.parent)
+
+    def _refresh(self) -> None:
+        """Go on with the file that is under the path now."""
+        stamp = self._disk.stamp(self.path)
+        if stamp is None:
+            raise StoreCorrupt(f"{self.path} has vanished", file=str(self.path))
+        if not stamp.same_file(self._disk.stamp_of(self._handle)):
+            self.close()
+            self._open(create=False)
+            self.replaced += 1
+
+    def _scan(self, start: Place, entries: list[Entry]) -> Place:
+        """Read what follows *start* into *entries* and return the new place. The caller holds the lock."""
+        place = start
+        at = start.offset + (2 if start.seq else 0)
+        lines = self._lines(start.offset)
+        if start.seq == 0 or next(lines, b"") == b",\n":
+            for raw in lines:
+                body = raw.removesuffix(b"\n").removesuffix(b",")
+                content = unsealed(body)
+                if content is None or content.get("seq") != place.seq + 1:
+                    break
+                self._refuse_newer(content, place.seq + 2)
+                place = Place(at + len(body), place.seq + 1, max(place.synced, _synced_before(content)))
+                entries.append(Entry(place.seq + 1, place.seq, content))
+                at += len(raw)
+                if not raw.endswith(b",\n"):
+                    break
+        self._judge(place)
+        return place
+
+    def _lines(self, offset: int) -> Iterator[bytes]:
+        """The file's lines from *offset*, line ends included; the last one may lack its own."""
+        rest = b""
+        while chunk := self._disk.read(self._handle, CHUNK_BYTES, offset):
+            offset += len(chunk)
+            *whole, rest = (rest + chunk).split(b"\n")
+            yield from (line + b"\n" for line in whole)
+        if rest:
+            yield rest
+
+    def _judge(self, place: Place) -> None:
+        """See what comes after the last good record: the closing bracket, an append that did not finish, or damage.
+
+        Unfinished means that the bracket is missing or that there are holes, that it is no more than appends leave, and
+        that no line stands behind which was written when the first bad one was already known to be on disk.
+        """
+        size = self._disk.stamp_of(self._handle).size
+        if size < place.offset and place.seq:
+            line = place.seq + 1
+            raise StoreCorrupt(f"{self.path}:{line} is gone: the file has shrunk", file=str(self.path), line=line)
+        rest = self._disk.read(self._handle, size - place.offset, place.offset)
+        if rest == _closing(place):
+            return
+        unfinished = (not rest.endswith(b"\n]\n") or b"\0" in rest) and len(rest) <= TORN_BYTES_MAX
+        behind = (unsealed(line.removesuffix(b",")) for line in rest.split(b"\n"))
+        if not unfinished or any(line is not None and _synced_before(line) > place.seq for line in behind):
+            line_number = place.seq + 2
+            raise StoreCorrupt(f"{self.path}:{line_number} is damaged", file=str(self.path), line=line_number)
+        self._mend(place, rest)
+
+    def _mend(self, place: Place, rest: bytes) -> None:
+        if _closing(place).startswith(rest):
+            self.mended = f"{self.path}:{place.seq + 1} closed again after it"
+        else:
+            self.mended = f"{self.path}:{place.seq + 2} cut off ({len(rest)} bytes): an append that did not finish"
+        if not self._read_only:
+            self._close_after(place)
+            self._disk.sync(self._handle)
+
+    def _refuse_newer(self, content: Mapping[str, Json], line: int) -> None:
+        schema = content.get("schema")
+        if schema != SCHEMA:
+            raise StoreCorrupt(
+                f"{self.path}:{line} has schema {schema}, this version knows {SCHEMA}: use the version that wrote it",
+                file=str(self.path),
+                line=line,
+                schema=schema,
+            )
+
+    @contextmanager
+    def _trouble_told(self, verb: str) -> Iterator[None]:
+        with trouble_told(self.path, verb):
+            yield
+
+
+def _lock_of(path: Path) -> ProcessLock:
+    make_directory(path.parent)
+    return ProcessLock(path.parent / "locks" / f"{path.name}.lock", path.name, LOCK_SECONDS, reentrant=True)
+
+
+def _closing(place: Place) -> bytes:
+    return b"\n]\n" if place.seq else b"]\n"
+
+
+def _synced_before(content: Mapping[str, Json]) -> int:
+    seq, synced = content.get("seq"), content.get("synced")
+    if isinstance(synced, int):
+        return synced
+    return seq - 1 if isinstance(seq, int) else 0
+
+
+def sealed(content: Mapping[str, Json]) -> bytes:
+    """*content* as one line of JSON with its checksum. Raises InvariantBroken for what is no JSON."""
+    try:
+        text = json.dumps(content, separators=(",", ":"), allow_nan=False)[:-1].encode()
+    except (TypeError, ValueError) as error:
+        raise InvariantBroken(f"a record is no JSON: {error}") from error
+    return text + _seal(text)
+
+
+def unsealed(line: bytes) -> dict[str, Json] | None:
+    """The record of a line that `sealed` made; None when a single bit of it has changed."""
+    text, seal = line[:-SEAL_BYTES], line[-SEAL_BYTES:]
+    if seal != _seal(text):
+        return None
+    try:
+        content = json.loads(line)
+    except ValueError:
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _seal(text: bytes) -> bytes:
+    return b',"checksum":"%08x"}' % zlib.crc32(text)
+
+
+@contextmanager
+def trouble_told(path: Path, verb: str) -> Iterator[None]:
+    """Turn an OSError on *path* into StoreCorrupt, with its symbolic name (ENOSPC, EROFS, ...) as `reason`."""
+    try:
+        yield
+    except OSError as error:
+        reason = errno.errorcode.get(error.errno or 0, "UNKNOWN")
+        raise StoreCorrupt(f"{path} cannot be {verb}: {error.strerror}", file=str(path), reason=reason) from error

@@ -1,0 +1,277 @@
+"""The routes of the API, one small class each.
+
+The law: a view never decides. It parses, calls one engine function, and renders what that returns; every error is told
+by `problems`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import ClassVar
+
+from django.http import HttpRequest
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import NotAuthenticated
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.parsers import BaseParser
+from rest_framework.permissions import BasePermission
+from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from executor_agent import __version__
+from trading.authentication import BearerAuthentication, Caller
+from trading.bootstrap import get_desk
+from trading.conf import Scope
+from trading.domain.exit_plan import TIME_WINDOW_DEFAULT, TIME_WINDOWS
+from trading.domain.positions import PositionStatus
+from trading.domain.trades import TradeStatus
+from trading.domain.units import PositionId, TradeId
+from trading.engine import closing, emergency, entry, exits, previews, queries
+from trading.parsers import StrictJsonParser, body_of
+from trading.permissions import ScopeNeeded, require
+from trading.serializers import (
+    LOG_LINES_DEFAULT,
+    PAGE_DEFAULT,
+    Query,
+    accepted_drift,
+    execute_request,
+    exit_change,
+    idempotency_key,
+    nothing_asked,
+    render,
+    render_state,
+    stop_scope,
+)
+
+OUTCOME_STATUSES: Mapping[entry.Outcome, int] = {
+    entry.Outcome.OPENED: 201,
+    entry.Outcome.WORKING: 202,
+    entry.Outcome.REPEATED: 200,
+}
+NO_PARTIAL_CLOSE = "is not possible: a position closes as a whole, and without a body; partial closes do not exist yet"
+
+ROUTES = (
+    "GET /api/health",
+    "POST /api/trades/execute",
+    "POST /api/trades/preview",
+    "GET /api/trades",
+    "GET /api/trades/{id}",
+    "POST /api/trades/{id}/cancel",
+    "GET /api/signals",
+    "GET /api/positions",
+    "GET /api/positions/{id}",
+    "PATCH /api/positions/{id}",
+    "POST /api/positions/{id}/close",
+    "POST /api/emergency_stop",
+    "POST /api/resume",
+    "GET /api/agent/logs",
+    "GET /api/portfolio",
+    "GET /api/time_windows",
+)
+
+
+class OnlyJson(BaseContentNegotiation):
+    """Whatever the caller accepts, it gets JSON: there is nothing else, and a 406 would help nobody."""
+
+    def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser | None:
+        """The parser for the request's Content-Type; None for any but JSON."""
+        mine = (request.content_type or "").partition(";")[0].strip().lower()
+        return next((parser for parser in parsers if parser.media_type == mine), None)
+
+    def select_renderer(
+        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
+    ) -> tuple[BaseRenderer, str]:
+        renderer = next(iter(renderers))
+        return renderer, renderer.media_type
+
+
+class DeskView(APIView):
+    """What all routes share. `takes_query` says that the view reads query parameters; all others refuse any."""
+
+    takes_query: ClassVar[bool] = False
+    write_scope: ClassVar[Scope] = Scope.TRADE
+    authentication_classes: Sequence[type[BaseAuthentication]] = (BearerAuthentication,)
+    permission_classes: Sequence[type[BasePermission]] = (ScopeNeeded,)
+    parser_classes = (StrictJsonParser,)
+    renderer_classes = (JSONRenderer,)
+    content_negotiation_class = OnlyJson
+    throttle_classes = ()
+
+    def initial(self, request: Request, *args: object, **kwargs: object) -> None:
+        """Raises InvalidRequest for query parameters where none are taken."""
+        super().initial(request, *args, **kwargs)
+        if not self.takes_query:
+            Query(request.query_params).finish()
+
+    def options(self, request: HttpRequest, *args: object, **kwargs: object) -> Response:
+        """The methods there are, in the Allow header, and nothing about how they are built."""
+        return Response(status=204)
+
+
+class PublicView(DeskView):
+    """Needs no token, and does not look at one."""
+
+    authentication_classes = ()
+    permission_classes = ()
+
+
+class Root(PublicView):
+    """GET / : where things are."""
+
+    def get(self, request: Request) -> Response:
+        return Response({"service": "executor_agent", "health": "/api/health", "routes": list(ROUTES)})
+
+
+class Health(PublicView):
+    """GET /api/health"""
+
+    def get(self, request: Request) -> Response:
+        health = queries.health(get_desk(), __version__)
+        return Response(render(health), 503 if health.status == "unhealthy" else 200)
+
+
+class Execute(DeskView):
+    """POST /api/trades/execute"""
+
+    def post(self, request: Request) -> Response:
+        asked = execute_request(body_of(request))
+        key = idempotency_key(request.headers.get("Idempotency-Key"))
+        answer = entry.execute(get_desk(), asked, key)
+        return Response(render(answer.position), OUTCOME_STATUSES[answer.outcome])
+
+
+class Preview(DeskView):
+    """POST /api/trades/preview : changes nothing, and so takes the read scope only."""
+
+    write_scope = Scope.READ
+
+    def post(self, request: Request) -> Response:
+        return Response(render(previews.preview(get_desk(), execute_request(body_of(request)))))
+
+
+class Trades(DeskView):
+    """GET /api/trades"""
+
+    takes_query = True
+
+    def get(self, request: Request) -> Response:
+        query = Query(request.query_params)
+        limit, before = query.limit(PAGE_DEFAULT), query.before()
+        query.finish()
+        trades, total = queries.trades(get_desk(), limit, TradeId(before) if before else None)
+        return Response(render(trades), headers={"X-Total-Count": str(total)})
+
+
+class TradeDetail(DeskView):
+    """GET /api/trades/{id}"""
+
+    def get(self, request: Request, trade_id: str) -> Response:
+        return Response(render(queries.trade(get_desk(), TradeId(trade_id))))
+
+
+class Cancel(DeskView):
+    """POST /api/trades/{id}/cancel : 202 while an order is still in doubt or the legs are being levelled."""
+
+    def post(self, request: Request, trade_id: str) -> Response:
+        nothing_asked(body_of(request))
+        trade = closing.cancel(get_desk(), TradeId(trade_id))
+        return Response(render(trade), 202 if TradeStatus(trade.status).live else 200)
+
+
+class Signals(DeskView):
+    """GET /api/signals"""
+
+    def get(self, request: Request) -> Response:
+        return Response(render(previews.signals(get_desk())))
+
+
+class Positions(DeskView):
+    """GET /api/positions"""
+
+    takes_query = True
+
+    def get(self, request: Request) -> Response:
+        query = Query(request.query_params)
+        status, limit, before = query.status(), query.limit(PAGE_DEFAULT), query.before()
+        query.finish()
+        positions, total = queries.positions(get_desk(), status, limit, PositionId(before) if before else None)
+        return Response(render(positions), headers={"X-Total-Count": str(total)})
+
+
+class PositionDetail(DeskView):
+    """GET and PATCH /api/positions/{id}"""
+
+    def get(self, request: Request, position_id: str) -> Response:
+        return Response(render(queries.position(get_desk(), PositionId(position_id))))
+
+    def patch(self, request: Request, position_id: str) -> Response:
+        change = exit_change(body_of(request))
+        admin = caller_of(request).scope.covers(Scope.ADMIN)
+        return Response(render(exits.change_exits(get_desk(), PositionId(position_id), change, admin=admin)))
+
+
+class Close(DeskView):
+    """POST /api/positions/{id}/close"""
+
+    def post(self, request: Request, position_id: str) -> Response:
+        nothing_asked(body_of(request), NO_PARTIAL_CLOSE)
+        position = closing.close_by_hand(get_desk(), PositionId(position_id))
+        return Response(render(position), 200 if position.status is PositionStatus.CLOSED else 202)
+
+
+class EmergencyStop(DeskView):
+    """POST /api/emergency_stop : the whole account, foreign holdings included, takes the admin scope."""
+
+    def post(self, request: Request) -> Response:
+        whole_account = stop_scope(body_of(request))
+        if whole_account:
+            require(caller_of(request), Scope.ADMIN)
+        report = emergency.stop(get_desk(), scope_account=whole_account)
+        return Response(render(report), 202 if report.remaining else 200)
+
+
+class Resume(DeskView):
+    """POST /api/resume"""
+
+    write_scope = Scope.ADMIN
+
+    def post(self, request: Request) -> Response:
+        return Response(render_state(emergency.resume(get_desk(), accepted_drift(body_of(request)))))
+
+
+class AgentLogs(DeskView):
+    """GET /api/agent/logs"""
+
+    takes_query = True
+
+    def get(self, request: Request) -> Response:
+        query = Query(request.query_params)
+        limit = query.limit(LOG_LINES_DEFAULT)
+        query.finish()
+        return Response(render(get_desk().log.tail(limit)))
+
+
+class Portfolio(DeskView):
+    """GET /api/portfolio"""
+
+    def get(self, request: Request) -> Response:
+        return Response(render(queries.portfolio(get_desk())))
+
+
+class TimeWindows(DeskView):
+    """GET /api/time_windows"""
+
+    def get(self, request: Request) -> Response:
+        windows = {
+            key: {"periods": one.periods, "display": one.display, "duration_seconds": one.duration_seconds}
+            for key, one in TIME_WINDOWS.items()
+        }
+        return Response({"windows": windows, "default": TIME_WINDOW_DEFAULT})
+
+
+def caller_of(request: Request) -> Caller:
+    """Whom ScopeNeeded let in."""
+    caller = request.auth
+    if not isinstance(caller, Caller):
+        raise NotAuthenticated
+    return caller
