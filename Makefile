@@ -53,12 +53,14 @@ clean:  ## remove .venv and every cache; data/ stays
 
 # The stamps make a second run instant, and a changed requirements file makes the next one install again.
 $(VENV)/.created:
-	@command -v $(PYTHON) >/dev/null || { echo "No $(PYTHON) here: install Python 3.11 or later, or name it: make PYTHON=python3.12"; exit 1; }
+	@command -v $(PYTHON) >/dev/null || \
+	  { echo "No $(PYTHON) here: install Python 3.11 or later, or name it: make PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "$$($(PYTHON) --version) is too old: Python 3.11 or later is needed; name another one: make PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "This Python lacks its venv module. On Debian or Ubuntu:"; \
 	  $(PYTHON) -c 'import sys; print("  sudo apt-get install python%d.%d-venv" % sys.version_info[:2])'; exit 1; }
-	@$(BIN)/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  $(PYTHON) -m venv --clear $(VENV)
 	@touch $@
 
 $(VENV)/.runtime: requirements.txt | $(VENV)/.created

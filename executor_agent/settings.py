@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from corsheaders.defaults import default_headers
@@ -24,20 +25,24 @@ CONFIGURATION_EXIT_CODE = 3
 NO_REDIS_URL = "redis://127.0.0.1:1/3"
 
 
-def _configure() -> Config:
-    if TESTING:
+def configure(environ: Mapping[str, str], dotenv: Path, *, testing: bool) -> Config:
+    """The configuration to run with; *testing* has defaults, a new folder and no Redis, whatever *environ* says.
+
+    Raises SystemExit after it has said what is wrong.
+    """
+    if testing:
         data_dir = tempfile.mkdtemp(prefix="executor_agent_tests_")
         atexit.register(shutil.rmtree, data_dir, ignore_errors=True)
         return Config.of(data_dir=data_dir, redis_url=NO_REDIS_URL)
     try:
-        return load_config(os.environ, BASE_DIR / ".env")
+        return load_config(environ, dotenv)
     except ConfigurationError as error:
         sys.stderr.write("The configuration is wrong, so nothing was started:\n")
         sys.stderr.writelines(f"  {mistake}\n" for mistake in error.mistakes)
         raise SystemExit(CONFIGURATION_EXIT_CODE) from None
 
 
-DESK_CONFIG = _configure()
+DESK_CONFIG = configure(os.environ, BASE_DIR / ".env", testing=TESTING)
 
 # The supervisor hands its key down, so that every process it starts has the same one; on its own, a demo makes one up.
 SECRET_KEY = DESK_CONFIG.secret_key.get_secret_value() if DESK_CONFIG.secret_key else get_random_secret_key()
@@ -94,7 +99,10 @@ LOGGING = {
     "formatters": {
         "line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{", "datefmt": "%Y-%m-%dT%H:%M:%S%z"}
     },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    # Tests provoke what would be logged; those that care for it catch it.
+    "handlers": {
+        "stderr": {"class": "logging.NullHandler" if TESTING else "logging.StreamHandler", "formatter": "line"}
+    },
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {
         "trading": {"level": "INFO"},

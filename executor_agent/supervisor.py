@@ -181,7 +181,7 @@ class Supervisor:
             for child in group:
                 # What serves the others is left a moment of its own, also when they have used up all of the time.
                 child.end_by(max(deadline, time.monotonic() + 0.5) if last else deadline)
-        self._say("stopped")
+        self._say("everything has stopped")
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

@@ -279,15 +279,15 @@ def given_a_trade(*events: Event, **terms: Any) -> Trade:
     return replay((TradeAccepted(accepted.accepted_at, accepted), *events))
 
 
-def given_a_working_trade(*, at: datetime = T0, **terms: Any) -> Trade:
+def given_a_working_trade(signal_id: str = "signal_1", *, at: datetime = T0, **terms: Any) -> Trade:
     """A trade whose first slice was sent, without an answer yet: both orders are in doubt."""
-    trade = given_a_trade(at=at, **terms)
+    trade = given_a_trade(signal_id=signal_id, at=at, **terms)
     return record(trade, OrdersIntended(at, given_orders(trade.terms, at=at)))
 
 
-def given_a_filled_trade(*, at: datetime = T0, **terms: Any) -> Trade:
+def given_a_filled_trade(signal_id: str = "signal_1", *, at: datetime = T0, **terms: Any) -> Trade:
     """A trade of one slice, filled in full a second after it was accepted."""
-    trade = given_a_working_trade(at=at, **terms)
+    trade = given_a_working_trade(signal_id, at=at, **terms)
     done = after(1, at)
     return record(record(trade, given_reports(trade.orders, at=done)), TradeFilled(done))
 

@@ -96,6 +96,8 @@ class ValidatorsTest(unittest.TestCase):
             (validate_position_size("3000.01", 10_000), False, "3000.01"),
             (validate_position_size(3001, 10_000), False, "maximum of 3000 USD"),
             (validate_position_size(500, 1000, 0.5), True, "500"),
+            (validate_position_size(1000, 1000, 1), True, "1000"),
+            (validate_portfolio_value("1e15", "1e-12"), True, "0.000000000001"),
             (validate_leverage(3), True, "3x"),
             (validate_leverage(3.1), False, "3.1x exceeds the maximum of 3x"),
             (validate_leverage(5, 10), True, "5x"),
@@ -190,6 +192,12 @@ class BookBreachesTest(unittest.TestCase):
                 given_exposure(cooling_until={Pair(ETH, BTC): after(10)}),
                 ["COOLDOWN"],
             ),
+            (
+                "cooling in both writings, one of them over",
+                given_entry(),
+                given_exposure(cooling_until={BTC_ETH: after(-1), Pair(ETH, BTC): after(10)}),
+                ["COOLDOWN"],
+            ),
             ("another pair cools", given_entry(), given_exposure(cooling_until={Pair(ETH, SOL): after(10)}), []),
         )
         for name, entry, exposure, expected in table:
@@ -202,7 +210,9 @@ class BookBreachesTest(unittest.TestCase):
 
     def test_an_account_without_equity_has_no_allocation_to_measure(self) -> None:
         broke = given_exposure(equity=Usd(D(-5)), margin_available=Usd(D(-5)))
-        self.assertEqual(codes(given_entry(), broke), ["PORTFOLIO_BELOW_MINIMUM", "MARGIN_INSUFFICIENT"])
+        for account in (broke, replace(broke, equity=Usd(D(0)))):
+            with self.subTest(equity=account.equity):
+                self.assertEqual(codes(given_entry(), account), ["PORTFOLIO_BELOW_MINIMUM", "MARGIN_INSUFFICIENT"])
 
     def test_coins_are_shared_on_the_same_side_and_leverage_only(self) -> None:
         # The entry is long ETH, short BTC, at leverage 1.
@@ -285,6 +295,16 @@ class MarketBreachesTest(unittest.TestCase):
             ("as deep as needed", given_entry(long={"fillable": Quantity(D("0.25"))}), []),
             ("too thin", given_entry(long={"fillable": Quantity(D("0.2499"))}), ["INSUFFICIENT_DEPTH"]),
             ("no book", given_entry(long={"fillable": None}), ["INSUFFICIENT_DEPTH"]),
+            (
+                "no book behind an old quote",
+                given_entry(long={"fillable": None, "quote": given_quote("ETH", at=after(-9))}),
+                ["QUOTE_STALE"],
+            ),
+            (
+                "no book of a coin not listed",
+                given_entry(long={"fillable": None, "instrument": None}),
+                ["COIN_NOT_TRADABLE"],
+            ),
             ("no size to measure", given_entry(long={"largest": None}), ["INSUFFICIENT_DEPTH"]),
             ("no priced round trip", given_entry(round_trip_cost=None), ["INSUFFICIENT_DEPTH"]),
             ("cost at its share of the stop", given_entry(round_trip_cost=D("0.003")), []),
@@ -313,8 +333,15 @@ class MarketBreachesTest(unittest.TestCase):
 
     def test_what_cannot_be_measured_is_left_out(self) -> None:
         entry = given_entry(round_trip_cost=None)
-        blind = replace(entry, long=EntryLeg(ETH, Side.BUY, given_instrument("ETH"), None))
-        self.assertEqual(codes(blind), ["QUOTE_STALE"])
+        blind = EntryLeg(ETH, Side.BUY, given_instrument("ETH"), None)
+        unsized = EntryLeg(BTC, Side.SELL, given_instrument("BTC"), given_quote("BTC"))
+        self.assertEqual(codes(replace(entry, long=blind)), ["QUOTE_STALE"])
+        self.assertEqual(codes(replace(entry, long=blind, short=unsized)), ["QUOTE_STALE"])
+
+    def test_a_size_under_one_lot_is_below_the_minimum_and_nothing_else(self) -> None:
+        nothing = {"smallest": Quantity(D(0)), "largest": Quantity(D(0)), "fillable": None}
+        tiny = given_entry(size="1", long=nothing, short=nothing, round_trip_cost=None)
+        self.assertEqual(codes(tiny), ["LEG_BELOW_VENUE_MINIMUM"] * 2)
 
     def test_breaches_name_limit_and_actual(self) -> None:
         late = given_entry(long={"quote": given_quote("ETH", at=after(-7.5))})

@@ -126,6 +126,15 @@ class BadNumbersTest(unittest.TestCase):
         with self.assertRaisesRegex(InvalidNumber, "28 significant digits"):
             split_twap_order("1.00000000000000000000000000001", 3)
 
+    def test_amounts_reach_from_a_trillionth_to_a_quadrillion(self) -> None:
+        for edge in ("1e15", "1e-12"):
+            with self.subTest(edge=edge):
+                self.assertEqual(calculate_position_size(edge, 1), D(edge))
+        for beyond in ("1.1e15", "0.9e-12"):
+            with self.subTest(beyond=beyond), self.assertRaisesRegex(InvalidNumber, "portfolio_value"):
+                calculate_position_size(beyond)
+        self.assertEqual(len(split_twap_order(10_000, 10_000)), 10_000)
+
     def test_int_text_float_and_decimal_mean_the_same(self) -> None:
         for value in (1000, "1000", 1000.0, D(1000)):
             with self.subTest(value=value):
@@ -193,12 +202,19 @@ class TwapTest(unittest.TestCase):
             ("less than a lot a slice goes in one", (2, 1, 5), [2]),
             ("off-grid total is floored first", ("1.2345", "0.01", 3), ["0.41"] * 3),
             ("a tail as large as a slice is spread", (9, 1, 5), [1, 2, 2, 2, 2]),
+            ("a lot a slice", (5, 1, 5), [1] * 5),
             ("under one lot there is nothing", ("0.9", 1, 3), []),
         )
         for name, (total, step, slices), expected in table:
             with self.subTest(name):
                 parts = split_on_lots(total, step, slices)
                 self.assertEqual(list(parts), [D(str(one)) for one in expected])
+
+    def test_sizes_that_the_venue_cannot_take_come_to_nothing(self) -> None:
+        self.assertEqual(sum(split_on_lots("0.152", "0.1", 1)), D("0.1"))
+        self.assertEqual(split_on_lots("0.05", "0.1", 1), ())
+        with self.assertRaisesRegex(InvalidNumber, "long_price"):
+            leg_quantities(1000, 0, 100, "0.1", "0.1")
 
     def test_both_legs_are_level_after_every_slice(self) -> None:
         parts = slice_quantities("0.012", "9.87", "0.001", "0.01", 5)
@@ -370,6 +386,8 @@ class DepthTest(unittest.TestCase):
         depth = Depth(Coin("A"), self.bids, self.asks, T0)
         # long 1 in at 100 out at 99, short 1 in at 99 out at 100: 2 lost, fees on 398, over 199
         self.assertEqual(round_trip_cost(depth, depth, 1, 1, "0.001"), D("2.398") / 199)
+        # long 2 in at 201 out at 197, short 0.5 in at 49.5 out at 50: 4.5 lost, fees on 497.5, over 250.5
+        self.assertEqual(round_trip_cost(depth, depth, 2, "0.5", "0.001"), D("4.9975") / D("250.5"))
 
     def test_a_round_trip_without_depth_on_any_of_four_sides_has_no_price(self) -> None:
         full = Depth(Coin("A"), self.bids, self.asks, T0)
@@ -612,6 +630,7 @@ class LiquidationTest(unittest.TestCase):
 
     def test_a_long_that_is_paid_in_full_cannot_be_liquidated(self) -> None:
         self.assertIsNone(liquidation_price(Side.BUY, 1, 100, 100, 50))
+        self.assertIsNone(liquidation_price(Side.BUY, 1, 100, 98, 50))
 
     def test_below_maintenance_the_price_is_already_past(self) -> None:
         price = liquidation_price(Side.BUY, 1, 100, -5, 50)

@@ -137,10 +137,8 @@ def of_exception(error: Exception) -> Problem:
         case exceptions.MethodNotAllowed():
             return Problem("METHOD_NOT_ALLOWED", str(error.detail))
         case exceptions.Throttled():
-            seconds = max(1, int(getattr(error, "wait", None) or 1))
-            return Problem(
-                "THROTTLED", f"too many requests; try again in {seconds} s", headers={"Retry-After": str(seconds)}
-            )
+            wait = str(max(1, int(getattr(error, "wait", None) or 1)))
+            return Problem("THROTTLED", f"too many requests; try again in {wait} s", headers={"Retry-After": wait})
         case exceptions.UnsupportedMediaType():
             return invalid(**{"Content-Type": "must be application/json"})
         case exceptions.ParseError():

@@ -5,11 +5,11 @@ by `problems`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, cast
 
+from django.conf import settings
 from django.http import HttpRequest
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.exceptions import NotAuthenticated
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.permissions import BasePermission
@@ -21,7 +21,9 @@ from rest_framework.views import APIView
 from executor_agent import __version__
 from trading.authentication import BearerAuthentication, Caller
 from trading.bootstrap import get_desk
-from trading.conf import Scope
+from trading.conf import Config, Scope
+from trading.domain.desk_state import TradingState
+from trading.domain.errors import StoreCorrupt
 from trading.domain.exit_plan import TIME_WINDOW_DEFAULT, TIME_WINDOWS
 from trading.domain.positions import PositionStatus
 from trading.domain.trades import TradeStatus
@@ -123,10 +125,13 @@ class Root(PublicView):
 
 
 class Health(PublicView):
-    """GET /api/health"""
+    """GET /api/health : answers also when there is no desk, because its files cannot be trusted."""
 
     def get(self, request: Request) -> Response:
-        health = queries.health(get_desk(), __version__)
+        try:
+            health = queries.health(get_desk(), __version__)
+        except StoreCorrupt as error:
+            health = health_without_desk(error)
         return Response(render(health), 503 if health.status == "unhealthy" else 200)
 
 
@@ -270,8 +275,21 @@ class TimeWindows(DeskView):
 
 
 def caller_of(request: Request) -> Caller:
-    """Whom ScopeNeeded let in."""
-    caller = request.auth
-    if not isinstance(caller, Caller):
-        raise NotAuthenticated
-    return caller
+    """Whom ScopeNeeded let in: it lets in nobody else."""
+    return cast(Caller, request.auth)
+
+
+def health_without_desk(error: StoreCorrupt) -> queries.Health:
+    """What is known when no desk could be built: why, and that nothing is being done."""
+    config: Config = settings.DESK_CONFIG
+    return queries.Health(
+        status="unhealthy",
+        service="executor_agent",
+        redis="disconnected",
+        demo_mode=config.demo_mode,
+        venue="paper" if config.demo_mode else config.venue,
+        trading_state=TradingState.HALTED,
+        monitor=queries.MonitorView(alive=False, last_beat_seconds=None),
+        version=__version__,
+        problems=(error.detail,),
+    )

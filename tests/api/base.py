@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,6 +30,9 @@ class ApiTestCase(SimpleTestCase):
     configured: ClassVar[Mapping[str, object]] = {}
 
     def setUp(self) -> None:
+        missed = logging.getLogger("trading.utils.redis_cache")
+        self.addCleanup(missed.setLevel, missed.level)
+        missed.setLevel(logging.ERROR)
         self.folder = Path(self.enterContext(tempfile.TemporaryDirectory(prefix="executor_api_")))
         self.clock = FakeClock()
         self.desk = bootstrap.build_desk(Config.of(**{**self.defaults(), **self.configured}), clock=self.clock)

@@ -9,7 +9,7 @@ from django.core.management.base import CommandError
 from django.http import HttpResponse
 from django.test import SimpleTestCase, override_settings
 
-from tests.api.base import EXECUTE, ApiTestCase
+from tests.api.base import EXECUTE, ApiTestCase, told
 from trading.authentication import FORWARDED_HEADERS, caller_without_token, is_loopback_address
 from trading.conf import ApiToken, Config, Scope
 from trading.middleware import HEADERS
@@ -110,6 +110,16 @@ class TokenTest(ApiTestCase):
         self.assert_problem(response, 403, "FORBIDDEN")
         self.assertEqual("ACTIVE", self.desk.store.state().state)
         self.assertEqual(200, self.post("/api/emergency_stop", {"scope": "account"}, **bearer("admin")).status_code)
+
+    def test_a_stop_is_loosened_beyond_what_was_approved_by_an_admin_only(self) -> None:
+        body = {"signal_id": "signal_123", "position_size": 1000, "pair": "BTC/ETH", "stop_loss": 0.01}
+        path = f"/api/positions/{told(self.execute(body, **bearer('trade')))['position_id']}"
+        refused = self.send("PATCH", path, {"stop_loss": 0.02}, **bearer("trade"))
+        self.assertEqual(0.01, self.assert_problem(refused, 403, "FORBIDDEN")["limit"])
+        for held, stop_loss in (("trade", 0.008), ("admin", 0.02)):
+            with self.subTest(held):
+                changed = self.send("PATCH", path, {"stop_loss": stop_loss}, **bearer(held))
+                self.assertEqual((200, stop_loss), (changed.status_code, told(changed)["stop_loss"]))
 
     def test_the_loopback_interface_opens_nothing_where_that_is_not_allowed(self) -> None:
         self.assert_problem(

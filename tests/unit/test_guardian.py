@@ -245,6 +245,13 @@ class ApprovalTest(GuardianCase):
                 self.assertLess(time.monotonic() - began, 2)
                 self.assertEqual(len(self.server.received), 1)
 
+    def test_less_time_may_be_given_than_configured(self) -> None:
+        self.server.script(Reply(hangs=True))
+        began = time.monotonic()
+        with self.assertRaisesRegex(GuardianUnavailable, "in time"):
+            self.client.approve(PROPOSAL, 0.1)
+        self.assertLess(time.monotonic() - began, 1.5)
+
     def test_guardians_words_are_cleaned_and_bounded(self) -> None:
         self.server.answers(
             reasoning="fine\x1b[31m\r\n" + "x" * 10_000,

@@ -239,6 +239,14 @@ class WritingTest(unittest.TestCase):
                     peer.decoded(peer.post("/x", {}))
                 self.assertEqual(len(server.received), 1)
 
+    def test_the_time_for_a_write_can_be_shortened_and_not_stretched(self) -> None:
+        for within in (0.1, 60, 0, -1):
+            with self.subTest(within=within), Sibling(Reply(hangs=True)) as server:
+                began = time.monotonic()
+                with self.assertRaisesRegex(ScoutUnavailable, "in time"):
+                    given_peer(server.url).post("/x", {}, within)
+                self.assertLess(time.monotonic() - began, min(TIMEOUT, max(0, within)) + GRACE)
+
     def test_a_connection_that_the_peer_has_closed_meanwhile_is_not_used(self) -> None:
         with Sibling(Reply(headers={"Connection": "close"})) as server:
             peer = given_peer(server.url, 3)

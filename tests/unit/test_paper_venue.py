@@ -2,11 +2,13 @@
 
 import json
 import multiprocessing
+import multiprocessing.connection
+import multiprocessing.synchronize
 import os
 import tempfile
 import unittest
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from pathlib import Path
@@ -430,7 +432,37 @@ def trade_in_a_process(path: str, name: str, barrier: "multiprocessing.synchroni
     journal.close()
 
 
-class TwoProcesses(PaperCase):
+def trade_until_killed(path: str, answers: "multiprocessing.connection.Connection") -> None:
+    """Submit for ever, telling each order's id once it was answered."""
+    clock, turn = FakeClock(), 0
+    venue = PaperVenue(MARKET, Journal(Path(path)), clock, EQUITY)
+    while True:
+        turn += 1
+        reports = venue.submit([an_order(f"order {turn}", quantity="0.01", clock=clock)])
+        answers.send([(one.client_order_id, one.status.value, str(one.filled)) for one in reports])
+
+
+class SeveralProcesses(PaperCase):
+    def test_a_process_killed_in_the_middle_leaves_every_answer_true(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe(duplex=False)
+        worker = context.Process(target=trade_until_killed, args=(str(self.path), theirs), daemon=True)
+        worker.start()
+        theirs.close()
+        answered = [ours.recv() for _ in range(15)]
+        worker.kill()
+        worker.join(30)
+        with suppress(EOFError):
+            while True:
+                answered.append(ours.recv())
+        ours.close()
+        orders = [self.order(answer[0][0], quantity="0.01") for answer in answered]
+        told = [[(one.client_order_id, one.status.value, str(one.filled))] for one in self.venue.reports(orders)]
+        self.assertEqual(told, answered)
+        held = self.venue.account().held(ETH)
+        self.assertGreaterEqual(held, Decimal("0.01") * len(answered))
+        self.assertLessEqual(held, Decimal("0.01") * (len(answered) + 1))
+
     def test_submitting_at_once_they_lose_nothing_and_double_nothing(self) -> None:
         context = multiprocessing.get_context("spawn")
         barrier = context.Barrier(2)

@@ -30,8 +30,7 @@ from trading.utils.risk_controls import (
 )
 
 # The same inputs every time and nothing kept between runs: a red test stays red.
-settings.register_profile("laws", derandomize=True, database=None, deadline=None)
-settings.load_profile("laws")
+law = settings(derandomize=True, database=None, deadline=None)
 
 D = Decimal
 LIMITS = Limits()
@@ -80,6 +79,7 @@ def found(entry: Entry, exposure: Exposure, limits: Limits = LIMITS) -> set[Brea
 
 
 class BreachProperties(unittest.TestCase):
+    @law
     @given(entries(), exposures(), decimals("0.01", "1"))
     def test_a_smaller_entry_breaches_no_limit_that_a_larger_one_kept(
         self, entry: Entry, exposure: Exposure, share: Decimal
@@ -87,6 +87,7 @@ class BreachProperties(unittest.TestCase):
         smaller = replace(entry, position_size=Usd(entry.position_size * share))
         self.assertLessEqual(found(smaller, exposure), found(entry, exposure))
 
+    @law
     @given(entries(), exposures(), decimals("0", "100000"))
     def test_a_richer_account_breaches_no_limit_that_a_poorer_one_kept(
         self, entry: Entry, exposure: Exposure, more: Decimal
@@ -99,11 +100,13 @@ class BreachProperties(unittest.TestCase):
         if exposure.equity > 0:
             self.assertLessEqual(found(entry, richer), poorer)
 
+    @law
     @given(entries(), exposures(), st.integers(min_value=1, max_value=3))
     def test_one_more_position_never_makes_room(self, entry: Entry, exposure: Exposure, more: int) -> None:
         fuller = replace(exposure, positions=exposure.positions + more)
         self.assertGreaterEqual(found(entry, fuller), found(entry, exposure))
 
+    @law
     @given(entries(), exposures())
     def test_wider_limits_never_breach_more(self, entry: Entry, exposure: Exposure) -> None:
         wider = Limits(
@@ -118,6 +121,7 @@ class BreachProperties(unittest.TestCase):
         )
         self.assertLessEqual(found(entry, exposure, wider), found(entry, exposure))
 
+    @law
     @given(entries(), exposures())
     def test_a_negative_headroom_is_a_breach_and_the_other_way_round(self, entry: Entry, exposure: Exposure) -> None:
         negative = {one.code for one in headroom(entry, exposure, LIMITS) if one.left < 0}
@@ -125,6 +129,7 @@ class BreachProperties(unittest.TestCase):
 
 
 class ValidatorProperties(unittest.TestCase):
+    @law
     @given(decimals("1", "100000"), decimals("1", "100000"), decimals("1", "10"), st.integers(0, 6))
     def test_all_pass_exactly_when_each_does(
         self, value: Decimal, size: Decimal, leverage: Decimal, positions: int

@@ -119,17 +119,12 @@ class Starting(SimpleTestCase):
         self.assertFalse(private.private.folder.exists())
 
     def test_without_a_redis_it_runs_all_the_same(self) -> None:
-        said = io.StringIO()
-
-        def run(supervisor: Supervisor, ready: object, announcement: str) -> int:
-            supervisor.children["web"].program.command
-            return 0
-
         with (
             patch.object(serve, "start_redis", return_value=None),
-            patch.object(Supervisor, "run", autospec=True, side_effect=run),
+            patch.object(Supervisor, "run", autospec=True, return_value=0) as run,
         ):
-            call_command("serve", port=free_port(), stdout=said)
+            call_command("serve", port=free_port(), stdout=io.StringIO())
+        self.assertEqual(list(run.call_args.args[0].children), ["web", "monitor"])
 
     def test_only_what_answers_is_serving(self) -> None:
         port = free_port()

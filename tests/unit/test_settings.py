@@ -1,15 +1,21 @@
 """Tests of the settings: what tests may see, and what Django is told."""
 
+import io
 import os
 import subprocess
 import sys
 import tempfile
 import unittest
+from contextlib import redirect_stderr
 from pathlib import Path
 
 from django.conf import settings
+from django.core.handlers.asgi import ASGIHandler
+from django.core.handlers.wsgi import WSGIHandler
 from django.test import SimpleTestCase
 
+from executor_agent import asgi, wsgi
+from executor_agent.settings import CONFIGURATION_EXIT_CODE, configure
 from tests.runner import private_redis
 from trading.conf import PROJECT_ROOT
 
@@ -40,11 +46,38 @@ class UnderTest(SimpleTestCase):
         self.assertEqual(settings.DESK_CONFIG.redis_url, running.url if running else settings.NO_REDIS_URL)
 
 
+class Configuring(unittest.TestCase):
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.dotenv = Path(folder.name) / ".env"
+
+    def test_the_environment_and_the_file_are_read(self) -> None:
+        self.dotenv.write_text("MAX_LEVERAGE=2\n", encoding="utf-8")
+        config = configure({"PAPER_SEED": "9"}, self.dotenv, testing=False)
+        self.assertEqual((config.paper_seed, config.max_leverage), (9, 2))
+
+    def test_mistakes_are_lines_on_stderr_and_a_code(self) -> None:
+        said = io.StringIO()
+        with redirect_stderr(said), self.assertRaises(SystemExit) as caught:
+            configure({"DEBUG": "perhaps", "PAPER_SEED": "x"}, self.dotenv, testing=False)
+        self.assertEqual(caught.exception.code, CONFIGURATION_EXIT_CODE)
+        first, *lines = said.getvalue().splitlines()
+        self.assertEqual(first, "The configuration is wrong, so nothing was started:")
+        self.assertEqual([line.partition(":")[0] for line in lines], ["  DEBUG", "  PAPER_SEED"])
+
+
+class Doors(unittest.TestCase):
+    def test_servers_find_the_application(self) -> None:
+        self.assertIsInstance(wsgi.application, WSGIHandler)
+        self.assertIsInstance(asgi.application, ASGIHandler)
+
+
 class Fresh(unittest.TestCase):
     def test_tests_do_not_see_the_environment(self) -> None:
         environ = {"MAX_POSITIONS": "9", "DATA_DIR": str(PROJECT_ROOT / "data"), "MAX_ALLOCATION": "nonsense"}
         found = setting("settings.DESK_CONFIG.max_positions, settings.DESK_CONFIG.data_dir", environ, "test")
-        self.assertTrue(found.startswith("(3, "))
+        self.assertTrue(found.startswith("3 "))
         self.assertNotIn(str(PROJECT_ROOT), found)
 
     def test_their_folder_is_gone_afterwards(self) -> None:
@@ -54,7 +87,7 @@ class Fresh(unittest.TestCase):
         environ = {"PAPER_SEED": "9", "ALLOWED_HOSTS": "desk.example", "CORS_ALLOWED_ORIGINS": "https://a.example"}
         expression = "settings.DESK_CONFIG.paper_seed, settings.ALLOWED_HOSTS, settings.CORS_ALLOWED_ORIGINS"
         self.assertEqual(
-            setting(expression, {"DEMO_MODE": "true", **environ}), "(9, ['desk.example'], ['https://a.example'])"
+            setting(expression, {"DEMO_MODE": "true", **environ}), "9 ['desk.example'] ['https://a.example']"
         )
 
     def test_a_demo_makes_up_its_key_and_a_key_that_is_given_is_used(self) -> None:

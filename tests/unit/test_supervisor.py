@@ -73,7 +73,7 @@ class Running(SupervisorTest):
         supervisor = self.supervisor(self.noting("web"), self.noting("monitor"))
         threading.Timer(0.5, supervisor.stop).start()
         self.assertEqual(supervisor.run(lambda: self.noted("web", "monitor"), "ready"), 0)
-        self.assertEqual(self.said, ["ready", "stopped"])
+        self.assertEqual(self.said, ["ready", "everything has stopped"])
         self.assertFalse(lives(self.pid("web")) or lives(self.pid("monitor")))
 
     def test_each_stopping_signal_ends_it_and_what_was_there_before_is_put_back(self) -> None:
@@ -95,14 +95,14 @@ class Running(SupervisorTest):
         pace = Pace(poll=0.02, start_max=0.3)
         supervisor = self.supervisor(python("web", SLEEP), pace=pace)
         self.assertEqual(supervisor.run(never, "ready"), 1)
-        self.assertEqual(self.said, ["not ready after 0.3 s; giving up, the reason is above", "stopped"])
+        self.assertEqual(self.said, ["not ready after 0.3 s; giving up, the reason is above", "everything has stopped"])
         self.assertFalse(supervisor.children["web"].running)
 
     def test_a_stop_before_it_is_ready_is_no_failure(self) -> None:
         supervisor = self.supervisor(python("web", SLEEP))
         supervisor.stop()
         self.assertEqual(supervisor.run(never, "ready"), 0)
-        self.assertEqual(self.said, ["stopped"])
+        self.assertEqual(self.said, ["everything has stopped"])
 
     def test_a_running_process_can_be_taken_over(self) -> None:
         process = subprocess.Popen((sys.executable, "-c", SLEEP), start_new_session=True)
@@ -111,7 +111,7 @@ class Running(SupervisorTest):
         threading.Timer(0.2, supervisor.stop).start()
         supervisor.run(at_once, "ready")
         self.assertIsNotNone(process.poll())
-        self.assertEqual(self.said, ["ready", "stopped"])
+        self.assertEqual(self.said, ["ready", "everything has stopped"])
 
 
 class Deaths(SupervisorTest):
@@ -214,7 +214,7 @@ class Ending(SupervisorTest):
         supervisor = self.supervisor(python("web", SLEEP))
         with patch.object(module, "spawn", side_effect=OSError(1, "no")):
             supervisor.run(stopping(supervisor, at_once), "-")
-        self.assertEqual(self.said[-1], "stopped")
+        self.assertEqual(self.said[-1], "everything has stopped")
 
     @unittest.skipUnless(sys.platform == "linux", "the leash is Linux's")
     def test_everything_dies_with_a_supervisor_that_is_killed(self) -> None:

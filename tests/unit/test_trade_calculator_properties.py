@@ -34,8 +34,7 @@ from trading.utils.trade_calculator import (
 )
 
 # The same inputs every time and nothing kept between runs: a red test stays red.
-settings.register_profile("laws", derandomize=True, database=None, deadline=None)
-settings.load_profile("laws")
+law = settings(derandomize=True, database=None, deadline=None)
 
 D = Decimal
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -54,6 +53,7 @@ fractions = decimals("0", "0.5", 4)
 
 
 class SplitProperties(unittest.TestCase):
+    @law
     @given(amounts, st.integers(min_value=1, max_value=500))
     def test_chunks_sum_exactly_and_differ_by_next_to_nothing(self, total: Decimal, count: int) -> None:
         chunks = split_twap_order(total, count)
@@ -62,10 +62,12 @@ class SplitProperties(unittest.TestCase):
         self.assertTrue(all(chunk > 0 for chunk in chunks))
         self.assertLess(max(chunks) - min(chunks), count * max(D("1e-8"), min(chunks) * D("1e-8")))
 
+    @law
     @given(st.floats(min_value=1e-6, max_value=1e12), st.integers(min_value=1, max_value=100))
     def test_a_float_is_split_to_the_digit_it_prints(self, total: float, count: int) -> None:
         self.assertEqual(sum(split_twap_order(total, count)), D(str(total)))
 
+    @law
     @given(amounts, steps, slices)
     def test_lots_sum_to_the_floored_total_and_no_part_is_more_than_twice_another(
         self, total: Decimal, step: Decimal, count: int
@@ -78,6 +80,7 @@ class SplitProperties(unittest.TestCase):
             self.assertGreaterEqual(part, step)
             self.assertLessEqual(part, 2 * min(parts))
 
+    @law
     @given(
         decimals("0.000001", "100000", 6),
         decimals("0.000001", "100000", 6),
@@ -105,6 +108,7 @@ class SplitProperties(unittest.TestCase):
             done_long, done_short = done_long + one, done_short + other
             self.assertLess(abs(done_long / long_total - done_short / short_total), tolerance)
 
+    @law
     @given(decimals("0.001", "100000", 3), slices)
     def test_due_times_begin_at_once_rise_and_end_before_the_duration(self, duration: Decimal, count: int) -> None:
         times = twap_due_times(NOON, duration, count)
@@ -115,6 +119,7 @@ class SplitProperties(unittest.TestCase):
 
 
 class SizeProperties(unittest.TestCase):
+    @law
     @given(decimals("0.01", "100000000", 2), prices, prices, steps, steps)
     def test_legs_are_on_their_lots_level_and_never_above_the_gross(
         self, gross: Decimal, long_price: Decimal, short_price: Decimal, long_step: Decimal, short_step: Decimal
@@ -127,6 +132,7 @@ class SizeProperties(unittest.TestCase):
         self.assertLess(abs(long_usd - short_usd), fine)
         self.assertGreater(long_usd + short_usd, gross - 2 * coarse - fine)
 
+    @law
     @given(decimals("0.01", "100000000", 2), prices, prices, steps, steps)
     def test_the_legs_do_not_depend_on_which_is_called_long(
         self, gross: Decimal, long_price: Decimal, short_price: Decimal, long_step: Decimal, short_step: Decimal
@@ -136,6 +142,7 @@ class SizeProperties(unittest.TestCase):
         assume(long_price * long_step != short_price * short_step)
         self.assertEqual(swapped, (short, long))
 
+    @law
     @given(amounts, decimals("0.01", "1", 2))
     def test_a_position_of_the_allowed_size_has_the_allowed_leverage(self, value: Decimal, share: Decimal) -> None:
         size = calculate_position_size(value, share)
@@ -144,6 +151,7 @@ class SizeProperties(unittest.TestCase):
 
 
 class ProfitProperties(unittest.TestCase):
+    @law
     @given(prices, prices, prices, prices, amounts, amounts, decimals("0", "100", 4), decimals("-100", "100", 4))
     def test_swapping_the_sides_turns_gain_into_loss(
         self,
@@ -162,18 +170,21 @@ class ProfitProperties(unittest.TestCase):
         net = calculate_position_pnl(long, long_entry, long_now, short, short_entry, short_now, fees, funding)
         self.assertLessEqual(abs(gross - fees - funding - net), D("1e-9"))
 
+    @law
     @given(amounts, prices, prices)
     def test_a_leg_gains_what_its_opposite_loses(self, quantity: Decimal, entry: Decimal, price: Decimal) -> None:
         self.assertEqual(
             unrealized_pnl(Side.BUY, quantity, entry, price), -unrealized_pnl(Side.SELL, quantity, entry, price)
         )
 
+    @law
     @given(prices, prices)
     def test_fills_at_arrival_slip_by_nothing(self, long: Decimal, short: Decimal) -> None:
         self.assertEqual(slippage_against_arrival(long, long, short, short), 0)
 
 
 class PriceProperties(unittest.TestCase):
+    @law
     @given(prices, st.integers(min_value=0, max_value=6), st.booleans())
     def test_fitting_is_idempotent_directed_and_on_the_grid(self, price: Decimal, places: int, up: bool) -> None:
         fitted = fit_price(price, places, up=up)
@@ -183,6 +194,7 @@ class PriceProperties(unittest.TestCase):
         self.assertEqual(fit_price(fitted, places, up=up), fitted)
         self.assertEqual(fit_price(fitted, places, up=not up), fitted)
 
+    @law
     @given(prices, st.integers(min_value=0, max_value=6))
     def test_the_grid_follows_the_venues_words(self, price: Decimal, places: int) -> None:
         plain = price.normalize()
@@ -191,6 +203,7 @@ class PriceProperties(unittest.TestCase):
         whole = price == price.to_integral_value()
         self.assertIs(is_on_price_grid(price, places), whole or (len(digits) <= 5 and -exponent <= places))
 
+    @law
     @given(prices, sides, fractions, st.integers(min_value=0, max_value=6))
     def test_a_limit_is_on_the_grid_inside_the_band_and_reaches_a_touch_on_the_grid(
         self, price: Decimal, side: Side, slippage: Decimal, places: int
@@ -202,6 +215,7 @@ class PriceProperties(unittest.TestCase):
         self.assertGreaterEqual((limit - touch) * side.sign, 0)
         self.assertGreaterEqual((band - limit) * side.sign, 0)
 
+    @law
     @given(st.lists(st.tuples(prices, amounts), min_size=1, max_size=8), decimals("0.01", "1000000", 2))
     def test_an_executable_price_lies_between_the_best_and_the_worst_level(
         self, rows: list[tuple[Decimal, Decimal]], quantity: Decimal
@@ -217,6 +231,7 @@ class PriceProperties(unittest.TestCase):
 
 
 class LiquidationProperties(unittest.TestCase):
+    @law
     @given(sides, decimals("0.001", "1000", 3), decimals("1", "100000", 2), st.integers(min_value=2, max_value=40))
     def test_more_margin_is_further_from_liquidation(
         self, side: Side, quantity: Decimal, entry: Decimal, leverage: int

@@ -36,7 +36,7 @@ class DemoGuardian:
     clock: Clock
 
     def approve(self, proposal: Proposal, within_seconds: float | None = None) -> Approval:
-        """Approve when no rule is broken. `risk_score` is 0 to 1: the fullest limit, at least a half for a weak signal."""
+        """Approve when no rule is broken. `risk_score` is 0 to 1: the fullest limit, at least 0.5 for a weak signal."""
         violations = tuple(self._violations(proposal))
         concerns = tuple(_concerns(proposal))
         now = self.clock.now()

@@ -1,7 +1,8 @@
 """Guardian over HTTP: one question about one trade, asked once.
 
-The law: only a complete, well-formed "approve" with an id is an approval. Silence, a garbled answer, and an answer that
-speaks of another trade are all GuardianUnavailable: no approval. Guardian need not echo anything; what it does must match.
+The law: only a complete, well-formed "approve" with an id is an approval. Silence, a garbled answer and an answer that
+speaks of another trade are all GuardianUnavailable: no approval. Guardian need not echo anything; what it echoes has to
+match.
 """
 
 import json

@@ -111,7 +111,7 @@ class Peer:
         return self.decoded(self._exchange(deadline, "GET", path, params=params))
 
     def post(self, path: str, body: Mapping[str, object], within_seconds: float | None = None) -> Answer:
-        """The answer to *body* sent once as JSON, whatever its status, within the time-out or *within_seconds* if less."""
+        """The answer to *body*, sent once as JSON, of any status. *within_seconds* can only shorten the time-out."""
         seconds = self._timeout_seconds if within_seconds is None else min(self._timeout_seconds, within_seconds)
         deadline = Deadline.after(self._clock, seconds)
         return self._exchange(deadline, "POST", path, body=json.dumps(body, allow_nan=False).encode())

@@ -152,7 +152,8 @@ class Book:
                 position.exit_reason in (ExitReason.STOP_LOSS, ExitReason.LIQUIDATION)
                 and position.exited_at is not None
             ):
-                self._losing_exits[position.pair] = position.exited_at
+                last = self._losing_exits.get(position.pair, position.exited_at)
+                self._losing_exits[position.pair] = max(last, position.exited_at)
         else:
             self._standing[position_id] = position
 

@@ -374,7 +374,8 @@ def record(trade: Trade, event: Event) -> Trade:
             return replace(after, orders=_with_intended(trade, event))
         case OrdersReported():
             reported = replace(after, reports=_with_reports(trade, event))
-            return replace(reported, naked=_metered(reported, event.at))
+            # Late fees of an ended trade are no exposure of this trade.
+            return replace(reported, naked=_metered(reported, event.at)) if reported.live else reported
         case LegsUnbalanced():
             return replace(after, repairing_since=event.at)
         case LegsBalanced() | TradeResumed():
@@ -433,6 +434,7 @@ def _with_reports(trade: Trade, event: OrdersReported) -> Mapping[ClientOrderId,
         if not before.status.in_doubt:
             _require(report.status == before.status, trade, "an order that ended does not change its end")
             _require(report.filled == before.filled, trade, "an order that ended fills no more")
+        _require(report.filled == 0 or report.average_price is not None, trade, "a fill has a price")
         if report.status in (OrderStatus.REJECTED, OrderStatus.ABSENT):
             _require(report.filled == 0, trade, "an order that never traded has no fill")
         reports[report.client_order_id] = report

@@ -34,7 +34,7 @@ def exact(value: Number, name: str) -> Decimal:
         raise InvalidNumber(name, f"{name} must be a number, not {type(value).__name__}")
     try:
         number = value if isinstance(value, Decimal) else Decimal(str(value))
-    except ArithmeticError as error:
+    except (ArithmeticError, ValueError) as error:
         raise InvalidNumber(name, f"{name} is not a number") from error
     if not number.is_finite():
         raise InvalidNumber(name, f"{name} must be finite")

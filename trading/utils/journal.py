@@ -17,6 +17,7 @@ after it, from damage to what was acknowledged.
 import errno
 import json
 import os
+import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -348,15 +349,14 @@ class Journal:
         lines = self._lines(start.offset)
         if start.seq == 0 or next(lines, b"") == b",\n":
             for raw in lines:
-                body = raw.removesuffix(b"\n").removesuffix(b",")
-                content = unsealed(body)
+                body, content = _record_at_start_of(raw)
                 if content is None or content.get("seq") != place.seq + 1:
                     break
                 self._refuse_newer(content, place.seq + 2)
                 place = Place(at + len(body), place.seq + 1, max(place.synced, _synced_before(content)))
                 entries.append(Entry(place.seq + 1, place.seq, content))
                 at += len(raw)
-                if not raw.endswith(b",\n"):
+                if raw[len(body) :] != b",\n":
                     break
         self._judge(place)
         return place
@@ -385,8 +385,8 @@ class Journal:
         if rest == _closing(place):
             return
         unfinished = (not rest.endswith(b"\n]\n") or b"\0" in rest) and len(rest) <= TORN_BYTES_MAX
-        behind = (unsealed(line.removesuffix(b",")) for line in rest.split(b"\n"))
-        if not unfinished or any(line is not None and _synced_before(line) > place.seq for line in behind):
+        behind = (unsealed(line.removesuffix(b",")) for line in re.split(rb"[\n\0]+", rest))
+        if not unfinished or any(line is not None and _known_after(line, place.seq) for line in behind):
             line_number = place.seq + 2
             raise StoreCorrupt(f"{self.path}:{line_number} is damaged", file=str(self.path), line=line_number)
         self._mend(place, rest)
@@ -423,6 +423,22 @@ def _lock_of(path: Path) -> ProcessLock:
 
 def _closing(place: Place) -> bytes:
     return b"\n]\n" if place.seq else b"]\n"
+
+
+def _record_at_start_of(raw: bytes) -> tuple[bytes, dict[str, Json] | None]:
+    """The record that begins a line of the file, and its text: what a torn append left behind it does not spoil it."""
+    body = raw.removesuffix(b"\n").removesuffix(b",")
+    content = unsealed(body)
+    if content is None:
+        text, mark, _ = raw.rpartition(b',"checksum":"')
+        body = raw[: len(text) + SEAL_BYTES] if mark else body
+        content = unsealed(body)
+    return body, content
+
+
+def _known_after(line: Mapping[str, Json], seq: int) -> bool:
+    """True when *line* shows that record seq + 1 was on disk, or is that record, shifted: no torn append looks so."""
+    return _synced_before(line) > seq or line.get("seq") == seq + 1
 
 
 def _synced_before(content: Mapping[str, Json]) -> int:

@@ -15,7 +15,7 @@ for the length of an append), the desk (its state). The system frees them when t
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import takewhile
@@ -64,8 +64,8 @@ _SEAT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 class JsonStore:
     """One process's view of a DATA_DIR. Threads share it; make it after a fork, not before.
 
-    `broken` names the trades that do not fold, with the reason and its file and line: they are not in the book, the
-    others are. `mended` lists what was torn and has been closed again.
+    `broken` names the trades that did not fold when the book was last caught up, with the reason and its file and line:
+    they are not in the book, the others are. `mended` lists what was torn and has been closed again.
     """
 
     def __init__(self, data_dir: Path, binding: Binding, *, disk: Disk | None = None) -> None:
@@ -79,12 +79,12 @@ class JsonStore:
         make_directory(self._seats)
         with trouble_told(data_dir, "closed to others"):
             data_dir.chmod(DIRECTORY_MODE)
-        self._ledger_lock = _ledger_lock(locks)
+        self._ledger_lock = ProcessLock(locks / LEDGER_LOCK, "the ledger", APPEND_SECONDS, reentrant=True)
         self._book_lock = ProcessLock(locks / "book.lock", "the book", BOOK_SECONDS)
         self._desk_lock = ProcessLock(locks / "desk.lock", "the desk's state", APPEND_SECONDS)
         self._probe_lock = ProcessLock(locks / "monitor.probe.lock", "the look at the monitor", APPEND_SECONDS)
         self._monitor_path = locks / "monitor.lock"
-        self._state_bytes = b""
+        self._state_bytes: bytes | None = None
         self._state = DeskState()
         self._fold = _Fold()
         self._applied: tuple[Stamp | None, Stamp | None] = (None, None)
@@ -225,13 +225,8 @@ class JsonStore:
 
         The one exception is a ledger whose end was just found torn and cut.
         """
-        if self._fold.as_of > self._ledger.seq and self._ledger.mended is None:
-            last, path = self._ledger.seq + 1, self._ledger.path
-            raise StoreCorrupt(
-                f"{path}:{last} is the last line, but {BOOK} knows of line {self._fold.as_of + 1}",
-                file=str(path),
-                line=last,
-            )
+        if self._ledger.mended is None:
+            self._fold.require_ledger(self._ledger.seq, self._ledger.path)
 
     def _position_record(self, position_id: PositionId, as_of: int) -> dict[str, Json]:
         watch = self._fold.book.watch(position_id)
@@ -372,6 +367,13 @@ class _Fold:
             self._watches[watch.position_id] = watch
             self.book.put_watch(watch)
 
+    def require_ledger(self, ledger_seq: int, path: Path) -> None:
+        """Raises StoreCorrupt when position lines know of more than the ledger now holds."""
+        if self.as_of > ledger_seq:
+            last = ledger_seq + 1
+            known = f"{BOOK} knows of line {self.as_of + 1}"
+            raise StoreCorrupt(f"{path}:{last} is the last line, but {known}", file=str(path), line=last)
+
     def behind(self, ledger_seq: int) -> list[tuple[PositionId, int]]:
         """The positions whose lines are older than the ledger, in its order, each with how far it then reaches.
 
@@ -420,12 +422,17 @@ class _Inspection:
         self._fold = _Fold()
 
     def report(self) -> LedgerReport:
-        with self._ledger_lock():
-            events, lines = self._entries(LEDGER), self._entries(BOOK)
+        # Derived lines first: whatever is written meanwhile, the ledger read after them knows of all that they know.
+        lines = self._entries(BOOK, LEDGER_LOCK)
+        before = len(self._notes) + len(self._problems)
+        events = self._entries(LEDGER, LEDGER_LOCK)
+        whole = len(self._notes) + len(self._problems) == before
         ledger_seq = events[-1].seq if events else 0
-        logged = self._entries(LOG) if (self._data_dir / LOG).exists() else ()
+        logged = self._entries(LOG, f"{LOG}.lock") if (self._data_dir / LOG).exists() else ()
         self._note(lambda: self._fold.take_events(events, self._data_dir / LEDGER))
         self._note(lambda: self._fold.take_lines(lines, self._data_dir / BOOK, ledger_seq))
+        if whole:
+            self._note(lambda: self._fold.require_ledger(ledger_seq, self._data_dir / LEDGER))
         self._note(self._check_state)
         self._check_summaries(events)
         self._check_projections(lines, ledger_seq)
@@ -443,27 +450,34 @@ class _Inspection:
         }
         return LedgerReport(tuple(self._problems), tuple(self._notes), counts)
 
-    def _ledger_lock(self) -> AbstractContextManager[None]:
-        locks = self._data_dir / "locks"
-        return _ledger_lock(locks).held() if locks.is_dir() else nullcontext()
-
     def _note(self, step: Callable[[], None]) -> None:
         try:
             step()
         except StoreCorrupt as error:
             self._problems.append(error.detail)
 
-    def _entries(self, name: str) -> tuple[Entry, ...]:
-        try:
-            journal = Journal(self._data_dir / name, read_only=True)
+    def _entries(self, name: str, lock_name: str) -> tuple[Entry, ...]:
+        """The lines of a journal, read without a lock; what looks wrong is read again with writers kept out."""
+        with suppress(StoreCorrupt):
+            entries, mended = self._read(name)
+            if mended is None:
+                return entries
+        locks = self._data_dir / "locks"
+        with ProcessLock(locks / lock_name, name, APPEND_SECONDS).held() if locks.is_dir() else nullcontext():
             try:
-                return journal.follow()
-            finally:
-                journal.close()
-                self._notes += [journal.mended] if journal.mended is not None else []
-        except StoreCorrupt as error:
-            self._problems.append(error.detail)
-            return ()
+                entries, mended = self._read(name)
+            except StoreCorrupt as error:
+                self._problems.append(error.detail)
+                return ()
+        self._notes += [mended] if mended is not None else []
+        return entries
+
+    def _read(self, name: str) -> tuple[tuple[Entry, ...], str | None]:
+        journal = Journal(self._data_dir / name, read_only=True)
+        try:
+            return journal.follow(), journal.mended
+        finally:
+            journal.close()
 
     def _check_state(self) -> None:
         path = self._data_dir / STATE
@@ -571,10 +585,6 @@ def _projection(book: Book, position_id: PositionId) -> dict[str, Json]:
         return encode_position(book.position(position_id))
     except PositionNotFound:
         return {"position_id": position_id, "status": "unknown"}
-
-
-def _ledger_lock(locks: Path) -> ProcessLock:
-    return ProcessLock(locks / LEDGER_LOCK, "the ledger", APPEND_SECONDS, reentrant=True)
 
 
 @contextmanager

@@ -78,7 +78,7 @@ class ActivityLog:
         self._gap = not self._cache.push(self._key, dict(entry), TAIL_KEPT, afresh=self._gap)
 
     def tail(self, limit: int) -> tuple[Mapping[str, Json], ...]:
-        """The newest *limit* entries, newest first: from Redis if it holds so many, else the last `FILE_KEPT` in file."""
+        """The newest *limit* entries, newest first, at most `FILE_KEPT`. Redis is asked first, then the file."""
         limit = max(0, min(limit, FILE_KEPT))
         if limit <= TAIL_KEPT and not self._gap:
             cached = [entry for entry in self._cache.tail(self._key, limit) if isinstance(entry, dict)]

@@ -190,8 +190,9 @@ def market_breaches(entry: Entry, now: datetime, limits: Limits) -> tuple[Breach
     found = [breach for leg in entry.legs for breach in (*_untradable(leg), *_unquoted(leg, now, limits))]
     found += _exceeded(_market_headroom(entry, now, limits))
     found += [breach for leg in entry.legs for breach in _bookless(leg, now, limits)]
-    if not found and entry.round_trip_cost is None:
-        detail = "the order book is too thin to price a round trip"
+    unmeasured = entry.round_trip_cost is None or any(leg.largest is None for leg in entry.legs)
+    if not found and unmeasured:
+        detail = "the order book is too thin to size and price a round trip"
         found.append(Breach(BreachCode.INSUFFICIENT_DEPTH, "a priced round trip", "none", detail))
     return tuple(found)
 
@@ -328,12 +329,11 @@ def _unquoted(leg: EntryLeg, now: datetime, limits: Limits) -> Iterator[Breach]:
 
 
 def _bookless(leg: EntryLeg, now: datetime, limits: Limits) -> Iterator[Breach]:
-    if leg.quote is None or not _tradable(leg) or not _timely(leg.quote, now, limits):
+    if not leg.largest or leg.fillable is not None or leg.quote is None:
         return
-    if leg.fillable is None or leg.largest is None:
+    if _tradable(leg) and _timely(leg.quote, now, limits):
         detail = f"there is no order book of {leg.coin} to measure its depth"
-        actual = leg.largest if leg.largest is not None else "none"
-        yield Breach(BreachCode.INSUFFICIENT_DEPTH, "none", actual, detail)
+        yield Breach(BreachCode.INSUFFICIENT_DEPTH, "none", leg.largest, detail)
 
 
 def _pair_taken(entry: Entry, exposure: Exposure) -> Iterator[Breach]:
@@ -456,4 +456,4 @@ def _whole(value: Number, name: str) -> Decimal:
 
 def _plain(number: Decimal) -> str:
     """Without exponent and trailing zeros."""
-    return format(number.normalize() + 0, "f")
+    return format(number.normalize(), "f")

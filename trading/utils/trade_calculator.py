@@ -166,8 +166,6 @@ def slice_quantities(
     totals = _amount(long_total, "long_total"), _amount(short_total, "short_total")
     least = _not_negative(long_min, "long_min"), _not_negative(short_min, "short_min")
     long_lots, short_lots = (int(total // step) for total, step in zip(totals, steps, strict=True))
-    if not long_lots or not short_lots:
-        return ()
     least_long, least_short = (
         max(1, int(ceil_to_step(amount, step) / step)) for amount, step in zip(least, steps, strict=True)
     )

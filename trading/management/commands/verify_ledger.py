@@ -17,8 +17,10 @@ class Command(BaseCommand):
             report = verify(settings.DESK_CONFIG.data_dir)
         except StoreCorrupt as error:
             raise CommandError(error.detail) from error
-        for line in report.lines:
-            self.stdout.write(line)
+        for name, count in report.counts.items():
+            self.stdout.write(f"{name}: {count}")
+        for note in report.notes:
+            self.stdout.write(f"note: {note}")
         if report.problems:
             raise CommandError("the ledger is not well:\n  " + "\n  ".join(report.problems))
         self.stdout.write(self.style.SUCCESS("the ledger is well"))

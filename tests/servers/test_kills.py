@@ -1,0 +1,130 @@
+"""Real processes, real sockets, SIGKILL: what the last answer said is true after every restart."""
+
+import http.client
+import json
+import threading
+import time
+from decimal import Decimal
+from pathlib import Path
+
+from tests.processes import wait_until
+from tests.servers.service import ServiceCase
+from trading.domain.desk_state import Binding
+from trading.utils.json_storage import JsonStore
+
+TWAP = {
+    "signal_id": "sliced",
+    "pair": "BTC/ETH",
+    "position_size": 6000,
+    "execution": "twap",
+    "twap": {"duration_seconds": 4, "slices": 4},
+}
+
+
+def newest(path: Path) -> dict[str, dict[str, object]]:
+    """The newest version of each record of a file, as any JSON tool would read it."""
+    return {str(record["id"]): record for record in json.loads(path.read_text(encoding="utf-8"))}
+
+
+class Kills(ServiceCase):
+    def positions(self) -> list[dict[str, object]]:
+        status, content = self.ask_any("GET", "/api/positions")
+        self.assertEqual(status, 200)
+        assert isinstance(content, list)
+        return content
+
+    def assert_ledger_is_well(self) -> None:
+        verified = self.command("verify_ledger")
+        self.assertEqual(verified.returncode, 0, verified.stdout + verified.stderr)
+
+    def assert_book_equals_venue(self) -> None:
+        """What the positions say is held is what the paper venue's own account holds."""
+        store = JsonStore(self.folder / "data", Binding("paper", "paper", "paper:7"))
+        self.addCleanup(store.close)
+        book: dict[str, Decimal] = {}
+        for position in store.book().standing_positions():
+            for leg in position.legs:
+                book[leg.coin] = book.get(leg.coin, Decimal(0)) + leg.held * leg.side.sign
+        status, portfolio = self.ask("GET", "/api/portfolio")
+        self.assertEqual((status, portfolio["foreign_holdings"], portfolio["causes"]), (200, {}, []))
+        _, trades = self.ask_any("GET", "/api/trades")
+        assert isinstance(trades, list)
+        fills: dict[str, Decimal] = {}
+        for trade in trades:
+            for order in trade["orders"]:
+                sign = 1 if order["side"] == "buy" else -1
+                fills[order["coin"]] = fills.get(order["coin"], Decimal(0)) + Decimal(str(order["filled"])) * sign
+        self.assertEqual(
+            {coin: held for coin, held in book.items() if held}, {coin: held for coin, held in fills.items() if held}
+        )
+
+    def post_and_forget(self, path: str, body: object) -> threading.Thread:
+        """A caller whose answer is lost when the service dies."""
+
+        def call() -> None:
+            try:
+                self.ask_any("POST", path, body)
+            except (OSError, ValueError, http.client.HTTPException):
+                return
+
+        thread = threading.Thread(target=call)
+        thread.start()
+        self.addCleanup(thread.join)
+        return thread
+
+    def test_an_open_survives_a_kill_at_any_moment_and_is_made_once(self) -> None:
+        body = {"signal_id": "one", "pair": "SOL/AVAX", "position_size": 1000, "stop_loss": 0.4, "take_profit": 4}
+        for delay in (0.0, 0.004, 0.008, 0.012):
+            with self.subTest(delay=delay):
+                signal_id = f"one_{delay}"
+                service = self.start()
+                asked = {**body, "signal_id": signal_id, "pair": "SOL/AVAX"}
+                caller = self.post_and_forget("/api/trades/execute", asked)
+                time.sleep(delay)
+                self.kill_all(service)
+                caller.join()
+                service = self.start()
+                status, _ = self.ask("POST", "/api/trades/execute", asked)
+                self.assertIn(status, (200, 201, 202))
+                wait_until(lambda: self.positions()[0]["status"] == "open", "the position being open")
+                mine = [one for one in self.positions() if one["signal_id"] == signal_id]
+                self.assertEqual(len(mine), 1)
+                self.assertLessEqual(float(str(mine[0]["size"])), 1010)
+                self.assert_book_equals_venue()
+                self.assertEqual(self.ask("POST", f"/api/positions/{mine[0]['position_id']}/close")[0], 200)
+                self.assert_ledger_is_well()
+                self.kill_all(service)
+
+    def test_a_twap_in_the_middle_goes_on(self) -> None:
+        service = self.start()
+        status, opened = self.ask("POST", "/api/trades/execute", TWAP)
+        self.assertEqual((status, opened["status"]), (202, "opening"))
+        time.sleep(1.2)
+        self.kill_all(service)
+        self.start()
+        wait_until(lambda: self.positions()[0]["status"] == "open", "the end of the schedule")
+        position = self.positions()[0]
+        self.assertEqual(position["position_id"], opened["position_id"])
+        self.assertGreater(float(str(position["size"])), 5900)
+        self.assertLess(float(str(position["size"])), 6100)
+        self.assert_book_equals_venue()
+        self.assert_ledger_is_well()
+
+    def test_an_emergency_stop_survives_and_stays_halted(self) -> None:
+        service = self.start()
+        self.assertEqual(self.ask("POST", "/api/trades/execute", TWAP)[0], 202)
+        caller = self.post_and_forget("/api/emergency_stop", {})
+        time.sleep(0.03)
+        self.kill_all(service)
+        caller.join()
+        service = self.start()
+        self.assertIn(self.ask("POST", "/api/emergency_stop", {})[0], (200, 202))
+        wait_until(lambda: self.positions()[0]["status"] == "closed", "the closing of everything")
+        self.kill_all(service)
+        self.start()
+        status, refused = self.ask("POST", "/api/trades/execute", {**TWAP, "signal_id": "another"})
+        self.assertEqual((status, refused["code"]), (409, "TRADING_HALTED"))
+        self.assertEqual(
+            newest(self.folder / "data" / "positions.json")[str(self.positions()[0]["position_id"])]["status"], "closed"
+        )
+        self.assert_ledger_is_well()
