@@ -4,16 +4,20 @@ The law: the Host is checked on every route; nothing is written on behalf of a f
 headers that keep browsers from caching, framing or sniffing it; what escapes a view is a problem like any other.
 """
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 
-from trading.problems import Problem, of_exception, response_of
+from trading.problems import Problem, invalid, of_exception, response_of
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
+HEADER_PREFIXES = ("HTTP_", "CONTENT_")
+CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 DEFAULT_PORTS: Mapping[str, int] = {"http": 80, "https": 443}
 
 HEADERS: Mapping[str, str] = {
@@ -29,6 +33,22 @@ HEADERS: Mapping[str, str] = {
 FOREIGN = Problem(
     "ORIGIN_REFUSED", "a page of another origin may not write here; CORS_ALLOWED_ORIGINS lists those that may"
 )
+
+
+class WsgiDoor:
+    """Around the whole application: refuses headers with control characters, on which Django's own request would break.
+
+    gunicorn lets none of them through; Django's development server does.
+    """
+
+    def __init__(self, application: Callable[[dict[str, Any], Any], Iterable[bytes]]) -> None:
+        self._application = application
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        for name, value in environ.items():
+            if name.startswith(HEADER_PREFIXES) and isinstance(value, str) and CONTROL.search(value):
+                return _refused_header(name, start_response)
+        return self._application(environ, start_response)
 
 
 class Doors:
@@ -47,6 +67,13 @@ class Doors:
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse:
         """What escapes a view or the rendering of its answer; with DEBUG on, Django would show it to the caller."""
         return response_of(of_exception(exception))
+
+
+def _refused_header(name: str, start_response: Any) -> Iterable[bytes]:
+    header = name.removeprefix("HTTP_").replace("_", "-").title()
+    response = response_of(invalid(**{header: "must not hold control characters"}))
+    start_response("400 Bad Request", [*response.items(), *HEADERS.items()])
+    return [response.content]
 
 
 def refusal_of(request: HttpRequest) -> Problem | None:

@@ -39,6 +39,7 @@ PAGE_DEFAULT = 100
 PAGE_MAX = 1000
 LOG_LINES_DEFAULT = 50
 COINS_ACCEPTED_MAX = 500
+FIELDS_TOLD_MAX = 50
 
 _COIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9:@._-]{0,31}|@[0-9]{1,8}")
 _UNKNOWN = "is not a known field; leave it out"
@@ -137,7 +138,7 @@ def exit_change(content: Mapping[str, Content]) -> ExitChange:
 def nothing_asked(content: Mapping[str, Content], why: str = _UNKNOWN) -> None:
     """A body without fields. Raises InvalidRequest saying *why* of each field that is there."""
     if content:
-        raise InvalidRequest({shown(name): why for name in content})
+        raise InvalidRequest(_first_of({shown(name): why for name in content}))
 
 
 def stop_scope(content: Mapping[str, Content]) -> bool:
@@ -203,7 +204,7 @@ class Query:
             if name not in self._known:
                 self._wrong[shown(name)] = "is not a known query parameter; leave it out"
         if self._wrong:
-            raise InvalidRequest(self._wrong)
+            raise InvalidRequest(_first_of(self._wrong))
 
     def _take(self, name: str) -> str | None:
         self._known.add(name)
@@ -234,7 +235,7 @@ class Fields:
         """Raises InvalidRequest unless every field was known and right."""
         self.close()
         if self._wrong:
-            raise InvalidRequest(self._wrong)
+            raise InvalidRequest(_first_of(self._wrong))
 
     def close(self) -> None:
         """Note the fields nobody has read."""
@@ -359,6 +360,14 @@ def _trailing(body: Fields) -> TrailingStop | None:
     if gap >= arm:
         group.refuse("gap", "must be smaller than arm")
     return TrailingStop(Ratio(arm), Ratio(gap))
+
+
+def _first_of(wrong: dict[str, str]) -> dict[str, str]:
+    """As much of *wrong* as an answer may hold: a small body with thousands of names must not make a large one."""
+    if len(wrong) <= FIELDS_TOLD_MAX:
+        return wrong
+    rest = len(wrong) - FIELDS_TOLD_MAX
+    return {**dict(list(wrong.items())[:FIELDS_TOLD_MAX]), "body": f"has {rest} more fields that are wrong"}
 
 
 def _json_number(number: Decimal) -> Json:

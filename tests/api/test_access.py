@@ -3,16 +3,18 @@
 import contextlib
 import hashlib
 import io
+import json
+from typing import Any
 
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.http import HttpResponse
 from django.test import SimpleTestCase, override_settings
 
-from tests.api.base import EXECUTE, ApiTestCase, told
+from tests.api.base import EXECUTE, PROBLEM, ApiTestCase, told
 from trading.authentication import FORWARDED_HEADERS, caller_without_token, is_loopback_address
 from trading.conf import ApiToken, Config, Scope
-from trading.middleware import HEADERS
+from trading.middleware import HEADERS, WsgiDoor
 
 TOKENS = {"read": "r" * 43, "trade": "t" * 43, "admin": "a" * 43}
 API_TOKENS = ",".join(
@@ -269,6 +271,35 @@ class HostTest(ApiTestCase):
                     self.assertTrue(response[header])
             self.assertEqual("no-store", response["Cache-Control"])
             self.assertIn("default-src 'none'", response["Content-Security-Policy"])
+
+
+class WsgiDoorTest(SimpleTestCase):
+    def asked(self, **environ: object) -> tuple[str, dict[str, str], bytes]:
+        """The door's answer before an application that says 200 to everything."""
+        said: list[tuple[str, dict[str, str]]] = []
+
+        def start_response(status: str, headers: list[tuple[str, str]]) -> None:
+            said.append((status, dict(headers)))
+
+        def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+            start_response("200 OK", [])
+            return [b"in"]
+
+        body = b"".join(WsgiDoor(application)({"REQUEST_METHOD": "GET", **environ}, start_response))
+        return (*said[0], body)
+
+    def test_a_header_with_control_characters_is_a_problem(self) -> None:
+        for name, header in (("CONTENT_TYPE", "Content-Type"), ("HTTP_IDEMPOTENCY_KEY", "Idempotency-Key")):
+            for value in ("application/json; charset=a\0b", "a\x7f", "a\nb"):
+                with self.subTest(name, value=value):
+                    status, headers, body = self.asked(**{name: value})
+                    self.assertEqual("400 Bad Request", status)
+                    self.assertEqual((PROBLEM, "no-store"), (headers["Content-Type"], headers["Cache-Control"]))
+                    self.assertEqual([header], list(json.loads(body)["fields"]))
+
+    def test_everything_else_goes_on_to_the_application(self) -> None:
+        environ = {"CONTENT_TYPE": "application/json;\tcharset=utf-8", "wsgi.input": "\0", "PATH_INFO": "/\0"}
+        self.assertEqual(("200 OK", b"in"), self.asked(**environ)[::2])
 
 
 class LoopbackAddressTest(SimpleTestCase):

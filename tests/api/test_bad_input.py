@@ -8,6 +8,7 @@ from django.test import override_settings
 
 from tests.api.base import EXECUTE, ApiTestCase, told
 from trading.parsers import BODY_BYTES_MAX, DEPTH_MAX
+from trading.serializers import FIELDS_TOLD_MAX
 
 GOOD = {"signal_id": "signal_123", "position_size": 1000}
 
@@ -181,6 +182,16 @@ class BadInputTest(ApiTestCase):
     def test_an_unknown_name_is_repeated_in_a_printable_and_short_form(self) -> None:
         self.assert_invalid(self.execute({**GOOD, "a\n\u202eb": 1}), "a??b")
         self.assert_invalid(self.execute({**GOOD, "x" * 9000: 1}), "x" * 64 + "...")
+
+    def test_thousands_of_unknown_names_get_a_short_answer(self) -> None:
+        names = {f"f{number}": 1 for number in range(5000)}
+        for path in (EXECUTE, "/api/positions/pos_1/close"):
+            with self.subTest(path):
+                response = self.post(path, {**GOOD, **names})
+                body = self.assert_problem(response, 400, "INVALID_REQUEST")
+                self.assertEqual(FIELDS_TOLD_MAX + 1, len(body["fields"]))
+                self.assertIn("more", body["fields"]["body"])
+                self.assertLess(len(response.content), 20_000)
 
     def test_all_that_is_wrong_is_told_at_once(self) -> None:
         body = {"position_size": -1, "leverage": 0, "pair": "BTC", "twap": {"slices": 0}, "colour": "red"}

@@ -147,6 +147,7 @@ class BugTest(ApiTestCase):
                     override_settings(DEBUG=debug),
                     mock.patch(place, side_effect=ZeroDivisionError(SECRET)),
                     self.assertLogs("trading.problems", logging.ERROR),
+                    self.assertLogs("django.request", logging.ERROR),
                 ):
                     response = self.get("/api/portfolio")
                     self.assert_problem(response, 500, "INTERNAL_ERROR")

@@ -173,6 +173,12 @@ class FilesTest(StoreCase):
         self.assertEqual(line["watch"]["high_water"], "0.003")
         self.assert_sound()
 
+    def test_a_change_of_state_that_changes_nothing_writes_nothing(self) -> None:
+        store = self.store()
+        before = self.desk.stat()
+        self.assertEqual(store.change_state(lambda state: state), store.state())
+        self.assertEqual((self.desk.stat().st_ino, self.desk.stat().st_mtime_ns), (before.st_ino, before.st_mtime_ns))
+
     def test_everything_belongs_to_its_owner_alone(self) -> None:
         self.data_dir.mkdir(mode=0o755)
         store = self.store()

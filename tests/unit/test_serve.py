@@ -1,9 +1,14 @@
 """Tests of `manage.py serve` and `runserver`: what they start, what they say, and what they refuse."""
 
+import http.server
 import io
+import os
+import signal
 import socket
 import sys
+import threading
 import unittest
+from contextlib import redirect_stderr
 from pathlib import Path
 from unittest.mock import patch
 
@@ -14,7 +19,7 @@ from django.test import SimpleTestCase
 
 from executor_agent import redis_server
 from executor_agent.redis_server import PrivateServer, RunningRedis
-from executor_agent.supervisor import Supervisor
+from executor_agent.supervisor import Program, Supervisor
 from tests.processes import free_port
 from tests.runner import private_redis
 from trading.conf import Config
@@ -126,10 +131,36 @@ class Starting(SimpleTestCase):
             call_command("serve", port=free_port(), stdout=io.StringIO())
         self.assertEqual(list(run.call_args.args[0].children), ["web", "monitor"])
 
+    def test_it_says_that_it_is_ready_and_ends_on_a_signal(self) -> None:
+        said = io.StringIO()
+        sleep = Program("web", (sys.executable, "-c", "import time; time.sleep(60)"))
+
+        def serving(port: int) -> bool:
+            os.kill(os.getpid(), signal.SIGINT)
+            return True
+
+        with (
+            patch.object(serve, "start_redis", return_value=None),
+            patch.object(serve, "programs", return_value=(sleep,)),
+            patch.object(serve, "is_serving", serving),
+        ):
+            call_command("serve", port=free_port(), stdout=said)
+        self.assertIn("The Executor Agent is ready on", said.getvalue())
+
+    def test_the_port_is_an_option_of_the_command_line(self) -> None:
+        parser = serve.Command().create_parser("manage.py", "serve")
+        self.assertEqual(vars(parser.parse_args(["--port", "8765"]))["port"], 8765)
+
     def test_only_what_answers_is_serving(self) -> None:
         port = free_port()
-        self.assertFalse(serve.is_serving(port))
         self.assertTrue(serve.port_is_free(port))
+        self.assertFalse(serve.is_serving(port))
+        with http.server.HTTPServer(("127.0.0.1", port), http.server.BaseHTTPRequestHandler) as server:
+            thread = threading.Thread(target=server.handle_request)
+            with redirect_stderr(io.StringIO()):
+                thread.start()
+                self.assertTrue(serve.is_serving(port))
+                thread.join()
 
 
 class RunServer(SimpleTestCase):

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import unittest
 from collections.abc import Callable
@@ -47,6 +46,16 @@ def stopping(supervisor: Supervisor, when: Callable[[], bool]) -> Callable[[], b
     return ready
 
 
+def signaled(number: signal.Signals) -> Callable[[], bool]:
+    """Ready, after *number* was sent to this very process; by then the supervisor listens."""
+
+    def ready() -> bool:
+        os.kill(os.getpid(), number)
+        return True
+
+    return ready
+
+
 @unittest.skipIf(sys.platform == "win32", "no supervisor on Windows")
 class SupervisorTest(unittest.TestCase):
     def setUp(self) -> None:
@@ -71,8 +80,8 @@ class SupervisorTest(unittest.TestCase):
 class Running(SupervisorTest):
     def test_it_says_when_all_is_ready_and_ends_all_on_a_stop(self) -> None:
         supervisor = self.supervisor(self.noting("web"), self.noting("monitor"))
-        threading.Timer(0.5, supervisor.stop).start()
-        self.assertEqual(supervisor.run(lambda: self.noted("web", "monitor"), "ready"), 0)
+        ready = stopping(supervisor, lambda: self.noted("web", "monitor"))
+        self.assertEqual(supervisor.run(ready, "ready"), 0)
         self.assertEqual(self.said, ["ready", "everything has stopped"])
         self.assertFalse(lives(self.pid("web")) or lives(self.pid("monitor")))
 
@@ -81,8 +90,7 @@ class Running(SupervisorTest):
             with self.subTest(number):
                 before = signal.getsignal(number)
                 supervisor = self.supervisor(python("web", SLEEP))
-                threading.Timer(0.4, os.kill, (os.getpid(), number)).start()
-                self.assertEqual(supervisor.run(at_once, "ready"), 0)
+                self.assertEqual(supervisor.run(signaled(number), "ready"), 0)
                 self.assertEqual(signal.getsignal(number), before)
                 self.assertFalse(supervisor.children["web"].running)
 
@@ -108,8 +116,7 @@ class Running(SupervisorTest):
         process = subprocess.Popen((sys.executable, "-c", SLEEP), start_new_session=True)
         supervisor = self.supervisor(python("redis", SLEEP, last=True))
         supervisor.children["redis"].adopt(process)
-        threading.Timer(0.2, supervisor.stop).start()
-        supervisor.run(at_once, "ready")
+        supervisor.run(stopping(supervisor, at_once), "ready")
         self.assertIsNotNone(process.poll())
         self.assertEqual(self.said, ["ready", "everything has stopped"])
 

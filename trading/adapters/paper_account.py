@@ -16,7 +16,7 @@ from collections import OrderedDict, deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Decimal
 
 from trading.adapters.paper_market import PaperMarket
 from trading.adapters.paper_universe import INSTRUMENTS
@@ -99,12 +99,15 @@ def with_fill(
 
 
 def _cost_share(position: PaperPosition, closes: Decimal) -> Decimal:
-    """The part of the cost that *closes* coins carry; the last of them carry what is left: rounding loses nothing."""
+    """The part of the cost that *closes* coins carry, rounded towards zero; the last of them carry what is left.
+
+    So rounding loses nothing and never takes more than there is.
+    """
     if closes == 0:
         return ZERO
     if closes == abs(position.quantity):
         return position.cost
-    return (position.cost * closes / abs(position.quantity)).quantize(USD_STEP, ROUND_HALF_EVEN)
+    return (position.cost * closes / abs(position.quantity)).quantize(USD_STEP, ROUND_DOWN)
 
 
 def with_payments(account: PaperAccount, payments: Sequence[FundingPayment], until: datetime) -> PaperAccount:
@@ -157,7 +160,7 @@ def valued(account: PaperAccount, marks: Mapping[Coin, Price], now: datetime) ->
         coin: Holding(
             coin,
             one.quantity,
-            Price(one.entry_price.quantize(_PRICE_STEP, ROUND_HALF_EVEN)),
+            Price(one.entry_price.quantize(_PRICE_STEP, ROUND_DOWN)),
             _liquidation_price(coin, one.quantity, marks[coin], equity - maintenance),
         )
         for coin, one in account.positions.items()
@@ -178,7 +181,7 @@ def _liquidation_price(coin: Coin, quantity: Decimal, mark: Decimal, available: 
     """
     side = ONE if quantity > 0 else -ONE
     price = mark - side * available / abs(quantity) / (1 - _maintenance_rate(coin) * side)
-    return Price(price.quantize(_PRICE_STEP, ROUND_HALF_EVEN)) if price > 0 else None
+    return Price(price.quantize(_PRICE_STEP, ROUND_DOWN)) if price > 0 else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,7 +197,7 @@ def _decoder(hint: Any) -> _Decoder:
     if hint in _LEAVES:
         return _LEAVES[hint]
     if isinstance(hint, type) and issubclass(hint, StrEnum):
-        return hint
+        return _enum(hint)
     return _record(hint)
 
 
@@ -237,6 +237,18 @@ def _record(record: Any) -> _Decoder:
         if odd:
             raise _Malformed(f"{record.__name__} with unknown or without {', '.join(sorted(odd))}")
         return record(**{name: decoders[name](one) for name, one in content.items()})
+
+    return decode
+
+
+def _enum(kind: type[StrEnum]) -> _Decoder:
+    members = {member.value: member for member in kind}
+
+    def decode(content: Json) -> object:
+        member = members.get(content) if isinstance(content, str) else None
+        if member is None:
+            raise _Malformed(f"{content!r} is no {kind.__name__}")
+        return member
 
     return decode
 

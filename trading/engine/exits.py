@@ -1,6 +1,7 @@
 """Watching positions and leaving them: one breach, one close.
 
-The law: a missing, zero or stale price is never a reason to exit, and neither is a single reading that the mark denies.
+The law: a missing, zero or stale price is never a reason to exit, and neither is a single reading that the mark denies
+or the depth of the book does not carry.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,7 +10,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from trading.domain.book import Book
-from trading.domain.errors import Busy, InvalidRequest, Refused, VenueUnavailable
+from trading.domain.errors import Busy, InvalidRequest, Refused, StoreCorrupt, VenueUnavailable
 from trading.domain.exit_plan import ExitPlan, ExitReason
 from trading.domain.market import Account, Quote
 from trading.domain.positions import Position, PositionStatus, Watch, first_watch
@@ -20,7 +21,9 @@ from trading.engine.queries import PositionView
 from trading.engine.requests import ExitChange
 from trading.engine.valuing import (
     LIQUIDATION_NEAR,
+    LIQUIDATION_WARN,
     MAINTENANCE_NEAR,
+    MAINTENANCE_WARN,
     MARK_TTL_SECONDS,
     Mark,
     Prices,
@@ -35,6 +38,7 @@ from trading.engine.valuing import (
 from trading.utils.trade_calculator import exit_due, raise_high_water, time_is_up
 
 SECOND_READING = timedelta(milliseconds=250)
+PRICED = (ExitReason.STOP_LOSS, ExitReason.TRAILING_STOP, ExitReason.TAKE_PROFIT)
 JUMP = Decimal("0.03")
 JUMP_PATIENCE = timedelta(seconds=1)
 HIGH_WATER_STEPS = 20
@@ -52,11 +56,12 @@ class LooseningNeedsAdmin(Refused):
 class Memory:
     """What one monitor remembers between two sweeps. Losing it costs a second reading, never an exit."""
 
-    breached: dict[PositionId, tuple[ExitReason, datetime]] = field(default_factory=dict)
+    breached: dict[PositionId, datetime] = field(default_factory=dict)
+    high_water: dict[PositionId, Ratio] = field(default_factory=dict)
     mids: dict[Coin, Price] = field(default_factory=dict)
     jumps: dict[Coin, datetime] = field(default_factory=dict)
-    blind: set[PositionId] = field(default_factory=set)
-    prices_seen_at: datetime | None = None
+    blind: dict[PositionId, datetime] = field(default_factory=dict)
+    warned: set[PositionId] = field(default_factory=set)
 
 
 Leave = Callable[[PositionId, ExitReason], None]
@@ -72,17 +77,17 @@ def sweep(desk: Desk, memory: Memory, leave: Leave) -> None:
     if not positions:
         return
     prices, account, now = read_prices(desk, coins_of(positions)), _account(desk), desk.clock.now()
-    if prices.quotes:
-        memory.prices_seen_at = now
-    jumped = _jumped(memory, prices, now)
+    _note_jumps(memory, prices, now)
     marks = {}
     for position in positions:
-        mark = None if jumped & {leg.coin for leg in position.legs} else mark_of(desk, position, prices, now)
+        mark = mark_of(desk, position, prices, now)
         if mark is not None:
             marks[mark_key(position)] = encode_mark(mark)
-        _note_blindness(desk, memory, position, mark)
+        _note_blindness(desk, memory, position, mark, now)
+        near = account is not None and _liquidation_near(desk, memory, position, account, prices.quotes)
         if position.holds and position.status is not PositionStatus.CLOSING:
-            reason = _reason_to_leave(desk, memory, position, mark, account, prices, now)
+            believed = _believed(memory, position, mark, now)
+            reason = _reason_to_leave(desk, memory, position, believed, near=near, now=now)
             if reason is not None:
                 memory.breached.pop(position.id, None)
                 leave(position.id, reason)
@@ -103,7 +108,8 @@ def change_exits(desk: Desk, position_id: PositionId, change: ExitChange, *, adm
         watch = _watch(book, position_id)
         plan = _changed(watch.exit_plan, change)
         approved = opening.terms.exit_plan
-        if approved is not None and plan.stop_loss > approved.stop_loss and not admin:
+        looser = plan.stop_loss > watch.exit_plan.stop_loss
+        if looser and approved is not None and plan.stop_loss > approved.stop_loss and not admin:
             raise LooseningNeedsAdmin(
                 f"a stop loss wider than the approved {approved.stop_loss} needs an admin token",
                 limit=approved.stop_loss,
@@ -145,59 +151,79 @@ def _words(plan: ExitPlan) -> dict[str, str | None]:
 
 
 def _reason_to_leave(
-    desk: Desk,
-    memory: Memory,
-    position: Position,
-    mark: Mark | None,
-    account: Account | None,
-    prices: Prices,
-    now: datetime,
+    desk: Desk, memory: Memory, position: Position, mark: Mark | None, *, near: bool, now: datetime
 ) -> ExitReason | None:
-    near = account is not None and _liquidation_near(position, account, prices.quotes)
-    held_seconds = Decimal(str((now - position.entered_at).total_seconds()))
+    plan, held_seconds = position.exit_plan, Decimal(str((now - position.entered_at).total_seconds()))
+    by_time = ExitReason.TIME_LIMIT if time_is_up(plan, held_seconds) else None
     present = None if mark is None else mark.mark_return if mark.exit_return is None else mark.exit_return
     if mark is None or present is None:
         # No price: liquidation and time need none.
-        if near:
-            return ExitReason.LIQUIDATION
-        return ExitReason.TIME_LIMIT if time_is_up(position.exit_plan, held_seconds) else None
-    high_water = _raised(desk, position, present)
-    reason = exit_due(position.exit_plan, present, high_water, held_seconds, near)
-    if reason not in (ExitReason.STOP_LOSS, ExitReason.TRAILING_STOP):
+        memory.breached.pop(position.id, None)
+        return ExitReason.LIQUIDATION if near else by_time
+    high_water = _raised(desk, memory, position, mark, present)
+    reason = exit_due(plan, present, high_water, held_seconds, near)
+    if reason not in PRICED:
         memory.breached.pop(position.id, None)
         return reason
-    if mark.exit_return is not None and mark.mark_return is not None:
-        agreed = exit_due(position.exit_plan, mark.mark_return, high_water, held_seconds, near)
-        if agreed in (ExitReason.STOP_LOSS, ExitReason.TRAILING_STOP):
-            return reason
-    since = memory.breached.setdefault(position.id, (reason, now))[1]
-    return reason if now - since >= SECOND_READING else None
+    if _counts_at_once(plan, reason, mark, high_water):
+        return reason
+    since = memory.breached.setdefault(position.id, now)
+    return reason if now - since >= SECOND_READING else by_time
 
 
-def _liquidation_near(position: Position, account: Account, quotes: Mapping[Coin, Quote]) -> bool:
-    distance = distance_of(position, account, quotes)
-    return (distance is not None and distance <= LIQUIDATION_NEAR) or maintenance_share(account) > MAINTENANCE_NEAR
+def _counts_at_once(plan: ExitPlan, reason: ExitReason, mark: Mark, high_water: Decimal | None) -> bool:
+    """A stop that the venue's mark sees too, or a profit that the book would really pay."""
+    if mark.exit_return is None or mark.mark_return is None:
+        return False
+    if reason is ExitReason.TAKE_PROFIT:
+        return True
+    return exit_due(plan, mark.mark_return, high_water, 0) in (ExitReason.STOP_LOSS, ExitReason.TRAILING_STOP)
 
 
-def _raised(desk: Desk, position: Position, present: Decimal) -> Decimal | None:
-    """The trailing mark with this reading in it, written down when it has risen by enough to matter."""
+def _liquidation_near(
+    desk: Desk, memory: Memory, position: Position, account: Account, quotes: Mapping[Coin, Quote]
+) -> bool:
+    """Time to leave before the venue takes the position; one line in the log on the way there."""
+    distance, share = distance_of(position, account, quotes), maintenance_share(account)
+    if (distance is None or distance > LIQUIDATION_WARN) and share <= MAINTENANCE_WARN:
+        memory.warned.discard(position.id)
+    elif position.id not in memory.warned:
+        memory.warned.add(position.id)
+        desk.log.write(
+            "warning",
+            f"{position.pair} comes near its liquidation",
+            position_id=position.id,
+            distance=distance,
+            maintenance_share=share,
+        )
+    return (distance is not None and distance <= LIQUIDATION_NEAR) or share > MAINTENANCE_NEAR
+
+
+def _raised(desk: Desk, memory: Memory, position: Position, mark: Mark, present: Decimal) -> Decimal | None:
+    """The trailing mark with this reading in it, written down when it has risen by enough to matter.
+
+    It rises only as far as the venue's mark confirms: a bid that shoots up for a moment must not become a stop.
+    """
     trailing = position.exit_plan.trailing
     if trailing is None:
         return position.high_water
-    high_water = raise_high_water(position.high_water, present)
+    confirmed = present if mark.mark_return is None else min(present, mark.mark_return)
+    seen = raise_high_water(memory.high_water.get(position.id), confirmed)
+    high_water = seen if position.high_water is None else max(seen, position.high_water)
+    memory.high_water[position.id] = high_water
     step = trailing.gap / HIGH_WATER_STEPS
     if high_water >= trailing.arm and (position.high_water is None or high_water >= position.high_water + step):
-        _write_high_water(desk, position, present)
+        _write_high_water(desk, position, high_water)
     return high_water
 
 
-def _write_high_water(desk: Desk, position: Position, present: Decimal) -> None:
+def _write_high_water(desk: Desk, position: Position, high_water: Ratio) -> None:
     try:
         with desk.store.exclusive() as book:
             watch = _watch(book, position.id)
-            desk.store.save_watch(replace(watch, high_water=raise_high_water(watch.high_water, present)))
-    except Busy:
-        # The next sweep finds the same rise and writes it then.
+            desk.store.save_watch(replace(watch, high_water=raise_high_water(watch.high_water, high_water)))
+    except (Busy, StoreCorrupt):
+        # The memory has it, the next sweep writes it, and no disk keeps the other positions from being watched.
         return
 
 
@@ -205,10 +231,9 @@ def _watch(book: Book, position_id: PositionId) -> Watch:
     return book.watch(position_id) or first_watch(book.trade(book.position(position_id).trade_id))
 
 
-def _jumped(memory: Memory, prices: Prices, now: datetime) -> set[Coin]:
-    """Coins whose mid moved more than 3 % since the last look and has not been confirmed since: by the next look that
-    finds it there, or after a second, from when on the venue's word stands."""
-    jumped = set()
+def _note_jumps(memory: Memory, prices: Prices, now: datetime) -> None:
+    """Remember since when a coin's mid has been more than 3 % away from the look before: until a look that finds it
+    where the last one did."""
     for coin, quote in prices.quotes.items():
         if not quote.usable:
             continue
@@ -216,18 +241,25 @@ def _jumped(memory: Memory, prices: Prices, now: datetime) -> set[Coin]:
         memory.mids[coin] = quote.mid
         if last is None or abs(quote.mid / last - 1) <= JUMP:
             memory.jumps.pop(coin, None)
-        elif now - memory.jumps.setdefault(coin, now) < JUMP_PATIENCE:
-            jumped.add(coin)
-    return jumped
+        else:
+            memory.jumps.setdefault(coin, now)
 
 
-def _note_blindness(desk: Desk, memory: Memory, position: Position, mark: Mark | None) -> None:
+def _believed(memory: Memory, position: Position, mark: Mark | None, now: datetime) -> Mark | None:
+    """*mark* as exits may rest on it: after a jump of a leg none until it is confirmed, from a second on the venue's
+    word."""
+    jumps = [memory.jumps[leg.coin] for leg in position.legs if leg.coin in memory.jumps]
+    if mark is None or not jumps:
+        return mark
+    return None if now - min(jumps) < JUMP_PATIENCE else replace(mark, exit_return=mark.mark_return)
+
+
+def _note_blindness(desk: Desk, memory: Memory, position: Position, mark: Mark | None, now: datetime) -> None:
     """One line when a position loses its price and one when it has it back."""
     if mark is None and position.id not in memory.blind:
-        memory.blind.add(position.id)
+        memory.blind[position.id] = now
         desk.log.write("warning", f"no usable price for {position.pair}; holding", position_id=position.id)
-    elif mark is not None and position.id in memory.blind:
-        memory.blind.discard(position.id)
+    elif mark is not None and memory.blind.pop(position.id, None) is not None:
         desk.log.write("info", f"prices for {position.pair} are back", position_id=position.id)
 
 
@@ -236,7 +268,9 @@ def _forget(memory: Memory, positions: tuple[Position, ...]) -> None:
     standing = {position.id for position in positions}
     coins = set(coins_of(positions))
     memory.breached = {key: value for key, value in memory.breached.items() if key in standing}
-    memory.blind &= standing
+    memory.high_water = {key: value for key, value in memory.high_water.items() if key in standing}
+    memory.blind = {key: value for key, value in memory.blind.items() if key in standing}
+    memory.warned &= standing
     memory.mids = {coin: mid for coin, mid in memory.mids.items() if coin in coins}
     memory.jumps = {coin: at for coin, at in memory.jumps.items() if coin in coins}
 

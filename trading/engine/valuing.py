@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import TypeGuard
 
 from trading.domain.errors import VenueUnavailable
 from trading.domain.exit_plan import ExitPlan
@@ -21,6 +22,7 @@ from trading.utils.trade_calculator import executable_price, liquidation_distanc
 EXIT_PRICE_AGE_MAX = timedelta(seconds=5)
 MARK_TTL_SECONDS = 15.0
 LIQUIDATION_WARN = Decimal("0.20")
+MAINTENANCE_WARN = Decimal("0.30")
 LIQUIDATION_NEAR = Decimal("0.10")
 MAINTENANCE_NEAR = Decimal("0.50")
 
@@ -70,7 +72,7 @@ def mark_of(desk: Desk, position: Position, prices: Prices, now: datetime) -> Ma
         return None
     if not (long.usable and short.usable and all(now - one.taken_at <= EXIT_PRICE_AGE_MAX for one in (long, short))):
         return None
-    by_depth = [_exit_price(leg, prices.depths.get(leg.coin)) for leg in position.legs]
+    by_depth = [_exit_price(leg, prices.depths.get(leg.coin), now) for leg in position.legs]
     fee = desk.venue.traits.taker_fee
     exit_return = mark_return = None
     if position.entry_notional > 0:
@@ -87,17 +89,22 @@ def unrealized_of(position: Position, mark: Mark) -> Usd:
 
 def distance_of(position: Position, account: Account, quotes: Mapping[Coin, Quote]) -> Decimal | None:
     """The nearer leg's distance to liquidation as a fraction of its mark; None when no leg can be liquidated or none
-    is known."""
+    is known. The mark may be old: it is the best that is known."""
     distances = []
     for leg in position.legs:
         holding, quote = account.holdings.get(leg.coin), quotes.get(leg.coin)
-        if holding is not None and holding.liquidation_price is not None and quote is not None and leg.held > 0:
+        if holding is None or quote is None or leg.held <= 0:
+            continue
+        if _is_price(holding.liquidation_price) and _is_price(quote.mark):
             distances.append(liquidation_distance(leg.side, quote.mark, holding.liquidation_price))
     return min(distances, default=None)
 
 
 def maintenance_share(account: Account) -> Decimal:
-    """Maintenance margin over equity; one when there is no equity left to compare with."""
+    """Maintenance margin over equity; one when there is no equity left to compare with. An account that reads empty has
+    nothing to maintain: zero, and so no reason to leave."""
+    if account.maintenance_margin <= 0:
+        return Decimal(0)
     return account.maintenance_margin / account.equity if account.equity > 0 else Decimal(1)
 
 
@@ -131,23 +138,41 @@ def decode_mark(value: Json) -> Mark | None:
     if not isinstance(value, dict):
         return None
     try:
-        return Mark(
-            Price(Decimal(str(value["long_mid"]))),
-            Price(Decimal(str(value["short_mid"]))),
-            None if value["exit_return"] is None else Decimal(str(value["exit_return"])),
-            None if value["mark_return"] is None else Decimal(str(value["mark_return"])),
+        mark = Mark(
+            Price(_finite(value["long_mid"])),
+            Price(_finite(value["short_mid"])),
+            None if value["exit_return"] is None else _finite(value["exit_return"]),
+            None if value["mark_return"] is None else _finite(value["mark_return"]),
             datetime.fromisoformat(str(value["taken_at"])),
         )
     except (KeyError, ValueError, ArithmeticError):
         return None
+    return mark if mark.taken_at.tzinfo is not None else None
 
 
-def _exit_price(leg: Leg, depth: Depth | None) -> Price | None:
+def _finite(value: Json) -> Decimal:
+    number = Decimal(str(value))
+    if not number.is_finite():
+        raise ValueError(f"{value} is no amount")
+    return number
+
+
+def _is_price(value: Decimal | None) -> TypeGuard[Price]:
+    return value is not None and value.is_finite() and value > 0
+
+
+def _exit_price(leg: Leg, depth: Depth | None, now: datetime) -> Price | None:
     """What the leg can be got rid of at: a long at the bids, a short at the asks. A leg with nothing held has any
-    price."""
-    if depth is None:
+    price; a book that is old, crossed or damaged has none."""
+    if depth is None or now - depth.taken_at > EXIT_PRICE_AGE_MAX or not _is_sound(depth):
         return None
     levels = depth.bids if leg.side is Side.BUY else depth.asks
     if not levels:
         return None
     return executable_price(levels, leg.held) if leg.held > 0 else levels[0].price
+
+
+def _is_sound(depth: Depth) -> bool:
+    if not all(_is_price(level.price) and level.quantity.is_finite() for level in (*depth.bids, *depth.asks)):
+        return False
+    return not depth.bids or not depth.asks or depth.bids[0].price <= depth.asks[0].price
