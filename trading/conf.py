@@ -360,10 +360,10 @@ def contradictions(config: Config) -> tuple[Contradiction, ...]:
 
 
 def _not_in_this_release(config: Config) -> list[str]:
-    """The venues that trade real money are built in a later release; until then live trading is refused at the door."""
-    if config.demo_mode:
+    """Pear is built in a later release; until then it is refused at the door."""
+    if config.demo_mode or config.venue != "pear":
         return []
-    return ["DEMO_MODE: this release trades on the paper venue only; set DEMO_MODE=true"]
+    return ["VENUE: this release does not trade through Pear yet; set VENUE=hyperliquid, or DEMO_MODE=true"]
 
 
 def _read_dotenv(path: Path | None, mistakes: list[str]) -> dict[str, str]:

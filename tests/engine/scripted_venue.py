@@ -182,6 +182,10 @@ class ScriptedVenue:
         """The next submits meet *faults*, one each; the ones after that go well."""
         self._faults.extend(faults)
 
+    def forgive(self) -> None:
+        """What was laid out and not used up happens no more."""
+        self._faults.clear()
+
     def move(self, coin: str, price: str | Decimal) -> None:
         """The mid of *coin* is *price* from now on."""
         self.mids[coin] = Decimal(price)

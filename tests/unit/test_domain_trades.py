@@ -24,6 +24,7 @@ from trading.domain.trades import (
     TRANSITIONS,
     CancelWanted,
     Event,
+    HoldingGone,
     LegsBalanced,
     LegsUnbalanced,
     OrdersIntended,
@@ -88,6 +89,7 @@ def events_for(trade: Trade) -> dict[str, Event]:
         "TradeResumed": TradeResumed(LATER, "looked at"),
         "CancelWanted": CancelWanted(LATER, "asked"),
         "TradeAccepted": TradeAccepted(LATER, trade.terms),
+        "HoldingGone": HoldingGone(LATER, trade.terms.long.coin, Quantity(D("0.01")), Price(D(90_000)), "not there"),
     }
 
 
@@ -103,15 +105,16 @@ HEADER = (
     "TradeResumed",
     "CancelWanted",
     "TradeAccepted",
+    "HoldingGone",
 )
 TABLE = {
-    S.PENDING: "WORKING - - - - - CANCELED - - PENDING -",
-    S.WORKING: "WORKING WORKING REPAIRING - FILLED REJECTED CANCELED SUSPENDED - WORKING -",
-    S.REPAIRING: "REPAIRING REPAIRING - WORKING - - CANCELED SUSPENDED - REPAIRING -",
-    S.SUSPENDED: "- SUSPENDED - - - - CANCELED - WORKING SUSPENDED -",
-    S.FILLED: "- FILLED - - - - - - - - -",
-    S.CANCELED: "- CANCELED - - - - - - - - -",
-    S.REJECTED: "- - - - - - - - - - -",
+    S.PENDING: "WORKING - - - - - CANCELED - - PENDING - -",
+    S.WORKING: "WORKING WORKING REPAIRING - FILLED REJECTED CANCELED SUSPENDED - WORKING - -",
+    S.REPAIRING: "REPAIRING REPAIRING - WORKING - - CANCELED SUSPENDED - REPAIRING - -",
+    S.SUSPENDED: "- SUSPENDED - - - - CANCELED - WORKING SUSPENDED - -",
+    S.FILLED: "- FILLED - - - - - - - - - -",
+    S.CANCELED: "- CANCELED - - - - - - - - - -",
+    S.REJECTED: "- - - - - - - - - - - -",
 }
 
 
@@ -130,6 +133,24 @@ class TransitionTest(unittest.TestCase):
                             record(trade, event)
                     else:
                         self.assertEqual(record(trade, event).status, cell)
+
+    def test_a_close_may_find_its_holding_gone_and_counts_it_as_closed(self) -> None:
+        closing = given_a_closing_trade(given_a_filled_trade())
+        orders = given_orders(closing.terms, at=closing.events[-1].at)
+        closing = record(closing, OrdersIntended(closing.events[-1].at, orders))
+        refused = tuple(OrderReport(one.client_order_id, OrderStatus.REJECTED, LATER) for one in orders)
+        closing = record(closing, OrdersReported(max(LATER, closing.events[-1].at), refused))
+        coin = closing.terms.long.coin
+        at = closing.events[-1].at
+        gone = HoldingGone(at, coin, closing.terms.long.quantity, Price(D(90_000)), "not there")
+        after = record(closing, gone)
+        self.assertIs(after.status, S.WORKING)
+        self.assertEqual(after.filled(coin), closing.terms.long.quantity)
+        self.assertEqual(replay(after.events), after)
+
+    def test_an_opening_loses_no_holding(self) -> None:
+        with self.assertRaisesRegex(InvariantBroken, "only a close"):
+            record(given_a_working_trade(), events_for(given_a_working_trade())["HoldingGone"])
 
     def test_the_table_knows_every_status(self) -> None:
         self.assertEqual(set(TRANSITIONS), set(TradeStatus))

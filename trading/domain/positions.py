@@ -198,11 +198,11 @@ def _status(opening: Trade, closings: Sequence[Trade], *, held: bool) -> Positio
 
 
 def _exit_reason(opening: Trade, closings: Sequence[Trade], status: PositionStatus) -> ExitReason | None:
+    if status is PositionStatus.CLOSED and not opening.anything_filled:
+        return ExitReason.NOT_FILLED
     if closings:
         return closings[-1].terms.exit_reason
-    if status is PositionStatus.CLOSED:
-        return ExitReason.REPAIR if opening.anything_filled else ExitReason.NOT_FILLED
-    return None
+    return ExitReason.REPAIR if status is PositionStatus.CLOSED else None
 
 
 def _leg(opening: Trade, closings: Sequence[Trade], plan: LegPlan, funding: Usd) -> Leg:
@@ -224,6 +224,10 @@ def _leg(opening: Trade, closings: Sequence[Trade], plan: LegPlan, funding: Usd)
             else:
                 bought += report.filled
                 traded += report.filled * report.average_price
+        for loss in trade.gone:
+            if loss.coin == plan.coin:
+                sold += loss.quantity
+                exits += loss.quantity * loss.price
     entry = traded / bought if bought else None
     realized = (exits - sold * entry) * plan.side.sign if entry is not None else ZERO
     return Leg(

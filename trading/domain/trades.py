@@ -164,6 +164,20 @@ class CancelWanted:
 
 
 @dataclass(frozen=True, slots=True)
+class HoldingGone:
+    """What a close should have taken is not at the venue: taken by other hands, or by the venue itself.
+
+    `quantity` in coins; `price` is the venue's mark when that was found, for the true one is not known to the desk.
+    """
+
+    at: datetime
+    coin: Coin
+    quantity: Quantity
+    price: Price
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class TradeFilled:
     at: datetime
 
@@ -199,6 +213,7 @@ Event = (
     | LegsUnbalanced
     | LegsBalanced
     | CancelWanted
+    | HoldingGone
     | TradeFilled
     | TradeRejected
     | TradeCanceled
@@ -218,6 +233,7 @@ TRANSITIONS: Mapping[TradeStatus, Mapping[type, TradeStatus]] = {
         OrdersReported: _S.WORKING,
         LegsUnbalanced: _S.REPAIRING,
         CancelWanted: _S.WORKING,
+        HoldingGone: _S.WORKING,
         TradeFilled: _S.FILLED,
         TradeRejected: _S.REJECTED,
         TradeCanceled: _S.CANCELED,
@@ -228,6 +244,7 @@ TRANSITIONS: Mapping[TradeStatus, Mapping[type, TradeStatus]] = {
         OrdersReported: _S.REPAIRING,
         LegsBalanced: _S.WORKING,
         CancelWanted: _S.REPAIRING,
+        HoldingGone: _S.REPAIRING,
         TradeCanceled: _S.CANCELED,
         TradeSuspended: _S.SUSPENDED,
     },
@@ -262,6 +279,7 @@ class Trade:
     events: tuple[Event, ...]
     orders: tuple[Order, ...] = ()
     reports: Mapping[ClientOrderId, OrderReport] = field(default_factory=dict)
+    gone: tuple[HoldingGone, ...] = ()
     cancel_wanted: str = ""
     repairing_since: datetime | None = None
     ended_at: datetime | None = None
@@ -291,9 +309,9 @@ class Trade:
         return tuple(order for order in self.orders if self.report_of(order).status.in_doubt)
 
     def filled(self, coin: Coin) -> Quantity:
-        """Coins filled on the leg, never negative: of an OPEN its entries less what it trimmed back, of a CLOSE what
-        it closed."""
-        total = ZERO
+        """Coins filled on the leg: of an OPEN its entries less what it trimmed back, of a CLOSE what it closed or
+        found gone."""
+        total = sum((one.quantity for one in self.gone if one.coin == coin), ZERO)
         for order in self.orders:
             if order.coin == coin:
                 amount = self.report_of(order).filled
@@ -380,6 +398,8 @@ def record(trade: Trade, event: Event) -> Trade:
             return replace(after, repairing_since=event.at)
         case LegsBalanced() | TradeResumed():
             return replace(after, repairing_since=None)
+        case HoldingGone():
+            return replace(after, gone=_with_gone(trade, event))
         case CancelWanted():
             return replace(after, cancel_wanted=trade.cancel_wanted or event.why)
         case TradeSuspended():
@@ -419,6 +439,13 @@ def _with_intended(trade: Trade, event: OrdersIntended) -> tuple[Order, ...]:
         _require(order.quantity > 0, trade, "an order has a quantity")
         used.add(order.client_order_id)
     return (*trade.orders, *event.orders)
+
+
+def _with_gone(trade: Trade, event: HoldingGone) -> tuple[HoldingGone, ...]:
+    _require(not trade.opens, trade, "only a close finds its holding gone")
+    _require(not trade.in_doubt, trade, "nothing is written off while an order is in doubt")
+    _require(event.quantity > 0 and event.price > 0, trade, "what is gone has a quantity and a price")
+    return (*trade.gone, event)
 
 
 def _with_reports(trade: Trade, event: OrdersReported) -> Mapping[ClientOrderId, OrderReport]:

@@ -17,6 +17,7 @@ from trading.engine.playbook import CLOSE_BANDS
 from trading.engine.queries import PositionView, TradeView
 
 ANSWER_SECONDS = 8.5
+PAUSE_SECONDS = 0.25
 
 
 def close(desk: Desk, position_id: PositionId, reason: ExitReason, *, until: float | None = None) -> Position:
@@ -31,13 +32,31 @@ def close(desk: Desk, position_id: PositionId, reason: ExitReason, *, until: flo
         return position
     opening = desk.store.book().trade(position.trade_id)
     if opening.live:
-        working.want_cancel(desk, opening, f"the position is being closed: {reason}")
-        working.work_if_free(desk, opening.id)
+        opening = working.want_cancel(desk, opening, f"the position is being closed: {reason}")
+    if opening.live and not opening.in_doubt:
+        opening = working.work_if_free(desk, opening.id)
     closing = _closing_trade(desk, position_id, reason)
     if closing is not None:
-        patience = max(until - desk.clock.monotonic(), 0.0)
-        working.work_if_free(desk, closing.id, until=until, wait_seconds=patience)
+        _work_both(desk, opening.id, closing.id, until)
     return desk.store.book().position(position_id)
+
+
+def _work_both(desk: Desk, opening_id: TradeId, closing_id: TradeId, until: float) -> None:
+    """The close first: it sells what the venue shows while the opening is still being asked about. A late fill of
+    the opening is sold in the next round."""
+    closing = working.work_if_free(desk, closing_id, wait_seconds=_left(desk, until))
+    opening = desk.store.book().trade(opening_id)
+    while opening.live and closing.live and _left(desk, until) > 0:
+        opening = working.work_if_free(desk, opening_id)
+        closing = working.work_if_free(desk, closing_id)
+        if opening.live:
+            desk.clock.sleep(min(PAUSE_SECONDS, _left(desk, until)))
+    if closing.live:
+        working.work_if_free(desk, closing_id, until=until, wait_seconds=_left(desk, until))
+
+
+def _left(desk: Desk, until: float) -> float:
+    return max(until - desk.clock.monotonic(), 0.0)
 
 
 def close_by_hand(desk: Desk, position_id: PositionId) -> PositionView:

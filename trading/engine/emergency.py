@@ -4,26 +4,30 @@ An emergency stop is a state, not a procedure: one durable write, after which ev
 towards flat. It stays until the venue is read as flat. Pressing it twice is the same as once.
 """
 
-from collections.abc import Callable, Collection
-from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from trading.domain.book import Book
 from trading.domain.desk_state import Cause, DeskState, TradingState
-from trading.domain.errors import DeskError, ResumeRefused, StopInProgress, VenueUnavailable
-from trading.domain.exit_plan import ExitReason
-from trading.domain.market import Account
-from trading.domain.trades import TradeStatus
-from trading.domain.units import Coin, PositionId, Quantity
-from trading.engine import closing
+from trading.domain.errors import ResumeRefused, StopInProgress, VenueUnavailable
+from trading.domain.exit_plan import ExitPlan, ExitReason
+from trading.domain.market import Account, Holding, Pair
+from trading.domain.orders import Side
+from trading.domain.trades import LegPlan, PositionEffect, Slice, Terms, Trade, TradeStatus, position_id_of
+from trading.domain.units import ONE, ZERO, Coin, PositionId, Price, Quantity, Ratio, TradeId, Usd, hash_of
+from trading.engine import closing, errands, working
 from trading.engine.desk import Desk
-from trading.engine.recovery import doubts, drifts, foreign_holdings
+from trading.engine.errands import Job
+from trading.engine.recovery import book_holdings, doubts, drifts
 
 ANSWER_SECONDS = 8.0
-CLOSERS = 8
+LAST_WORD_SECONDS = 1.0
 SETTLED_AFTER_EXPIRY = timedelta(seconds=5)
 FLAT_READS = 2
+DOLLAR = Coin("USD")
+"""The other side of a holding that was adopted to be closed: nothing is ever held or traded of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +42,10 @@ class Remaining:
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """A holding of the account that is not the desk's. It stays."""
+    """A holding of the account, in coins, that is not the desk's. It stays."""
 
     coin: Coin
-    quantity: str
+    quantity: Quantity
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,42 +59,34 @@ class StopReport:
     trading_state: TradingState
 
 
+@dataclass
+class _Abroad:
+    """What a look at the account has found beside the desk's own."""
+
+    adopted: list[PositionId] = field(default_factory=list)
+    foreign: tuple[Foreign, ...] = ()
+
+
 def stop(desk: Desk, *, scope_account: bool = False) -> StopReport:
     """Stop opening for good, close everything, and say what was closed and what remains. Waits at most some seconds.
 
-    Raises StoreCorrupt when even the state cannot be written; then nothing has been sent.
+    *scope_account* closes what else the account holds, too. Raises StoreCorrupt when the state cannot be written, and
+    then nothing has been sent; or when the ledger cannot be read, and then the desk is LIQUIDATING.
     """
-    before = desk.store.book().standing_positions()
-    began = desk.store.state().state is not TradingState.LIQUIDATING
-
-    def liquidating(state: DeskState) -> DeskState:
-        return replace(
-            state,
-            state=TradingState.LIQUIDATING,
-            why="emergency stop",
-            since=desk.clock.now() if began else state.since,
-            flat_reads=0,
-            scope_account=scope_account or (state.scope_account and not began),
-        )
-
-    desk.store.change_state(liquidating)
-    if began:
-        desk.log.write(
-            "error", "emergency stop: closing everything", positions=len(before), scope_account=scope_account
-        )
-    close_all(desk, desk.clock.monotonic() + ANSWER_SECONDS)
-    return _report(desk, [position.id for position in before])
+    until = desk.clock.monotonic() + ANSWER_SECONDS
+    _latch(desk, scope_account=scope_account)
+    before = [position.id for position in desk.store.book().standing_positions()]
+    abroad = _Abroad()
+    look = errands.start(desk, "emergency stop: the rest of the account", lambda: _look_abroad(desk, abroad, until))
+    close_all(desk, until)
+    errands.wait(desk, [look], until + LAST_WORD_SECONDS)
+    return _report(desk, [*before, *abroad.adopted], abroad.foreign)
 
 
 def close_all(desk: Desk, until: float) -> None:
-    """Close every standing position, all at once, so that one that hangs delays no other. Returns by *until*."""
-    standing = desk.store.book().standing_positions()
-    if not standing:
-        return
-    pool = ThreadPoolExecutor(max_workers=min(CLOSERS, len(standing)), thread_name_prefix="stop")
-    futures = [pool.submit(_close_one, desk, position.id, until) for position in standing]
-    wait(futures, timeout=max(until - desk.clock.monotonic(), 0.0) + 1.0)
-    pool.shutdown(wait=False)
+    """Close every standing position, all at once, so that one that hangs delays no other. Returns soon after
+    *until*."""
+    _close_each(desk, [position.id for position in desk.store.book().standing_positions()], until)
 
 
 def push(desk: Desk, close_one: Callable[[PositionId, ExitReason], None]) -> None:
@@ -98,26 +94,32 @@ def push(desk: Desk, close_one: Callable[[PositionId, ExitReason], None]) -> Non
     book = desk.store.book()
     for position in book.standing_positions():
         close_one(position.id, ExitReason.EMERGENCY_STOP)
-    if not _settled(desk, book):
-        return
     try:
-        account = desk.venue.account()
+        if desk.store.state().scope_account:
+            _look_abroad(desk, _Abroad())
+        if not _settled(desk, desk.store.book()):
+            return
+        left = _left(desk, book, desk.venue.account())
     except VenueUnavailable:
         return
-    flat = not _own_holdings(desk, book, account)
-    state = desk.store.change_state(lambda state: _after_read(state, flat=flat, desk=desk))
+    before = desk.store.state()
+    state = desk.store.change_state(lambda state: _after_read(state, left, desk=desk))
     if state.state is TradingState.HALTED:
         desk.log.write("success", "emergency stop complete: the venue reads flat; the desk is HALTED until a resume")
+    elif left and state.why != before.why:
+        desk.log.write("error", state.why, left=left)
 
 
 def resume(desk: Desk, accept_drift: Collection[Coin] = ()) -> DeskState:
     """Back to ACTIVE. Raises StopInProgress while liquidating; ResumeRefused with every cause that still stands.
 
-    Coins in *accept_drift* are recorded as holdings of somebody else first.
+    Coins in *accept_drift* are recorded as holdings of somebody else first, also while liquidating once nothing of the
+    desk's stands: what is left then is what keeps the stop from being flat.
     """
-    if desk.store.state().state is TradingState.LIQUIDATING:
-        raise StopInProgress("the emergency stop is still closing; wait until the desk is HALTED")
-    book = desk.store.book()
+    book, state = desk.store.book(), desk.store.state()
+    liquidating = state.state is TradingState.LIQUIDATING
+    if liquidating and not (accept_drift and _settled(desk, book)):
+        raise StopInProgress(f"the emergency stop is still closing; wait until the desk is HALTED ({state.why})")
     try:
         account = desk.venue.account()
     except VenueUnavailable as error:
@@ -126,11 +128,17 @@ def resume(desk: Desk, accept_drift: Collection[Coin] = ()) -> DeskState:
         ) from error
     if accept_drift:
         _accept(desk, book, account, accept_drift)
+    if liquidating:
+        raise StopInProgress("the holdings are accepted; resume again when the desk has read itself flat and is HALTED")
     causes = _standing_causes(desk, book, account)
     if causes:
         raise ResumeRefused("; ".join(causes), causes=causes)
+    before: list[DeskState] = []
 
     def active(state: DeskState) -> DeskState:
+        before.append(state)
+        if state.state is TradingState.LIQUIDATING:
+            return state
         return replace(
             state,
             state=TradingState.ACTIVE,
@@ -143,23 +151,110 @@ def resume(desk: Desk, accept_drift: Collection[Coin] = ()) -> DeskState:
             baseline_equity=account.equity if Cause.DAILY_LOSS in state.causes else state.baseline_equity,
         )
 
-    before = desk.store.state()
     state = desk.store.change_state(active)
-    if before.state is not TradingState.ACTIVE:
-        desk.log.write("success", "the desk is ACTIVE again", before=before.state, causes=sorted(before.causes))
+    if state.state is TradingState.LIQUIDATING:
+        raise StopInProgress("an emergency stop was pressed meanwhile")
+    if before[-1].state is not TradingState.ACTIVE:
+        desk.log.write("success", "the desk is ACTIVE again", before=before[-1].state, causes=sorted(before[-1].causes))
     return state
 
 
-def _close_one(desk: Desk, position_id: PositionId, until: float) -> None:
-    try:
-        closing.close(desk, position_id, ExitReason.EMERGENCY_STOP, until=until)
-    except DeskError as error:
-        desk.log.write(
-            "error", f"closing {position_id} failed: {error.detail}", code=error.code, position_id=position_id
+def _latch(desk: Desk, *, scope_account: bool) -> None:
+    """The stop itself: one durable write. A second press changes nothing but the scope, when it is wider."""
+    before: list[DeskState] = []
+
+    def liquidating(state: DeskState) -> DeskState:
+        before.append(state)
+        began = state.state is not TradingState.LIQUIDATING
+        wider = scope_account and not state.scope_account
+        return replace(
+            state,
+            state=TradingState.LIQUIDATING,
+            why="emergency stop" if began or wider else state.why,
+            since=desk.clock.now() if began else state.since,
+            flat_reads=0 if began or wider else state.flat_reads,
+            scope_account=scope_account or (state.scope_account and not began),
+            # Of the whole account nothing stays, so nothing is allowed for either.
+            accepted_drift={} if scope_account else state.accepted_drift,
         )
 
+    desk.store.change_state(liquidating)
+    if before[-1].state is not TradingState.LIQUIDATING:
+        desk.log.write("error", "emergency stop: closing everything", scope_account=scope_account)
 
-def _report(desk: Desk, before: list[PositionId]) -> StopReport:
+
+def _close_each(desk: Desk, positions: Collection[PositionId], until: float) -> None:
+    threads = [errands.start(desk, f"closing {one}", _closer(desk, one, until)) for one in positions]
+    errands.wait(desk, threads, until + LAST_WORD_SECONDS)
+
+
+def _closer(desk: Desk, position_id: PositionId, until: float) -> Job:
+    def close() -> None:
+        closing.close(desk, position_id, ExitReason.EMERGENCY_STOP, until=until)
+
+    return close
+
+
+def _look_abroad(desk: Desk, abroad: _Abroad, until: float | None = None) -> None:
+    """Find what the account holds beside the desk's own; with the scope of the account adopt it, and close it when
+    *until* is given."""
+    book = desk.store.book()
+    own = set(book_holdings(book))
+    before = Counter(trade.terms.pair.base for trade in book.trades() if trade.opens and _is_adopted(trade))
+    account = desk.venue.account()
+    foreign = {coin: one for coin, one in account.holdings.items() if one.quantity and coin not in own}
+    taken: set[Coin] = set()
+    if foreign and desk.store.state().scope_account:
+        tradable = _tradable(desk)
+        with desk.store.exclusive() as now_known:
+            own |= set(book_holdings(now_known))
+            for coin in sorted(foreign.keys() & tradable - own):
+                terms = _adoption(desk, foreign[coin], before[coin] + 1, account.leverages.get(coin, 1))
+                if now_known.find_trade(terms.trade_id) is None:
+                    working.adopt(desk, terms, foreign[coin].entry_price)
+                    abroad.adopted.append(terms.position_id)
+                taken.add(coin)
+    abroad.foreign = tuple(Foreign(coin, one.quantity) for coin, one in foreign.items() if coin not in taken)
+    if until is not None:
+        _close_each(desk, abroad.adopted, until)
+
+
+def _tradable(desk: Desk) -> frozenset[Coin]:
+    return frozenset(coin for coin, one in desk.venue.instruments().items() if not one.delisted)
+
+
+def _is_adopted(trade: Trade) -> bool:
+    return trade.terms.pair.quote == DOLLAR
+
+
+def _adoption(desk: Desk, holding: Holding, number: int, leverage: int) -> Terms:
+    """The terms under which the desk takes over a holding, at the venue's entry price, only to close it. The number
+    keeps two who look at the same time from taking it over twice."""
+    now, config = desk.clock.now(), desk.config
+    trade_id = TradeId("trd_" + hash_of("adopt", holding.coin, number)[:24])
+    quantity, usd = Quantity(abs(holding.quantity)), Usd(abs(holding.quantity) * holding.entry_price)
+    is_long = holding.quantity > 0
+    held, nothing = (holding.coin, quantity, holding.entry_price), (DOLLAR, Quantity(ZERO), Price(ONE))
+    (long_coin, bought, long_price), (short_coin, sold, short_price) = (held, nothing) if is_long else (nothing, held)
+    return Terms(
+        trade_id=trade_id,
+        position_id=position_id_of(trade_id),
+        effect=PositionEffect.OPEN,
+        pair=Pair(holding.coin, DOLLAR),
+        long=LegPlan(long_coin, Side.BUY, bought, long_price),
+        short=LegPlan(short_coin, Side.SELL, sold, short_price),
+        slices=(Slice(1, now, bought, sold),),
+        slice_interval_seconds=ZERO,
+        gives_up_at=now,
+        accepted_at=now,
+        slippage_max=Ratio(config.max_slippage),
+        leverage=leverage,
+        requested_usd=usd,
+        exit_plan=ExitPlan(Ratio(config.take_profit), Ratio(config.stop_loss)),
+    )
+
+
+def _report(desk: Desk, before: Collection[PositionId], foreign: tuple[Foreign, ...]) -> StopReport:
     book = desk.store.book()
     standing = {position.id: position for position in book.standing_positions()}
     remaining = tuple(
@@ -167,7 +262,7 @@ def _report(desk: Desk, before: list[PositionId]) -> StopReport:
     )
     closed = tuple(one for one in before if one not in standing)
     status = "closing" if remaining else "all_positions_closed"
-    return StopReport(status, closed, remaining, _foreign(desk, book), desk.store.state().state)
+    return StopReport(status, closed, remaining, foreign, desk.store.state().state)
 
 
 def _why_standing(book: Book, position_id: PositionId) -> str:
@@ -181,14 +276,6 @@ def _why_standing(book: Book, position_id: PositionId) -> str:
     return reports[-1].detail or str(reports[-1].status) if reports else "its closing orders have not gone out yet"
 
 
-def _foreign(desk: Desk, book: Book) -> tuple[Foreign, ...]:
-    try:
-        account = desk.venue.account()
-    except VenueUnavailable:
-        return ()
-    return tuple(Foreign(coin, str(quantity)) for coin, quantity in foreign_holdings(book, account).items())
-
-
 def _settled(desk: Desk, book: Book) -> bool:
     """No live trade, no doubt, and the last entry can no longer land: its expiry and five seconds have passed."""
     if book.live_trades() or book.standing_positions():
@@ -197,33 +284,52 @@ def _settled(desk: Desk, book: Book) -> bool:
     return all(desk.clock.now() >= expiry + SETTLED_AFTER_EXPIRY for expiry in expiries)
 
 
-def _own_holdings(desk: Desk, book: Book, account: Account) -> tuple[Coin, ...]:
-    """Coins of trades since the stop began whose holding is not accepted as somebody else's."""
+def _left(desk: Desk, book: Book, account: Account) -> Mapping[Coin, Quantity]:
+    """What keeps the account from being flat, signed: what is held, and not accepted as somebody else's, of the coins
+    of trades since the stop began; with the scope of the account, of every coin that can be traded."""
     state = desk.store.state()
-    touched = {
-        leg.coin
-        for trade in book.trades()
-        if state.since is None or trade.ended_at is None or trade.ended_at >= state.since
-        for leg in trade.terms.legs
+    if state.scope_account:
+        watched = account.holdings.keys() & _tradable(desk)
+    else:
+        watched = {
+            leg.coin
+            for trade in book.trades()
+            if state.since is None or trade.ended_at is None or trade.ended_at >= state.since
+            for leg in trade.terms.legs
+        }
+    return {
+        coin: account.held(coin)
+        for coin in sorted(watched)
+        if account.held(coin) != state.accepted_drift.get(coin, Quantity(ZERO))
     }
-    return tuple(coin for coin in sorted(touched) if account.held(coin) != state.accepted_drift.get(coin, 0))
 
 
-def _after_read(state: DeskState, *, flat: bool, desk: Desk) -> DeskState:
+def _after_read(state: DeskState, left: Mapping[Coin, Quantity], *, desk: Desk) -> DeskState:
     if state.state is not TradingState.LIQUIDATING:
         return state
-    reads = state.flat_reads + 1 if flat else 0
+    if left:
+        words = ", ".join(f"{quantity} {coin}" for coin, quantity in left.items())
+        return replace(
+            state, flat_reads=0, why=f"emergency stop; every position is closed, yet the account holds {words}"
+        )
+    reads = state.flat_reads + 1
     if reads < FLAT_READS:
-        return replace(state, flat_reads=reads)
+        return replace(state, flat_reads=reads, why="emergency stop")
     return replace(state, state=TradingState.HALTED, flat_reads=0, since=desk.clock.now(), why="emergency stop; flat")
 
 
 def _accept(desk: Desk, book: Book, account: Account, coins: Collection[Coin]) -> None:
+    """What the venue holds beyond the book of *coins* is somebody else's from now on; it may be nothing any more."""
     found = {drift.coin: drift for drift in drifts(book, account, desk.store.state())}
-    foreign = foreign_holdings(book, account)
+    own = book_holdings(book)
     accepted = {coin: Quantity(found[coin].venue - found[coin].book) for coin in coins if coin in found}
-    accepted |= {coin: foreign[coin] for coin in coins if coin in foreign}
-    desk.store.change_state(lambda state: replace(state, accepted_drift={**state.accepted_drift, **accepted}))
+    accepted |= {coin: account.held(coin) for coin in coins if coin not in own}
+
+    def change(state: DeskState) -> DeskState:
+        merged = {**state.accepted_drift, **accepted}
+        return replace(state, accepted_drift={coin: quantity for coin, quantity in merged.items() if quantity})
+
+    desk.store.change_state(change)
     desk.log.write("warning", "holdings accepted as somebody else's", coins=sorted(accepted))
 
 

@@ -11,6 +11,7 @@ from enum import StrEnum
 from trading.domain.book import Book
 from trading.domain.desk_state import DeskState, Rejection
 from trading.domain.errors import (
+    Busy,
     GuardianRejected,
     GuardianUnavailable,
     IdempotencyMismatch,
@@ -32,10 +33,10 @@ from trading.engine.desk import Desk
 from trading.engine.planning import Draft, World
 from trading.engine.queries import PositionView
 from trading.engine.requests import ExecuteRequest
-from trading.engine.states import live_beat, require_active
+from trading.engine.states import live_beat, require_active, standing_rejection
 from trading.engine.valuing import coins_of, distance_of
 from trading.ports import Proposal
-from trading.utils.risk_controls import Breach, entry_breaches
+from trading.utils.risk_controls import Breach
 
 ANSWER_SECONDS = 9.0
 ATTEMPTS_OF_A_SIGNAL_MAX = 3
@@ -75,9 +76,9 @@ def execute(desk: Desk, request: ExecuteRequest, key: str | None = None) -> Answ
         if known is not None:
             return known
         trade = _accepted(desk, request, key, until)
-        with desk.store.seat(trade.id):
-            trade = working.settle(desk, trade, until)
-    return _answer(desk, trade)
+    # The monitor may have taken it up already: it is re-read under its seat, or answered as it stands.
+    patience = max(until - desk.clock.monotonic(), 0.0)
+    return _answer(desk, working.work_if_free(desk, trade.id, until=until, wait_seconds=patience))
 
 
 def judge_signal(desk: Desk, signal: Signal, *, now: datetime) -> None:
@@ -152,6 +153,8 @@ def _accepted(desk: Desk, request: ExecuteRequest, key: str, until: float) -> Tr
     """All gates, then the trade on disk."""
     require_active(desk)
     require_monitor(desk)
+    if until - desk.clock.monotonic() < min(desk.config.agent_timeout_seconds, ANSWER_SECONDS / 2):
+        raise Busy(f"signal {request.signal_id} is being worked by another request; try again")
     signal = desk.signals.signal(request.signal_id, request.pair)
     if request.pair is not None and request.pair != signal.pair:
         raise InvalidRequest({"pair": f"is not the signal's pair, {signal.pair}; leave it out or correct it"})
@@ -167,7 +170,7 @@ def _accepted(desk: Desk, request: ExecuteRequest, key: str, until: float) -> Tr
         _known(desk, book, request, key)
         require_active(desk)
         plan = planning.draft(desk, request, signal, fresh)
-        breaches = entry_breaches(plan.entry, planning.exposure_of(desk, book, fresh.account), planning.limits_of(desk))
+        breaches = planning.breaches_of(desk, plan, book, fresh.account)
         if breaches:
             raise _denied(desk, request, breaches)
         if book.trade_of_approval(approval.id) is not None:
@@ -189,8 +192,7 @@ def _accepted(desk: Desk, request: ExecuteRequest, key: str, until: float) -> Tr
 
 def _judged(desk: Desk, request: ExecuteRequest, signal: Signal, world: World) -> Draft:
     plan = planning.draft(desk, request, signal, world)
-    exposure = planning.exposure_of(desk, desk.store.book(), world.account)
-    breaches = entry_breaches(plan.entry, exposure, planning.limits_of(desk))
+    breaches = planning.breaches_of(desk, plan, desk.store.book(), world.account)
     if breaches:
         raise _denied(desk, request, breaches)
     return plan
@@ -213,7 +215,9 @@ def _approved(desk: Desk, plan: Draft, trade_id: TradeId, world: World, until: f
     approval = desk.approvals.approve(
         _proposal(desk, plan, trade_id, world), max(until - desk.clock.monotonic() - GUARDIAN_SECONDS_MIN, 0.0)
     )
-    if approval.approved and approval.id:
+    if approval.approved:
+        if not approval.id:
+            raise GuardianUnavailable("Guardian's yes came without an approval id; that is no approval")
         return approval
     signal, size = plan.signal, plan.entry.position_size
     expires_at = signal.created_at + timedelta(seconds=desk.config.max_signal_age_seconds)
@@ -240,17 +244,15 @@ def _with_rejection(state: DeskState, rejection: Rejection, now: datetime) -> De
 
 
 def _respect_rejection(desk: Desk, request: ExecuteRequest) -> None:
-    now = desk.clock.now()
-    for rejection in desk.store.state().rejections:
-        same = rejection.signal_id == request.signal_id and request.position_size >= rejection.position_size
-        if same and rejection.expires_at > now:
-            raise GuardianRejected(
-                f"Guardian has rejected this signal at {rejection.position_size} USD: {rejection.reasoning}",
-                reasoning=rejection.reasoning,
-                concerns=[],
-                rule_violations=[],
-                risk_score=None,
-            )
+    rejection = standing_rejection(desk.store.state(), request.signal_id, request.position_size, desk.clock.now())
+    if rejection is not None:
+        raise GuardianRejected(
+            f"Guardian has rejected this signal at {rejection.position_size} USD: {rejection.reasoning}",
+            reasoning=rejection.reasoning,
+            concerns=[],
+            rule_violations=[],
+            risk_score=None,
+        )
 
 
 def _proposal(desk: Desk, plan: Draft, trade_id: TradeId, world: World) -> Proposal:

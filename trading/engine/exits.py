@@ -251,7 +251,7 @@ def _believed(memory: Memory, position: Position, mark: Mark | None, now: dateti
     jumps = [memory.jumps[leg.coin] for leg in position.legs if leg.coin in memory.jumps]
     if mark is None or not jumps:
         return mark
-    return None if now - min(jumps) < JUMP_PATIENCE else replace(mark, exit_return=mark.mark_return)
+    return None if now - max(jumps) < JUMP_PATIENCE else replace(mark, exit_return=mark.mark_return)
 
 
 def _note_blindness(desk: Desk, memory: Memory, position: Position, mark: Mark | None, now: datetime) -> None:

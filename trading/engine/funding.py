@@ -1,15 +1,40 @@
 """Funding of positions: hourly payments of the venue, each position's share of a coin, written to its watch once an
-hour."""
+hour.
+
+The law: an hour is settled once, after the venue has had time to list it, and by what was held when it was paid.
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
+from trading.domain.book import Book
 from trading.domain.errors import Busy
-from trading.domain.positions import Leg, Position, first_watch
-from trading.domain.units import ONE, ZERO, Coin, Usd
+from trading.domain.market import FundingPayment
+from trading.domain.orders import OrderReport
+from trading.domain.positions import Position, Watch, first_watch
+from trading.domain.trades import OrdersReported, Trade
+from trading.domain.units import ZERO, ClientOrderId, Coin, PositionId, Usd
 from trading.engine.desk import Desk
+
+LISTED_AFTER = timedelta(seconds=30)
+"""The venue pays on the hour and lists it a little later: an hour asked for too soon would read as one without
+payment."""
+
+
+def funding_due(desk: Desk, position: Position) -> bool:
+    """Is there an hour that the position's watch does not have yet and that the venue has listed by now."""
+    watch = _watch(desk.store.book(), position)
+    return _last_hour(position, desk.clock.now()) > (watch.funded_until or position.entered_at)
+
+
+def funding_settled(position: Position, now: datetime) -> bool:
+    """True once every hour of a closed position has been listed: from then on its funding can be complete."""
+    if position.exited_at is None:
+        return False
+    last = _hour(position.exited_at)
+    return last <= position.entered_at or now >= last + LISTED_AFTER
 
 
 def collect_funding(desk: Desk, position: Position) -> None:
@@ -17,34 +42,57 @@ def collect_funding(desk: Desk, position: Position) -> None:
 
     Raises VenueUnavailable; the next call catches up.
     """
-    book = desk.store.book()
-    watch = book.watch(position.id) or first_watch(book.trade(position.trade_id))
-    since = watch.funded_until or position.entered_at
-    end = position.exited_at or desk.clock.now()
-    hour = end.replace(minute=0, second=0, microsecond=0)
-    if hour <= since:
+    if not funding_due(desk, position):
         return
-    coins = (position.long.coin, position.short.coin)
-    amounts = dict.fromkeys(coins, ZERO)
-    shares = {leg.coin: _share(desk, position, leg) for leg in position.legs}
-    for payment in desk.venue.funding(coins, since, hour):
-        amounts[payment.coin] += payment.amount * shares[payment.coin]
-    _write(desk, position, amounts, since=watch.funded_until, until=hour)
+    book = desk.store.book()
+    watch = _watch(book, position)
+    since, until = watch.funded_until or position.entered_at, _last_hour(position, desk.clock.now())
+    amounts: dict[Coin, Decimal] = dict.fromkeys((leg.coin for leg in position.legs), ZERO)
+    for payment in desk.venue.funding(tuple(amounts), since, until):
+        amounts[payment.coin] += _part(book, position.id, payment)
+    _write(desk, position, amounts, since=watch.funded_until, until=until)
 
 
-def _share(desk: Desk, position: Position, leg: Leg) -> Decimal:
-    """The part of a coin's funding that is this position's: pro rata of what the sharers hold; all of it when nobody
-    shares."""
-    own = leg.held if leg.held > 0 else leg.opened
-    others = sum(
-        (
-            one.leg_of(leg.coin).held
-            for one in desk.store.book().standing_positions()
-            if one.id != position.id and leg.coin in (one.long.coin, one.short.coin)
-        ),
-        ZERO,
-    )
-    return own / (own + others) if own + others > 0 else ONE
+def _last_hour(position: Position, now: datetime) -> datetime:
+    return _hour(min(position.exited_at or now, now - LISTED_AFTER))
+
+
+def _hour(at: datetime) -> datetime:
+    return at.replace(minute=0, second=0, microsecond=0)
+
+
+def _watch(book: Book, position: Position) -> Watch:
+    return book.watch(position.id) or first_watch(book.trade(position.trade_id))
+
+
+def _part(book: Book, position_id: PositionId, payment: FundingPayment) -> Decimal:
+    """What this position pays, in USD, of a payment: pro rata of what was held when it was paid, by the sharers and,
+    where the venue's quantity is larger, by somebody else."""
+    coin, at = payment.coin, payment.paid_at
+    own = total = ZERO
+    for one in book.positions():
+        gone = one.exited_at is not None and one.exited_at < at
+        if gone or one.entered_at > at or coin not in (one.long.coin, one.short.coin):
+            continue
+        held = _held_at(book.trades_of_position(one.id), coin, at)
+        total += held
+        own += held if one.id == position_id else ZERO
+    total = max(total, abs(payment.quantity))
+    return payment.amount * own / total if total else ZERO
+
+
+def _held_at(trades: tuple[Trade, ...], coin: Coin, at: datetime) -> Decimal:
+    """Coins of a leg that the reports received until *at* add up to."""
+    held = ZERO
+    for trade in trades:
+        words: dict[ClientOrderId, OrderReport] = {}
+        for event in trade.events:
+            if isinstance(event, OrdersReported) and event.at <= at:
+                words |= {report.client_order_id: report for report in event.reports}
+        for order in trade.orders:
+            if order.coin == coin and order.client_order_id in words:
+                held += words[order.client_order_id].filled * (-1 if order.reduce_only else 1)
+    return held
 
 
 def _write(
@@ -52,7 +100,7 @@ def _write(
 ) -> None:
     try:
         with desk.store.exclusive() as book:
-            watch = book.watch(position.id) or first_watch(book.trade(position.trade_id))
+            watch = _watch(book, position)
             if watch.funded_until != since:
                 return
             desk.store.save_watch(

@@ -14,25 +14,35 @@ from trading.domain.errors import InvalidRequest
 from trading.domain.exit_plan import TIME_WINDOWS, ExitPlan, TrailingStop
 from trading.domain.market import Account, Depth, Instrument, Pair, Quote
 from trading.domain.orders import Side
-from trading.domain.positions import Position, PositionStatus
+from trading.domain.positions import Position
 from trading.domain.signals import Approval, Signal
 from trading.domain.trades import (
     LegPlan,
     PositionEffect,
     Slice,
     Terms,
-    Trade,
     position_id_of,
 )
 from trading.domain.units import ZERO, Coin, Price, Quantity, Ratio, TradeId, Usd
 from trading.engine.desk import Desk
 from trading.engine.recovery import foreign_holdings
 from trading.engine.requests import ExecuteRequest, Execution
-from trading.utils.risk_controls import Entry, EntryLeg, Exposure, ForeignHolding, Limits, StandingPair
+from trading.utils.risk_controls import (
+    Breach,
+    BreachCode,
+    Entry,
+    EntryLeg,
+    Exposure,
+    ForeignHolding,
+    Limits,
+    StandingPair,
+    entry_breaches,
+)
 from trading.utils.trade_calculator import (
     fillable,
     leg_quantities,
     marketable_limit,
+    ratio_slippage,
     round_trip_cost,
     slice_quantities,
     twap_due_times,
@@ -120,15 +130,33 @@ def exposure_of(desk: Desk, book: Book, account: Account) -> Exposure:
         positions=len(standing),
         standing=tuple(StandingPair(one.pair, one.long.coin, one.short.coin, one.leverage) for one in standing),
         foreign={coin: ForeignHolding(quantity, account.leverages.get(coin)) for coin, quantity in foreign.items()},
-        gross_usd=Usd(sum((gross_of(one) for one in standing), ZERO) + abroad),
-        margin_pending=Usd(sum((_pending(book, one) / one.leverage for one in standing), ZERO)),
+        gross_usd=Usd(sum((gross_of(book, one) for one in standing), ZERO) + abroad),
+        margin_pending=Usd(sum((_pending(book, one, account) / one.leverage for one in standing), ZERO)),
         cooling_until={pair: at + cooldown for pair, at in book.losing_exits().items()} if cooldown else {},
     )
 
 
-def gross_of(position: Position) -> Usd:
+def breaches_of(desk: Desk, plan: Draft, book: Book, account: Account) -> tuple[Breach, ...]:
+    """Everything that forbids *plan* with *book* as it stands: the limits, and a spread that its own slices could not
+    cross."""
+    return entry_breaches(plan.entry, exposure_of(desk, book, account), limits_of(desk)) or _uncrossable(plan.entry)
+
+
+def _uncrossable(entry: Entry) -> tuple[Breach, ...]:
+    """Two spreads that cost more than the band together would hold back every slice until the approval is void."""
+    long, short, band = entry.long.quote, entry.short.quote, entry.slippage_max
+    if long is None or short is None:
+        return ()
+    crossing = ratio_slippage(long.ask, short.bid, long.mid, short.mid)
+    if crossing <= band:
+        return ()
+    detail = "crossing the spreads of both legs at once, against the slippage allowed"
+    return (Breach(BreachCode.WIDE_SPREAD, band, crossing, detail),)
+
+
+def gross_of(book: Book, position: Position) -> Usd:
     """What a position counts for: its full requested size while it may still grow, its entry notional after."""
-    if position.status is PositionStatus.OPENING:
+    if book.trade(position.trade_id).live:
         return Usd(max(position.requested_usd, position.entry_notional))
     return position.entry_notional
 
@@ -161,7 +189,9 @@ def terms_of(desk: Desk, plan: Draft, trade_id: TradeId, approval: Approval, key
     count = len(plan.slices)
     sliced = plan.execution is Execution.TWAP
     dues = twap_due_times(now, plan.duration_seconds, count) if sliced else (now,)
-    grace = max(GRACE_SECONDS_MIN, plan.duration_seconds) + plan.duration_seconds if sliced else 0
+    # A market trade has no duration and is given up after the grace alone.
+    duration = plan.duration_seconds if sliced else 0
+    grace = duration + max(GRACE_SECONDS_MIN, duration)
     return Terms(
         trade_id=trade_id,
         position_id=position_id_of(trade_id),
@@ -267,12 +297,13 @@ def _limit(quote: Quote, side: Side, slippage: Ratio, instrument: Instrument) ->
     return marketable_limit(touch, side, slippage, instrument.price_decimals_max)
 
 
-def _pending(book: Book, position: Position) -> Decimal:
-    """USD that a live opening may still add to what the venue already counts."""
-    opening: Trade = book.trade(position.trade_id)
-    if not opening.live:
-        return ZERO
-    return max(position.requested_usd - position.entry_notional, ZERO)
+def _pending(book: Book, position: Position, account: Account) -> Decimal:
+    """USD that an opening may still add to what *account* counts: what is not filled yet, and what was filled after
+    that was read."""
+    opening = book.trade(position.trade_id)
+    if opening.events[-1].at > account.taken_at:
+        return position.requested_usd
+    return max(position.requested_usd - position.entry_notional, ZERO) if opening.live else ZERO
 
 
 def pair_coins(pair: Pair) -> tuple[Coin, Coin]:

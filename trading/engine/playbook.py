@@ -8,15 +8,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import takewhile
 
 from trading.domain.desk_state import TradingState
 from trading.domain.market import Instrument, Quote, ratio_of
-from trading.domain.orders import Order, OrderStatus, Side, client_order_id
+from trading.domain.orders import Order, OrderStatus, RejectReason, Side, client_order_id
 from trading.domain.trades import (
     Event,
+    HoldingGone,
     LegPlan,
     LegsBalanced,
     LegsUnbalanced,
+    OrdersIntended,
+    OrdersReported,
     Trade,
     TradeCanceled,
     TradeFilled,
@@ -25,7 +29,7 @@ from trading.domain.trades import (
     TradeSuspended,
     imbalance_of,
 )
-from trading.domain.units import ONE, ZERO, Coin, Quantity, Ratio, Usd, floor_to_step
+from trading.domain.units import ONE, ZERO, Coin, Price, Quantity, Ratio, Usd, floor_to_step
 from trading.utils.trade_calculator import marketable_limit
 
 ENTRY_TTL = timedelta(seconds=10)
@@ -37,7 +41,9 @@ COMPLETION_WINDOW = timedelta(seconds=5)
 CLOSE_BANDS = (Ratio(Decimal("0.01")), Ratio(Decimal("0.03")), Ratio(Decimal("0.08")))
 CLOSE_PAUSE = timedelta(seconds=5)
 TRIMS_MAX = 10
+TRIM_PATIENCE = timedelta(seconds=60)
 SENDS_OF_A_SLICE_MAX = 3
+GONE_PATIENCE = timedelta(seconds=2)
 RESIDUE_SHARE_MAX = Ratio(Decimal("0.05"))
 
 
@@ -135,32 +141,47 @@ def next_slice_due(trade: Trade) -> datetime | None:
 
 def slices_done(trade: Trade) -> int:
     """How many scheduled slices have been sent and are known to have ended."""
-    return min(_next_slice_number(trade) - 1, len(trade.terms.slices))
+    return min(_next_slice_number(trade) - 1 - bool(trade.in_doubt), len(trade.terms.slices))
 
 
 # --- opening ---------------------------------------------------------------------------------------------------------
 
 
 def _next_of_open(trade: Trade, market: Market, policy: Policy) -> Step:
-    may_open = policy.trading_state is TradingState.ACTIVE and not policy.close_wanted and not trade.cancel_wanted
-    if abs(imbalance_of(trade)) > _tolerance(trade, market):
-        if trade.status is TradeStatus.REPAIRING:
-            return _repair(trade, market, may_complete=may_open)
-        return Note(LegsUnbalanced(market.now, imbalance_of(trade)))
-    if trade.status is TradeStatus.REPAIRING:
-        return Note(LegsBalanced(market.now))
+    if policy.close_wanted:
+        # The close takes both legs whole, level or not: trimming beside it would be a second hand selling the same.
+        return Note(TradeCanceled(market.now, trade.cancel_wanted or _why_not(policy)))
+    may_open = policy.trading_state is TradingState.ACTIVE and not trade.cancel_wanted
+    due = next_slice_due(trade)
+    given_up = bool(trade.orders) and market.now >= trade.terms.gives_up_at
+    done = due is None or _tail_is_dust(trade, market)
+    levelling = _levelling(trade, market, may_open=may_open, last=done or given_up or not may_open)
+    if levelling is not None:
+        return levelling
     if not may_open:
         return Note(TradeCanceled(market.now, trade.cancel_wanted or _why_not(policy)))
-    due = next_slice_due(trade)
-    if due is None:
+    if due is None or done:
         return _verdict(trade, market.now)
-    if market.now >= trade.terms.gives_up_at and trade.terms.slice_interval_seconds and trade.orders:
+    if given_up:
         return _give_up(trade, market.now)
     if not trade.orders and market.now > _approval_ends_at(trade):
         return Note(TradeCanceled(market.now, "the approval was not used within its time"))
     if market.now < due:
         return Wait("the next slice is not due", due)
     return _send_slice(trade, market)
+
+
+def _levelling(trade: Trade, market: Market, *, may_open: bool, last: bool) -> Step | None:
+    """What has to happen before anything else because one leg runs ahead; None when the legs are level."""
+    imbalance, repairing = imbalance_of(trade), trade.status is TradeStatus.REPAIRING
+    tolerance = _tolerance(trade, market, closely=last or repairing)
+    if imbalance and tolerance is None:
+        return Wait("the venue's lots and minimums could not be read")
+    if abs(imbalance) <= (tolerance or ZERO):
+        return Note(LegsBalanced(market.now)) if repairing else None
+    if repairing:
+        return _repair(trade, market, may_complete=may_open)
+    return None if _found_level(trade) else Note(LegsUnbalanced(market.now, imbalance))
 
 
 def _why_not(policy: Policy) -> str:
@@ -182,6 +203,13 @@ def _remaining_is_dust(trade: Trade) -> bool:
     return any(_remaining(trade, leg) <= 0 for leg in trade.terms.legs)
 
 
+def _tail_is_dust(trade: Trade, market: Market) -> bool:
+    """All that is left of a leg is too little for an order of its own, at prices that may be relied on."""
+    return _fresh_quotes(trade, market) is not None and _under_minimum(
+        trade, market, [_remaining(trade, leg) for leg in trade.terms.legs]
+    )
+
+
 def _next_slice_number(trade: Trade) -> int:
     """One more than the last slice sent, or that slice again when none of its orders ever landed."""
     if not trade.orders:
@@ -195,24 +223,23 @@ def _next_slice_number(trade: Trade) -> int:
 
 
 def _send_slice(trade: Trade, market: Market) -> Step:
+    """The slice that is due, both legs in one group. The caller has seen that what is left is no dust."""
     quotes = _fresh_quotes(trade, market)
     if quotes is None:
         return Wait("no fresh quote on both legs")
-    long_quote, short_quote = quotes
-    if _chases(trade, long_quote, short_quote):
+    if _chases(trade, *quotes):
         return Wait("the price ratio has run away from its arrival value")
     number = _next_slice_number(trade)
     quantities = [_slice_quantity(trade, market, leg, number) for leg in trade.terms.legs]
     if _under_minimum(trade, market, quantities):
         # A schedule laid out near the minimum may slip under it when prices fall: then the rest goes in one piece.
         quantities = [_remaining(trade, leg) for leg in trade.terms.legs]
-    if _under_minimum(trade, market, quantities):
-        return _verdict(trade, market.now)
-    orders = tuple(
-        _order(trade, market, leg, quantity, trade.terms.slippage_max, number, reduce_only=False)
-        for leg, quantity in zip(trade.terms.legs, quantities, strict=True)
+    return Send(
+        tuple(
+            _order(trade, market, leg, quantity, trade.terms.slippage_max, number, reduce_only=False)
+            for leg, quantity in zip(trade.terms.legs, quantities, strict=True)
+        )
     )
-    return Send(orders)
 
 
 def _chases(trade: Trade, long_quote: Quote, short_quote: Quote) -> bool:
@@ -237,7 +264,7 @@ def _slice_quantity(trade: Trade, market: Market, leg: LegPlan, number: int) -> 
 
 def _under_minimum(trade: Trade, market: Market, quantities: Sequence[Quantity]) -> bool:
     return any(
-        quantity * _touch(market.quotes[leg.coin], leg.side) < market.instruments[leg.coin].notional_min
+        not _reaches_minimum(market, leg.coin, leg.side, quantity, trade.terms.slippage_max)
         for quantity, leg in zip(quantities, trade.terms.legs, strict=True)
     )
 
@@ -266,41 +293,55 @@ def _refusals(trade: Trade) -> str:
         for order in trade.orders
         for report in [trade.report_of(order)]
     ]
-    return "; ".join(dict.fromkeys(words)) or "nothing was filled"
+    return "; ".join(dict.fromkeys(words))
 
 
 # --- repair ----------------------------------------------------------------------------------------------------------
 
 
-def _tolerance(trade: Trade, market: Market) -> Usd:
-    """The larger of one lot and the venue's minimum, in USD."""
-    sizes = [ZERO]
-    for leg in trade.terms.legs:
-        instrument = market.instruments.get(leg.coin)
-        if instrument is not None:
-            sizes += [instrument.notional_min, Usd(instrument.quantity_step * leg.arrival_price)]
-    return Usd(max(sizes))
+def _tolerance(trade: Trade, market: Market, *, closely: bool) -> Usd | None:
+    """The larger of one lot and the venue's minimum, in USD; None while those are not known.
+
+    What stays for good may be at most a small share of the leg besides: *closely* is how a trade is looked at when
+    nothing more will be sent that could even it out, and while it is being repaired.
+    """
+    listed = [market.instruments.get(leg.coin) for leg in trade.terms.legs]
+    lots, minimums = [ZERO], [ZERO]
+    for leg, instrument in zip(trade.terms.legs, listed, strict=True):
+        if instrument is None:
+            return None
+        lots.append(instrument.quantity_step * leg.arrival_price)
+        minimums.append(instrument.notional_min)
+    share = RESIDUE_SHARE_MAX * min(leg.notional for leg in trade.terms.legs)
+    return Usd(max(*lots, min(max(minimums), share) if closely else max(minimums)))
+
+
+def _found_level(trade: Trade) -> bool:
+    """True when these very fills were found as level as they can be: they are not judged twice."""
+    judged = (event for event in reversed(trade.events) if isinstance(event, OrdersReported | LegsBalanced))
+    return isinstance(next(judged, None), LegsBalanced)
 
 
 def _repair(trade: Trade, market: Market, *, may_complete: bool) -> Step:
     long, short = trade.terms.legs
     ahead, behind = (long, short) if imbalance_of(trade) > 0 else (short, long)
     since = trade.repairing_since or market.now
-    if may_complete and market.now - since <= COMPLETION_WINDOW and _may_heal(trade, behind, since):
+    if may_complete and market.now - since <= COMPLETION_WINDOW and _may_heal(trade, behind):
         completion = _completion(trade, market, ahead, behind, since)
         if completion is not None:
             return completion
     return _trim(trade, market, ahead, behind, since)
 
 
-def _repairs(trade: Trade, since: datetime, *, reduce_only: bool) -> list[Order]:
-    return [one for one in trade.orders if one.intended_at >= since and one.reduce_only == reduce_only]
+def _repairs(trade: Trade, *, reduce_only: bool) -> list[tuple[Order, ...]]:
+    """The groups sent since the legs were last found unbalanced, latest first: completions, or trims."""
+    since = takewhile(lambda event: not isinstance(event, LegsUnbalanced), reversed(trade.events))
+    sent = (event.orders for event in since if isinstance(event, OrdersIntended))
+    return [orders for orders in sent if orders[0].reduce_only is reduce_only]
 
 
-def _may_heal(trade: Trade, behind: LegPlan, since: datetime) -> bool:
-    if len(_repairs(trade, since, reduce_only=False)) >= len(COMPLETION_BANDS):
-        return False
-    if _repairs(trade, since, reduce_only=True):
+def _may_heal(trade: Trade, behind: LegPlan) -> bool:
+    if len(_repairs(trade, reduce_only=False)) >= len(COMPLETION_BANDS) or _repairs(trade, reduce_only=True):
         return False
     last = next(one for one in reversed(trade.orders) if one.coin == behind.coin)
     reason = trade.report_of(last).reason
@@ -309,47 +350,49 @@ def _may_heal(trade: Trade, behind: LegPlan, since: datetime) -> bool:
 
 def _completion(trade: Trade, market: Market, ahead: LegPlan, behind: LegPlan, since: datetime) -> Step | None:
     """The lagging leg's missing quantity, inside a widening band; None when it is under the venue's minimum."""
-    instrument, quote = market.instruments.get(behind.coin), market.quotes.get(behind.coin)
-    if instrument is None or quote is None or market.now - quote.taken_at > ENTRY_QUOTE_AGE_MAX or not quote.usable:
+    quote = _usable_quote(market, behind.coin)
+    if quote is None or market.now - quote.taken_at > ENTRY_QUOTE_AGE_MAX:
         return Wait("no fresh quote on the lagging leg", since + COMPLETION_WINDOW)
-    wanted = trade.filled(ahead.coin) / ahead.quantity * behind.quantity
-    missing = floor_to_step(wanted - trade.filled(behind.coin), instrument.quantity_step)
-    if missing * _touch(quote, behind.side) < instrument.notional_min:
+    wanted = trade.filled(ahead.coin) * behind.quantity / ahead.quantity
+    step = market.instruments[behind.coin].quantity_step
+    missing = Quantity(floor_to_step(wanted - trade.filled(behind.coin), step))
+    band = COMPLETION_BANDS[len(_repairs(trade, reduce_only=False))]
+    if not _reaches_minimum(market, behind.coin, behind.side, missing, band):
         return None
-    band = COMPLETION_BANDS[len(_repairs(trade, since, reduce_only=False))]
     number = trade.orders[-1].slice_number
-    return Send((_order(trade, market, behind, Quantity(missing), band, number, reduce_only=False),))
+    return Send((_order(trade, market, behind, missing, band, number, reduce_only=False),))
 
 
 def _trim(trade: Trade, market: Market, ahead: LegPlan, behind: LegPlan, since: datetime) -> Step:
     """Take back what the leading leg is ahead. A residue too small to trade stays when it is small, else both legs
     go."""
-    trims = _repairs(trade, since, reduce_only=True)
-    if len({one.intended_at for one in trims}) >= TRIMS_MAX:
+    trims = _repairs(trade, reduce_only=True)
+    if len(trims) >= TRIMS_MAX:
         return Note(TradeSuspended(market.now, "the leading leg could be neither completed nor trimmed back"))
-    pause = _pause_until(trims, len({one.intended_at for one in trims}))
+    pause = _pause_until(trims[0] if trims else (), len(trims))
     if pause is not None and market.now < pause:
         return Wait("the next trim is not due", pause)
-    instrument, quote = market.instruments.get(ahead.coin), market.quotes.get(ahead.coin)
-    if instrument is None or quote is None or not quote.usable:
+    if _usable_quote(market, ahead.coin) is None:
         return Wait(f"no price for {ahead.coin}")
     held = trade.filled(ahead.coin)
-    level = trade.filled(behind.coin) / behind.quantity * ahead.quantity
-    excess = held if level == 0 else floor_to_step(held - level, instrument.quantity_step)
-    band = CLOSE_BANDS[min(len({one.intended_at for one in trims}), len(CLOSE_BANDS) - 1)]
-    number = trade.orders[-1].slice_number
-    if excess < held and excess * quote.bid < instrument.notional_min:
+    level = trade.filled(behind.coin) * ahead.quantity / behind.quantity
+    step = market.instruments[ahead.coin].quantity_step
+    excess = held if level == 0 else Quantity(floor_to_step(held - level, step))
+    legs = [(ahead, excess)]
+    if excess < held and _close_band(market, ahead.coin, ahead.side.opposite, excess, len(trims)) is None:
         if excess <= RESIDUE_SHARE_MAX * ahead.quantity:
             return Note(LegsBalanced(market.now))
         legs = [(leg, trade.filled(leg.coin)) for leg in (ahead, behind)]
-    else:
-        legs = [(ahead, Quantity(excess))]
     orders = tuple(
-        _order(trade, market, leg, quantity, band, number, reduce_only=True)
+        _reducing_order(trade, market, leg, quantity, len(trims), trade.orders[-1].slice_number)
         for leg, wanted in legs
-        if leg.coin in market.quotes and (quantity := _clamped(market, leg.coin, wanted)) > 0
+        if _usable_quote(market, leg.coin) is not None and (quantity := _clamped(market, leg.coin, wanted)) > 0
     )
-    return Send(orders) if orders else Wait(f"the venue holds no {ahead.coin} to trim")
+    if orders:
+        return Send(orders)
+    if market.now - since > TRIM_PATIENCE:
+        return Note(TradeSuspended(market.now, f"the venue holds no {ahead.coin} that could be trimmed back"))
+    return Wait(f"the venue holds no {ahead.coin} to trim", since + TRIM_PATIENCE)
 
 
 # --- closing ---------------------------------------------------------------------------------------------------------
@@ -358,8 +401,9 @@ def _trim(trade: Trade, market: Market, ahead: LegPlan, behind: LegPlan, since: 
 def _next_of_close(trade: Trade, market: Market) -> Step:
     outstanding = {leg.coin: market.outstanding.get(leg.coin, Quantity(ZERO)) for leg in trade.terms.legs}
     flat = all(quantity <= 0 for quantity in outstanding.values())
-    level = flat or abs(imbalance_of(trade)) <= _tolerance(trade, market)
-    if trade.status is TradeStatus.WORKING and not level:
+    tolerance = _tolerance(trade, market, closely=False)
+    level = flat or (tolerance is not None and abs(imbalance_of(trade)) <= tolerance)
+    if trade.status is TradeStatus.WORKING and not level and tolerance is not None:
         return Note(LegsUnbalanced(market.now, imbalance_of(trade)))
     if trade.status is TradeStatus.REPAIRING and level:
         return Note(LegsBalanced(market.now))
@@ -375,26 +419,70 @@ def _next_of_close(trade: Trade, market: Market) -> Step:
 def _send_rest(trade: Trade, market: Market, outstanding: Mapping[Coin, Quantity]) -> Step:
     """Everything that is left of both legs, in a band that widens to the last and then stays, every few seconds for
     ever."""
-    rounds = len({one.intended_at for one in trade.orders})
+    gone = _gone(trade, market, outstanding)
+    if gone is not None:
+        return Note(gone)
+    rounds = trade.orders[-1].slice_number if trade.orders else 0
     pause = _pause_until(trade.orders, rounds)
     if pause is not None and market.now < pause:
         return Wait("the next attempt to close is not due", pause)
-    band = CLOSE_BANDS[min(rounds, len(CLOSE_BANDS) - 1)]
     orders = []
     for leg in trade.terms.legs:
         quantity = _clamped(market, leg.coin, outstanding[leg.coin])
-        if quantity > 0 and _may_be_closed(market, leg, quantity):
-            orders.append(_order(trade, market, leg, quantity, band, rounds + 1, reduce_only=True))
+        if not market.opening_live and _vanished(market, leg.coin) and _denied_at(trade, leg.coin) is None:
+            # The venue's own refusal is the second witness: an order that only reduces does nothing where nothing is.
+            quantity = outstanding[leg.coin]
+        if quantity > 0 and _may_be_closed(market, leg, quantity, rounds):
+            orders.append(_reducing_order(trade, market, leg, quantity, rounds, rounds + 1))
     return Send(tuple(orders)) if orders else Wait("nothing that the venue would take is left to close")
 
 
-def _may_be_closed(market: Market, leg: LegPlan, quantity: Quantity) -> bool:
+def _gone(trade: Trade, market: Market, outstanding: Mapping[Coin, Quantity]) -> HoldingGone | None:
+    """A leg of which the venue holds nothing by two witnesses: its refusal to reduce, and a reading two seconds later.
+
+    Already flat is success; what remains to be said is that other hands did it.
+    """
+    if market.opening_live:
+        return None
+    for leg in trade.terms.legs:
+        quote, denied_at = _usable_quote(market, leg.coin), _denied_at(trade, leg.coin)
+        if outstanding[leg.coin] <= 0 or quote is None or denied_at is None or not _vanished(market, leg.coin):
+            continue
+        if market.now - denied_at >= GONE_PATIENCE:
+            why = "the venue holds none of it and refuses to reduce it"
+            return HoldingGone(market.now, leg.coin, outstanding[leg.coin], quote.mark, why)
+    return None
+
+
+def _vanished(market: Market, coin: Coin) -> bool:
+    """The account was read and holds nothing of the coin."""
+    return market.whole is not None and market.whole.get(coin) == 0
+
+
+def _denied_at(trade: Trade, coin: Coin) -> datetime | None:
+    """When the venue refused the trade's last order of the coin because there was nothing to reduce; None otherwise."""
+    last = next((one for one in reversed(trade.orders) if one.coin == coin), None)
+    if last is None:
+        return None
+    report = trade.report_of(last)
+    return report.reported_at if report.reason is RejectReason.REDUCE_ONLY else None
+
+
+def _may_be_closed(market: Market, leg: LegPlan, quantity: Quantity, rounds: int) -> bool:
     """A price to work from, and not a residue under the minimum that would leave others' part of the coin behind."""
-    instrument, quote = market.instruments.get(leg.coin), market.quotes.get(leg.coin)
-    if instrument is None or quote is None or not quote.usable:
+    if _usable_quote(market, leg.coin) is None:
         return False
     whole = (market.whole or {}).get(leg.coin)
-    return quantity * _touch(quote, leg.side) >= instrument.notional_min or whole is None or quantity >= whole
+    if whole is None or quantity >= whole:
+        return True
+    return _close_band(market, leg.coin, leg.side, quantity, rounds) is not None
+
+
+def _close_band(market: Market, coin: Coin, side: Side, quantity: Quantity, rounds: int) -> Ratio | None:
+    """The widest band due after *rounds* in which the order still reaches the venue's minimum; None when there is
+    none."""
+    due = CLOSE_BANDS[: rounds + 1]
+    return next((band for band in reversed(due) if _reaches_minimum(market, coin, side, quantity, band)), None)
 
 
 def _pause_until(orders: Sequence[Order], rounds: int) -> datetime | None:
@@ -406,16 +494,31 @@ def _pause_until(orders: Sequence[Order], rounds: int) -> datetime | None:
 
 
 def _fresh_quotes(trade: Trade, market: Market) -> tuple[Quote, Quote] | None:
-    quotes = [market.quotes.get(leg.coin) for leg in trade.terms.legs]
-    long, short = quotes
-    if long is None or short is None or any(leg.coin not in market.instruments for leg in trade.terms.legs):
+    long, short = (_usable_quote(market, leg.coin) for leg in trade.terms.legs)
+    if long is None or short is None:
         return None
-    fresh = all(market.now - one.taken_at <= ENTRY_QUOTE_AGE_MAX and one.usable for one in (long, short))
+    fresh = all(market.now - one.taken_at <= ENTRY_QUOTE_AGE_MAX for one in (long, short))
     return (long, short) if fresh else None
 
 
-def _touch(quote: Quote, side: Side) -> Decimal:
+def _usable_quote(market: Market, coin: Coin) -> Quote | None:
+    """A price that an order of *coin* can be made from, lots and price grid known as well."""
+    quote = market.quotes.get(coin)
+    return quote if quote is not None and quote.usable and coin in market.instruments else None
+
+
+def _touch(quote: Quote, side: Side) -> Price:
     return quote.ask if side is Side.BUY else quote.bid
+
+
+def _limit(market: Market, coin: Coin, side: Side, band: Ratio) -> Price:
+    return marketable_limit(_touch(market.quotes[coin], side), side, band, market.instruments[coin].price_decimals_max)
+
+
+def _reaches_minimum(market: Market, coin: Coin, side: Side, quantity: Quantity, band: Ratio) -> bool:
+    """The venue measures an order at its limit price (Hyperliquid); what the touch makes of it must do as well."""
+    price = min(_touch(market.quotes[coin], side), _limit(market, coin, side, band))
+    return quantity * price >= market.instruments[coin].notional_min
 
 
 def _clamped(market: Market, coin: Coin, wanted: Quantity) -> Quantity:
@@ -426,19 +529,25 @@ def _clamped(market: Market, coin: Coin, wanted: Quantity) -> Quantity:
     return Quantity(floor_to_step(quantity, instrument.quantity_step) if instrument is not None else quantity)
 
 
+def _reducing_order(trade: Trade, market: Market, leg: LegPlan, quantity: Quantity, rounds: int, number: int) -> Order:
+    """A reduce-only order in the band due after *rounds*, narrower where only that reaches the venue's minimum."""
+    side = leg.side.opposite if trade.opens else leg.side
+    widest = CLOSE_BANDS[min(rounds, len(CLOSE_BANDS) - 1)]
+    band = _close_band(market, leg.coin, side, quantity, rounds) or widest
+    return _order(trade, market, leg, quantity, band, number, reduce_only=True)
+
+
 def _order(
     trade: Trade, market: Market, leg: LegPlan, quantity: Quantity, band: Ratio, number: int, *, reduce_only: bool
 ) -> Order:
-    instrument = market.instruments[leg.coin]
     side = leg.side.opposite if trade.opens and reduce_only else leg.side
-    touch = _touch(market.quotes[leg.coin], side)
     attempt = sum(1 for one in trade.orders if one.slice_number == number and one.coin == leg.coin)
     return Order(
         client_order_id=client_order_id(trade.id, number, leg.coin, attempt),
         coin=leg.coin,
         side=side,
         quantity=quantity,
-        limit_price=marketable_limit(touch, side, band, instrument.price_decimals_max),
+        limit_price=_limit(market, leg.coin, side, band),
         reduce_only=reduce_only,
         slice_number=number,
         attempt=attempt,

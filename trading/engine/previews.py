@@ -19,8 +19,8 @@ from trading.engine.entry import judge_signal, owned, require_monitor
 from trading.engine.planning import Draft, World
 from trading.engine.queries import SignalWords, signal_words
 from trading.engine.requests import ExecuteRequest
-from trading.engine.states import require_active
-from trading.utils.risk_controls import Breach, EntryLeg, Headroom, entry_breaches, headroom
+from trading.engine.states import require_active, standing_rejection
+from trading.utils.risk_controls import Breach, EntryLeg, Headroom, headroom
 from trading.utils.trade_calculator import calculate_spread, executable_price, leg_slippage, twap_due_times
 
 SIGNAL_SIZE_USD = Usd(Decimal(1000))
@@ -110,7 +110,7 @@ def preview(desk: Desk, request: ExecuteRequest) -> Preview:
         raise InvalidRequest({"pair": f"is not the signal's pair, {signal.pair}; leave it out or correct it"})
     world = planning.look(desk, planning.pair_coins(signal.pair))
     plan, breaches = _judged(desk, request, signal, world)
-    reasons = _reasons(desk, signal, world.now)
+    reasons = _reasons(desk, request, signal, world.now)
     entry = plan.entry
     exposure = planning.exposure_of(desk, desk.store.book(), world.account)
     long, short = (_leg(leg, world.depths, entry.taker_fee) for leg in entry.legs)
@@ -146,9 +146,10 @@ def signals(desk: Desk) -> tuple[SignalView, ...]:
 
 
 def _view(desk: Desk, signal: Signal, world: World, size: Usd) -> SignalView:
-    _, breaches = _judged(desk, ExecuteRequest(signal.id, size), signal, world)
+    request = ExecuteRequest(signal.id, size)
+    _, breaches = _judged(desk, request, signal, world)
     why_not = (
-        *_reasons(desk, signal, world.now),
+        *_reasons(desk, request, signal, world.now),
         *(Reason(breach.code, breach.detail) for breach in breaches),
     )
     return SignalView(
@@ -176,11 +177,10 @@ def _common_size(desk: Desk, world: World) -> Usd:
 
 def _judged(desk: Desk, request: ExecuteRequest, signal: Signal, world: World) -> tuple[Draft, tuple[Breach, ...]]:
     plan = planning.draft(desk, request, signal, world)
-    exposure = planning.exposure_of(desk, desk.store.book(), world.account)
-    return plan, entry_breaches(plan.entry, exposure, planning.limits_of(desk))
+    return plan, planning.breaches_of(desk, plan, desk.store.book(), world.account)
 
 
-def _reasons(desk: Desk, signal: Signal, now: datetime) -> tuple[Reason, ...]:
+def _reasons(desk: Desk, request: ExecuteRequest, signal: Signal, now: datetime) -> tuple[Reason, ...]:
     """The gates before the limits, all of them: a preview says everything that stands in the way at once."""
     found = []
     for gate in (
@@ -194,6 +194,9 @@ def _reasons(desk: Desk, signal: Signal, now: datetime) -> tuple[Reason, ...]:
             found.append(Reason(refusal.code, refusal.detail))
     if owned(desk.store.book(), signal.id) is not None:
         found.append(Reason("SIGNAL_NOT_PENDING", "the signal has been traded already"))
+    rejection = standing_rejection(desk.store.state(), signal.id, request.position_size, now)
+    if rejection is not None:
+        found.append(Reason("GUARDIAN_REJECTED", f"Guardian has rejected this signal: {rejection.reasoning}"))
     return tuple(found)
 
 

@@ -1,13 +1,13 @@
 """What the desk shows: records whose field names are the contract's JSON names. Reads only; nothing here decides
 anything."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
 from trading.domain.desk_state import TradingState
-from trading.domain.errors import PositionNotFound, StoreCorrupt, TradeNotFound, VenueUnavailable
+from trading.domain.errors import Busy, PositionNotFound, StoreCorrupt, TradeNotFound, VenueUnavailable
 from trading.domain.exit_plan import ExitReason, TrailingStop
 from trading.domain.market import Account, Quote
 from trading.domain.orders import Order, OrderReport, Side
@@ -16,6 +16,7 @@ from trading.domain.signals import Signal
 from trading.domain.trades import (
     CancelWanted,
     Event,
+    HoldingGone,
     LegsUnbalanced,
     OrdersIntended,
     OrdersReported,
@@ -59,7 +60,7 @@ class LegView:
     entry_price: Price | None
     mark_price: Price | None
     exit_price: Price | None
-    notional: Decimal
+    notional: Decimal | None
     unrealized_pnl: Decimal | None
     fees: Usd
     funding: Usd
@@ -202,8 +203,8 @@ class Portfolio:
     equity: Usd | None
     margin_used: Usd | None
     margin_available: Usd | None
-    gross_exposure: Decimal
-    net_exposure: Decimal
+    gross_exposure: Decimal | None
+    net_exposure: Decimal | None
     open_positions: int
     limits: tuple[Headroom, ...]
     foreign_holdings: Mapping[Coin, Decimal]
@@ -243,14 +244,16 @@ class Health:
 def positions(
     desk: Desk, status: PositionStatus | None, limit: int, before: PositionId | None
 ) -> tuple[tuple[PositionView, ...], int]:
-    """Newest first, and how many there are in all with that status. Raises PositionNotFound for an unknown *before*."""
-    found = [one for one in desk.store.book().positions() if status is None or one.status is status]
-    total = len(found)
+    """Newest first, and how many there are in all with that status. Raises PositionNotFound for an unknown *before*;
+    it may be of any status, for statuses change between two pages."""
+    every = desk.store.book().positions()
+    total = sum(1 for one in every if status is None or one.status is status)
     if before is not None:
-        places = [place for place, one in enumerate(found) if one.id == before]
+        places = [place for place, one in enumerate(every) if one.id == before]
         if not places:
-            raise PositionNotFound(f"there is no position {before} in this list")
-        found = found[places[0] + 1 :]
+            raise PositionNotFound(f"there is no position {before}")
+        every = every[places[0] + 1 :]
+    found = [one for one in every if status is None or one.status is status]
     return _viewed(desk, found[:limit]), total
 
 
@@ -287,25 +290,26 @@ def portfolio(desk: Desk) -> Portfolio:
     except VenueUnavailable:
         account = None
     exposure = None if account is None else planning.exposure_of(desk, book, account)
-    unrealized = [view.unrealized_pnl for view in views]
+    longs, shorts = [view.long.notional for view in views], [view.short.notional for view in views]
+    long, short = _total(longs), _total(shorts)
     baseline = state.baseline_equity
     everything = book.positions()
     return Portfolio(
         equity=account.equity if account else None,
         margin_used=account.margin_used if account else None,
         margin_available=account.margin_available if account else None,
-        gross_exposure=sum((_notional(view.long) + _notional(view.short) for view in views), ZERO),
-        net_exposure=sum((_notional(view.long) - _notional(view.short) for view in views), ZERO),
+        gross_exposure=_total([*longs, *shorts]),
+        net_exposure=None if long is None or short is None else long - short,
         open_positions=len(standing),
         limits=() if exposure is None else headroom(None, exposure, planning.limits_of(desk)),
         foreign_holdings={} if account is None else dict(foreign_holdings(book, account)),
         naked_exposure=sum((trade.naked.now for trade in book.live_trades()), ZERO),
         today_pnl=account.equity - baseline if account is not None and baseline is not None else None,
-        today_since=_midnight(state.baseline_day, now),
+        today_since=_midnight(state.baseline_day),
         trading_state=state.state,
         causes=tuple(sorted(state.causes)),
         realized_pnl=sum((one.realized for one in everything), ZERO),
-        unrealized_pnl=None if None in unrealized else sum((one for one in unrealized if one is not None), ZERO),
+        unrealized_pnl=_total([view.unrealized_pnl for view in views]),
         fees=sum((one.fees for one in everything), ZERO),
         funding=sum((one.funding for one in everything), ZERO),
         taken_at=now,
@@ -316,22 +320,27 @@ def health(desk: Desk, version: str) -> Health:
     """How the service is. Never raises: what cannot be read is a problem named."""
     problems: list[str] = []
     state = beat = None
-    standing = False
-    corrupt = False
+    standing = corrupt = busy = False
     try:
-        state, beat = desk.store.state(), live_beat(desk)
+        state = desk.store.state()
         standing = bool(desk.store.book().standing_positions())
+        problems += [f"trade {trade_id} does not replay: {why}" for trade_id, why in desk.store.broken.items()]
+        beat = live_beat(desk)
     except StoreCorrupt as error:
         corrupt = True
+        problems.append(error.detail)
+    except Busy as error:
+        busy = True
         problems.append(error.detail)
     redis = desk.cache.connected
     if not redis:
         problems.append("Redis does not answer; the service goes on without its cache")
-    if beat is None and standing:
+    unwatched = beat is None and standing and not busy
+    if unwatched:
         problems.append("positions are open and no monitor is watching them")
     if state is not None and state.state is not TradingState.ACTIVE:
         problems.append(f"the desk is {state.state}: {state.why}")
-    degraded = not redis or (beat is None and standing)
+    degraded = not redis or unwatched or busy
     return Health(
         status="unhealthy" if corrupt else "degraded" if degraded else "healthy",
         service="executor_agent",
@@ -468,7 +477,7 @@ def _view_leg(leg: Leg, price: Price | None) -> LegView:
         entry_price=leg.entry_price,
         mark_price=price,
         exit_price=leg.exit_price,
-        notional=leg.held * price if price is not None else ZERO,
+        notional=ZERO if leg.held <= 0 else leg.held * price if price is not None else None,
         unrealized_pnl=ZERO if leg.held <= 0 else leg.unrealized(price) if price is not None else None,
         fees=leg.fees,
         funding=leg.funding,
@@ -513,8 +522,10 @@ def _view_execution(opening: Trade, position: Position) -> ExecutionView:
     )
 
 
-def _notional(leg: LegView) -> Decimal:
-    return abs(leg.notional)
+def _total(amounts: Sequence[Decimal | None]) -> Decimal | None:
+    """The sum; None when a part of it is unknown."""
+    known = [one for one in amounts if one is not None]
+    return sum(known, ZERO) if len(known) == len(amounts) else None
 
 
 # Trades ---------------------------------------------------------------------------------------------------------------
@@ -581,6 +592,8 @@ def _detail(event: Event) -> str:
             )
         case LegsUnbalanced(imbalance=imbalance):
             return f"{imbalance:.2f} USD apart"
+        case HoldingGone(coin=coin, quantity=quantity, price=price, why=why):
+            return f"{quantity} {coin} booked at {price}: {why}"
         case CancelWanted(why=why) | TradeRejected(why=why) | TradeCanceled(why=why):
             return why
         case TradeSuspended(why=why) | TradeResumed(why=why):
@@ -593,5 +606,5 @@ def _age(beat: datetime | None, now: datetime) -> float | None:
     return None if beat is None else max(round((now - beat).total_seconds(), 3), 0.0)
 
 
-def _midnight(day: object, now: datetime) -> datetime | None:
-    return None if day is None else now.replace(hour=0, minute=0, second=0, microsecond=0)
+def _midnight(day: date | None) -> datetime | None:
+    return None if day is None else datetime.combine(day, time(), UTC)

@@ -3,8 +3,9 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from trading.domain.desk_state import Cause, DeskState, TradingState
+from trading.domain.desk_state import Cause, DeskState, Rejection, TradingState
 from trading.domain.errors import TradingHalted
+from trading.domain.units import Usd
 from trading.engine.desk import Desk
 
 BEAT_AGE_MAX = timedelta(seconds=5)
@@ -20,6 +21,15 @@ def require_active(desk: Desk) -> DeskState:
             causes=sorted(state.causes),
         )
     return state
+
+
+def standing_rejection(state: DeskState, signal_id: str, position_size: Usd, now: datetime) -> Rejection | None:
+    """Guardian's no that still holds for a signal at this size: it was to a size as large or smaller, and has not
+    expired."""
+    for rejection in state.rejections:
+        if rejection.signal_id == signal_id and position_size >= rejection.position_size and rejection.expires_at > now:
+            return rejection
+    return None
 
 
 def live_beat(desk: Desk) -> datetime | None:

@@ -6,11 +6,13 @@ from it.
 
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
+from typing import assert_never
 
 from trading.domain.errors import Busy, InvariantBroken, VenueRejected, VenueUnavailable
-from trading.domain.market import Account, Quote
-from trading.domain.orders import Order, OrderReport
-from trading.domain.positions import Position
+from trading.domain.market import Account, Instrument, Quote
+from trading.domain.orders import Order, OrderReport, OrderStatus, client_order_id
+from trading.domain.positions import Position, position_of
 from trading.domain.trades import (
     CancelWanted,
     OrdersIntended,
@@ -19,17 +21,22 @@ from trading.domain.trades import (
     Trade,
     TradeAccepted,
     TradeCanceled,
+    TradeFilled,
     TradeStatus,
     TradeSuspended,
     accept,
     record,
 )
-from trading.domain.units import ZERO, Coin, Quantity, TradeId
+from trading.domain.units import ZERO, Coin, Price, Quantity, TradeId
 from trading.engine.desk import Desk
-from trading.engine.playbook import Ask, Market, Note, Policy, Send, Wait, next_step
+from trading.engine.playbook import CLOSE_BANDS, Ask, Market, Note, Policy, Send, Wait, next_step
 
 STEPS_MAX = 64
+SENDS_MAX = 8
+"""Groups sent in one go: a venue that is slow to refuse must not keep a trade's seat, or the caller, for ever."""
 SETTLE_PAUSE_SECONDS = 0.1
+SETTLE_PAUSE_SECONDS_MAX = 1.0
+WISHES_MAX = 8
 
 
 def admit(desk: Desk, terms: Terms) -> Trade:
@@ -40,19 +47,25 @@ def admit(desk: Desk, terms: Terms) -> Trade:
 def work(desk: Desk, trade: Trade) -> Trade:
     """Take *trade* as far as it can go at this instant and return it as stored.
 
-    The caller holds the trade's seat. Calling twice sends nothing twice. Raises StoreCorrupt when it cannot be saved;
-    a venue that cannot be read leaves the trade where it is.
+    At most SENDS_MAX groups go out in one call. The caller holds the trade's seat. Calling twice sends nothing twice.
+    Raises StoreCorrupt when it cannot be saved; a venue that cannot be read leaves the trade where it is.
     """
-    prepared = not trade.opens or trade.status is not TradeStatus.PENDING
+    prepared, sends = not trade.opens or trade.status is not TradeStatus.PENDING, 0
     for _ in range(STEPS_MAX):
-        match next_step(trade, _look(desk, trade), _policy(desk, trade)):
+        market = _look(desk, trade)
+        wished = _with_wishes(desk, trade)
+        if wished is not trade:
+            trade = wished
+            continue
+        match next_step(trade, market, _policy(desk, trade)):
             case Ask(orders):
-                asked = _ask(desk, trade)
-                if asked.reports == trade.reports:
-                    return desk.store.save(asked)
-                trade = asked
+                trade = desk.store.save(_ask(desk, trade, orders))
+                if trade.in_doubt:
+                    return trade
             case Send(orders) if prepared:
-                trade = _send(desk, trade, orders)
+                trade, sends = _send(desk, trade, orders), sends + 1
+                if sends == SENDS_MAX:
+                    return trade
             case Send():
                 leveraged = _with_leverage(desk, trade)
                 if leveraged is None:
@@ -63,16 +76,18 @@ def work(desk: Desk, trade: Trade) -> Trade:
                 _tell(desk, trade)
             case Wait():
                 return desk.store.save(trade)
+            case never:
+                assert_never(never)
     raise InvariantBroken(f"{trade.id} did not come to rest in {STEPS_MAX} steps", trade_id=trade.id)
 
 
 def settle(desk: Desk, trade: Trade, until: float) -> Trade:
-    """Work *trade* again and again until it has ended, waits for a slice, or the clock's `monotonic` reaches
-    *until*."""
-    trade = work(desk, trade)
-    while trade.live and _restless(trade) and desk.clock.monotonic() < until:
-        desk.clock.sleep(SETTLE_PAUSE_SECONDS)
-        trade = work(desk, trade)
+    """Work *trade* again and again, at growing intervals, until it has ended, waits for a slice, or the clock's
+    `monotonic` reaches *until*."""
+    trade, pause = work(desk, trade), SETTLE_PAUSE_SECONDS
+    while trade.live and _restless(trade) and (left := until - desk.clock.monotonic()) > 0:
+        desk.clock.sleep(min(pause, left))
+        trade, pause = work(desk, trade), min(2 * pause, SETTLE_PAUSE_SECONDS_MAX)
     return trade
 
 
@@ -83,16 +98,24 @@ def suspend(desk: Desk, trade: Trade, why: str) -> Trade:
         trade = record(trade, TradeCanceled(at, why))
     elif trade.status in (TradeStatus.WORKING, TradeStatus.REPAIRING):
         trade = record(trade, TradeSuspended(at, why))
+    else:
+        return trade
     _tell(desk, trade)
     return desk.store.save(trade)
 
 
 def want_cancel(desk: Desk, trade: Trade, why: str) -> Trade:
-    """Make it durable that *trade* is to stop. Needs no seat: whoever works the trade meets the wish at the next
-    save."""
-    if not trade.live or trade.cancel_wanted:
-        return trade
-    return desk.store.save(record(trade, CancelWanted(_later(desk, trade), why)))
+    """Make it durable that *trade* is to stop. Needs no seat: whoever works the trade meets the wish before its next
+    step."""
+    for _ in range(WISHES_MAX):
+        if not trade.live or trade.cancel_wanted:
+            return trade
+        try:
+            return desk.store.save(record(trade, CancelWanted(_later(desk, trade), why)))
+        except InvariantBroken:
+            # Whoever works it wrote first: the wish belongs after that.
+            trade = desk.store.book().trade(trade.id)
+    raise Busy(f"{trade.id} is written faster than it can be told to stop", trade_id=trade.id)
 
 
 def work_if_free(desk: Desk, trade_id: TradeId, *, until: float | None = None, wait_seconds: float = 0.0) -> Trade:
@@ -127,6 +150,8 @@ def _restless(trade: Trade) -> bool:
 
 def _send(desk: Desk, trade: Trade, orders: tuple[Order, ...]) -> Trade:
     """Intent to disk, then one submit, then the answer to disk."""
+    if not trade.opens and orders[0].slice_number > len(CLOSE_BANDS):
+        _alert(desk, trade, orders[0].slice_number)
     trade = desk.store.save(record(trade, OrdersIntended(orders[0].intended_at, orders)))
     reports = desk.venue.submit(orders)
     trade = desk.store.save(record(trade, OrdersReported(_later(desk, trade), reports)))
@@ -135,9 +160,17 @@ def _send(desk: Desk, trade: Trade, orders: tuple[Order, ...]) -> Trade:
     return trade
 
 
-def _ask(desk: Desk, trade: Trade) -> Trade:
+def _with_wishes(desk: Desk, trade: Trade) -> Trade:
+    """*trade* with the cancel that another hand may have asked for since: nothing is sent past such a wish."""
+    stored = desk.store.book().find_trade(trade.id)
+    if stored is None or not stored.cancel_wanted or trade.cancel_wanted:
+        return trade
+    return desk.store.save(trade) if trade.live else trade
+
+
+def _ask(desk: Desk, trade: Trade, orders: tuple[Order, ...]) -> Trade:
     try:
-        reports = desk.venue.reports(trade.in_doubt)
+        reports = desk.venue.reports(orders)
     except VenueUnavailable:
         return trade
     news = tuple(report for report in reports if _is_news(trade, report))
@@ -145,8 +178,9 @@ def _ask(desk: Desk, trade: Trade) -> Trade:
 
 
 def _is_news(trade: Trade, report: OrderReport) -> bool:
+    """An end, or more of a fill. That an order is still in doubt is said once, whatever the doubt is called."""
     known = trade.reports.get(report.client_order_id)
-    return known is None or (known.status, known.filled, known.fees) != (report.status, report.filled, report.fees)
+    return known is None or not report.status.in_doubt or report.filled > known.filled
 
 
 def _with_leverage(desk: Desk, trade: Trade) -> Trade | None:
@@ -159,7 +193,9 @@ def _with_leverage(desk: Desk, trade: Trade) -> Trade | None:
     except VenueUnavailable:
         return None
     except VenueRejected as refusal:
-        return record(trade, TradeCanceled(_later(desk, trade), f"the venue refused the leverage: {refusal.detail}"))
+        why = f"the venue refused the leverage: {refusal.detail}"
+        trade = record(trade, TradeCanceled(_later(desk, trade), why))
+        _tell(desk, trade)
     return trade
 
 
@@ -175,19 +211,20 @@ def _policy(desk: Desk, trade: Trade) -> Policy:
 
 def _look(desk: Desk, trade: Trade) -> Market:
     """What this trade needs to see. A read that fails leaves its part empty; the playbook decides what that allows."""
-    now = max(desk.clock.now(), trade.events[-1].at)
     coins = tuple(leg.coin for leg in trade.terms.legs)
     if not trade.live or trade.in_doubt:
-        return Market(now, {}, {}, {}, {})
-    quotes: Mapping[Coin, Quote] = {}
-    try:
-        quotes = desk.venue.quotes(coins)
-        instruments = desk.venue.instruments()
-    except VenueUnavailable:
-        return Market(now, {}, {}, {}, _outstanding(desk, trade, with_doubt=False), _opening_live(desk, trade))
+        return Market(_later(desk, trade), {}, {}, {}, {})
     account = _account(desk) if _reduces(trade) else None
+    quotes: Mapping[Coin, Quote] = {}
+    instruments: Mapping[Coin, Instrument] = {}
+    try:
+        instruments = desk.venue.instruments()
+        quotes = desk.venue.quotes(coins)
+    except VenueUnavailable:
+        quotes = {}
     return Market(
-        now=now,
+        # Read last: the age of a quote is judged, and an order dated, after every call that took its time.
+        now=_later(desk, trade),
         quotes=quotes,
         instruments=instruments,
         available=_available(desk, trade, account) if account is not None else {},
@@ -219,27 +256,51 @@ def _opening_live(desk: Desk, trade: Trade) -> bool:
 def _outstanding(desk: Desk, trade: Trade, *, with_doubt: bool) -> Mapping[Coin, Quantity]:
     if trade.opens:
         return {}
-    position, opening = desk.store.book().position(trade.terms.position_id), _opening(desk, trade)
+    book = desk.store.book()
+    opening, *closings = book.trades_of_position(trade.terms.position_id)
+    # The trade in hand may be ahead of the book by an event that is not saved yet.
+    ours = [trade if one.id == trade.id else one for one in closings]
+    position = position_of((opening, *ours), book.watch(trade.terms.position_id))
     return {leg.coin: outstanding_of(position, opening, leg.coin, with_doubt=with_doubt) for leg in trade.terms.legs}
 
 
 def _available(desk: Desk, trade: Trade, account: Account) -> Mapping[Coin, Quantity]:
     """min(own book, venue holding) begins here: what the venue holds on our side, less what other positions own of
-    it."""
+    it.
+
+    Where others share the coin, what they may have bought without knowing it yet is theirs too, and what our own
+    opening may have trimmed without knowing it yet is not ours any more.
+    """
+    book = desk.store.book()
+    own = book.position(trade.terms.position_id)
     available = {}
     for leg in trade.terms.legs:
         side = leg.side if trade.opens else leg.side.opposite
-        at_venue = account.held(leg.coin) * side.sign
-        others = sum(
-            (
-                one.leg_of(leg.coin).held
-                for one in desk.store.book().standing_positions()
-                if one.id != trade.terms.position_id and leg.coin in (one.long.coin, one.short.coin)
-            ),
-            ZERO,
-        )
-        available[leg.coin] = Quantity(max(at_venue - others, ZERO))
+        others = [
+            one for one in book.standing_positions() if one.id != own.id and leg.coin in (one.long.coin, one.short.coin)
+        ]
+        left = account.held(leg.coin) * side.sign - sum((one.leg_of(leg.coin).held for one in others), ZERO)
+        theirs = sum((book.trade(one.trade_id).doubtful(leg.coin) for one in others), ZERO)
+        gone = _trimming(book.trade(own.trade_id), leg.coin) if others else ZERO
+        known = own.leg_of(leg.coin).held - gone
+        available[leg.coin] = Quantity(max(left - theirs - gone, min(left, known), ZERO))
     return available
+
+
+def _trimming(opening: Trade, coin: Coin) -> Decimal:
+    """Coins that trims in doubt may have taken back already."""
+    return sum((order.quantity for order in opening.in_doubt if order.coin == coin and order.reduce_only), ZERO)
+
+
+def _alert(desk: Desk, trade: Trade, attempt: int) -> None:
+    """A close that is still trying after its widest band needs somebody to look, while it goes on."""
+    desk.log.write(
+        "error",
+        f"the close of {trade.terms.pair} is not through yet: attempt {attempt}",
+        trade_id=trade.id,
+        position_id=trade.terms.position_id,
+        event="CloseDelayed",
+    )
 
 
 def _tell(desk: Desk, trade: Trade) -> None:
@@ -251,6 +312,7 @@ def _tell(desk: Desk, trade: Trade) -> None:
         "TradeRejected": "warning",
         "TradeCanceled": "warning",
         "TradeSuspended": "error",
+        "HoldingGone": "error",
     }.get(name, "info")
     words = {
         "TradeFilled": "filled",
@@ -259,6 +321,7 @@ def _tell(desk: Desk, trade: Trade) -> None:
         "TradeSuspended": "is suspended and needs somebody to look at it",
         "LegsUnbalanced": "has one leg ahead of the other; levelling",
         "LegsBalanced": "is level again",
+        "HoldingGone": "found a leg gone at the venue, taken by other hands; it is booked at the mark",
     }[name]
     desk.log.write(
         kind,
@@ -283,3 +346,30 @@ def _tell_report(desk: Desk, trade: Trade, report: OrderReport) -> None:
         reason=report.reason,
         detail=report.detail or None,
     )
+
+
+def adopt(desk: Desk, terms: Terms, entry_price: Price) -> Trade:
+    """Store as an opening that has filled what the venue holds already; nothing is sent.
+
+    The leg of *terms* with a quantity is the holding, at *entry_price*. For what is not the desk's and is to be closed
+    like its own. The caller holds the book lock.
+    """
+    at = terms.accepted_at
+    leg = next(one for one in terms.legs if one.quantity)
+    order = Order(
+        client_order_id=client_order_id(terms.trade_id, 1, leg.coin, 0),
+        coin=leg.coin,
+        side=leg.side,
+        quantity=leg.quantity,
+        limit_price=entry_price,
+        reduce_only=False,
+        slice_number=1,
+        attempt=0,
+        intended_at=at,
+        expires_at=at,
+    )
+    report = OrderReport(order.client_order_id, OrderStatus.FILLED, at, leg.quantity, entry_price, detail="adopted")
+    trade = accept(TradeAccepted(at, terms))
+    for event in (OrdersIntended(at, (order,)), OrdersReported(at, (report,)), TradeFilled(at)):
+        trade = record(trade, event)
+    return desk.store.save(trade)

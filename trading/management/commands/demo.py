@@ -26,7 +26,9 @@ class Command(BaseCommand):
         parser.add_argument("--twap", action="store_true", help="in 5 slices over 20 seconds")
         parser.add_argument("--take-profit", type=float, default=0.006, help="net, of gross notional (0.006)")
         parser.add_argument("--stop-loss", type=float, default=0.006, help="net, of gross notional (0.006)")
-        parser.add_argument("--max-seconds", type=int, default=120, help="holding time after which it leaves anyway (120)")
+        parser.add_argument(
+            "--max-seconds", type=int, default=120, help="holding time after which it leaves anyway (120)"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         console = Console()
@@ -60,7 +62,9 @@ class Command(BaseCommand):
             console.print("not watching any more; the position goes on under the monitor")
             return
         if position["status"] != "closed":
-            raise CommandError(f"still {position['status']} after {options['max_seconds'] + 60} s; is a monitor running?")
+            raise CommandError(
+                f"still {position['status']} after {options['max_seconds'] + 60} s; is a monitor running?"
+            )
         _verdict(console, position)
 
     def _signal(self, api: "_Api", pair: str | None) -> Body:
@@ -73,7 +77,7 @@ class Command(BaseCommand):
 
 
 class _Api:
-    """The service as a caller sees it. Anything but an answer with success ends the command with the API's own words."""
+    """The service as a caller sees it. Anything but an answer with success ends the command in the API's own words."""
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")

@@ -1,14 +1,18 @@
 """The emergency stop from the command line: the same as the API's, without the web process."""
 
 from argparse import ArgumentParser
+from dataclasses import replace
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
 from trading.bootstrap import get_desk
+from trading.domain.desk_state import TradingState
 from trading.domain.errors import DeskError, ResumeRefused
+from trading.domain.units import Coin
 from trading.engine import emergency
 from trading.engine.desk import Desk
+from trading.engine.emergency import StopReport
 
 PAUSE_SECONDS = 1.0
 
@@ -19,42 +23,67 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--resume", action="store_true", help="back to ACTIVE")
         parser.add_argument(
+            "--accept-drift",
+            nargs="+",
+            default=[],
+            metavar="COIN",
+            help="with --resume: what the account holds of these coins beyond the book is somebody else's",
+        )
+        parser.add_argument(
+            "--account", action="store_true", help="close what else the account holds, too, not only the book"
+        )
+        parser.add_argument(
             "--timeout", type=float, default=60.0, metavar="SECONDS", help="how long to go on until all is closed (60)"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["accept_drift"] and not options["resume"]:
+            raise CommandError("--accept-drift belongs to --resume")
         try:
             desk = get_desk()
             if options["resume"]:
-                self._resume(desk)
+                self._resume(desk, [Coin(coin) for coin in options["accept_drift"]])
             else:
-                self._stop(desk, options["timeout"])
+                self._stop(desk, options["timeout"], scope_account=options["account"])
         except DeskError as error:
             raise CommandError(f"{error.code}: {error.detail}") from error
 
-    def _resume(self, desk: Desk) -> None:
+    def _resume(self, desk: Desk, accept_drift: list[Coin]) -> None:
         try:
-            state = emergency.resume(desk)
+            state = emergency.resume(desk, accept_drift)
         except ResumeRefused as refusal:
-            causes = refusal.facts.get("causes")
+            causes = refusal.facts["causes"]
             lines = [str(cause) for cause in causes] if isinstance(causes, list) else [refusal.detail]
             raise CommandError("not resumed:\n  " + "\n  ".join(lines)) from refusal
         self.stdout.write(f"the desk is {state.state}")
 
-    def _stop(self, desk: Desk, timeout: float) -> None:
-        """Press it, then go on until nothing remains: there may be no monitor to go on with it."""
+    def _stop(self, desk: Desk, timeout: float, *, scope_account: bool) -> None:
+        """Press it, then go on until the account reads flat: there may be no monitor to go on with it."""
         until = desk.clock.monotonic() + timeout
-        report = emergency.stop(desk)
-        for position_id in report.closed:
-            self.stdout.write(f"closed {position_id}")
-        while report.remaining and desk.clock.monotonic() < until:
+        report = emergency.stop(desk, scope_account=scope_account)
+        self._tell(report)
+        while report.trading_state is TradingState.LIQUIDATING and desk.clock.monotonic() < until:
             desk.clock.sleep(PAUSE_SECONDS)
-            report = emergency.stop(desk)
-            for position_id in report.closed:
-                self.stdout.write(f"closed {position_id}")
+            emergency.push(desk, lambda position_id, reason: None)
+            report = self._again(desk, report)
         for foreign in report.foreign:
             self.stdout.write(f"not the desk's, left alone: {foreign.quantity} {foreign.coin}")
         if report.remaining:
             lines = [f"{one.position_id} {one.pair} {one.status}: {one.why}" for one in report.remaining]
             raise CommandError("still open:\n  " + "\n  ".join(lines))
+        if report.trading_state is TradingState.LIQUIDATING:
+            raise CommandError(f"all positions are closed, but not read as flat yet: {desk.store.state().why}")
         self.stdout.write(f"all positions are closed; the desk is {report.trading_state} and opens nothing")
+
+    def _again(self, desk: Desk, report: StopReport) -> StopReport:
+        """One more round, unless the last one has ended it."""
+        state = desk.store.state().state
+        if state is not TradingState.LIQUIDATING:
+            return replace(report, remaining=(), trading_state=state)
+        report = emergency.stop(desk)
+        self._tell(report)
+        return report
+
+    def _tell(self, report: StopReport) -> None:
+        for position_id in report.closed:
+            self.stdout.write(f"closed {position_id}")

@@ -1,22 +1,26 @@
 """The daemon that watches positions: take profit, stop loss, trailing, time, slices that are due, recovery."""
 
 import logging
+import os
 import signal
 from argparse import ArgumentParser
-from threading import Event
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from threading import Event, Timer
 from types import FrameType
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
 from trading.bootstrap import get_desk
-from trading.domain.errors import Busy, DeskError
+from trading.domain.errors import Busy, DeskError, StoreCorrupt
 from trading.engine import monitor
 from trading.engine.desk import Desk
 
 STANDBY_SECONDS = 1.0
 LAST_STEP_SECONDS = 3.5
-BACKOFF_SECONDS_MAX = 30.0
+LAST_MOMENT_SECONDS = 4.5
+BACKOFF_SECONDS_MAX = 5.0
 
 _logger = logging.getLogger("trading.monitor")
 
@@ -34,58 +38,74 @@ class Command(BaseCommand):
         interval = options["interval"]
         if interval is not None and not 0.05 <= interval <= 60:
             raise CommandError("--interval must be between 0.05 and 60 seconds")
-        stopping = Event()
-
-        def stop(number: int, frame: FrameType | None) -> None:
-            stopping.set()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, stop)
-        try:
-            self._watch(get_desk(), stopping, interval, once=options["once"])
-        except DeskError as error:
-            raise CommandError(f"{error.code}: {error.detail}") from error
+        with _asked_to_stop() as stopping:
+            try:
+                self._watch(get_desk(), stopping, interval, once=options["once"])
+            except DeskError as error:
+                raise CommandError(f"{error.code}: {error.detail}") from error
 
     def _watch(self, desk: Desk, stopping: Event, interval: float | None, *, once: bool) -> None:
         """Be the monitor, or wait until there is none. A second one takes over when the first is gone."""
         told = False
         while not stopping.is_set():
-            try:
-                with desk.store.monitor_seat():
-                    self._run(desk, stopping, interval or desk.config.monitor_interval_seconds, once=once)
-                    return
-            except Busy as busy:
-                if once:
-                    raise CommandError("another monitor is at work; one is enough") from busy
-                if not told:
-                    self.stdout.write("another monitor is at work; standing by")
-                    told = True
-                stopping.wait(STANDBY_SECONDS)
+            with ExitStack() as seat:
+                try:
+                    seat.enter_context(desk.store.monitor_seat())
+                except Busy as busy:
+                    if once:
+                        raise CommandError("another monitor is at work; one is enough") from busy
+                    if not told:
+                        self.stdout.write("another monitor is at work; standing by")
+                        told = True
+                    stopping.wait(STANDBY_SECONDS)
+                    continue
+                self._run(desk, stopping, interval or desk.config.monitor_interval_seconds, once=once)
+                return
 
     def _run(self, desk: Desk, stopping: Event, interval: float, *, once: bool) -> None:
         watchman = monitor.Watchman(desk)
-        standing = len(desk.store.book().standing_positions())
-        self.stdout.write(f"monitoring every {interval:g} s; {standing} position(s) standing")
-        desk.log.write("info", "the monitor is watching", interval_seconds=interval, standing=standing)
         if once:
             monitor.tick(watchman, wait_seconds=LAST_STEP_SECONDS)
-            watchman.close()
             return
+        self.stdout.write(f"monitoring every {interval:g} s")
+        desk.log.write("info", "the monitor is watching", interval_seconds=interval)
         pause = interval
         while not stopping.is_set():
             began = desk.clock.monotonic()
             pause = self._tick(watchman, interval, pause)
             stopping.wait(max(pause - (desk.clock.monotonic() - began), 0.0))
         monitor.finish(watchman, LAST_STEP_SECONDS)
-        watchman.close(wait=False)
         desk.log.write("info", "the monitor has stopped")
         self.stdout.write("stopped")
 
     def _tick(self, watchman: monitor.Watchman, interval: float, pause: float) -> float:
-        """One round, and how long to rest after it: twice as long after each failure in a row, up to a bound."""
+        """One round, and how long to rest after it: twice as long after each in a row that met a damaged store, up to
+        the age at which a monitor counts as dead."""
         try:
             monitor.tick(watchman)
-        except DeskError as error:
-            _logger.error("a round failed: %s: %s", error.code, error.detail)
-            return min(pause * 2, BACKOFF_SECONDS_MAX)
+        except StoreCorrupt as error:
+            _logger.error("the store cannot be trusted or written: %s", error.detail)
+            return max(min(pause * 2, BACKOFF_SECONDS_MAX), interval)
         return interval
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[Event]:
+    """An event that SIGTERM and SIGINT set. Who has not ended some seconds later is ended: a call that hangs must not
+    keep the process, and what it leaves undone is on disk."""
+    stopping = Event()
+    last_moment = Timer(LAST_MOMENT_SECONDS, os._exit, (0,))
+    last_moment.daemon = True
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if not stopping.is_set():
+            stopping.set()
+            last_moment.start()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stopping
+    finally:
+        last_moment.cancel()
+        for number, known in before.items():
+            signal.signal(number, known)

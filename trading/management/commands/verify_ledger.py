@@ -5,7 +5,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from trading.domain.errors import StoreCorrupt
+from trading.domain.errors import DeskError
 from trading.utils.json_storage import verify
 
 
@@ -15,10 +15,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             report = verify(settings.DESK_CONFIG.data_dir)
-        except StoreCorrupt as error:
-            raise CommandError(error.detail) from error
+        except DeskError as error:
+            raise CommandError(f"{error.code}: {error.detail}") from error
         for name, count in report.counts.items():
-            self.stdout.write(f"{name}: {count}")
+            self.stdout.write(f"{name.replace('_', ' '):>18}  {count}")
         for note in report.notes:
             self.stdout.write(f"note: {note}")
         if report.problems:

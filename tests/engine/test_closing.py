@@ -1,0 +1,408 @@
+"""Closing and cancelling: whatever the opening is doing, and whoever else holds the coin."""
+
+import unittest
+from collections.abc import Sequence
+from decimal import Decimal
+
+from tests.engine.scripted_venue import (
+    Scene,
+    a_scene,
+    accepted,
+    fine,
+    late,
+    lost_after,
+    lost_before,
+    partly,
+    refused,
+    unknown_for,
+)
+from trading.domain.errors import InvalidRequest, PositionNotFound, TradeNotFound
+from trading.domain.exit_plan import ExitReason
+from trading.domain.orders import Order, RejectReason
+from trading.domain.positions import Position, PositionStatus
+from trading.domain.trades import TradeStatus
+from trading.domain.units import PositionId, TradeId
+from trading.engine import closing, working
+from trading.engine.requests import TwapRequest
+
+TWAP = TwapRequest(60, 4)
+
+
+class ClosingTestCase(unittest.TestCase):
+    def setUp(self) -> None:
+        self.scene = a_scene(self)
+        self.venue = self.scene.venue
+
+    def assert_flat(self, position: Position, scene: Scene | None = None) -> None:
+        """Closed in the book and flat at the venue, and every order that closed was reduce-only."""
+        stored = (scene or self.scene).position(position.id)
+        self.assertIs(PositionStatus.CLOSED, stored.status)
+        self.assertFalse(stored.holds)
+        self.assertTrue(self.venue.flat)
+        for trade in self.scene.desk.store.book().trades_of_position(position.id)[1:]:
+            self.assertTrue(all(order.reduce_only for order in trade.orders))
+        ids = [order.client_order_id for order in self.venue.orders]
+        self.assertEqual(len(set(ids)), len(ids))
+
+
+class CloseTests(ClosingTestCase):
+    def test_closing_twice_is_closing_once(self) -> None:
+        position = self.scene.opened()
+        first, second = self.scene.close(position), self.scene.close(position, ExitReason.STOP_LOSS)
+        self.assert_flat(position)
+        self.assertEqual(first, second)
+        self.assertEqual((ExitReason.MANUAL, 2), (second.exit_reason, len(self.venue.sent)))
+
+    def test_a_position_that_closed_meanwhile_gets_no_second_closing_trade(self) -> None:
+        position = self.scene.opened()
+        self.scene.close(position)
+        self.assertIsNone(closing._closing_trade(self.scene.desk, position.id, ExitReason.MANUAL))
+        self.assertEqual(2, len(self.scene.trades()))
+
+    def test_a_second_close_finds_the_first_one_working(self) -> None:
+        position = self.scene.opened()
+        self.venue.script(unknown_for(30))
+        self.assertIs(PositionStatus.CLOSING, self.scene.close(position).status)
+        self.assertIs(PositionStatus.CLOSING, self.scene.close(position).status)
+        self.assertEqual(2, len(self.venue.sent))
+        self.scene.ticks(30)
+        self.assert_flat(position)
+        self.assertEqual(2, len(self.venue.sent))
+
+    def test_by_hand_is_the_same_with_its_reason(self) -> None:
+        position = self.scene.opened()
+        view = closing.close_by_hand(self.scene.desk, position.id)
+        self.assertEqual(("closed", "MANUAL"), (view.status, view.exit_reason))
+
+    def test_what_is_unknown_is_not_found(self) -> None:
+        with self.assertRaises(PositionNotFound):
+            closing.close_by_hand(self.scene.desk, PositionId("pos_none"))
+        with self.assertRaises(TradeNotFound):
+            closing.cancel(self.scene.desk, TradeId("trd_none"))
+
+    def test_every_fault_of_a_close_ends_flat(self) -> None:
+        faults = (
+            lost_before(),
+            lost_after(),
+            unknown_for(3),
+            accepted(2),
+            late(3),
+            partly(ETH="0.5"),
+            partly(ETH="0", BTC="0"),
+            refused(BTC=RejectReason.OTHER),
+            refused(BTC=RejectReason.MARGIN, ETH=RejectReason.OPEN_INTEREST),
+        )
+        for fault in faults:
+            with self.subTest(fault=fault):
+                self.setUp()
+                position = self.scene.opened()
+                self.venue.script(fault)
+                self.scene.close(position)
+                self.scene.ticks(20)
+                self.assert_flat(position)
+
+    def test_a_venue_that_cannot_be_read_leaves_the_wish_on_disk_for_the_monitor(self) -> None:
+        position = self.scene.opened()
+        self.venue.reads_down = {"quotes", "account", "instruments", "reports"}
+        self.assertIs(PositionStatus.CLOSING, self.scene.close(position).status)
+        self.assertEqual(1, len(self.venue.sent))
+        self.venue.reads_down = set()
+        self.scene.tick()
+        self.assert_flat(position)
+
+    def test_an_account_that_cannot_be_read_does_not_stop_a_close(self) -> None:
+        position = self.scene.opened()
+        self.venue.reads_down = {"account"}
+        self.scene.close(position)
+        self.assert_flat(position)
+
+    def test_one_leg_without_a_price_does_not_hold_up_the_other(self) -> None:
+        position = self.scene.opened()
+        self.venue.quotes_missing = {"BTC"}
+        self.scene.close(position)
+        self.assertEqual((Decimal(0), Decimal("-0.01")), (self.venue.held("ETH"), self.venue.held("BTC")))
+        self.venue.quotes_missing = set()
+        self.scene.ticks(6)
+        self.assert_flat(position)
+
+    def test_a_position_with_one_leg_only_is_closed(self) -> None:
+        self.venue.script(refused(BTC=RejectReason.MARGIN), *[refused(ETH=RejectReason.OTHER)] * 12)
+        position = self.scene.opened()
+        self.scene.ticks(60)
+        (trade,) = self.scene.trades()
+        self.assertIs(TradeStatus.SUSPENDED, trade.status)
+        self.assertEqual(Decimal("0.25"), self.venue.held("ETH"))
+        self.scene.close(position)
+        self.scene.ticks(12)
+        self.assert_flat(position)
+
+
+class CloseOfAnOpeningTests(ClosingTestCase):
+    def test_a_twap_in_the_middle_is_stopped_and_what_it_holds_is_sold(self) -> None:
+        position = self.scene.opened(twap=TWAP)
+        self.scene.tick(16)
+        self.scene.close(position)
+        self.assert_flat(position)
+        sent = len(self.venue.sent)
+        self.scene.ticks(60)
+        self.assertEqual(sent, len(self.venue.sent))
+
+    def test_doubt_about_the_opening_never_delays_the_close(self) -> None:
+        self.venue.script(unknown_for(60))
+        position = self.scene.opened()
+        self.assertIs(PositionStatus.OPENING, position.status)
+        self.venue.delay_seconds = {"reports": 4.0}
+        began = self.scene.clock.monotonic()
+        sold_at: list[float] = []
+        self.venue.on_submit = lambda orders: sold_at.append(self.scene.clock.monotonic())
+        self.scene.close(position)
+        self.assertEqual([began], sold_at)
+        self.assertTrue(self.venue.flat)
+        self.venue.delay_seconds = {}
+        self.scene.ticks(60)
+        self.assert_flat(position)
+
+    def test_a_doubt_that_ends_while_the_close_is_awaited_ends_the_close_as_well(self) -> None:
+        self.venue.script(unknown_for(12))
+        position = self.scene.opened()
+        self.assertIs(PositionStatus.CLOSED, self.scene.close(position).status)
+        self.assert_flat(position)
+
+    def test_a_close_in_doubt_sells_no_more_than_the_venue_holds(self) -> None:
+        self.venue.script(unknown_for(60, ETH="0.4", BTC="0.4"))
+        position = self.scene.opened()
+        self.scene.close(position)
+        long, short = self.venue.sent[1]
+        self.assertEqual((Decimal("0.1"), Decimal("0.004")), (long.quantity, short.quantity))
+        self.scene.ticks(60)
+        self.assert_flat(position)
+
+    def test_a_late_fill_of_the_opening_after_the_close_is_sold_too(self) -> None:
+        for fault in (late(9.8, told_after=9.9), late(5), accepted(9.8)):
+            with self.subTest(fault=fault):
+                self.setUp()
+                self.venue.script(fine(), fault)
+                position = self.scene.opened(twap=TWAP)
+                self.scene.tick(16)
+                self.scene.close(position)
+                self.scene.ticks(20)
+                self.assert_flat(position)
+                self.assertEqual(0, sum((leg.held for leg in self.scene.position(position.id).legs), Decimal(0)))
+
+    def test_an_opening_that_never_arrived_is_closed_with_nothing(self) -> None:
+        self.venue.script(lost_before())
+        position = self.scene.opened()
+        self.scene.close(position)
+        self.scene.ticks(20)
+        self.assert_flat(position)
+        self.assertEqual(1, len(self.venue.sent))
+
+    def test_a_close_beside_an_opening_that_another_hand_works_is_safe(self) -> None:
+        position = self.scene.opened(twap=TWAP)
+        (opening,) = self.scene.trades()
+        with self.scene.desk.store.seat(opening.id):
+            self.scene.close(position)
+            self.assertTrue(self.venue.flat)
+            self.assertIs(PositionStatus.CLOSING, self.scene.position(position.id).status)
+        self.scene.ticks(3)
+        self.assert_flat(position)
+
+    def test_a_close_that_comes_while_a_slice_is_out_sells_that_too(self) -> None:
+        position = self.scene.opened(twap=TWAP)
+        other = self.scene.beside()
+
+        def close_beside(orders: Sequence[Order]) -> None:
+            self.venue.on_submit = None
+            closing.close(other.desk, position.id, ExitReason.MANUAL, until=self.scene.clock.monotonic())
+
+        self.venue.on_submit = close_beside
+        self.scene.tick(16)
+        self.scene.ticks(10)
+        self.assert_flat(position)
+        self.assertEqual(1, sum(not order.reduce_only for order in self.venue.orders if order.slice_number == 2) // 2)
+        other.store.close()
+
+    def test_a_suspended_opening_is_ended_and_sold(self) -> None:
+        position = self.scene.opened(twap=TWAP)
+        (opening,) = self.scene.trades()
+        working.suspend(self.scene.desk, opening, "odd")
+        self.scene.close(position)
+        self.assert_flat(position)
+
+    def test_an_opening_that_has_not_begun_is_closed_with_nothing_filled(self) -> None:
+        self.venue.reads_down = {"leverage"}
+        position = self.scene.opened(leverage=2)
+        closed = self.scene.close(position)
+        self.assertEqual((PositionStatus.CLOSED, ExitReason.NOT_FILLED), (closed.status, closed.exit_reason))
+        self.assertEqual([], self.venue.sent)
+
+
+class CancelTests(ClosingTestCase):
+    def test_what_is_filled_stands_level(self) -> None:
+        self.scene.execute(twap=TWAP)
+        self.scene.tick(16)
+        (trade,) = self.scene.trades()
+        view = closing.cancel(self.scene.desk, trade.id)
+        self.assertEqual("CANCELED", view.status)
+        self.scene.ticks(60)
+        self.assertEqual((Decimal("0.125"), Decimal("-0.005")), (self.venue.held("ETH"), self.venue.held("BTC")))
+        self.assertIs(PositionStatus.OPEN, self.scene.position(trade.terms.position_id).status)
+
+    def test_a_cancel_in_doubt_is_met_when_the_doubt_is_gone(self) -> None:
+        self.venue.script(fine(), late(20, told_after=20))
+        self.scene.execute(twap=TWAP)
+        self.scene.tick(16)
+        (trade,) = self.scene.trades()
+        self.assertEqual("WORKING", closing.cancel(self.scene.desk, trade.id).status)
+        self.scene.ticks(20)
+        (trade,) = self.scene.trades()
+        self.assertIs(TradeStatus.CANCELED, trade.status)
+        self.assertEqual(2, len(self.venue.sent))
+
+    def test_an_ended_trade_is_answered_as_it_is_and_a_close_is_never_cancelled(self) -> None:
+        position = self.scene.opened()
+        opening = self.scene.trade(position.trade_id)
+        self.assertEqual("FILLED", closing.cancel(self.scene.desk, opening.id).status)
+        self.venue.script(unknown_for(30))
+        closing_id = self.scene.close(position).closing_trade_id
+        assert closing_id is not None
+        with self.assertRaises(InvalidRequest):
+            closing.cancel(self.scene.desk, closing_id)
+
+
+class SharedCoinTests(ClosingTestCase):
+    """BTC/ETH and SOL/ETH with the ETH long in both."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.first = self.scene.opened()
+        self.second = self.scene.opened("signal_2", pair="SOL/ETH")
+
+    def test_a_close_sells_its_own_part_only(self) -> None:
+        self.assertEqual(Decimal("0.5"), self.venue.held("ETH"))
+        self.scene.close(self.first)
+        self.assertEqual(Decimal("0.25"), self.venue.held("ETH"))
+        self.assertIs(PositionStatus.OPEN, self.scene.position(self.second.id).status)
+        self.scene.close(self.second)
+        self.assertTrue(self.venue.flat)
+
+    def test_a_lost_answer_of_a_close_sells_nothing_of_the_other(self) -> None:
+        for fault in (lost_after(), unknown_for(5), late(3), partly(ETH="0.3")):
+            with self.subTest(fault=fault):
+                self.setUp()
+                self.venue.script(fault)
+                self.scene.close(self.first)
+                self.scene.ticks(20)
+                self.assertEqual(Decimal("0.25"), self.venue.held("ETH"))
+                self.assertIs(PositionStatus.CLOSED, self.scene.position(self.first.id).status)
+
+    def test_a_holding_that_is_less_than_the_book_says_is_the_others_first(self) -> None:
+        self.venue.hold("ETH", "-0.1")
+        self.scene.close(self.first)
+        self.assertEqual(Decimal("0.25"), self.venue.held("ETH"))
+
+    def test_a_residue_under_the_minimum_leaves_with_the_last_sharer(self) -> None:
+        self.venue.script(partly(ETH="0.996"))
+        self.scene.close(self.first)
+        self.assertEqual(Decimal("0.251"), self.venue.held("ETH"))
+        self.assertIs(PositionStatus.CLOSING, self.scene.position(self.first.id).status)
+        self.scene.close(self.second)
+        self.scene.ticks(2)
+        self.assertTrue(self.venue.flat)
+        self.assertIs(PositionStatus.CLOSED, self.scene.position(self.first.id).status)
+
+
+class SharedDoubtTests(ClosingTestCase):
+    def test_a_close_in_doubt_leaves_what_another_opening_in_doubt_may_have_bought(self) -> None:
+        """Only the second opening landed; the first position must not sell it as its own."""
+        self.venue.script(lost_before(), unknown_for(60))
+        first = self.scene.opened()
+        self.scene.opened("signal_2", pair="SOL/ETH")
+        self.scene.close(first)
+        self.assertEqual(Decimal("0.25"), self.venue.held("ETH"))
+        self.scene.ticks(70)
+        self.assertEqual(Decimal("0.25"), self.venue.held("ETH"))
+        self.assertIs(PositionStatus.CLOSED, self.scene.position(first.id).status)
+
+    def test_what_is_known_to_be_held_is_sold_whatever_others_doubt(self) -> None:
+        first = self.scene.opened()
+        self.venue.script(lost_before())
+        self.scene.opened("signal_2", pair="SOL/ETH")
+        self.scene.close(first)
+        self.assertTrue(self.venue.flat)
+
+    def test_a_trim_in_doubt_beside_a_close_takes_nothing_of_the_other_position(self) -> None:
+        second = self.scene.opened("signal_2", pair="SOL/ETH")
+        self.venue.script(refused(BTC=RejectReason.MARGIN), late(4))
+        first = self.scene.opened()
+        self.scene.close(first)
+        self.scene.ticks(30)
+        self.assertEqual(Decimal("0.25"), self.venue.held("ETH"))
+        self.assertIs(PositionStatus.CLOSED, self.scene.position(first.id).status)
+        self.assertIs(PositionStatus.OPEN, self.scene.position(second.id).status)
+
+    def test_a_close_beside_a_trim_that_is_still_on_its_way_leaves_that_part_to_the_trim(self) -> None:
+        second = self.scene.opened("signal_2", pair="SOL/ETH")
+        other = self.scene.beside()
+
+        def close_beside() -> None:
+            (opening,) = [one for one in other.trades() if one.live]
+            self.assertTrue(opening.in_doubt[0].reduce_only)
+            self.scene.clock.on_sleep = None
+            closing.close(other.desk, opening.terms.position_id, ExitReason.MANUAL, until=0)
+            self.assertEqual(Decimal("0.5"), self.venue.held("ETH"))
+
+        self.scene.clock.on_sleep = close_beside
+        self.venue.script(refused(BTC=RejectReason.MARGIN), late(4.9))
+        first = self.scene.opened()
+        self.scene.ticks(30)
+        self.assertEqual(Decimal("0.25"), self.venue.held("ETH"))
+        self.assertIs(PositionStatus.CLOSED, self.scene.position(first.id).status)
+        self.assertIs(PositionStatus.OPEN, self.scene.position(second.id).status)
+        other.store.close()
+
+
+class GoneTests(ClosingTestCase):
+    def test_a_holding_that_other_hands_took_ends_the_close_when_the_venue_says_so_twice(self) -> None:
+        position = self.scene.opened()
+        self.venue.hold("ETH", str(-self.venue.held("ETH")))
+        self.venue.hold("BTC", str(-self.venue.held("BTC")))
+        now = self.scene.clock.monotonic()
+        before = closing.close(self.scene.desk, position.id, ExitReason.MANUAL, until=now)
+        self.assertIs(PositionStatus.CLOSING, before.status)
+        self.scene.ticks(8)
+        after = self.scene.position(position.id)
+        self.assertIs(PositionStatus.CLOSED, after.status)
+        self.assertTrue(self.venue.flat)
+        (close,) = self.scene.desk.store.book().trades_of_position(position.id)[1:]
+        self.assertEqual({"BTC", "ETH"}, {one.coin for one in close.gone})
+        self.assertFalse(close.anything_filled)
+
+    def test_one_leg_gone_leaves_the_other_to_be_closed_ordinarily(self) -> None:
+        position = self.scene.opened()
+        self.venue.hold("ETH", str(-self.venue.held("ETH")))
+        self.scene.close(position)
+        self.scene.ticks(8)
+        after = self.scene.position(position.id)
+        self.assertIs(PositionStatus.CLOSED, after.status)
+        self.assertEqual((Decimal(0), Decimal(0)), (after.long.held, after.short.held))
+        self.assertTrue(self.venue.flat)
+        self.assertEqual(1, len(self.scene.log.messages("error")))
+
+    def test_an_account_that_reads_empty_once_is_not_believed(self) -> None:
+        position = self.scene.opened()
+        held = {coin: self.venue.held(coin) for coin in ("BTC", "ETH")}
+        for coin, quantity in held.items():
+            self.venue.hold(coin, str(-quantity))
+        closing.close(self.scene.desk, position.id, ExitReason.MANUAL, until=self.scene.clock.monotonic())
+        for coin, quantity in held.items():
+            self.venue.hold(coin, str(quantity))
+        self.scene.ticks(8)
+        (close,) = self.scene.desk.store.book().trades_of_position(position.id)[1:]
+        self.assertEqual((), close.gone)
+        self.assertIs(PositionStatus.CLOSED, self.scene.position(position.id).status)
+        self.assertTrue(self.venue.flat)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,604 @@
+import unittest
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+
+from tests.builders import given_exit_plan, given_trailing, given_watch
+from tests.engine.bent_venue import BentVenue, a_bent_scene, corrupt, with_store
+from tests.engine.scripted_venue import Scene, lost_before, partly
+from trading.domain.errors import InvalidRequest, PositionNotFound
+from trading.domain.exit_plan import ExitPlan, ExitReason
+from trading.domain.market import Account, Depth, Holding, Level, Quote
+from trading.domain.positions import Position, PositionStatus, Watch
+from trading.domain.units import Coin, PositionId, Price, Quantity, Ratio, Usd
+from trading.engine import closing, exits
+from trading.engine.exits import LooseningNeedsAdmin, Memory
+from trading.engine.requests import Execution, ExitChange, TwapRequest
+
+ETH, BTC = Coin("ETH"), Coin("BTC")
+Told = list[tuple[PositionId, ExitReason]]
+
+
+def marked(price: str) -> Callable[[Quote], Quote]:
+    """ETH's mark is *price*, whatever its book says."""
+    return lambda one: replace(one, mark=Price(Decimal(price))) if one.coin == ETH else one
+
+
+def liquidated_at(price: str) -> Callable[[Account], Account]:
+    """The venue says that it would take the ETH leg at *price*."""
+
+    def bend(account: Account) -> Account:
+        held = {
+            coin: replace(one, liquidation_price=Price(Decimal(price))) if coin == ETH else one
+            for coin, one in account.holdings.items()
+        }
+        return replace(account, holdings=held)
+
+    return bend
+
+
+class ExitsTestCase(unittest.TestCase):
+    """One position: long 0.25 ETH at 4,000, short 0.01 BTC at 100,000. A fall of ETH by 2 % costs 1 % of gross."""
+
+    def setUp(self) -> None:
+        self.scene, self.venue = a_bent_scene(self, **self.configured())
+        self.memory = Memory()
+
+    def configured(self) -> dict[str, object]:
+        return {}
+
+    def swept(self, seconds: float = 1.0) -> list[ExitReason]:
+        """Let time pass, sweep, and say which reasons to leave were given."""
+        self.scene.clock.advance(seconds)
+        told: Told = []
+        exits.sweep(self.scene.desk, self.memory, lambda position_id, reason: told.append((position_id, reason)))
+        return [reason for _, reason in told]
+
+    def planned(self, position: Position, plan: ExitPlan) -> None:
+        """Give *position* another plan, without a look at what was approved."""
+        watch = self.scene.store.book().watch(position.id) or Watch(position.id, plan)
+        self.scene.store.save_watch(replace(watch, exit_plan=plan))
+
+    def log(self, word: str) -> int:
+        return sum(word in message for message in self.scene.log.messages())
+
+
+class BarrierTest(ExitsTestCase):
+    def test_nothing_is_left_while_nothing_is_breached(self) -> None:
+        self.scene.opened()
+        self.assertEqual([], self.swept())
+
+    def test_without_positions_nothing_is_read(self) -> None:
+        self.assertEqual([], self.swept())
+        self.assertEqual([], self.venue.calls)
+
+    def test_each_barrier_by_price(self) -> None:
+        for name, price, reason in (
+            ("loss below the stop", "3910", ExitReason.STOP_LOSS),
+            ("loss short of the stop", "3970", None),
+            ("profit at the target", "4119", ExitReason.TAKE_PROFIT),
+            ("profit short of it", "4050", None),
+        ):
+            with self.subTest(name):
+                scene, venue = a_bent_scene(self)
+                self.scene, self.venue, self.memory = scene, venue, Memory()
+                plan = given_exit_plan(take_profit=Ratio(Decimal("0.0135")))
+                self.planned(scene.opened(), plan)
+                self.swept()
+                venue.move("ETH", price)
+                self.assertEqual([] if reason is None else [reason], self.swept())
+
+    def test_a_trailing_stop_leaves_below_its_highest(self) -> None:
+        position = self.scene.opened()
+        self.planned(position, given_exit_plan(trailing=given_trailing("0.006", "0.004")))
+        for price in ("4040", "4070"):
+            self.venue.move("ETH", price)
+            self.assertEqual([], self.swept())
+        self.venue.move("ETH", "4035")
+        self.assertEqual([ExitReason.TRAILING_STOP], self.swept())
+
+    def test_a_trailing_stop_that_was_never_armed_does_not_trail(self) -> None:
+        position = self.scene.opened()
+        self.planned(position, given_exit_plan(trailing=given_trailing("0.006", "0.004")))
+        for price in ("4015", "3985"):
+            self.venue.move("ETH", price)
+            self.assertEqual([], self.swept())
+
+    def test_several_breaches_have_one_order(self) -> None:
+        """Liquidation, stop, trailing, take profit, time: the first that holds is the reason."""
+        trailing = given_trailing("0.001", "0.0005")
+        rows = (
+            ("liquidation before all", "3910", "3800", 1, "0.01", ExitReason.LIQUIDATION),
+            ("stop before trailing and time", "3910", None, 1, "0.01", ExitReason.STOP_LOSS),
+            ("trailing before profit and time", "4030", None, 1, "0.001", ExitReason.TRAILING_STOP),
+            ("profit before time", "4119", None, 1, "0.01", ExitReason.TAKE_PROFIT),
+            ("time last", "4000", None, 1, "0.01", ExitReason.TIME_LIMIT),
+        )
+        for name, price, liquidation, holding, profit, reason in rows:
+            with self.subTest(name):
+                self.scene, self.venue = a_bent_scene(self)
+                self.memory = Memory()
+                position = self.scene.opened()
+                high = Ratio(Decimal("0.02")) if reason in (ExitReason.STOP_LOSS, ExitReason.TRAILING_STOP) else None
+                plan = given_exit_plan(
+                    take_profit=Ratio(Decimal(profit)), trailing=trailing, max_holding_seconds=holding
+                )
+                self.scene.store.save_watch(Watch(position.id, plan, high_water=high))
+                self.venue.move("ETH", price)
+                if liquidation is not None:
+                    self.venue.bend_account = liquidated_at(liquidation)
+                self.assertEqual([reason], self.swept())
+
+    def test_time_is_up_without_any_price(self) -> None:
+        position = self.scene.opened()
+        self.planned(position, given_exit_plan(max_holding_seconds=60))
+        self.venue.reads_down = {"quotes", "depths", "account"}
+        self.assertEqual([], self.swept(59))
+        self.assertEqual([ExitReason.TIME_LIMIT], self.swept(1))
+
+    def test_the_window_that_was_asked_for_is_the_time_limit(self) -> None:
+        self.scene.opened(time_window="1min")
+        self.assertEqual([], self.swept(58))
+        self.assertEqual([ExitReason.TIME_LIMIT], self.swept(2))
+
+    def test_liquidation_needs_no_usable_price(self) -> None:
+        self.scene.opened()
+        self.venue.bend_quote = lambda quote: replace(quote, bid=Price(Decimal(0)))
+        self.venue.bend_account = liquidated_at("3700")
+        self.assertEqual([ExitReason.LIQUIDATION], self.swept())
+
+    def test_maintenance_margin_beyond_half_of_equity_is_liquidation(self) -> None:
+        self.scene.opened()
+        for share, expected in (("0.5", []), ("0.51", [ExitReason.LIQUIDATION])):
+            with self.subTest(share):
+                maintenance = Usd(Decimal(share) * 1000)
+                self.venue.bend_account = lambda account, kept=maintenance: replace(
+                    account, equity=Usd(Decimal(1000)), maintenance_margin=kept
+                )
+                self.assertEqual(expected, self.swept())
+
+    def test_an_account_that_suddenly_reads_empty_is_no_liquidation(self) -> None:
+        self.scene.opened()
+        self.venue.bend_account = lambda account: replace(
+            account, equity=Usd(Decimal(0)), maintenance_margin=Usd(Decimal(0)), holdings={}
+        )
+        self.assertEqual([], self.swept())
+
+    def test_liquidation_is_warned_of_once_on_the_way(self) -> None:
+        self.scene.opened()
+        for price, lines in (("3000", 0), ("3300", 1), ("3300", 1), ("3000", 1), ("3300", 2)):
+            self.venue.bend_account = liquidated_at(price)
+            self.assertEqual([], self.swept())
+            self.assertEqual(lines, self.log("comes near its liquidation"))
+
+
+class BadPriceTest(ExitsTestCase):
+    def test_a_price_that_is_none_is_never_an_exit_and_said_once(self) -> None:
+        bends: tuple[tuple[str, Callable[[Quote], Quote]], ...] = (
+            ("zero bid", lambda one: replace(one, bid=Price(Decimal(0)))),
+            ("NaN ask", lambda one: replace(one, ask=Price(Decimal("NaN")))),
+            ("infinite ask", lambda one: replace(one, ask=Price(Decimal("Infinity")))),
+            ("NaN mark", lambda one: replace(one, mark=Price(Decimal("NaN")))),
+            ("negative mark", lambda one: replace(one, mark=Price(Decimal(-1)))),
+            ("crossed", lambda one: replace(one, bid=Price(one.ask + 1))),
+        )
+        for name, bend in bends:
+            with self.subTest(name):
+                self.scene, self.venue = a_bent_scene(self)
+                self.memory = Memory()
+                self.scene.opened()
+                self.venue.move("ETH", "3910")
+                self.venue.bend_quote = bend
+                self.venue.bend_account = liquidated_at("1000")
+                for _ in range(4):
+                    self.assertEqual([], self.swept())
+                self.assertEqual(1, self.log("no usable price"))
+                self.venue.straighten()
+                self.assertEqual([ExitReason.STOP_LOSS], self.swept())
+                self.assertEqual(1, self.log("are back"))
+
+    def test_a_missing_or_old_price_is_never_an_exit(self) -> None:
+        self.scene.opened()
+        self.venue.move("ETH", "3910")
+        for name, missing, age, expected in (
+            ("missing", {"ETH"}, 0.0, []),
+            ("older than five seconds", set[str](), 5.1, []),
+            ("five seconds old", set[str](), 5.0, [ExitReason.STOP_LOSS]),
+        ):
+            with self.subTest(name):
+                self.venue.quotes_missing, self.venue.quotes_age = missing, {"ETH": age}
+                self.assertEqual(expected, self.swept())
+
+    def test_one_position_without_a_price_does_not_keep_another_from_its_exit(self) -> None:
+        self.scene.opened()
+        self.scene.opened("signal_2", pair="SOL/AVAX")
+        self.venue.bend_quote = lambda one: replace(one, mark=Price(Decimal("NaN"))) if one.coin == ETH else one
+        self.venue.bend_account = liquidated_at("100")
+        self.swept()
+        self.venue.move("AVAX", "24.4")
+        self.assertEqual([ExitReason.STOP_LOSS], self.swept())
+
+    def test_a_breach_before_a_blind_spell_is_no_first_reading(self) -> None:
+        self.scene.opened()
+        self.venue.move("ETH", "3910")
+        self.venue.bend_quote = marked("4000")
+        self.assertEqual([], self.swept())
+        self.venue.quotes_missing = {"ETH"}
+        self.assertEqual([], self.swept(1))
+        self.venue.quotes_missing = set()
+        self.assertEqual([], self.swept(1))
+        self.assertEqual([ExitReason.STOP_LOSS], self.swept(1))
+
+
+class SecondReadingTest(ExitsTestCase):
+    def pulled(self, share: str = "0.97") -> Callable[[Depth], Depth]:
+        """The bids of ETH have gone away to a lower price; asks and mark stay."""
+
+        def bend(depth: Depth) -> Depth:
+            if depth.coin != ETH:
+                return depth
+            return replace(depth, bids=(Level(Price(depth.bids[0].price * Decimal(share)), depth.bids[0].quantity),))
+
+        return bend
+
+    def test_a_breach_that_the_mark_shares_counts_at_once(self) -> None:
+        self.scene.opened()
+        self.venue.move("ETH", "3910")
+        self.assertEqual([ExitReason.STOP_LOSS], self.swept())
+
+    def test_a_pulled_bid_is_no_stop_on_one_reading(self) -> None:
+        self.scene.opened()
+        self.venue.bend_depth = self.pulled()
+        self.assertEqual([], self.swept())
+        self.venue.straighten()
+        self.assertEqual([], self.swept())
+        self.venue.bend_depth = self.pulled()
+        self.assertEqual([], self.swept())
+
+    def test_a_bid_that_stays_away_is_a_stop_from_a_quarter_of_a_second(self) -> None:
+        self.scene.opened()
+        self.venue.bend_depth = self.pulled()
+        self.assertEqual([], self.swept())
+        self.assertEqual([], self.swept(0.249))
+        self.assertEqual([ExitReason.STOP_LOSS], self.swept(0.001))
+
+    def test_an_unconfirmed_breach_does_not_hold_up_the_clock(self) -> None:
+        position = self.scene.opened()
+        self.planned(position, given_exit_plan(max_holding_seconds=10))
+        self.venue.bend_depth = self.pulled()
+        self.assertEqual([ExitReason.TIME_LIMIT], self.swept(10))
+
+    def test_too_little_depth_leaves_the_word_to_the_mark_on_two_readings(self) -> None:
+        self.scene.opened()
+        self.venue.depth_usd = {"ETH": Decimal(10)}
+        self.venue.bend_depth = None
+        self.assertEqual([], self.swept())
+        self.venue.move("ETH", "3910")
+        self.assertEqual([], self.swept())
+        self.assertEqual([ExitReason.STOP_LOSS], self.swept(0.25))
+
+    def test_a_profit_without_depth_to_take_it_needs_two_readings(self) -> None:
+        position = self.scene.opened()
+        self.planned(position, given_exit_plan(take_profit=Ratio(Decimal("0.01"))))
+        self.swept()
+        self.venue.depth_usd = {"ETH": Decimal(10)}
+        self.venue.move("ETH", "4110")
+        self.assertEqual([], self.swept())
+        self.assertEqual([ExitReason.TAKE_PROFIT], self.swept(0.25))
+
+    def test_a_book_that_is_old_crossed_empty_or_damaged_carries_nothing(self) -> None:
+        nan = Price(Decimal("NaN"))
+        bends: tuple[tuple[str, Callable[[Depth], Depth]], ...] = (
+            ("old", lambda one: replace(one, taken_at=one.taken_at.replace(hour=1), bids=self.pulled()(one).bids)),
+            ("empty", lambda one: replace(one, bids=(), asks=())),
+            ("crossed", lambda one: replace(one, asks=(Level(Price(Decimal("0.01")), one.asks[0].quantity),))),
+            ("NaN price", lambda one: replace(one, bids=(Level(nan, one.bids[0].quantity),))),
+            ("NaN quantity", lambda one: replace(one, bids=(Level(one.bids[0].price, Quantity(nan)),))),
+        )
+        self.scene.opened()
+        for name, bend in bends:
+            with self.subTest(name):
+                self.venue.bend_depth = bend
+                for _ in range(3):
+                    self.assertEqual([], self.swept())
+
+    def test_a_bid_that_shoots_up_does_not_become_a_trailing_stop(self) -> None:
+        position = self.scene.opened()
+        self.planned(
+            position, given_exit_plan(trailing=given_trailing("0.006", "0.004"), take_profit=Ratio(Decimal(1)))
+        )
+
+        def shot(depth: Depth) -> Depth:
+            levels = (Level(Price(depth.bids[0].price * Decimal("1.025")), depth.bids[0].quantity),)
+            return replace(depth, bids=levels, asks=levels) if depth.coin == ETH else depth
+
+        self.venue.bend_depth = shot
+        self.assertEqual([], self.swept())
+        self.venue.straighten()
+        for _ in range(2):
+            self.assertEqual([], self.swept())
+        self.assertIsNone(self.scene.position(position.id).high_water)
+
+
+class JumpTest(ExitsTestCase):
+    def test_a_jump_is_confirmed_by_the_next_tick(self) -> None:
+        self.scene.opened()
+        self.swept()
+        self.venue.move("ETH", "3800")
+        self.assertEqual([], self.swept())
+        self.assertEqual([ExitReason.STOP_LOSS], self.swept(0.1))
+
+    def test_a_jump_that_is_taken_back_was_none(self) -> None:
+        self.scene.opened()
+        self.swept()
+        self.venue.move("ETH", "3800")
+        self.assertEqual([], self.swept(0.3))
+        self.venue.move("ETH", "4000")
+        self.assertEqual([], self.swept(0.3))
+        self.assertEqual([], self.swept(0.3))
+
+    def test_three_percent_are_no_jump(self) -> None:
+        self.scene.opened()
+        self.swept()
+        self.venue.move("ETH", "3880")
+        self.assertEqual([ExitReason.STOP_LOSS], self.swept())
+
+    def test_from_a_second_on_the_mark_decides(self) -> None:
+        for name, mark, expected in (("breached", "3800", [ExitReason.STOP_LOSS]), ("calm", "4000", [])):
+            with self.subTest(name):
+                self.scene, self.venue = a_bent_scene(self)
+                self.memory = Memory()
+                self.scene.opened()
+                self.swept()
+                self.venue.bend_quote = marked(mark)
+                for price in ("3800", "4000", "3800"):
+                    self.venue.move("ETH", price)
+                    self.assertEqual([], self.swept(0.3))
+                self.venue.move("ETH", "4000")
+                self.swept(0.05)
+                self.venue.move("ETH", "3800")
+                self.assertEqual(expected, self.swept(0.4))
+
+    def test_the_time_limit_does_not_wait_for_a_jump(self) -> None:
+        position = self.scene.opened()
+        self.planned(position, given_exit_plan(max_holding_seconds=5))
+        self.swept()
+        self.venue.move("ETH", "3800")
+        self.assertEqual([ExitReason.TIME_LIMIT], self.swept(5))
+
+    def test_a_jump_is_no_blindness(self) -> None:
+        self.scene.opened()
+        self.swept()
+        self.venue.move("ETH", "3800")
+        self.swept()
+        self.assertEqual(0, self.log("no usable price"))
+
+
+class LifeTest(ExitsTestCase):
+    def sliced(self) -> Position:
+        return self.scene.opened(execution=Execution.TWAP, twap=TwapRequest(180, 5))
+
+    def test_an_opening_is_swept_from_its_first_fill_and_its_slices_stop(self) -> None:
+        position = self.sliced()
+        self.assertIs(PositionStatus.OPENING, position.status)
+        self.venue.move("ETH", "3910")
+        self.assertEqual([ExitReason.STOP_LOSS], self.swept())
+        closed = self.scene.close(position, ExitReason.STOP_LOSS)
+        self.assertIs(PositionStatus.CLOSED, closed.status)
+        sent = len(self.venue.sent)
+        self.scene.ticks(5, 36)
+        self.assertEqual((sent, True), (len(self.venue.sent), self.venue.flat))
+
+    def test_an_opening_without_a_fill_has_nothing_to_leave(self) -> None:
+        self.venue.script(lost_before())
+        self.venue.move("ETH", "3999")
+        self.scene.opened(max_holding_seconds=1)
+        self.assertEqual([], self.swept(0))
+
+    def test_a_closing_position_is_marked_but_not_told_again(self) -> None:
+        position = self.scene.opened()
+        self.venue.script(*(partly(ETH="0.5", BTC="0.5") for _ in range(3)))
+        closing.close(self.scene.desk, position.id, ExitReason.MANUAL, until=self.scene.clock.monotonic())
+        self.assertIs(PositionStatus.CLOSING, self.scene.position(position.id).status)
+        self.venue.move("ETH", "3910")
+        self.assertEqual([], self.swept(0.1))
+        self.assertIn(f"mark:{position.id}", self.scene.cache.values)
+
+    def test_one_breach_makes_one_close(self) -> None:
+        position = self.scene.opened()
+        self.venue.move("ETH", "3910")
+        for _ in range(3):
+            self.scene.clock.advance(1)
+            exits.sweep(
+                self.scene.desk, self.memory, lambda known, reason: void(closing.close(self.scene.desk, known, reason))
+            )
+        self.assertEqual(2, len(self.scene.trades()))
+        closed = self.scene.position(position.id)
+        self.assertEqual((PositionStatus.CLOSED, ExitReason.STOP_LOSS), (closed.status, closed.exit_reason))
+
+    def test_what_is_closed_is_forgotten(self) -> None:
+        position = self.scene.opened()
+        self.planned(position, given_exit_plan(trailing=given_trailing()))
+        self.venue.bend_account = liquidated_at("3300")
+        self.swept()
+        self.venue.quotes_missing = {"ETH"}
+        self.swept()
+        self.venue.quotes_missing = set()
+        self.scene.close(position)
+        self.swept()
+        self.assertEqual(Memory(), self.memory)
+
+
+class HighWaterTest(ExitsTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.position = self.scene.opened()
+        self.planned(self.position, given_exit_plan(trailing=given_trailing("0.006", "0.004")))
+
+    def stored(self) -> Decimal | None:
+        watch = self.scene.store.book().watch(self.position.id)
+        return None if watch is None else watch.high_water
+
+    def test_it_survives_a_restart(self) -> None:
+        self.venue.move("ETH", "4070")
+        self.swept()
+        self.scene, self.memory = self.scene.reopened(), Memory()
+        self.venue.move("ETH", "4035")
+        self.assertEqual([ExitReason.TRAILING_STOP], self.swept())
+
+    def test_small_rises_are_remembered_and_not_written(self) -> None:
+        self.venue.move("ETH", "4060")
+        self.swept()
+        before = self.stored()
+        lines = len((self.scene.store.data_dir / "positions.json").read_bytes())
+        for step in range(20):
+            self.venue.move("ETH", Decimal(4060) + Decimal(step) / 100)
+            self.swept()
+        self.assertEqual((before, lines), (self.stored(), len(self.position_file())))
+        seen = self.memory.high_water[self.position.id]
+        self.assertGreater(seen, before or Decimal(1))
+
+    def position_file(self) -> bytes:
+        return (self.scene.store.data_dir / "positions.json").read_bytes()
+
+    def test_it_is_not_written_before_the_trail_is_armed(self) -> None:
+        self.venue.move("ETH", "4010")
+        self.swept()
+        self.assertIsNone(self.stored())
+
+    def test_a_disk_that_refuses_it_keeps_nobody_from_leaving(self) -> None:
+        self.venue.move("ETH", "4070")
+        with self.scene.store.exclusive():
+            self.scene.clock.advance(1)
+            self.swept()
+        self.assertIsNone(self.stored())
+        self.venue.move("ETH", "4035")
+        self.assertEqual([ExitReason.TRAILING_STOP], self.swept())
+
+    def test_a_damaged_book_file_keeps_nobody_from_leaving(self) -> None:
+        self.scene.opened("signal_2", pair="SOL/AVAX")
+        self.scene.desk = with_store(self.scene, save_watch=corrupt)
+        self.venue.move("ETH", "4070")
+        self.venue.move("AVAX", "24.4")
+        self.assertEqual([ExitReason.STOP_LOSS], self.swept())
+
+
+class ChangeTest(ExitsTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.position = self.scene.opened()
+
+    def change(self, change: ExitChange, *, admin: bool = False) -> ExitPlan:
+        exits.change_exits(self.scene.desk, self.position.id, change, admin=admin)
+        return self.scene.position(self.position.id).exit_plan
+
+    def test_a_tightened_stop_applies_at_the_next_sweep(self) -> None:
+        self.venue.move("ETH", "3965")
+        self.assertEqual([], self.swept())
+        self.change(ExitChange(stop_loss=Decimal("0.005")))
+        self.assertEqual([ExitReason.STOP_LOSS], self.swept())
+
+    def test_every_barrier_can_be_changed_and_what_is_optional_removed(self) -> None:
+        trailing = given_trailing()
+        rows = (
+            (ExitChange(take_profit=Decimal("0.05")), {"take_profit": Decimal("0.05")}),
+            (ExitChange(trailing=trailing), {"trailing": trailing}),
+            (ExitChange(max_holding_seconds=60), {"max_holding_seconds": 60}),
+            (ExitChange(drop_trailing=True), {"trailing": None}),
+            (ExitChange(drop_max_holding=True), {"max_holding_seconds": None}),
+        )
+        expected = self.position.exit_plan
+        for change, fields in rows:
+            expected = replace(expected, **fields)
+            with self.subTest(str(change)):
+                self.assertEqual(expected, self.change(change))
+
+    def test_a_window_is_no_window_any_more_when_its_time_changes(self) -> None:
+        watch = given_watch(self.scene.trade(self.position.trade_id))
+        plan = replace(watch.exit_plan, max_holding_seconds=300, time_window="5min")
+        self.scene.store.save_watch(replace(watch, exit_plan=plan))
+        self.assertEqual("5min", self.change(ExitChange(take_profit=Decimal("0.03"))).time_window)
+        self.assertIsNone(self.change(ExitChange(max_holding_seconds=301)).time_window)
+
+    def test_loosening_beyond_what_was_approved_needs_an_admin(self) -> None:
+        wider = ExitChange(stop_loss=Decimal("0.02"))
+        with self.assertRaises(LooseningNeedsAdmin) as refusal:
+            self.change(wider)
+        self.assertEqual(Decimal("0.01"), refusal.exception.facts["limit"])
+        self.assertEqual(Decimal("0.01"), self.scene.position(self.position.id).exit_plan.stop_loss)
+        self.assertEqual(Decimal("0.02"), self.change(wider, admin=True).stop_loss)
+
+    def test_what_an_admin_loosened_may_be_tightened_and_left_alone_by_anybody(self) -> None:
+        self.change(ExitChange(stop_loss=Decimal("0.03")), admin=True)
+        self.assertEqual(Decimal("0.03"), self.change(ExitChange(take_profit=Decimal("0.04"))).stop_loss)
+        self.assertEqual(Decimal("0.02"), self.change(ExitChange(stop_loss=Decimal("0.02"))).stop_loss)
+        with self.assertRaises(LooseningNeedsAdmin):
+            self.change(ExitChange(stop_loss=Decimal("0.025")))
+
+    def test_a_change_leaves_a_line_with_old_and_new_and_no_change_leaves_none(self) -> None:
+        self.change(ExitChange(stop_loss=Decimal("0.008"), trailing=given_trailing(), max_holding_seconds=60))
+        line = self.scene.log.entries[-1]
+        self.assertEqual("exits of BTC/ETH changed", line.message)
+        before, after = line.facts["before"], line.facts["after"]
+        self.assertEqual(
+            {"take_profit": "0.02", "stop_loss": "0.01", "trailing_stop": None, "max_holding_seconds": None}, before
+        )
+        self.assertEqual(
+            {
+                "take_profit": "0.02",
+                "stop_loss": "0.008",
+                "trailing_stop": "arm 0.01, gap 0.004",
+                "max_holding_seconds": "60",
+            },
+            after,
+        )
+        self.change(ExitChange(stop_loss=Decimal("0.008")))
+        self.assertIs(line, self.scene.log.entries[-1])
+
+    def test_contradictions_closed_and_unknown_positions_are_refused(self) -> None:
+        with self.assertRaises(InvalidRequest) as contradiction:
+            self.change(ExitChange(trailing=given_trailing("0.004", "0.004")))
+        self.assertIn("trailing_stop", contradiction.exception.fields)
+        self.scene.close(self.position)
+        with self.assertRaises(InvalidRequest) as closed:
+            self.change(ExitChange(take_profit=Decimal("0.03")))
+        self.assertIn("position_id", closed.exception.fields)
+        with self.assertRaises(PositionNotFound):
+            exits.change_exits(self.scene.desk, PositionId("pos_none"), ExitChange(), admin=True)
+
+    def test_a_change_survives_a_restart(self) -> None:
+        self.change(ExitChange(take_profit=Decimal("0.05")))
+        plan = self.scene.reopened().position(self.position.id).exit_plan
+        self.assertEqual(Decimal("0.05"), plan.take_profit)
+
+
+class LiquidationWordsTest(ExitsTestCase):
+    def test_a_liquidation_price_that_is_none_is_not_near(self) -> None:
+        self.scene.opened()
+        for price in (None, "0", "NaN", "-5"):
+            with self.subTest(price):
+                word = None if price is None else Price(Decimal(price))
+
+                def bend(account: Account, kept: Price | None = word) -> Account:
+                    holdings = {
+                        coin: Holding(coin, one.quantity, one.entry_price, kept)
+                        for coin, one in account.holdings.items()
+                    }
+                    return replace(account, holdings=holdings)
+
+                self.venue.bend_account = bend
+                self.assertEqual([], self.swept())
+
+
+def void(_: object) -> None:
+    """For a lambda whose value nobody wants."""
+
+
+class ScriptTest(unittest.TestCase):
+    def test_the_scene_is_what_these_tests_think_it_is(self) -> None:
+        scene, venue = a_bent_scene(self)
+        self.assertIsInstance(scene, Scene)
+        self.assertIsInstance(venue, BentVenue)
+        position = scene.opened()
+        legs = [(leg.coin, leg.held) for leg in position.legs]
+        self.assertEqual([(ETH, Decimal("0.25")), (BTC, Decimal("0.01"))], legs)

@@ -1,0 +1,494 @@
+import logging
+import threading
+import unittest
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from unittest import mock
+
+from tests.builders import given_exit_plan, given_trailing
+from tests.engine.bent_venue import a_bent_scene, corrupt, with_store
+from tests.engine.scripted_venue import Scene, lost_before, partly
+from trading.domain.desk_state import Cause, TradingState
+from trading.domain.errors import GuardianUnavailable, InvariantBroken, StoreCorrupt
+from trading.domain.exit_plan import ExitReason
+from trading.domain.market import Account, FundingPayment
+from trading.domain.orders import Order, RejectReason
+from trading.domain.positions import PositionStatus, Watch
+from trading.domain.trades import TradeStatus
+from trading.domain.units import Coin, Quantity, Ratio, Usd
+from trading.engine import closing, emergency, monitor, working
+from trading.engine.monitor import Watchman
+from trading.engine.requests import Execution, TwapRequest
+
+ETH, BTC = Coin("ETH"), Coin("BTC")
+WAIT_SECONDS = 5.0
+
+
+class MonitorTestCase(unittest.TestCase):
+    def setUp(self) -> None:
+        self.scene, self.venue = a_bent_scene(self)
+        self.watchman = Watchman(self.scene.desk)
+
+    def tick(self, seconds: float = 1.0, count: int = 1) -> None:
+        for _ in range(count):
+            self.scene.clock.advance(seconds)
+            monitor.tick(self.watchman)
+            for thread in tuple(self.watchman.in_hand.values()):
+                thread.join(WAIT_SECONDS)
+
+    def restart(self) -> None:
+        self.scene = self.scene.reopened()
+        self.watchman = Watchman(self.scene.desk)
+
+    def bend(self, scene: Scene) -> None:
+        self.scene = scene
+        self.watchman = Watchman(scene.desk)
+
+    @property
+    def state(self) -> TradingState:
+        return self.scene.store.state().state
+
+    @property
+    def causes(self) -> frozenset[Cause]:
+        return self.scene.store.state().causes
+
+    def said(self, word: str) -> int:
+        return sum(word in one for one in self.scene.log.messages())
+
+
+class TickTest(MonitorTestCase):
+    def test_a_breach_is_closed_by_the_tick(self) -> None:
+        position = self.scene.opened()
+        self.venue.move("ETH", "3910")
+        self.tick(count=2)
+        closed = self.scene.position(position.id)
+        self.assertEqual((PositionStatus.CLOSED, ExitReason.STOP_LOSS), (closed.status, closed.exit_reason))
+        self.assertEqual(2, len(self.scene.trades()))
+
+    def test_slices_that_are_due_go_out(self) -> None:
+        self.scene.opened(size="6000", execution=Execution.TWAP, twap=TwapRequest(50, 5))
+        self.tick(10, count=5)
+        self.assertEqual(5, len(self.venue.sent))
+
+    def test_a_doubt_is_asked_about(self) -> None:
+        self.venue.script(lost_before())
+        self.scene.execute()
+        self.tick(20)
+        self.assertFalse(
+            self.scene.store.book().live_trades()[0].in_doubt if self.scene.store.book().live_trades() else ()
+        )
+
+    def test_it_waits_for_what_is_in_hand_when_it_is_asked_to(self) -> None:
+        position = self.scene.opened()
+        self.venue.move("ETH", "3910")
+        self.scene.clock.advance(1)
+        monitor.tick(self.watchman, wait_seconds=WAIT_SECONDS)
+        self.assertTrue(self.scene.position(position.id).closed)
+
+    def test_it_beats(self) -> None:
+        with self.scene.store.monitor_seat():
+            self.tick()
+            self.assertEqual(self.scene.clock.now(), self.scene.store.last_beat())
+
+    def test_each_part_that_fails_leaves_the_others_their_turn_and_is_said_once(self) -> None:
+        parts = ("_beat", "_account_duties", "_recover", "_push", "_tell_outcomes")
+        for part in parts:
+            for failure in (InvariantBroken("for the test"), ValueError("a bug")):
+                with self.subTest(part, failure=type(failure).__name__):
+                    self.scene, self.venue = a_bent_scene(self)
+                    self.watchman = Watchman(self.scene.desk)
+                    position = self.scene.opened()
+                    self.venue.move("ETH", "3910")
+
+                    def fail(_: Watchman, kept: Exception = failure) -> None:
+                        raise kept
+
+                    fail.__name__ = part
+                    with mock.patch.object(monitor, part, fail):
+                        self.tick(count=3)
+                    self.assertTrue(self.scene.position(position.id).closed)
+                    self.assertEqual(1, self.said(f"monitor: {part.strip('_').replace('_', ' ')} failed"))
+
+    def test_a_sweep_that_fails_leaves_live_trades_their_turn(self) -> None:
+        self.scene.opened(execution=Execution.TWAP, twap=TwapRequest(10, 2))
+
+        def fail(_: Watchman) -> None:
+            raise ValueError("a bug")
+
+        with mock.patch.object(monitor, "_sweep", fail):
+            self.tick(6)
+        self.assertEqual(2, len(self.venue.sent))
+
+    def test_a_failure_that_comes_back_is_said_again(self) -> None:
+        self.scene.opened()
+        for times, broken in enumerate((True, False, True)):
+            self.watchman.desk = with_store(self.scene, broken=None) if broken else self.scene.desk
+            self.tick()
+            self.assertEqual(
+                (1, 1, 2)[times], self.said("monitor: recover failed on") + self.said("recover failed: a bug")
+            )
+
+    def test_a_store_that_refuses_is_raised_after_all_parts_had_their_turn(self) -> None:
+        position = self.scene.opened()
+        self.venue.move("ETH", "3910")
+        self.watchman.desk = with_store(self.scene, beat=corrupt)
+        self.scene.clock.advance(1)
+        with self.assertRaises(StoreCorrupt):
+            monitor.tick(self.watchman, wait_seconds=WAIT_SECONDS)
+        self.assertTrue(self.scene.position(position.id).closed)
+
+    def test_nothing_at_all_is_a_quiet_tick(self) -> None:
+        self.tick(count=3)
+        self.assertEqual(([], {}), (self.scene.log.messages(), self.watchman.troubles))
+
+
+class HangingTest(MonitorTestCase):
+    def test_a_trade_that_hangs_delays_no_exit_of_another(self) -> None:
+        hanging = self.scene.opened(execution=Execution.TWAP, twap=TwapRequest(10, 2))
+        other = self.scene.opened("signal_2", pair="SOL/AVAX")
+        release = threading.Event()
+        self.addCleanup(release.set)
+
+        def hang(orders: Sequence[Order]) -> None:
+            if orders[0].coin in (ETH, BTC):
+                release.wait(10)
+
+        self.venue.on_submit = hang
+        self.venue.move("AVAX", "24.4")
+        self.scene.clock.advance(6)
+        monitor.tick(self.watchman)
+        self.watchman.in_hand[f"close {other.id}"].join(WAIT_SECONDS)
+        self.assertTrue(self.scene.position(other.id).closed)
+        self.assertTrue(self.watchman.in_hand[hanging.trade_id].is_alive())
+        monitor.tick(self.watchman)
+        self.assertEqual(1, sum(name == hanging.trade_id for name in self.watchman.in_hand))
+        release.set()
+
+    def test_waiting_for_what_hangs_has_an_end(self) -> None:
+        self.scene.opened(execution=Execution.TWAP, twap=TwapRequest(10, 2))
+        release = threading.Event()
+        self.addCleanup(release.set)
+        self.venue.on_submit = lambda orders: void(release.wait(10))
+        self.scene.clock.advance(6)
+        monitor.tick(self.watchman, wait_seconds=0.1)
+        self.assertTrue(any(thread.is_alive() for thread in self.watchman.in_hand.values()))
+        self.assertTrue(all(thread.daemon for thread in self.watchman.in_hand.values()))
+
+
+class BugTest(MonitorTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        logging.getLogger("trading.engine.errands").setLevel(logging.CRITICAL)
+        self.addCleanup(logging.getLogger("trading.engine.errands").setLevel, logging.NOTSET)
+
+    def test_a_bug_in_a_trade_takes_it_out_of_work_and_stops_opening(self) -> None:
+        for failure in (InvariantBroken("for the test"), KeyError("a bug")):
+            with self.subTest(type(failure).__name__):
+                self.scene, self.venue = a_bent_scene(self)
+                self.watchman = Watchman(self.scene.desk)
+                position = self.scene.opened(execution=Execution.TWAP, twap=TwapRequest(10, 2))
+                with mock.patch.object(working, "work_if_free", side_effect=failure):
+                    self.tick()
+                self.assertIs(TradeStatus.SUSPENDED, self.scene.trade(position.trade_id).status)
+                self.assertEqual((TradingState.REDUCING, {Cause.SUSPENDED_TRADE}), (self.state, set(self.causes)))
+                self.venue.move("ETH", "3910")
+                self.tick(count=2)
+                self.assertTrue(self.venue.flat)
+
+    def test_a_closing_trade_is_never_taken_out_of_work(self) -> None:
+        position = self.scene.opened()
+        self.venue.script(partly(ETH="0", BTC="0"), partly(ETH="0", BTC="0"), partly(ETH="0", BTC="0"))
+        closing.close(self.scene.desk, position.id, ExitReason.MANUAL, until=self.scene.clock.monotonic())
+        with mock.patch.object(working, "work_if_free", side_effect=KeyError("a bug")):
+            self.tick()
+        self.assertIn(Cause.SUSPENDED_TRADE, self.causes)
+        self.tick(6)
+        self.assertTrue(self.scene.position(position.id).closed)
+
+    def test_a_bug_while_somebody_else_works_the_trade_only_stops_opening(self) -> None:
+        position = self.scene.opened(execution=Execution.TWAP, twap=TwapRequest(10, 2))
+        with (
+            self.scene.store.seat(position.trade_id),
+            mock.patch.object(working, "work_if_free", side_effect=InvariantBroken("for the test")),
+        ):
+            self.tick()
+        self.assertIs(TradeStatus.WORKING, self.scene.trade(position.trade_id).status)
+        self.assertIs(TradingState.REDUCING, self.state)
+
+    def test_a_store_that_refuses_is_no_bug_of_the_trade(self) -> None:
+        position = self.scene.opened(execution=Execution.TWAP, twap=TwapRequest(10, 2))
+        with mock.patch.object(working, "work_if_free", side_effect=StoreCorrupt("full")):
+            self.tick()
+        self.assertIs(TradeStatus.WORKING, self.scene.trade(position.trade_id).status)
+        self.assertEqual((TradingState.ACTIVE, 1), (self.state, self.said("failed: full")))
+
+    def test_a_suspended_trade_and_a_broken_one_stop_opening(self) -> None:
+        position = self.scene.opened(execution=Execution.TWAP, twap=TwapRequest(10, 2))
+        with self.scene.store.seat(position.trade_id):
+            working.suspend(self.scene.desk, self.scene.trade(position.trade_id), "for the test")
+        self.watchman.desk = with_store(self.scene, broken={"trd_x": "line 7"})
+        self.tick()
+        self.assertEqual({Cause.SUSPENDED_TRADE, Cause.BROKEN_RECORD}, set(self.causes))
+
+
+class StopTest(MonitorTestCase):
+    def test_the_tick_pushes_a_stop_to_flat_and_halts(self) -> None:
+        self.scene.opened()
+        self.venue.refusing = {"ETH": RejectReason.NO_MATCH}
+        emergency.stop(self.scene.desk)
+        self.venue.refusing = {}
+        self.tick(count=30)
+        self.assertIs(TradingState.HALTED, self.state)
+        self.assertTrue(self.venue.flat)
+
+    def test_a_new_monitor_goes_on_with_it(self) -> None:
+        self.scene.opened()
+        self.scene.enter_state(TradingState.LIQUIDATING)
+        self.restart()
+        self.tick(count=30)
+        self.assertIs(TradingState.HALTED, self.state)
+
+
+class DayTest(MonitorTestCase):
+    def lose(self, usd: int) -> None:
+        self.venue.cash -= usd
+
+    def test_the_days_loss_stops_opening_until_the_next_day(self) -> None:
+        self.tick()
+        self.lose(5_000)
+        self.tick(count=4)
+        self.assertIs(TradingState.ACTIVE, self.state)
+        self.lose(1)
+        self.tick(count=4)
+        self.assertEqual((TradingState.REDUCING, {Cause.DAILY_LOSS}), (self.state, set(self.causes)))
+        self.tick(12 * 3600)
+        state = self.scene.store.state()
+        self.assertEqual((TradingState.ACTIVE, Decimal(94_999)), (state.state, state.baseline_equity))
+        self.assertEqual(self.scene.clock.now().date(), state.baseline_day)
+
+    def test_the_baseline_survives_a_restart(self) -> None:
+        self.tick()
+        self.lose(5_001)
+        self.restart()
+        self.tick(count=4)
+        self.assertEqual({Cause.DAILY_LOSS}, set(self.causes))
+
+    def test_midnight_lifts_the_daily_loss_alone(self) -> None:
+        self.tick()
+        self.lose(6_000)
+        self.tick(count=4)
+        self.scene.store.change_state(lambda state: replace(state, causes=state.causes | {Cause.DRIFT}))
+        self.tick(12 * 3600)
+        self.assertEqual((TradingState.REDUCING, {Cause.DRIFT}), (self.state, set(self.causes)))
+
+    def test_a_resume_measures_from_there(self) -> None:
+        self.tick()
+        self.lose(6_000)
+        self.tick(count=4)
+        emergency.resume(self.scene.desk)
+        self.tick(count=4)
+        self.assertIs(TradingState.ACTIVE, self.state)
+
+    def test_an_account_that_reads_empty_once_is_neither_a_loss_nor_a_baseline(self) -> None:
+        self.tick()
+
+        def empty(account: Account) -> Account:
+            return replace(account, equity=Usd(Decimal(0)), holdings={})
+
+        self.venue.bend_account = empty
+        self.tick()
+        self.venue.straighten()
+        self.tick(count=4)
+        self.assertIs(TradingState.ACTIVE, self.state)
+        self.venue.bend_account = empty
+        self.tick(12 * 3600)
+        self.assertEqual(Decimal(100_000), self.scene.store.state().baseline_equity)
+
+    def test_a_venue_that_cannot_be_read_measures_nothing(self) -> None:
+        self.venue.reads_down = {"account"}
+        self.tick()
+        self.assertIsNone(self.scene.store.state().baseline_equity)
+
+
+class BlindTest(MonitorTestCase):
+    def test_a_minute_without_a_price_stops_opening_until_it_is_back(self) -> None:
+        self.scene.opened()
+        self.tick()
+        self.venue.reads_down = {"quotes"}
+        self.tick(count=61)
+        self.assertIs(TradingState.ACTIVE, self.state)
+        self.tick()
+        self.assertEqual((TradingState.REDUCING, {Cause.BLIND}), (self.state, set(self.causes)))
+        self.restart()
+        self.tick()
+        self.assertEqual({Cause.BLIND}, set(self.causes))
+        self.venue.reads_down = set()
+        self.tick()
+        self.assertEqual((TradingState.ACTIVE, set()), (self.state, set(self.causes)))
+
+    def test_old_prices_are_none(self) -> None:
+        self.scene.opened()
+        self.venue.quotes_age = {"ETH": 6, "BTC": 6}
+        self.tick(count=62)
+        self.assertEqual({Cause.BLIND}, set(self.causes))
+
+    def test_one_blind_position_among_seeing_ones_is_blindness(self) -> None:
+        self.scene.opened()
+        self.scene.opened("signal_2", pair="SOL/AVAX")
+        self.venue.quotes_missing = {"ETH"}
+        self.tick(count=62)
+        self.assertEqual({Cause.BLIND}, set(self.causes))
+
+    def test_nothing_to_watch_is_nothing_to_be_blind_for(self) -> None:
+        self.venue.reads_down = {"quotes"}
+        self.tick(count=70)
+        self.assertIs(TradingState.ACTIVE, self.state)
+        self.venue.reads_down = set()
+        position = self.scene.opened()
+        self.venue.quotes_missing = {"ETH"}
+        self.tick(count=62)
+        self.assertEqual({Cause.BLIND}, set(self.causes))
+        self.venue.quotes_missing = set()
+        self.scene.close(position)
+        self.tick()
+        self.assertIs(TradingState.ACTIVE, self.state)
+
+
+class OutcomeTest(MonitorTestCase):
+    def closed(self) -> None:
+        position = self.scene.opened()
+        self.venue.move("ETH", "4040")
+        self.position = self.scene.close(position)
+
+    def test_guardian_hears_once_how_it_ended(self) -> None:
+        self.closed()
+        self.tick(count=5)
+        (outcome,) = self.scene.approver.outcomes
+        position = self.scene.position(self.position.id)
+        net = position.realized - position.fees - position.funding
+        self.assertEqual(net / position.entry_notional, outcome.pnl)
+        assert position.short.entry_price is not None and position.long.entry_price is not None
+        self.assertEqual(position.short.entry_price / position.long.entry_price, outcome.entry_ratio)
+        self.assertGreater(outcome.entry_ratio, outcome.exit_ratio)
+        self.restart()
+        self.tick(count=2)
+        self.assertEqual(1, len(self.scene.approver.outcomes))
+
+    def test_it_is_tried_again_until_it_is_taken_also_after_a_restart(self) -> None:
+        self.closed()
+        self.scene.approver.failure = GuardianUnavailable("down")
+        self.tick(count=20)
+        self.assertEqual(1, self.said("Guardian did not take the outcome"))
+        self.tick(30)
+        self.assertEqual(2, self.said("Guardian did not take the outcome"))
+        self.scene.approver.failure = None
+        self.restart()
+        self.tick()
+        self.assertEqual(1, len(self.scene.approver.outcomes))
+
+    def test_after_a_day_it_is_given_up(self) -> None:
+        self.closed()
+        self.scene.approver.failure = GuardianUnavailable("down")
+        self.tick()
+        self.scene.approver.failure = None
+        self.tick(24 * 3600 + 1, count=2)
+        self.assertEqual(([], 1), (self.scene.approver.outcomes, self.said("given up")))
+        self.assertEqual({}, self.watchman.outcome_tried)
+
+    def test_a_guardian_that_hangs_is_in_nobodys_way_and_asked_once(self) -> None:
+        self.closed()
+        release = threading.Event()
+        asked: list[object] = []
+
+        def hang(outcome: object) -> None:
+            asked.append(outcome)
+            release.wait(10)
+
+        self.addCleanup(release.set)
+        other = self.scene.opened("signal_2", pair="SOL/AVAX")
+        self.venue.move("AVAX", "24.4")
+        with mock.patch.object(self.scene.approver, "report_outcome", hang):
+            for _ in range(3):
+                self.scene.clock.advance(40)
+                monitor.tick(self.watchman)
+                for name, thread in self.watchman.in_hand.items():
+                    thread.join(0 if name == "outcomes" else WAIT_SECONDS)
+            self.assertTrue(self.scene.position(other.id).closed)
+            self.assertEqual(1, len(asked))
+            release.set()
+            self.watchman.in_hand["outcomes"].join(WAIT_SECONDS)
+
+    def test_a_trade_that_filled_nothing_has_no_outcome(self) -> None:
+        self.venue.refusing = {"ETH": RejectReason.NO_MATCH, "BTC": RejectReason.NO_MATCH}
+        self.venue.script(lost_before())
+        self.scene.execute()
+        self.tick(60, count=3)
+        position = self.scene.store.book().positions()[0]
+        self.assertIs(ExitReason.NOT_FILLED, position.exit_reason)
+        self.assertEqual([], self.scene.approver.outcomes)
+        watch = self.scene.store.book().watch(position.id)
+        self.assertTrue(watch is not None and watch.outcome_told)
+
+    def test_the_last_funding_is_in_it(self) -> None:
+        self.scene.clock.instant = self.scene.clock.instant.replace(minute=59, second=50)
+        position = self.scene.opened()
+        hour = self.scene.clock.now().replace(hour=13, minute=0, second=0)
+        self.venue.payments = (FundingPayment(ETH, Usd(Decimal("1.5")), Quantity(Decimal("0.25")), hour),)
+        self.scene.clock.advance(15)
+        self.scene.close(position)
+        self.tick(count=10)
+        self.assertEqual([], self.scene.approver.outcomes)
+        self.tick(20)
+        self.assertEqual(Decimal("1.5"), self.scene.position(position.id).funding)
+        self.assertEqual(1, len(self.scene.approver.outcomes))
+
+
+class FundingTest(MonitorTestCase):
+    def test_it_is_collected_once_an_hour_by_the_tick(self) -> None:
+        position = self.scene.opened()
+        hour = self.scene.clock.now().replace(hour=13)
+        self.venue.payments = (FundingPayment(ETH, Usd(Decimal(2)), Quantity(Decimal("0.25")), hour),)
+        self.tick(3600 + 29)
+        self.assertEqual(0, self.venue.asked_funding)
+        self.tick(1, count=5)
+        self.assertEqual((1, Decimal(2)), (self.venue.asked_funding, self.scene.position(position.id).funding))
+
+    def test_what_cannot_be_had_is_asked_for_again_after_a_pause(self) -> None:
+        position = self.scene.opened()
+        self.venue.reads_down = {"funding"}
+        self.tick(3700)
+        self.tick(count=20)
+        self.assertEqual(1, self.venue.asked_funding)
+        self.venue.reads_down = set()
+        hour = self.scene.clock.now().replace(minute=0, second=0)
+        self.venue.payments = (FundingPayment(ETH, Usd(Decimal(2)), Quantity(Decimal("0.25")), hour),)
+        self.tick(30)
+        self.assertEqual(Decimal(2), self.scene.position(position.id).funding)
+
+
+class TrailTest(MonitorTestCase):
+    def test_a_trail_goes_on_after_a_restart(self) -> None:
+        position = self.scene.opened()
+        plan = given_exit_plan(trailing=given_trailing("0.006", "0.004"))
+        self.scene.store.save_watch(Watch(position.id, plan))
+        self.venue.move("ETH", "4070")
+        self.tick()
+        self.restart()
+        self.venue.move("ETH", "4035")
+        self.tick()
+        self.assertIs(ExitReason.TRAILING_STOP, self.scene.position(position.id).exit_reason)
+
+    def test_a_time_limit_is_kept_by_the_monitor_alone(self) -> None:
+        position = self.scene.opened(max_holding_seconds=60)
+        self.tick(59)
+        self.assertFalse(self.scene.position(position.id).closed)
+        self.tick(1)
+        self.assertIs(ExitReason.TIME_LIMIT, self.scene.position(position.id).exit_reason)
+        self.assertEqual(timedelta(seconds=60), self.scene.clock.now() - position.entered_at)
+        self.assertEqual(Ratio(Decimal("0.01")), position.exit_plan.stop_loss)
+
+
+def void(_: object) -> None:
+    """For a lambda whose value nobody wants."""

@@ -1,0 +1,159 @@
+import unittest
+from dataclasses import replace
+from decimal import Decimal
+
+from tests.engine.bent_venue import a_bent_scene, with_store
+from tests.engine.scripted_venue import Scene, lost_after, lost_before, unknown_for
+from trading.domain.desk_state import Cause, TradingState
+from trading.domain.exit_plan import ExitReason
+from trading.domain.market import Account
+from trading.domain.trades import PositionEffect
+from trading.domain.units import Coin, Quantity, TradeId
+from trading.engine import closing, working
+from trading.engine.recovery import DriftMemory, book_holdings, doubts, drifts, foreign_holdings, reconcile, recover
+from trading.engine.requests import Execution, TwapRequest
+
+ETH, BTC, SOL = Coin("ETH"), Coin("BTC"), Coin("SOL")
+
+
+def empty(account: Account) -> Account:
+    return replace(account, holdings={})
+
+
+class RecoveryTestCase(unittest.TestCase):
+    def setUp(self) -> None:
+        self.scene, self.venue = a_bent_scene(self)
+        self.memory = DriftMemory()
+
+    def compare(self, seconds: float = 1.0) -> TradingState:
+        self.scene.clock.advance(seconds)
+        reconcile(self.scene.desk, self.memory, self.scene.store.book(), self.venue.account())
+        return self.scene.store.state().state
+
+    def drifting(self, scene: Scene | None = None) -> list[Coin]:
+        scene = scene or self.scene
+        return [one.coin for one in drifts(scene.store.book(), self.venue.account(), scene.store.state())]
+
+
+class DriftTest(RecoveryTestCase):
+    def test_what_reads_differently_twice_two_seconds_apart_is_drift_and_nothing_is_sent(self) -> None:
+        self.scene.opened()
+        sent = len(self.venue.sent)
+        self.venue.hold("ETH", "0.01")
+        for seconds in (1.0, 1.0, 0.9):
+            self.assertIs(TradingState.ACTIVE, self.compare(seconds))
+        self.assertIs(TradingState.REDUCING, self.compare(0.1))
+        state = self.scene.store.state()
+        self.assertEqual((frozenset({Cause.DRIFT}), sent), (state.causes, len(self.venue.sent)))
+        self.assertEqual("ETH: the venue holds 0.2600, the book 0.2500", state.why)
+
+    def test_one_odd_reading_is_not_believed(self) -> None:
+        self.scene.opened()
+        for _ in range(3):
+            self.venue.bend_account = empty
+            self.assertIs(TradingState.ACTIVE, self.compare())
+            self.venue.straighten()
+            self.assertIs(TradingState.ACTIVE, self.compare())
+
+    def test_a_drift_that_keeps_changing_is_not_the_same_one(self) -> None:
+        self.scene.opened()
+        for _ in range(5):
+            self.venue.hold("ETH", "0.01")
+            self.assertIs(TradingState.ACTIVE, self.compare(1.9))
+
+    def test_a_missing_leg_and_a_wrong_side_are_drift(self) -> None:
+        for extra in ("-0.25", "-0.5", "0.0001"):
+            with self.subTest(extra):
+                self.scene, self.venue = a_bent_scene(self)
+                self.scene.opened()
+                self.venue.hold("ETH", extra)
+                self.assertEqual([ETH], self.drifting())
+
+    def test_an_opening_in_doubt_allows_for_both_of_its_ends(self) -> None:
+        for fault in (lost_before(), lost_after()):
+            self.scene, self.venue = a_bent_scene(self)
+            self.venue.script(fault)
+            self.scene.execute()
+            self.assertEqual([], self.drifting())
+        self.venue.hold("ETH", "0.0001")
+        self.assertEqual([ETH], self.drifting())
+
+    def test_a_close_in_doubt_allows_for_both_of_its_ends(self) -> None:
+        for fault in (lost_before(), unknown_for(30)):
+            self.scene, self.venue = a_bent_scene(self)
+            position = self.scene.opened()
+            self.venue.script(fault)
+            closing.close(self.scene.desk, position.id, ExitReason.MANUAL, until=self.scene.clock.monotonic())
+            self.assertEqual(1, len(doubts(self.scene.store.book())))
+            self.assertEqual([], self.drifting())
+        self.assertEqual(Decimal(0), self.venue.held("ETH"))
+        self.venue.hold("ETH", "-0.0001")
+        self.assertEqual([ETH], self.drifting())
+
+    def test_accepted_drift_is_allowed_for(self) -> None:
+        self.scene.opened()
+        self.venue.hold("ETH", "0.5")
+        accepted = {ETH: Quantity(Decimal("0.5"))}
+        self.scene.store.change_state(lambda state: replace(state, accepted_drift=accepted))
+        self.assertEqual([], self.drifting())
+        self.venue.hold("ETH", "-0.1")
+        self.assertEqual([ETH], self.drifting())
+
+    def test_a_shared_coin_adds_up(self) -> None:
+        self.scene.opened("signal_1", pair="BTC/ETH")
+        self.scene.opened("signal_2", pair="SOL/ETH")
+        book = self.scene.store.book()
+        self.assertEqual((Decimal("0.5"), Decimal("0.5")), book_holdings(book)[ETH])
+        self.assertEqual([], self.drifting())
+
+    def test_foreign_coins_are_no_drift(self) -> None:
+        self.scene.opened()
+        self.venue.hold("SOL", "7")
+        self.assertEqual([], self.drifting())
+        self.assertEqual({SOL: Decimal(7)}, foreign_holdings(self.scene.store.book(), self.venue.account()))
+
+    def test_what_is_halted_stays_so_and_remembers(self) -> None:
+        self.scene.opened()
+        self.scene.enter_state(TradingState.HALTED)
+        self.venue.hold("ETH", "0.01")
+        for _ in range(3):
+            self.compare()
+        state = self.scene.store.state()
+        self.assertEqual((TradingState.HALTED, frozenset({Cause.DRIFT})), (state.state, state.causes))
+
+
+class RecoverTest(RecoveryTestCase):
+    def taken_up(self) -> list[TradeId]:
+        taken: list[TradeId] = []
+        recover(self.scene.desk, taken.append)
+        return taken
+
+    def test_live_trades_are_taken_up_openings_first(self) -> None:
+        position = self.scene.opened("signal_2", pair="SOL/AVAX")
+        self.venue.script(lost_before())
+        self.scene.close(position)
+        self.scene.opened(execution=Execution.TWAP, twap=TwapRequest(180, 5))
+        effects = [self.scene.trade(one).terms.effect for one in self.taken_up()]
+        self.assertEqual([PositionEffect.OPEN, PositionEffect.CLOSE], effects)
+
+    def test_what_has_ended_is_left_alone(self) -> None:
+        self.scene.opened()
+        self.assertEqual([], self.taken_up())
+        self.assertIs(TradingState.ACTIVE, self.scene.store.state().state)
+
+    def test_a_suspended_trade_stops_opening(self) -> None:
+        position = self.scene.opened(execution=Execution.TWAP, twap=TwapRequest(180, 5))
+        with self.scene.store.seat(position.trade_id):
+            working.suspend(self.scene.desk, self.scene.trade(position.trade_id), "for the test")
+        self.taken_up()
+        state = self.scene.store.state()
+        self.assertEqual((TradingState.REDUCING, frozenset({Cause.SUSPENDED_TRADE})), (state.state, state.causes))
+
+    def test_a_broken_trade_stops_opening_and_keeps_none_from_being_taken_up(self) -> None:
+        self.scene.opened(execution=Execution.TWAP, twap=TwapRequest(180, 5))
+        self.scene.desk = with_store(self.scene, broken={"trd_x": "line 7"})
+        self.assertEqual(1, len(self.taken_up()))
+        state = self.scene.desk.store.state()
+        self.assertEqual(
+            (frozenset({Cause.BROKEN_RECORD}), "trade trd_x does not replay: line 7"), (state.causes, state.why)
+        )

@@ -1,0 +1,164 @@
+import unittest
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+
+from tests.builders import given_account, given_exit_plan
+from tests.engine.bent_venue import a_bent_scene
+from trading.domain.market import Account, Holding, Quote
+from trading.domain.positions import Position
+from trading.domain.units import Coin, Price, Quantity, Usd
+from trading.engine.valuing import (
+    Mark,
+    Prices,
+    coins_of,
+    decode_mark,
+    distance_of,
+    encode_mark,
+    maintenance_share,
+    mark_of,
+    read_prices,
+    risk_level,
+    unrealized_of,
+)
+from trading.ports import Json
+
+ETH, BTC = Coin("ETH"), Coin("BTC")
+
+
+class ValuingTestCase(unittest.TestCase):
+    def setUp(self) -> None:
+        self.scene, self.venue = a_bent_scene(self)
+        self.position = self.scene.opened()
+
+    def marked(self, position: Position | None = None) -> Mark | None:
+        position = position or self.position
+        prices = read_prices(self.scene.desk, coins_of([position]))
+        return mark_of(self.scene.desk, position, prices, self.scene.clock.now())
+
+    def certain(self) -> Mark:
+        mark = self.marked()
+        assert mark is not None
+        return mark
+
+
+class MarkTest(ValuingTestCase):
+    def test_it_starts_slightly_negative(self) -> None:
+        mark = self.certain()
+        assert mark.exit_return is not None and mark.mark_return is not None
+        self.assertTrue(Decimal("-0.002") < mark.exit_return < Decimal("-0.0009"), mark.exit_return)
+        self.assertLess(mark.exit_return, mark.mark_return)
+
+    def test_exit_return_is_by_hand(self) -> None:
+        """Bought at 4000.4, sold at 3999.6; sold at 99990, bought back at 100010; four fees of 0.045 %."""
+        entry = Decimal("0.25") * Decimal("4000.4") + Decimal("0.01") * Decimal(99_990)
+        out = Decimal("0.25") * Decimal("3999.6") + Decimal("0.01") * Decimal(100_010)
+        lost = Decimal("0.25") * Decimal("0.8") + Decimal("0.01") * Decimal(20)
+        expected = -(lost + Decimal("0.00045") * (entry + out)) / entry
+        self.assertEqual(expected, self.certain().exit_return)
+
+    def test_what_is_unknown_is_none(self) -> None:
+        self.venue.depth_usd = {"ETH": Decimal(1)}
+        self.assertIsNone(self.certain().exit_return)
+        self.venue.quotes_missing = {"BTC"}
+        self.assertIsNone(self.marked())
+        self.venue.reads_down = {"depths"}
+        self.assertEqual(Prices({}, {}), read_prices(self.scene.desk, (ETH,)))
+
+    def test_an_old_book_values_nothing(self) -> None:
+        self.venue.bend_depth = lambda one: replace(one, taken_at=one.taken_at - timedelta(seconds=6))
+        self.assertIsNone(self.certain().exit_return)
+
+    def test_a_leg_that_is_gone_takes_the_touch_and_costs_nothing(self) -> None:
+        half = replace(self.position, short=replace(self.position.short, closed=self.position.short.opened))
+        mark = self.marked(half)
+        assert mark is not None
+        self.assertIsNotNone(mark.exit_return)
+        self.assertEqual(half.long.unrealized(mark.long_mid), unrealized_of(half, mark))
+
+    def test_nothing_filled_has_mids_and_no_return(self) -> None:
+        empty = replace(
+            self.position,
+            long=replace(self.position.long, opened=Quantity(Decimal(0)), entry_price=None),
+            short=replace(self.position.short, opened=Quantity(Decimal(0)), entry_price=None),
+        )
+        mark = self.marked(empty)
+        assert mark is not None
+        self.assertEqual(
+            (Decimal(4_000), Decimal(100_000), None, None),
+            (mark.long_mid, mark.short_mid, mark.exit_return, mark.mark_return),
+        )
+
+
+class CacheTest(ValuingTestCase):
+    def test_a_mark_survives_the_cache(self) -> None:
+        mark = self.certain()
+        for one in (mark, replace(mark, exit_return=None), replace(mark, mark_return=None)):
+            self.assertEqual(one, decode_mark(encode_mark(one)))
+
+    def test_anything_else_in_the_cache_is_no_mark(self) -> None:
+        good = encode_mark(self.certain())
+        assert isinstance(good, dict)
+        rows: tuple[Json, ...] = (
+            None,
+            "text",
+            [],
+            {},
+            {**good, "long_mid": "abc"},
+            {**good, "long_mid": "NaN"},
+            {**good, "exit_return": "Infinity"},
+            {**good, "taken_at": "yesterday"},
+            {**good, "taken_at": "2026-11-22T12:00:00"},
+            {key: value for key, value in good.items() if key != "mark_return"},
+        )
+        for row in rows:
+            with self.subTest(str(row)):
+                self.assertIsNone(decode_mark(row))
+
+
+class RiskTest(ValuingTestCase):
+    def test_risk_levels_have_their_thresholds(self) -> None:
+        plan = given_exit_plan()
+        for present, distance, level in (
+            (None, None, "low"),
+            ("0.5", None, "low"),
+            ("-0.0039", None, "low"),
+            ("-0.004", None, "medium"),
+            ("-0.0074", None, "medium"),
+            ("-0.0075", None, "high"),
+            (None, "0.41", "low"),
+            (None, "0.40", "medium"),
+            (None, "0.20", "high"),
+            ("0.01", "0.1", "high"),
+        ):
+            with self.subTest(present=present, distance=distance):
+                one = None if present is None else Decimal(present)
+                two = None if distance is None else Decimal(distance)
+                self.assertEqual(level, risk_level(plan, one, two))
+
+    def test_the_nearer_leg_counts(self) -> None:
+        account = given_account(
+            holdings=(
+                Holding(ETH, Quantity(Decimal("0.25")), Price(Decimal(4_000)), Price(Decimal(3_000))),
+                Holding(BTC, Quantity(Decimal("-0.01")), Price(Decimal(100_000)), Price(Decimal(115_000))),
+            )
+        )
+        quotes = self.venue.quotes((ETH, BTC))
+        self.assertEqual(Decimal("0.15"), distance_of(self.position, account, quotes))
+        self.assertEqual(Decimal("0.25"), distance_of(self.position, account, {ETH: quotes[ETH]}))
+        self.assertIsNone(distance_of(self.position, given_account(), quotes))
+
+    def test_a_mark_that_is_none_gives_no_distance(self) -> None:
+        account = given_account(
+            holdings=(Holding(ETH, Quantity(Decimal("0.25")), Price(Decimal(4_000)), Price(Decimal(3_000))),)
+        )
+        for word in ("0", "-1", "NaN"):
+            with self.subTest(word):
+                quote: Quote = replace(self.venue.quotes((ETH,))[ETH], mark=Price(Decimal(word)))
+                self.assertIsNone(distance_of(self.position, account, {ETH: quote}))
+
+    def test_maintenance_over_equity(self) -> None:
+        for equity, maintenance, share in (("100", "0", "0"), ("100", "25", "0.25"), ("0", "5", "1"), ("0", "0", "0")):
+            with self.subTest(equity=equity, maintenance=maintenance):
+                account: Account = given_account(equity, maintenance_margin=Usd(Decimal(maintenance)))
+                self.assertEqual(Decimal(share), maintenance_share(account))
