@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 EXACT := trading/domain/*,trading/engine/playbook.py,trading/utils/trade_calculator.py,trading/utils/risk_controls.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check cover fmt format-check lint types imports django-check clean
+.PHONY: help run test check cover bench fuzz schema interop fmt format-check lint types imports django-check clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,19 @@ cover: $(VENV)/.tools  ## tests with branch coverage: 95 % overall, 100 % for do
 	$(BIN)/coverage run manage.py test
 	$(BIN)/coverage report --fail-under=95
 	$(BIN)/coverage report --include='$(EXACT)' --fail-under=100
+
+fuzz: $(VENV)/.tools  ## random requests to every route, more of them each time: make fuzz EXAMPLES=2000
+	FUZZ_EXAMPLES=$(or $(EXAMPLES),500) $(DJANGO) test tests.api.test_fuzz
+
+schema: $(VENV)/.runtime  ## write schema.yml anew from the code
+	$(DJANGO) spectacular --validate --fail-on-warn --file schema.yml
+
+bench: $(VENV)/.tools  ## what a trade and the ledger cost, as ratios; fewer trades: make bench TRADES=10000
+	$(BIN)/python -m bench.execution
+	$(BIN)/python -m bench.ledger --trades $(or $(TRADES),100000)
+
+interop: $(VENV)/.runtime .interop/.ready  ## other people's clients (ccxt) against the exchange simulator
+	.interop/bin/python tests/interop/ccxt_trade.py $(BIN)/python
 
 fmt: $(VENV)/.tools  ## format the code and sort imports
 	$(BIN)/ruff check --quiet --select I --fix .
@@ -48,7 +61,7 @@ django-check: $(VENV)/.runtime
 	$(DJANGO) check
 
 clean:  ## remove .venv and every cache; data/ stays
-	rm -rf $(VENV) .coverage .coverage.* htmlcov .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .interop .coverage .coverage.* htmlcov .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps make a second run instant, and a changed requirements file makes the next one install again.
@@ -71,4 +84,9 @@ $(VENV)/.runtime: requirements.txt | $(VENV)/.created
 $(VENV)/.tools: requirements-dev.txt $(VENV)/.runtime | $(VENV)/.created
 	@echo "Installing what tests and checks need into $(VENV) (once, about half a minute) ..."
 	@$(PIP) install -r requirements-dev.txt
+	@touch $@
+
+.interop/.ready: tests/interop/requirements.txt | $(VENV)/.created
+	@$(PYTHON) -m venv --clear .interop
+	@.interop/bin/python -m pip --disable-pip-version-check --quiet install -r tests/interop/requirements.txt
 	@touch $@

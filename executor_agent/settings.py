@@ -12,12 +12,15 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import drf_spectacular_sidecar
 from corsheaders.defaults import default_headers
 from django.core.management.utils import get_random_secret_key
 
+from executor_agent import __version__
 from trading.conf import Config, ConfigurationError, load_config
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+SIDECAR = Path(drf_spectacular_sidecar.__file__).resolve().parent
 TESTING = sys.argv[1:2] == ["test"]
 # gunicorn stops for good when a worker ends with this code, and starts it anew for ever with any other.
 CONFIGURATION_EXIT_CODE = 3
@@ -51,10 +54,11 @@ ALLOWED_HOSTS = list(DESK_CONFIG.allowed_hosts)
 
 ROOT_URLCONF = "executor_agent.urls"
 WSGI_APPLICATION = "executor_agent.wsgi.application"
-INSTALLED_APPS = ["corsheaders", "rest_framework", "trading"]
+INSTALLED_APPS = ["corsheaders", "rest_framework", "drf_spectacular", "trading"]
 MIDDLEWARE = [
     "trading.middleware.Doors",
     "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "django.middleware.common.CommonMiddleware",
 ]
@@ -68,7 +72,16 @@ LANGUAGE_CODE = "en-us"
 USE_I18N = False
 TIME_ZONE = "UTC"
 USE_TZ = True
-STATIC_URL = "static/"
+STATIC_URL = "/static/"
+# Listed by name, so that nothing is served only because some package brings it along. WhiteNoise looks once, at start.
+STATICFILES_DIRS = [
+    BASE_DIR / "trading" / "static",
+    ("swagger-ui", SIDECAR / "static" / "drf_spectacular_sidecar" / "swagger-ui-dist"),
+]
+STATICFILES_FINDERS = ["django.contrib.staticfiles.finders.FileSystemFinder"]
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = False
+WHITENOISE_ALLOW_ALL_ORIGINS = False
 # With it, a POST without the final slash would be answered by a redirect that loses the body.
 APPEND_SLASH = False
 DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
@@ -85,10 +98,23 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_AUTHENTICATION_CLASSES": ["trading.authentication.BearerAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["trading.permissions.ScopeNeeded"],
+    "DEFAULT_THROTTLE_CLASSES": ["trading.throttling.CallerThrottle"],
+    "DEFAULT_SCHEMA_CLASS": "trading.schema.RouteSchema",
     "UNAUTHENTICATED_USER": None,
     "UNAUTHENTICATED_TOKEN": None,
     "EXCEPTION_HANDLER": "trading.problems.exception_handler",
     "COERCE_DECIMAL_TO_STRING": False,
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "HyperSwarm Executor Agent",
+    "VERSION": __version__,
+    "DESCRIPTION": "Opens, watches and closes pair trades: one coin long, another short, dollar-neutral.",
+    "LICENSE": {"name": "MIT", "identifier": "MIT"},
+    "OAS_VERSION": "3.1.0",
+    "PREPROCESSING_HOOKS": ["trading.schema.named_as_in_the_contract"],
+    "POSTPROCESSING_HOOKS": ["trading.schema.with_components"],
+    "SERVE_INCLUDE_SCHEMA": True,
 }
 
 TEST_RUNNER = "tests.runner.DeskTestRunner"

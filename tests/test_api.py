@@ -172,8 +172,12 @@ class ExecuteTest(FlowTestCase):
         self.assertEqual(3, len(opened), [answer.content for answer in answers])
         for answer in answers:
             if answer not in opened:
-                codes = {breach["code"] for breach in self.assert_problem(answer, 422, "RISK_DENIED")["breaches"]}
-                self.assertIn("POSITIONS_AT_MAXIMUM", codes)
+                self.assertEqual(422, answer.status_code)
+                body = told(answer)
+                # Guardian counts the positions too, and may be asked when the last one has just been accepted.
+                if body["code"] != "GUARDIAN_REJECTED":
+                    codes = {breach["code"] for breach in self.assert_problem(answer, 422, "RISK_DENIED")["breaches"]}
+                    self.assertIn("POSITIONS_AT_MAXIMUM", codes)
 
     def at_once(self, bodies: list[dict[str, object]]) -> list[HttpResponse]:
         """Each from a client and a thread of its own, in real time."""

@@ -3,26 +3,34 @@ there are."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from decimal import Decimal
 from threading import Lock
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
 
+from trading.adapters.account_file import AccountFile
 from trading.adapters.demo_guardian import DemoGuardian, DemoLimits
 from trading.adapters.demo_scout import DemoScout
 from trading.adapters.guardian import GuardianClient
+from trading.adapters.hyperliquid import HyperliquidVenue
+from trading.adapters.hyperliquid_api import network_of
+from trading.adapters.hyperliquid_readiness import Finding, check_ready, readiness
+from trading.adapters.keys import open_wallet
 from trading.adapters.paper import PaperVenue
 from trading.adapters.paper_market import PaperMarket
 from trading.adapters.scout import ScoutClient
 from trading.adapters.system import SystemClock
-from trading.conf import Config
+from trading.conf import Config, ConfigurationError
 from trading.domain.desk_state import Binding
+from trading.domain.errors import InvalidRequest, VenueUnavailable
 from trading.domain.units import Ratio, Usd
 from trading.engine.desk import Desk
 from trading.ports import Approver, Clock, Log, SignalSource
 from trading.utils.journal import Journal
-from trading.utils.json_storage import JsonStore
+from trading.utils.json_storage import STATE, JsonStore
+from trading.utils.locks import make_directory
 from trading.utils.logger import ActivityLog
 from trading.utils.redis_cache import RedisCache
 
@@ -55,29 +63,119 @@ def use_desk(desk: Desk) -> Iterator[Desk]:
 
 
 def build_desk(config: Config, clock: Clock | None = None) -> Desk:
-    """A desk over *config*: the paper venue, the JSON store, and Scout and Guardian or their demo stand-ins.
+    """A desk over *config*: its venue, the JSON store, and Scout and Guardian or their demo stand-ins.
 
-    Raises StoreCorrupt for files that cannot be trusted and InvalidRequest for URLs that are none.
+    Raises StoreCorrupt for files that cannot be trusted, and ConfigurationError for keys, accounts and URLs that do not
+    belong together. A live venue that cannot be asked now is no reason not to start: nothing opens until it can.
     """
     clock = clock or SystemClock()
-    market = PaperMarket(config.paper_seed)
-    binding = Binding(venue="paper", network="paper", account=f"paper:{config.paper_seed}")
-    store = JsonStore(config.data_dir, binding)
     cache = RedisCache(config.redis_url, clock)
     log = ActivityLog(config.data_dir / LOG_FILE, cache, clock)
+    market = PaperMarket(config.paper_seed)
+    with _blamed_on_configuration():
+        venue = _paper(config, market, clock) if config.demo_mode else _hyperliquid(config, clock, log)
+        signals, approvals = _signals(config, market, clock, log), _approvals(config, clock)
+    store = JsonStore(config.data_dir, _binding(config))
     for word in store.mended:
         log.write("warning", f"the ledger was mended: {word}")
-    venue = PaperVenue(market, Journal(config.data_dir / PAPER_ACCOUNT_FILE), clock, Usd(config.paper_equity_usd))
-    return Desk(
-        config=config,
-        venue=venue,
-        store=store,
-        cache=cache,
-        signals=_signals(config, market, clock, log),
-        approvals=_approvals(config, clock),
-        log=log,
-        clock=clock,
+    return Desk(config, venue, store, cache, signals, approvals, log, clock, AccountFile(config.data_dir))
+
+
+def diagnoses(config: Config, clock: Clock | None = None) -> tuple[Finding, ...]:
+    """What `manage.py doctor` asks of the venue. Raises ConfigurationError when it cannot even be put together."""
+    if config.demo_mode:
+        return (Finding("venue", "ok", "the paper venue; no real order is possible"),)
+    clock = clock or SystemClock()
+    log = ActivityLog(config.data_dir / LOG_FILE, RedisCache(config.redis_url, clock), clock)
+    with _blamed_on_configuration():
+        venue = _opened(config, clock, log)
+    try:
+        return readiness(venue, clock)
+    finally:
+        venue.close()
+
+
+def redis_answers(config: Config) -> bool:
+    """Does the configured Redis answer a ping."""
+    cache = RedisCache(config.redis_url, SystemClock())
+    try:
+        return cache.connected
+    finally:
+        cache.close()
+
+
+def scout_offers(config: Config) -> str:
+    """What Scout offers now, in words. Raises ScoutUnavailable; ConfigurationError for a URL that is none."""
+    clock = SystemClock()
+    log = ActivityLog(config.data_dir / LOG_FILE, RedisCache(config.redis_url, clock), clock)
+    with _blamed_on_configuration():
+        return f"offers {len(_signals(config, PaperMarket(config.paper_seed), clock, log).recent())} signal(s)"
+
+
+def guardian_listens(config: Config) -> str:
+    """That Guardian listens, in words; it is asked for nothing. Raises GuardianUnavailable; ConfigurationError."""
+    with _blamed_on_configuration():
+        client = GuardianClient(config.guardian_url or "", config.guardian_timeout_seconds, SystemClock())
+    return f"listens (status {client.listens()})"
+
+
+def monitor_beat(config: Config) -> datetime | None:
+    """The last beat of the monitor of DATA_DIR; None without one. Raises StoreCorrupt."""
+    if not (config.data_dir / STATE).exists():
+        return None
+    store = JsonStore(config.data_dir, _binding(config))
+    try:
+        return store.last_beat()
+    finally:
+        store.close()
+
+
+def _binding(config: Config) -> Binding:
+    if config.demo_mode:
+        return Binding("paper", "paper", f"paper:{config.paper_seed}")
+    address = (config.hyperliquid_account_address or "").lower()
+    return Binding(config.venue, network_of(config.hyperliquid_api_url), address)
+
+
+def _paper(config: Config, market: PaperMarket, clock: Clock) -> PaperVenue:
+    make_directory(config.data_dir)
+    return PaperVenue(market, Journal(config.data_dir / PAPER_ACCOUNT_FILE), clock, Usd(config.paper_equity_usd))
+
+
+def _hyperliquid(config: Config, clock: Clock, log: Log) -> HyperliquidVenue:
+    """The venue, once the key is known to be the account's own or an approved API wallet of it."""
+    venue = _opened(config, clock, log)
+    try:
+        check_ready(venue, clock)
+    except VenueUnavailable as error:
+        log.write("warning", f"the venue could not be asked at start: {error.detail}")
+    except ConfigurationError:
+        venue.close()
+        raise
+    return venue
+
+
+def _opened(config: Config, clock: Clock, log: Log) -> HyperliquidVenue:
+    key, password = config.hyperliquid_wallet_key, config.hyperliquid_keystore_password
+    wallet = open_wallet(key.get_secret_value() if key else "", password.get_secret_value() if password else None)
+    return HyperliquidVenue.open(
+        config.hyperliquid_api_url,
+        wallet,
+        config.hyperliquid_account_address or "",
+        config.venue_weight_per_minute,
+        config.data_dir / "venue",
+        clock,
+        log,
     )
+
+
+@contextmanager
+def _blamed_on_configuration() -> Iterator[None]:
+    """What adapters say of a URL or a key is a mistake of the configuration, told like every other."""
+    try:
+        yield
+    except InvalidRequest as error:
+        raise ConfigurationError(tuple(f"{name}: {why}" for name, why in error.fields.items())) from None
 
 
 def _signals(config: Config, market: PaperMarket, clock: Clock, log: Log) -> SignalSource:

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 
 from trading.problems import Problem, invalid, of_exception, response_of
 
@@ -54,14 +55,16 @@ class WsgiDoor:
 class Doors:
     """The outermost middleware: before it nothing of ours runs, and every answer passes it on the way out."""
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response
 
-    def __call__(self, request: HttpRequest) -> HttpResponse:
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
         problem = refusal_of(request)
         response = response_of(problem) if problem is not None else self._get_response(request)
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
+        if request.method == "HEAD":
+            _drop_body(response)
         return response
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -74,6 +77,14 @@ def _refused_header(name: str, start_response: Any) -> Iterable[bytes]:
     response = response_of(invalid(**{header: "must not hold control characters"}))
     start_response("400 Bad Request", [*response.items(), *HEADERS.items()])
     return [response.content]
+
+
+def _drop_body(response: HttpResponseBase) -> None:
+    """A HEAD is answered by the headers of a GET alone; gunicorn writes a line about each that comes with a body."""
+    if isinstance(response, StreamingHttpResponse):
+        response.streaming_content = ()
+    elif isinstance(response, HttpResponse):
+        response.content = b""
 
 
 def refusal_of(request: HttpRequest) -> Problem | None:

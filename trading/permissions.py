@@ -6,7 +6,7 @@ from rest_framework.exceptions import PermissionDenied
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
-from trading.authentication import Caller
+from trading.authentication import Caller, configuration
 from trading.conf import Scope
 
 if TYPE_CHECKING:
@@ -27,6 +27,13 @@ class ScopeNeeded(BasePermission):
         writes = request.method not in SAFE_METHODS
         require(request.auth, getattr(view, "write_scope", Scope.TRADE) if writes else Scope.READ)
         return True
+
+
+class OpenInDemo(ScopeNeeded):
+    """Anybody in demo mode; else whoever may read."""
+
+    def has_permission(self, request: Request, view: "APIView") -> bool:
+        return configuration().demo_mode or super().has_permission(request, view)
 
 
 def require(caller: Caller, wanted: Scope) -> None:

@@ -168,6 +168,26 @@ class Store(Protocol):
     def last_beat(self) -> datetime | None:
         """When the monitor that holds its lock last beat; None without one."""
 
+    def roll_over(self, now: datetime) -> int:
+        """Move what ended more than a day ago out of the way of the work, and return how many positions that were.
+
+        The book still finds it by every name, for ever. Others may work meanwhile. Takes seconds for thousands: once an
+        hour is enough.
+        """
+
+    @property
+    def disk_full(self) -> bool:
+        """Whether there was no room left and the reserve was given up: nothing can be opened, closing goes on."""
+
+    def restore_reserve(self) -> bool:
+        """Try to take the reserve back; True when it is there."""
+
+    def rescue(self, record: Mapping[str, Json]) -> bool:
+        """Journal *record* outside of a ledger that cannot be used, and say it on stderr; True when it is on disk.
+
+        Never raises: for an emergency stop that goes on without a store.
+        """
+
 
 class Cache(Protocol):
     """Impressions that may vanish. Never raises: a failure is a miss."""

@@ -1,11 +1,16 @@
 """Content to requests and records to content: the two translations at the JSON edge.
 
 The law: reading names every wrong field at once, each with its remedy, and lets no unknown one pass; writing is one
-function that walks any record of the house. Here alone a Decimal becomes a float, on its way out.
+function that walks any record of the house. Here alone a Decimal becomes a float, on its way out; a table keeps it
+digit for digit, and no cell of it is a formula.
 """
 
+import csv
+import io
 import re
-from collections.abc import Mapping, Set
+import types
+import typing
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -19,6 +24,7 @@ from trading.domain.exit_plan import TIME_WINDOWS, TrailingStop
 from trading.domain.market import Pair
 from trading.domain.positions import PositionStatus
 from trading.domain.units import Coin, Ratio, Usd
+from trading.engine.accounting import DAYS_DEFAULT, DAYS_MAX
 from trading.engine.requests import ExecuteRequest, Execution, ExitChange, TwapRequest
 from trading.parsers import Content, number_of, shown
 from trading.ports import Json
@@ -40,6 +46,10 @@ PAGE_MAX = 1000
 LOG_LINES_DEFAULT = 50
 COINS_ACCEPTED_MAX = 500
 FIELDS_TOLD_MAX = 50
+FORMATS = ("json", "csv")
+SCHEMA_FORMATS = ("yaml", "json")
+
+FORMULA_STARTS = tuple("=+-@\t\r\n")
 
 _COIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9:@._-]{0,31}|@[0-9]{1,8}")
 _UNKNOWN = "is not a known field; leave it out"
@@ -81,6 +91,36 @@ def render_state(state: DeskState) -> Json:
         "since": render(state.since),
         "accepted_drift": render(state.accepted_drift),
     }
+
+
+def table_lines(kind: type, records: Iterable[object]) -> Iterator[str]:
+    """CSV (RFC 4180) of *records*, dataclasses of *kind*: a line with the columns' names, then one each."""
+    columns = columns_of(kind)
+    yield _line(columns)
+    for record in records:
+        yield _line([_cell(_at(record, column.split("."))) for column in columns])
+
+
+def columns_of(kind: type) -> tuple[str, ...]:
+    """The columns of a table of *kind*: its fields, those of records within as `long.coin`; lists have no place."""
+    columns: list[str] = []
+    for name, hint in typing.get_type_hints(kind).items():
+        plain = present_type(hint)
+        if isinstance(plain, type) and is_dataclass(plain):
+            columns += [f"{name}.{column}" for column in columns_of(plain)]
+        elif typing.get_origin(plain) is None:
+            columns.append(name)
+    return tuple(columns)
+
+
+def present_type(hint: object) -> object:
+    """*hint* without its None and without the name of a NewType; unions of several types stay."""
+    if isinstance(hint, typing.NewType):
+        return present_type(hint.__supertype__)
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        present = [one for one in typing.get_args(hint) if one is not type(None)]
+        return present_type(present[0]) if len(present) == 1 else hint
+    return hint
 
 
 def execute_request(content: Mapping[str, Content]) -> ExecuteRequest:
@@ -182,6 +222,16 @@ class Query:
             return default
         return int(text)
 
+    def days(self) -> int:
+        """How many UTC days back, today counted."""
+        text = self._take("days")
+        if text is None:
+            return DAYS_DEFAULT
+        if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= DAYS_MAX:
+            self._wrong["days"] = f"must be a whole number from 1 to {DAYS_MAX}"
+            return DAYS_DEFAULT
+        return int(text)
+
     def before(self) -> str | None:
         """The id that the page wanted comes after, newest first."""
         text = self._take("before")
@@ -197,6 +247,20 @@ class Query:
             self._wrong["status"] = f"must be one of {', '.join(PositionStatus)}"
             return None
         return PositionStatus(text)
+
+    def wants_table(self) -> bool:
+        """True for `format=csv`."""
+        text = self._take("format")
+        if text not in (None, *FORMATS):
+            self._wrong["format"] = f"must be one of {', '.join(FORMATS)}"
+        return text == "csv"
+
+    def schema_format(self) -> str:
+        """yaml unless json is asked for."""
+        text = self._take("format") or "yaml"
+        if text not in SCHEMA_FORMATS:
+            self._wrong["format"] = f"must be one of {', '.join(SCHEMA_FORMATS)}"
+        return text
 
     def finish(self) -> None:
         """Raises InvalidRequest with everything that is wrong, unknown parameters included."""
@@ -376,3 +440,37 @@ def _json_number(number: Decimal) -> Json:
         return None
     value = float(number)
     return value if value - value == 0 else None
+
+
+def _at(record: object, names: list[str]) -> object:
+    """The value under *names*, one within the other; None where a record on the way is absent."""
+    for name in names:
+        record = getattr(record, name) if record is not None else None
+    return record
+
+
+def _cell(value: object) -> str:
+    """A value as text: numbers digit for digit; text that a spreadsheet would take for a formula, behind an apostrophe.
+
+    A negative number is no formula: only what somebody may have made up is quoted.
+    """
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case int():
+            return str(value)
+        case Decimal():
+            return format(value, "f") if value.is_finite() else ""
+        case datetime() | date():
+            return value.isoformat()
+        case _:
+            text = str(render(value))
+            return f"'{text}" if text.startswith(FORMULA_STARTS) or text.lstrip().startswith(FORMULA_STARTS) else text
+
+
+def _line(cells: Iterable[str]) -> str:
+    line = io.StringIO()
+    csv.writer(line).writerow(cells)
+    return line.getvalue()

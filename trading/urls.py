@@ -21,6 +21,7 @@ urlpatterns = [
     _route(r"api/trades", views.Trades),
     _route(r"api/trades/(?P<trade_id>[^/]+)", views.TradeDetail),
     _route(r"api/trades/(?P<trade_id>[^/]+)/cancel", views.Cancel),
+    _route(r"api/fills", views.Fills),
     _route(r"api/signals", views.Signals),
     _route(r"api/positions", views.Positions),
     _route(r"api/positions/(?P<position_id>[^/]+)", views.PositionDetail),
@@ -30,6 +31,9 @@ urlpatterns = [
     _route(r"api/agent/logs", views.AgentLogs),
     _route(r"api/portfolio", views.Portfolio),
     _route(r"api/time_windows", views.TimeWindows),
+    _route(r"api/events", views.Events),
+    _route(r"api/schema", views.ApiSchema),
+    _route(r"api/docs", views.Docs),
     re_path(r"^\Z", views.Root.as_view()),
     # Of last resort, so that no other 404 page is ever shown, also with DEBUG on.
     re_path(r"", problems.not_found),

@@ -4,11 +4,15 @@ The law: a view never decides. It parses, calls one engine function, and renders
 by `problems`.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar, cast
 
 from django.conf import settings
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.template.loader import render_to_string
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
@@ -16,10 +20,12 @@ from rest_framework.permissions import BasePermission
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
 from executor_agent import __version__
-from trading.authentication import BearerAuthentication, Caller
+from trading import events, schema
+from trading.authentication import BearerAuthentication, Caller, caller_if_known, configuration
 from trading.bootstrap import get_desk
 from trading.conf import Config, Scope
 from trading.domain.desk_state import TradingState
@@ -27,10 +33,11 @@ from trading.domain.errors import StoreCorrupt
 from trading.domain.exit_plan import TIME_WINDOW_DEFAULT, TIME_WINDOWS
 from trading.domain.positions import PositionStatus
 from trading.domain.trades import TradeStatus
-from trading.domain.units import PositionId, TradeId
-from trading.engine import closing, emergency, entry, exits, previews, queries
+from trading.domain.units import ClientOrderId, PositionId, TradeId
+from trading.engine import closing, emergency, entry, exits, fills, previews, queries
 from trading.parsers import StrictJsonParser, body_of
-from trading.permissions import ScopeNeeded, require
+from trading.permissions import OpenInDemo, ScopeNeeded, require
+from trading.problems import response_of
 from trading.serializers import (
     LOG_LINES_DEFAULT,
     PAGE_DEFAULT,
@@ -43,7 +50,9 @@ from trading.serializers import (
     render,
     render_state,
     stop_scope,
+    table_lines,
 )
+from trading.throttling import CallerThrottle
 
 OUTCOME_STATUSES: Mapping[entry.Outcome, int] = {
     entry.Outcome.OPENED: 201,
@@ -52,23 +61,10 @@ OUTCOME_STATUSES: Mapping[entry.Outcome, int] = {
 }
 NO_PARTIAL_CLOSE = "is not possible: a position closes as a whole, and without a body; partial closes do not exist yet"
 
-ROUTES = (
-    "GET /api/health",
-    "POST /api/trades/execute",
-    "POST /api/trades/preview",
-    "GET /api/trades",
-    "GET /api/trades/{id}",
-    "POST /api/trades/{id}/cancel",
-    "GET /api/signals",
-    "GET /api/positions",
-    "GET /api/positions/{id}",
-    "PATCH /api/positions/{id}",
-    "POST /api/positions/{id}/close",
-    "POST /api/emergency_stop",
-    "POST /api/resume",
-    "GET /api/agent/logs",
-    "GET /api/portfolio",
-    "GET /api/time_windows",
+ROUTES = tuple(schema.ROUTES)
+DOCS_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
 
 
@@ -97,7 +93,7 @@ class DeskView(APIView):
     parser_classes = (StrictJsonParser,)
     renderer_classes = (JSONRenderer,)
     content_negotiation_class = OnlyJson
-    throttle_classes = ()
+    throttle_classes: Sequence[type[BaseThrottle]] = (CallerThrottle,)
 
     def initial(self, request: Request, *args: object, **kwargs: object) -> None:
         """Raises InvalidRequest for query parameters where none are taken."""
@@ -115,6 +111,7 @@ class PublicView(DeskView):
 
     authentication_classes = ()
     permission_classes = ()
+    throttle_classes = ()
 
 
 class Root(PublicView):
@@ -132,6 +129,10 @@ class Health(PublicView):
             health = queries.health(get_desk(), __version__)
         except StoreCorrupt as error:
             health = health_without_desk(error)
+        config = configuration()
+        caller = caller_if_known(request.META, config)
+        if caller is None or not caller.scope.covers(Scope.READ):
+            health = replace(health, problems=tuple(without_paths(one, config) for one in health.problems))
         return Response(render(health), 503 if health.status == "unhealthy" else 200)
 
 
@@ -159,12 +160,25 @@ class Trades(DeskView):
 
     takes_query = True
 
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> HttpResponseBase:
         query = Query(request.query_params)
-        limit, before = query.limit(PAGE_DEFAULT), query.before()
+        limit, before, table = query.limit(PAGE_DEFAULT), query.before(), query.wants_table()
         query.finish()
         trades, total = queries.trades(get_desk(), limit, TradeId(before) if before else None)
-        return Response(render(trades), headers={"X-Total-Count": str(total)})
+        return listed("trades", queries.TradeView, trades, total, table=table)
+
+
+class Fills(DeskView):
+    """GET /api/fills"""
+
+    takes_query = True
+
+    def get(self, request: Request) -> HttpResponseBase:
+        query = Query(request.query_params)
+        limit, before, table = query.limit(PAGE_DEFAULT), query.before(), query.wants_table()
+        query.finish()
+        found, total = fills.fills(get_desk(), limit, ClientOrderId(before) if before else None)
+        return listed("fills", fills.FillView, found, total, table=table)
 
 
 class TradeDetail(DeskView):
@@ -176,6 +190,8 @@ class TradeDetail(DeskView):
 
 class Cancel(DeskView):
     """POST /api/trades/{id}/cancel : 202 while an order is still in doubt or the legs are being levelled."""
+
+    throttle_classes = ()
 
     def post(self, request: Request, trade_id: str) -> Response:
         nothing_asked(body_of(request))
@@ -195,12 +211,13 @@ class Positions(DeskView):
 
     takes_query = True
 
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> HttpResponseBase:
         query = Query(request.query_params)
         status, limit, before = query.status(), query.limit(PAGE_DEFAULT), query.before()
+        table = query.wants_table()
         query.finish()
         positions, total = queries.positions(get_desk(), status, limit, PositionId(before) if before else None)
-        return Response(render(positions), headers={"X-Total-Count": str(total)})
+        return listed("positions", queries.PositionView, positions, total, table=table)
 
 
 class PositionDetail(DeskView):
@@ -218,6 +235,8 @@ class PositionDetail(DeskView):
 class Close(DeskView):
     """POST /api/positions/{id}/close"""
 
+    throttle_classes = ()
+
     def post(self, request: Request, position_id: str) -> Response:
         nothing_asked(body_of(request), NO_PARTIAL_CLOSE)
         position = closing.close_by_hand(get_desk(), PositionId(position_id))
@@ -226,6 +245,8 @@ class Close(DeskView):
 
 class EmergencyStop(DeskView):
     """POST /api/emergency_stop : the whole account, foreign holdings included, takes the admin scope."""
+
+    throttle_classes = ()
 
     def post(self, request: Request) -> Response:
         whole_account = stop_scope(body_of(request))
@@ -259,8 +280,13 @@ class AgentLogs(DeskView):
 class Portfolio(DeskView):
     """GET /api/portfolio"""
 
+    takes_query = True
+
     def get(self, request: Request) -> Response:
-        return Response(render(queries.portfolio(get_desk())))
+        query = Query(request.query_params)
+        days = query.days()
+        query.finish()
+        return Response(render(queries.portfolio(get_desk(), days)))
 
 
 class TimeWindows(DeskView):
@@ -272,6 +298,59 @@ class TimeWindows(DeskView):
             for key, one in TIME_WINDOWS.items()
         }
         return Response({"windows": windows, "default": TIME_WINDOW_DEFAULT})
+
+
+class Events(DeskView):
+    """GET /api/events : Server-Sent Events; 503 when as many are being served as there is room for."""
+
+    def get(self, request: Request) -> HttpResponseBase:
+        stream = events.open_stream(get_desk(), request.META)
+        if stream is None:
+            return response_of(events.FULL)
+        return StreamingHttpResponse(stream, content_type=events.CONTENT_TYPE, headers=events.STREAM_HEADERS)
+
+    def head(self, request: Request) -> HttpResponseBase:
+        """The headers of a stream, without one."""
+        return HttpResponse(content_type=events.CONTENT_TYPE)
+
+
+class ApiSchema(DeskView):
+    """GET /api/schema : the OpenAPI document."""
+
+    takes_query = True
+    permission_classes = (OpenInDemo,)
+
+    def get(self, request: Request) -> HttpResponse:
+        query = Query(request.query_params)
+        kind = query.schema_format()
+        query.finish()
+        return HttpResponse(schema.document(kind), content_type=schema.CONTENT_TYPES[kind])
+
+
+class Docs(DeskView):
+    """GET /api/docs : the page that shows the OpenAPI document; everything on it comes from this service."""
+
+    permission_classes = (OpenInDemo,)
+
+    def get(self, request: Request) -> HttpResponse:
+        return HttpResponse(render_to_string("docs.html"), headers={"Content-Security-Policy": DOCS_POLICY})
+
+
+def listed(name: str, kind: type, records: Sequence[object], total: int, *, table: bool) -> HttpResponseBase:
+    """One page of *records* as JSON, or as a file of CSV lines."""
+    count = {"X-Total-Count": str(total)}
+    if not table:
+        return Response(render(records), headers=count)
+    attachment = {"Content-Disposition": f'attachment; filename="{name}.csv"'}
+    lines = table_lines(kind, records)
+    return StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8", headers={**count, **attachment})
+
+
+def without_paths(words: str, config: Config) -> str:
+    """*words* with the names of files and not where they are: a stranger need not know how this machine is laid out."""
+    for folder in (config.data_dir, config.data_dir.resolve()):
+        words = words.replace(f"{folder}/", "").replace(str(folder), "DATA_DIR")
+    return re.sub(r"(?<![\w./])/(?:[^\s/:]+/)+", "", words)
 
 
 def caller_of(request: Request) -> Caller:

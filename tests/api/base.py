@@ -39,8 +39,10 @@ class ApiTestCase(SimpleTestCase):
         self.enterContext(bootstrap.use_desk(self.desk))
 
     def defaults(self) -> dict[str, object]:
-        """Nothing listens at the cache's address: Redis is not needed for any answer."""
-        return {"data_dir": self.folder / "data", "redis_url": "redis://127.0.0.1:1/3"}
+        """Nothing listens at the cache's address: Redis is not needed for any answer. A clock that stands still would
+        never let anybody in again who was throttled."""
+        unthrottled = {"throttle_read_per_minute": 0, "throttle_trade_per_minute": 0}
+        return {"data_dir": self.folder / "data", "redis_url": "redis://127.0.0.1:1/3", **unthrottled}
 
     def send(self, method: str, path: str, body: object = None, **headers: str) -> HttpResponse:
         """*body* as JSON; bytes go as they are, None is no body at all. Header names with _ for -."""

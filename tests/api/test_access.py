@@ -4,7 +4,9 @@ import contextlib
 import hashlib
 import io
 import json
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from django.core.management import call_command
 from django.core.management.base import CommandError
@@ -14,7 +16,9 @@ from django.test import SimpleTestCase, override_settings
 from tests.api.base import EXECUTE, PROBLEM, ApiTestCase, told
 from trading.authentication import FORWARDED_HEADERS, caller_without_token, is_loopback_address
 from trading.conf import ApiToken, Config, Scope
+from trading.domain.errors import StoreCorrupt
 from trading.middleware import HEADERS, WsgiDoor
+from trading.views import without_paths
 
 TOKENS = {"read": "r" * 43, "trade": "t" * 43, "admin": "a" * 43}
 API_TOKENS = ",".join(
@@ -27,7 +31,9 @@ STANDS = (200, 201, 202, 400, 404, 409, 422)
 ROUTES: tuple[tuple[str, str, str], ...] = (
     ("GET", "/api/trades", "read"),
     ("GET", "/api/trades/trd_1", "read"),
+    ("GET", "/api/fills", "read"),
     ("GET", "/api/signals", "read"),
+    ("HEAD", "/api/events", "read"),
     ("GET", "/api/positions", "read"),
     ("GET", "/api/positions/pos_1", "read"),
     ("GET", "/api/agent/logs", "read"),
@@ -77,6 +83,36 @@ class TokenTest(ApiTestCase):
             for headers in ({}, {"Authorization": "Bearer wrong"}):
                 with self.subTest(path, headers=headers):
                     self.assertEqual(200, self.get(path, **headers).status_code)
+
+    def test_where_files_are_is_told_only_to_those_who_may_read(self) -> None:
+        for folder in (self.desk.config.data_dir, Path("/srv/a folder/data")):
+            config = self.desk.config.model_copy(update={"data_dir": folder})
+            words = (
+                (f"{folder}/trades.json:7 is damaged", "trades.json:7 is damaged"),
+                (f"{folder}/archive/x.json has vanished", "archive/x.json has vanished"),
+                (f"{folder} cannot be made: full", "DATA_DIR cannot be made: full"),
+                (
+                    "trade trd_1 does not replay: /var/lib/books/trades.json:3",
+                    "trade trd_1 does not replay: trades.json:3",
+                ),
+                ("Redis does not answer; and/or is full", "Redis does not answer; and/or is full"),
+            )
+            for said, told_to_strangers in words:
+                with self.subTest(said):
+                    self.assertEqual(told_to_strangers, without_paths(said, config))
+        damage = StoreCorrupt(f"{self.desk.config.data_dir}/trades.json:7 is damaged")
+        with mock.patch("trading.views.get_desk", side_effect=damage):
+            for headers, shown in (
+                ({}, False),
+                ({"Authorization": "Bearer wrong"}, False),
+                (bearer("read"), True),
+                (bearer("admin"), True),
+            ):
+                with self.subTest(headers=headers):
+                    response = self.get("/api/health", **headers)
+                    (problem,) = told(response)["problems"]
+                    self.assertEqual((503, shown), (response.status_code, str(self.folder) in problem))
+                    self.assertIn("trades.json:7 is damaged", problem)
 
     def test_what_is_no_known_token_is_a_401(self) -> None:
         good = TOKENS["admin"]

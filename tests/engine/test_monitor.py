@@ -380,9 +380,9 @@ class OutcomeTest(MonitorTestCase):
         self.closed()
         self.scene.approver.failure = GuardianUnavailable("down")
         self.tick(count=20)
-        self.assertEqual(1, self.said("Guardian did not take the outcome"))
+        self.assertEqual(1, self.said("an outcome could not be told"))
         self.tick(30)
-        self.assertEqual(2, self.said("Guardian did not take the outcome"))
+        self.assertEqual(2, self.said("an outcome could not be told"))
         self.scene.approver.failure = None
         self.restart()
         self.tick()
@@ -395,7 +395,7 @@ class OutcomeTest(MonitorTestCase):
         self.scene.approver.failure = None
         self.tick(24 * 3600 + 1, count=2)
         self.assertEqual(([], 1), (self.scene.approver.outcomes, self.said("given up")))
-        self.assertEqual({}, self.watchman.outcome_tried)
+        self.assertEqual({}, self.watchman.outbox.tried)
 
     def test_a_guardian_that_hangs_is_in_nobodys_way_and_asked_once(self) -> None:
         self.closed()

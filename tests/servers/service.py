@@ -36,7 +36,13 @@ class ServiceCase(unittest.TestCase):
             "EXECUTOR_PORT": str(self.port),
             "DATA_DIR": str(self.folder / "data"),
             "REDIS_URL": "redis://127.0.0.1:1/3",
+            "THROTTLE_READ_PER_MINUTE": "0",
         }
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What every request carries."""
+        return {}
 
     def start(self) -> "subprocess.Popen[bytes]":
         """The supervisor with everything under it, ready to be asked."""
@@ -78,7 +84,7 @@ class ServiceCase(unittest.TestCase):
     def ask_any(self, method: str, path: str, body: object = None) -> tuple[int, object]:
         """Status and decoded answer of one request; lists too."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=ASK_SECONDS)
-        headers = {"Content-Type": "application/json"} if body is not None else {}
+        headers = {**self.headers, **({"Content-Type": "application/json"} if body is not None else {})}
         try:
             connection.request(method, path, json.dumps(body) if body is not None else None, headers)
             response = connection.getresponse()

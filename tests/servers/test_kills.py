@@ -17,7 +17,7 @@ TWAP = {
     "pair": "BTC/ETH",
     "position_size": 6000,
     "execution": "twap",
-    "twap": {"duration_seconds": 4, "slices": 4},
+    "twap": {"duration_seconds": 3, "slices": 3},
 }
 
 
@@ -73,12 +73,12 @@ class Kills(ServiceCase):
         return thread
 
     def test_an_open_survives_a_kill_at_any_moment_and_is_made_once(self) -> None:
-        body = {"signal_id": "one", "pair": "SOL/AVAX", "position_size": 1000, "stop_loss": 0.4, "take_profit": 4}
-        for delay in (0.0, 0.004, 0.008, 0.012):
+        body = {"pair": "BTC/ETH", "position_size": 1000}
+        for delay in (0.002, 0.012):
             with self.subTest(delay=delay):
                 signal_id = f"one_{delay}"
                 service = self.start()
-                asked = {**body, "signal_id": signal_id, "pair": "SOL/AVAX"}
+                asked = {**body, "signal_id": signal_id}
                 caller = self.post_and_forget("/api/trades/execute", asked)
                 time.sleep(delay)
                 self.kill_all(service)
@@ -86,6 +86,7 @@ class Kills(ServiceCase):
                 service = self.start()
                 status, _ = self.ask("POST", "/api/trades/execute", asked)
                 self.assertIn(status, (200, 201, 202))
+                # At worst an order was intended and not sent: its absence is proven five seconds after it expires.
                 wait_until(lambda: self.positions()[0]["status"] == "open", "the position being open")
                 mine = [one for one in self.positions() if one["signal_id"] == signal_id]
                 self.assertEqual(len(mine), 1)

@@ -576,6 +576,8 @@ class VerifyTest(StoreCase):
                 "positions": 2,
                 "standing_positions": 1,
                 "position_lines": 3,
+                "archived_positions": 0,
+                "archived_trades": 0,
                 "log_lines": 1,
             },
         )

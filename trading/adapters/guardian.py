@@ -51,6 +51,10 @@ class GuardianClient:
         self._peer = Peer("Guardian", "GUARDIAN_URL", base_url, timeout_seconds, clock, GuardianUnavailable)
         self._clock = clock
 
+    def listens(self) -> int:
+        """The status with which Guardian answers a harmless question. Raises GuardianUnavailable when it does not."""
+        return self._peer.probe("/api/health")
+
     def approve(self, proposal: Proposal, within_seconds: float | None = None) -> Approval:
         body = approval_request(proposal)
         answer = self._peer.decoded(self._peer.post("/api/trade/approve", body, within_seconds))

@@ -116,6 +116,10 @@ class Peer:
         deadline = Deadline.after(self._clock, seconds)
         return self._exchange(deadline, "POST", path, body=json.dumps(body, allow_nan=False).encode())
 
+    def probe(self, path: str) -> int:
+        """The status of one GET, whatever it is: somebody listens there. Raises the peer's Unavailable otherwise."""
+        return self._exchange(Deadline.after(self._clock, self._timeout_seconds), "GET", path).status
+
     def decoded(self, answer: Answer) -> object:
         """The JSON of a 2xx *answer*; fractions are Decimal, digit for digit. NaN and infinities are no JSON."""
         if not answer.ok:

@@ -135,29 +135,29 @@ def _names(record: Any) -> tuple[str, ...]:
 
 
 def _encode(value: object) -> Json:
-    match value:
-        case StrEnum():
-            return value.value
-        case None | bool() | int() | str():
-            return value
-        case Decimal():
-            return _plain(value)
-        case datetime():
-            return _instant(value)
-        case date():
-            return value.isoformat()
-        case Pair():
-            return str(value)
-        case tuple():
-            return [_encode(one) for one in value]
-        case frozenset():
-            return sorted((_encode(one) for one in value), key=str)
-        case Mapping():
-            return {str(key): _encode(one) for key, one in value.items()}
-        case _ if is_dataclass(value):
-            return _encode_record(value)
-        case _:
-            raise InvariantBroken(f"a {type(value).__name__} is not for the disk")
+    kind: Any = type(value)
+    return _encoder(kind)(value)
+
+
+@cache
+def _encoder(kind: Any) -> Callable[[Any], Json]:
+    """The encoder of a type, chosen once."""
+    if issubclass(kind, StrEnum):
+        return lambda value: cast(str, value.value)
+    for known, encode in _ENCODERS.items():
+        if issubclass(kind, known):
+            return encode
+    if is_dataclass(kind):
+        return _encode_record
+
+    def refuse(value: object) -> Json:
+        raise InvariantBroken(f"a {kind.__name__} is not for the disk")
+
+    return refuse
+
+
+def _same(value: Any) -> Json:
+    return cast(Json, value)
 
 
 def _plain(value: Decimal) -> str:
@@ -171,6 +171,19 @@ def _instant(value: datetime) -> str:
         raise InvariantBroken("an instant without an offset is not for the disk")
     return value.astimezone(UTC).isoformat(timespec="microseconds")
 
+
+_ENCODERS: Mapping[type, Callable[[Any], Json]] = {
+    types.NoneType: _same,
+    int: _same,
+    str: _same,
+    Decimal: _plain,
+    datetime: _instant,
+    date: date.isoformat,
+    Pair: str,
+    tuple: lambda value: [_encode(one) for one in value],
+    frozenset: lambda value: sorted((_encode(one) for one in value), key=str),
+    Mapping: lambda value: {str(key): _encode(one) for key, one in value.items()},
+}
 
 _Decoder = Callable[[Json], object]
 

@@ -1,8 +1,9 @@
 """The desk: the table with the telephones on it. Ports and configuration, no behaviour."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from trading.conf import Config
+from trading.engine.accounting import AccountLog, NothingKept
 from trading.ports import Approver, Cache, Clock, Log, SignalSource, Store, Venue
 
 
@@ -16,3 +17,4 @@ class Desk:
     approvals: Approver
     log: Log
     clock: Clock
+    accounts: AccountLog = field(default_factory=NothingKept)

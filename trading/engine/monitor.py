@@ -4,38 +4,33 @@ The law: what hangs for one trade delays no other, and what fails in one part of
 Each trade and each close has a thread of its own, and one that is still busy from the last tick is left alone.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from decimal import Decimal
 from threading import Thread
 
+from trading.domain.accounts import EquityPoint, hour_of
 from trading.domain.desk_state import Cause, TradingState
 from trading.domain.errors import (
     Busy,
     DeskError,
-    GuardianUnavailable,
     InvariantBroken,
     StoreCorrupt,
     Unavailable,
     VenueUnavailable,
 )
 from trading.domain.exit_plan import ExitReason
-from trading.domain.market import ratio_of
-from trading.domain.positions import Position, first_watch
-from trading.domain.units import Coin, PositionId, Price, TradeId, Usd
-from trading.engine import closing, emergency, errands, exits, working
+from trading.domain.units import PositionId, TradeId, Usd
+from trading.engine import closing, emergency, errands, exits, outcomes, working
+from trading.engine.accounting import unfunded
 from trading.engine.desk import Desk
 from trading.engine.errands import Job
-from trading.engine.funding import collect_funding, funding_due, funding_settled
+from trading.engine.funding import collect_funding
+from trading.engine.outcomes import Outbox
 from trading.engine.recovery import DRIFT_PATIENCE, DriftMemory, reconcile, recover
 from trading.engine.states import lift, reduce
-from trading.ports import Outcome
 
 BLIND_AFTER = timedelta(seconds=60)
 FUNDING_RETRY = timedelta(seconds=30)
-OUTCOME_RETRY = timedelta(seconds=30)
-OUTCOME_GIVEN_UP = timedelta(hours=24)
 CLOSE_SECONDS = 3.0
 OUTCOMES = "outcomes"
 
@@ -48,8 +43,10 @@ class Watchman:
     memory: exits.Memory = field(default_factory=exits.Memory)
     drift: DriftMemory = field(default_factory=DriftMemory)
     in_hand: dict[str, Thread] = field(default_factory=dict)
-    outcome_tried: dict[PositionId, datetime] = field(default_factory=dict)
+    outbox: Outbox = field(default_factory=Outbox)
     funding_tried: datetime | None = None
+    funding_swept: datetime | None = None
+    equity_kept: datetime | None = None
     short_since: datetime | None = None
     troubles: dict[str, str] = field(default_factory=dict)
 
@@ -173,13 +170,20 @@ def _account_duties(watchman: Watchman) -> None:
     except VenueUnavailable:
         return
     reconcile(desk, watchman.drift, book, account)
+    _keep_equity(watchman, account.equity)
     _measure_day(watchman, account.equity)
 
 
 def _collect_funding(watchman: Watchman) -> None:
-    """Hand out the hours that are due, and again after a pause while they cannot be had."""
+    """Hand out the hours that are due, and again after a pause while they cannot be had. Those of closed positions are
+    looked for less often, for there are many."""
     desk, now = watchman.desk, watchman.desk.clock.now()
-    due = [position for position in desk.store.book().standing_positions() if funding_due(desk, position)]
+    book, swept = desk.store.book(), watchman.funding_swept
+    if swept is None or now - swept >= FUNDING_RETRY:
+        watchman.funding_swept = now
+        due = unfunded(book, book.positions(), now)
+    else:
+        due = unfunded(book, book.standing_positions(), now)
     if not due or (watchman.funding_tried is not None and now - watchman.funding_tried < FUNDING_RETRY):
         return
     watchman.funding_tried = now
@@ -189,6 +193,18 @@ def _collect_funding(watchman: Watchman) -> None:
             collect_funding(desk, position)
 
     _hand_out(watchman, "funding", collect)
+
+
+def _keep_equity(watchman: Watchman, equity: Usd) -> None:
+    """One point an hour for the equity curve. A file that cannot be written costs no more than that point."""
+    desk, now = watchman.desk, watchman.desk.clock.now()
+    if equity <= 0 or watchman.equity_kept == hour_of(now):
+        return
+    watchman.equity_kept = hour_of(now)
+    try:
+        desk.accounts.keep_equity(EquityPoint(now, equity))
+    except (StoreCorrupt, Busy) as error:
+        desk.log.write("warning", f"the equity of this hour could not be written down: {error.detail}")
 
 
 def _measure_day(watchman: Watchman, equity: Usd) -> None:
@@ -216,65 +232,9 @@ def _measure_day(watchman: Watchman, equity: Usd) -> None:
 
 def _tell_outcomes(watchman: Watchman) -> None:
     """Guardian hears how each approved trade ended, one after the other in a thread that nothing waits for."""
-    desk, now = watchman.desk, watchman.desk.clock.now()
-    untold = {position.id: position for position in desk.store.book().untold()}
-    watchman.outcome_tried = {key: at for key, at in watchman.outcome_tried.items() if key in untold}
-    _give_up(watchman, untold, now)
-    due = [key for key, position in untold.items() if _may_be_told(watchman, position, now)]
-    if not due or _in_hand(watchman, OUTCOMES):
+    desk, outbox = watchman.desk, watchman.outbox
+    if _in_hand(watchman, OUTCOMES):
         return
-    watchman.outcome_tried |= dict.fromkeys(due, now)
-
-    def tell() -> None:
-        for position_id in due:
-            _tell_outcome(desk, position_id)
-
-    _hand_out(watchman, OUTCOMES, tell)
-
-
-def _may_be_told(watchman: Watchman, position: Position, now: datetime) -> bool:
-    tried = watchman.outcome_tried.get(position.id)
-    if tried is not None and now - tried < OUTCOME_RETRY:
-        return False
-    return funding_settled(position, now) and not _too_old(position, now)
-
-
-def _too_old(position: Position, now: datetime) -> bool:
-    return position.exited_at is None or now - position.exited_at > OUTCOME_GIVEN_UP
-
-
-def _give_up(watchman: Watchman, untold: Mapping[PositionId, Position], now: datetime) -> None:
-    for key in [key for key in watchman.outcome_tried if _too_old(untold[key], now)]:
-        del watchman.outcome_tried[key]
-        watchman.desk.log.write("warning", "Guardian never took the outcome of a trade; given up", position_id=key)
-
-
-def _tell_outcome(desk: Desk, position_id: PositionId) -> None:
-    collect_funding(desk, desk.store.book().position(position_id))
-    position = desk.store.book().position(position_id)
-    outcome = _outcome_of(position)
-    if outcome is not None:
-        try:
-            desk.approvals.report_outcome(outcome)
-        except GuardianUnavailable as error:
-            desk.log.write("warning", f"Guardian did not take the outcome: {error.detail}", position_id=position_id)
-            return
-    with desk.store.exclusive() as book:
-        watch = book.watch(position_id) or first_watch(book.trade(position.trade_id))
-        desk.store.save_watch(replace(watch, outcome_told=True))
-
-
-def _outcome_of(position: Position) -> Outcome | None:
-    """Net PnL over entry notional and the pair's price ratios in and out; None for a position that was never filled."""
-    entered = {leg.coin: leg.entry_price for leg in position.legs}
-    left = {leg.coin: leg.exit_price for leg in position.legs}
-    entry, out = _ratio(position, entered), _ratio(position, left)
-    if position.approval is None or entry is None or out is None or not position.entry_notional:
-        return None
-    net = position.realized - position.fees - position.funding
-    return Outcome(position.approval.id, net / position.entry_notional, entry, out)
-
-
-def _ratio(position: Position, prices: Mapping[Coin, Price | None]) -> Decimal | None:
-    base, quote = prices[position.pair.base], prices[position.pair.quote]
-    return ratio_of(base, quote) if base is not None and quote is not None else None
+    ends = outcomes.due(desk, outbox)
+    if ends:
+        _hand_out(watchman, OUTCOMES, lambda: outcomes.deliver(desk, outbox, ends))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
+from trading.domain.book import Book
 from trading.domain.desk_state import TradingState
 from trading.domain.errors import Busy, PositionNotFound, StoreCorrupt, TradeNotFound, VenueUnavailable
 from trading.domain.exit_plan import ExitReason, TrailingStop
@@ -29,6 +30,7 @@ from trading.domain.trades import (
 )
 from trading.domain.units import ZERO, Coin, PositionId, Price, TradeId, Usd
 from trading.engine import planning
+from trading.engine.accounting import DAYS_DEFAULT, AccountHistory, history, since_of
 from trading.engine.desk import Desk
 from trading.engine.playbook import next_slice_due, slices_done
 from trading.engine.recovery import foreign_holdings
@@ -217,6 +219,7 @@ class Portfolio:
     unrealized_pnl: Decimal | None
     fees: Decimal
     funding: Decimal
+    history: AccountHistory | None
     taken_at: datetime
 
 
@@ -280,8 +283,12 @@ def trade(desk: Desk, trade_id: TradeId) -> TradeView:
     return _view_trade(desk.store.book().trade(trade_id), desk.clock.now())
 
 
-def portfolio(desk: Desk) -> Portfolio:
-    """The account against the limits. A venue that cannot be read leaves its numbers unknown."""
+def portfolio(desk: Desk, days: int = DAYS_DEFAULT) -> Portfolio:
+    """The account against the limits, and what the last *days* made, today counted. Raises InvalidRequest.
+
+    A venue that cannot be read leaves its numbers unknown, and so does an account log that cannot be trusted.
+    """
+    since_of(desk.clock.now(), days)
     book, state, now = desk.store.book(), desk.store.state(), desk.clock.now()
     standing = book.standing_positions()
     views = _viewed(desk, list(standing))
@@ -293,7 +300,7 @@ def portfolio(desk: Desk) -> Portfolio:
     longs, shorts = [view.long.notional for view in views], [view.short.notional for view in views]
     long, short = _total(longs), _total(shorts)
     baseline = state.baseline_equity
-    everything = book.positions()
+    ever = book.sums()
     return Portfolio(
         equity=account.equity if account else None,
         margin_used=account.margin_used if account else None,
@@ -308,12 +315,20 @@ def portfolio(desk: Desk) -> Portfolio:
         today_since=_midnight(state.baseline_day),
         trading_state=state.state,
         causes=tuple(sorted(state.causes)),
-        realized_pnl=sum((one.realized for one in everything), ZERO),
+        realized_pnl=ever.realized,
         unrealized_pnl=_total([view.unrealized_pnl for view in views]),
-        fees=sum((one.fees for one in everything), ZERO),
-        funding=sum((one.funding for one in everything), ZERO),
+        fees=ever.fees,
+        funding=ever.funding,
+        history=_history(desk, book, now, days, views),
         taken_at=now,
     )
+
+
+def _history(desk: Desk, book: Book, now: datetime, days: int, views: Sequence[PositionView]) -> AccountHistory | None:
+    try:
+        return history(book, desk.accounts, now, days, {view.position_id: view.unrealized_pnl for view in views})
+    except (StoreCorrupt, Busy):
+        return None
 
 
 def health(desk: Desk, version: str) -> Health:

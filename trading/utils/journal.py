@@ -9,7 +9,8 @@ anything else that is wrong is StoreCorrupt with its file and line. Corrupt is n
     ]
 
 An append overwrites the closing bracket with the new lines and a new bracket in one write, so it costs the same at any
-length. `checksum` is the CRC-32 of the line's text before `,"checksum"`. `synced` (left out when it is seq - 1) is the
+length. A file whose older records were rolled out begins with a line that names the `base`, the number before its
+first. `checksum` is the CRC-32 of the line's text before `,"checksum"`. `synced` (left out when it is seq - 1) is the
 last line that was known to be on disk when this one was written: it tells the holes of a power failure, which lie only
 after it, from damage to what was acknowledged.
 """
@@ -29,7 +30,7 @@ from trading.domain.errors import InvariantBroken, StoreCorrupt
 from trading.utils.locks import FILE_MODE, ProcessLock, make_directory
 
 SCHEMA = 1
-RESERVED = frozenset({"seq", "schema", "synced", "checksum"})
+RESERVED = frozenset({"seq", "schema", "synced", "base", "checksum"})
 LOCK_SECONDS = 2.0
 CHUNK_BYTES = 1 << 20
 TORN_BYTES_MAX = 1 << 20
@@ -74,6 +75,12 @@ class Disk(Protocol):
         """Return when what was written to *file*, and its length, survive a power failure."""
 
     def replace(self, source: Path, target: Path) -> None: ...
+
+    def remove(self, path: Path) -> None:
+        """Nothing when there is no such file."""
+
+    def names(self, path: Path) -> tuple[str, ...]:
+        """The names in a directory, sorted; none when there is no such directory."""
 
     def sync_directory(self, path: Path) -> None: ...
 
@@ -126,6 +133,15 @@ class SystemDisk:
     def replace(self, source: Path, target: Path) -> None:
         os.replace(source, target)
 
+    def remove(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+
+    def names(self, path: Path) -> tuple[str, ...]:
+        try:
+            return tuple(sorted(os.listdir(path)))
+        except FileNotFoundError:
+            return ()
+
     def sync_directory(self, path: Path) -> None:
         if os.name == "nt":  # Windows has no handle to a directory that could be synced
             return
@@ -156,22 +172,27 @@ _sync = getattr(os, "fdatasync", os.fsync)
 
 
 class Entry(NamedTuple):
-    """A record as it stands in the file; `line` counts from 1, the opening bracket's line included."""
+    """A record as it stands in the file, *size* bytes from *offset*; `line` counts from 1, the opening bracket's line
+    included."""
 
     line: int
     seq: int
     content: Mapping[str, Json]
+    offset: int = 0
+    size: int = 0
 
 
 class Place(NamedTuple):
-    """How far a journal was read: the offset after the last record, its number, and the last that is surely on disk."""
+    """How far a journal was read: the offset after the last record, its number, the last that is surely on disk, and
+    its line."""
 
     offset: int
     seq: int
     synced: int
+    line: int
 
 
-START = Place(len(HEADER), 0, 0)
+START = Place(len(HEADER), 0, 0, 1)
 
 
 class Journal:
@@ -190,11 +211,20 @@ class Journal:
         disk: Disk | None = None,
         must_exist: bool = False,
         read_only: bool = False,
+        start: Place = START,
+        torn_bytes_max: int = TORN_BYTES_MAX,
+        schema: int = SCHEMA,
     ) -> None:
-        """Open, and unless *must_exist* make, the file. `read_only` neither makes, mends nor locks anything."""
+        """Open, and unless *must_exist* make, the file. `read_only` neither makes, mends nor locks anything.
+
+        *start* is a place whose records the caller knows: `follow` begins after it.
+        """
         self.path = path
         self.mended: str | None = None
         self.replaced = 0
+        self.base: Mapping[str, Json] = {}
+        self._torn_bytes_max = torn_bytes_max
+        self._schema = schema
         self._disk: Disk = disk if disk is not None else SystemDisk()
         self._read_only = read_only
         self._lock = None if read_only else lock or _lock_of(path)
@@ -203,6 +233,7 @@ class Journal:
         self._seen: Stamp | None = None
         with self.held(), self._trouble_told("opened"):
             self._open(create=not (must_exist or read_only))
+        self._tail = self._cursor = start
 
     def held(self) -> AbstractContextManager[None]:
         """The append lock, reentrant: what happens inside is one step to everybody else. Raises Busy."""
@@ -212,6 +243,11 @@ class Journal:
     def seq(self) -> int:
         """The number of the last record known; 0 when there is none."""
         return self._tail.seq
+
+    @property
+    def place(self) -> Place:
+        """How far it was read."""
+        return self._cursor
 
     @property
     def seen(self) -> Stamp | None:
@@ -237,6 +273,27 @@ class Journal:
             self._seen = self._disk.stamp_of(self._handle)
             return tuple(entries)
 
+    def read_ahead(self, count: int) -> tuple[Entry, ...]:
+        """Up to *count* further records, read without a lock while others append; nothing when only the end is left.
+
+        What it stops at, the last record always, is for `follow` to judge. For one thread alone.
+        """
+        entries: list[Entry] = []
+        with self._trouble_told("read"):
+            self._cursor = self._read(self._cursor, entries, count)
+        if self._cursor.line > self._tail.line:
+            self._tail = self._cursor
+        return tuple(entries)
+
+    def salvaged(self) -> Iterator[Entry]:
+        """Every record that checks by itself, whatever stands between them. Raises OSError."""
+        at = len(HEADER)
+        for line, raw in enumerate(self._lines(at), start=2):
+            body, content = _record_at_start_of(raw)
+            if content is not None and "base" not in content and content.get("schema") == self._schema:
+                yield Entry(line, _number(content), content, at, len(body))
+            at += len(raw)
+
     def rewind(self) -> None:
         """Let the next `follow` begin at the first record."""
         self._cursor = START
@@ -256,6 +313,29 @@ class Journal:
                 self._write(records, sync=sync)
             return self._tail.seq
 
+    def append_followed(self, records: Sequence[Mapping[str, Json]], *, sync: bool = True) -> tuple[Entry, ...]:
+        """Like `append`, by one who has read everything: what was written counts as read and is returned.
+
+        Only inside `held`, after `follow`.
+        """
+        with self._trouble_told("written"):
+            if self._disk.stamp_of(self._handle) != self._seen:
+                self._tail = self._scan(self._tail, [])
+            if self._cursor != self._tail:
+                raise InvariantBroken(f"{self.path.name} was not followed before it was written")
+            entries = self._write(records, sync=sync)
+            self._cursor = self._tail
+            return entries
+
+    def make_sure(self) -> None:
+        """Sync what was read, in case that its writer did not live to. Only inside `held`; costs nothing if all is."""
+        if self._tail.synced < self._tail.seq:
+            with self._trouble_told("written"):
+                self._disk.sync(self._handle)
+            ahead = self._cursor == self._tail
+            self._tail = self._tail._replace(synced=self._tail.seq)
+            self._cursor = self._tail if ahead else self._cursor
+
     def close(self) -> None:
         """Let go of the file; the instance is of no further use."""
         if self._file is not None:
@@ -268,15 +348,18 @@ class Journal:
             raise StoreCorrupt(f"{self.path} is closed", file=str(self.path))
         return self._file
 
-    def _write(self, records: Sequence[Mapping[str, Json]], *, sync: bool) -> None:
+    def _write(self, records: Sequence[Mapping[str, Json]], *, sync: bool) -> tuple[Entry, ...]:
         tail = self._tail
         lines: list[bytes] = []
-        for seq, record in enumerate(records, start=tail.seq + 1):
+        entries: list[Entry] = []
+        at = tail.offset + (2 if tail.line > 1 else 0)
+        for count, record in enumerate(records, start=1):
+            seq = tail.seq + count
             known = {} if tail.synced == seq - 1 else {"synced": tail.synced}
-            if not RESERVED.isdisjoint(record):
-                raise InvariantBroken(f"a record of {self.path.name} may not name its own {sorted(RESERVED)}")
-            lines.append(sealed({"seq": seq, "schema": SCHEMA, **known, **record}))
-        body = (b",\n" if tail.seq else b"") + b",\n".join(lines)
+            lines.append(self._line(seq, known, record))
+            entries.append(Entry(tail.line + count, seq, record, at, len(lines[-1])))
+            at += len(lines[-1]) + 2
+        body = (b",\n" if tail.line > 1 else b"") + b",\n".join(lines)
         try:
             self._disk.write(self._handle, body + b"\n]\n", tail.offset)
             if sync:
@@ -285,8 +368,14 @@ class Journal:
             self._take_back()
             raise
         last = tail.seq + len(lines)
-        self._tail = Place(tail.offset + len(body), last, last if sync else tail.synced)
+        self._tail = Place(tail.offset + len(body), last, last if sync else tail.synced, tail.line + len(lines))
         self._seen = self._disk.stamp_of(self._handle)
+        return tuple(entries)
+
+    def _line(self, seq: int, known: Mapping[str, Json], record: Mapping[str, Json]) -> bytes:
+        if not RESERVED.isdisjoint(record):
+            raise InvariantBroken(f"a record of {self.path.name} may not name its own {sorted(RESERVED)}")
+        return sealed({"seq": seq, "schema": self._schema, **known, **record})
 
     def _take_back(self) -> None:
         """Remove what a failed write may have left; if that fails too, whoever comes next mends the torn tail."""
@@ -296,7 +385,7 @@ class Journal:
 
     def _close_after(self, place: Place) -> None:
         # The cut comes first: between the two steps the file is one whose bracket is missing, and that can be mended.
-        if place.seq == 0:
+        if place.line == 1:
             self._begin(self._handle)
             return
         self._disk.truncate(self._handle, place.offset)
@@ -321,11 +410,12 @@ class Journal:
         self._seen = None
 
     def _check_beginning(self, file: int) -> None:
-        """A file of no length is one whose maker died at once, `[]` an array that a tool wrote: both begin here."""
+        """A file of no length, or of a few holes, is one whose maker died at once, `[]` an array that a tool wrote: all
+        begin here."""
         head = self._disk.read(file, 16, 0)
         if head.startswith(HEADER):
             return
-        if not EMPTY.startswith(head) and b"".join(head.split()) != b"[]":
+        if not _begun(head) and b"".join(head.split()) != b"[]":
             raise StoreCorrupt(f"{self.path}:1 is not the beginning of a journal", file=str(self.path), line=1)
         if not self._read_only:
             self._begin(file)
@@ -344,21 +434,33 @@ class Journal:
 
     def _scan(self, start: Place, entries: list[Entry]) -> Place:
         """Read what follows *start* into *entries* and return the new place. The caller holds the lock."""
-        place = start
-        at = start.offset + (2 if start.seq else 0)
-        lines = self._lines(start.offset)
-        if start.seq == 0 or next(lines, b"") == b",\n":
-            for raw in lines:
-                body, content = _record_at_start_of(raw)
-                if content is None or content.get("seq") != place.seq + 1:
-                    break
-                self._refuse_newer(content, place.seq + 2)
-                place = Place(at + len(body), place.seq + 1, max(place.synced, _synced_before(content)))
-                entries.append(Entry(place.seq + 1, place.seq, content))
-                at += len(raw)
-                if raw[len(body) :] != b",\n":
-                    break
+        place = self._read(start, entries, None)
         self._judge(place)
+        return place
+
+    def _read(self, start: Place, entries: list[Entry], count: int | None) -> Place:
+        """Read good records after *start*; with a *count* only so many, and only those that others stand behind."""
+        place = start
+        at = start.offset + (2 if start.line > 1 else 0)
+        lines = self._lines(start.offset)
+        if start.line > 1 and next(lines, b"") != b",\n":
+            return place
+        for raw in lines:
+            body, content = _record_at_start_of(raw)
+            if content is None or (count is not None and raw[len(body) :] != b",\n"):
+                break
+            if place.line == 1 and "base" in content:
+                self.base = content
+            elif content.get("seq") == place.seq + 1:
+                entries.append(Entry(place.line + 1, place.seq + 1, content, at, len(body)))
+            else:
+                break
+            self._refuse_other(content, place.line + 1)
+            seq = _number(content)
+            place = Place(at + len(body), seq, max(place.synced, _synced_before(content)), place.line + 1)
+            at += len(raw)
+            if raw[len(body) :] != b",\n" or len(entries) == count:
+                break
         return place
 
     def _lines(self, offset: int) -> Iterator[bytes]:
@@ -378,42 +480,165 @@ class Journal:
         that no line stands behind which was written when the first bad one was already known to be on disk.
         """
         size = self._disk.stamp_of(self._handle).size
-        if size < place.offset and place.seq:
-            line = place.seq + 1
-            raise StoreCorrupt(f"{self.path}:{line} is gone: the file has shrunk", file=str(self.path), line=line)
+        if size < place.offset and place.line > 1:
+            raise self._corrupt(place.line, "is gone: the file has shrunk")
+        if size - place.offset > self._torn_bytes_max:
+            raise self._corrupt(place.line + 1, "is damaged")
         rest = self._disk.read(self._handle, size - place.offset, place.offset)
         if rest == _closing(place):
             return
-        unfinished = (not rest.endswith(b"\n]\n") or b"\0" in rest) and len(rest) <= TORN_BYTES_MAX
+        unfinished = not rest.endswith(b"\n]\n") or b"\0" in rest
         behind = (unsealed(line.removesuffix(b",")) for line in re.split(rb"[\n\0]+", rest))
         if not unfinished or any(line is not None and _known_after(line, place.seq) for line in behind):
-            line_number = place.seq + 2
-            raise StoreCorrupt(f"{self.path}:{line_number} is damaged", file=str(self.path), line=line_number)
+            raise self._corrupt(place.line + 1, "is damaged")
         self._mend(place, rest)
 
     def _mend(self, place: Place, rest: bytes) -> None:
         if _closing(place).startswith(rest):
-            self.mended = f"{self.path}:{place.seq + 1} closed again after it"
+            self.mended = f"{self.path}:{place.line} closed again after it"
         else:
-            self.mended = f"{self.path}:{place.seq + 2} cut off ({len(rest)} bytes): an append that did not finish"
+            self.mended = f"{self.path}:{place.line + 1} cut off ({len(rest)} bytes): an append that did not finish"
         if not self._read_only:
             self._close_after(place)
             self._disk.sync(self._handle)
 
-    def _refuse_newer(self, content: Mapping[str, Json], line: int) -> None:
+    def _refuse_other(self, content: Mapping[str, Json], line: int) -> None:
         schema = content.get("schema")
-        if schema != SCHEMA:
-            raise StoreCorrupt(
-                f"{self.path}:{line} has schema {schema}, this version knows {SCHEMA}: use the version that wrote it",
-                file=str(self.path),
-                line=line,
-                schema=schema,
-            )
+        if schema != self._schema:
+            word = f"has schema {schema}, this version knows {self._schema}: use the version that wrote it"
+            raise self._corrupt(line, word, schema=schema)
+
+    def _corrupt(self, line: int, word: str, **facts: object) -> StoreCorrupt:
+        return StoreCorrupt(f"{self.path}:{line} {word}", file=str(self.path), line=line, **facts)
 
     @contextmanager
     def _trouble_told(self, verb: str) -> Iterator[None]:
         with trouble_told(self.path, verb):
             yield
+
+
+class Successor:
+    """The file that is to take a journal's place: records numbered on from *base*, written beside it, then put there.
+
+    Readers see the old file or the whole new one. Raises StoreCorrupt with the system's word as `reason`.
+    """
+
+    def __init__(
+        self, path: Path, base: int, disk: Disk, facts: Mapping[str, Json] | None = None, schema: int = SCHEMA
+    ) -> None:
+        """*facts* are kept in the line that names the base; without *facts* and with base 0 there is no such line."""
+        self.path = path
+        self._fresh = path.with_name(f".{path.name}.new")
+        self._disk = disk
+        self._schema = schema
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
+        self.seq = base
+        with trouble_told(path, "written"):
+            self._file: int | None = _new_file(self._fresh, disk)
+            disk.write(self._file, HEADER, 0)
+        self._offset = len(HEADER)
+        if base or facts is not None:
+            self._pend(sealed({"seq": base, "schema": schema, "id": "base", "base": base, **(facts or {})}))
+
+    def take(self, content: Mapping[str, Json]) -> None:
+        """Add a record, whatever numbers it had before."""
+        self.seq += 1
+        kept = {name: value for name, value in content.items() if name not in RESERVED}
+        self._pend(sealed({"seq": self.seq, "schema": self._schema, **kept}))
+
+    def put_in_place(self) -> None:
+        """Finish the file, synced, and let it replace the old one, durably."""
+        with trouble_told(self.path, "written"):
+            self._flush(b"\n]\n" if self._offset > len(HEADER) or self._pending else b"]\n")
+            if self._file is not None:
+                self._disk.sync(self._file)
+            self._close()
+            self._disk.replace(self._fresh, self.path)
+            self._disk.sync_directory(self.path.parent)
+
+    def give_up(self) -> None:
+        """Leave the old file in its place; nothing after `put_in_place`."""
+        if self._file is not None:
+            with suppress(OSError):  # what stays is overwritten the next time
+                self._close()
+                self._disk.remove(self._fresh)
+
+    def _pend(self, line: bytes) -> None:
+        self._pending.append(line)
+        self._pending_bytes += len(line)
+        if self._pending_bytes >= CHUNK_BYTES:
+            with trouble_told(self.path, "written"):
+                self._flush(b"")
+
+    def _flush(self, end: bytes) -> None:
+        joint = b",\n" if self._offset > len(HEADER) and self._pending else b""
+        content = joint + b",\n".join(self._pending) + end
+        if self._file is not None:
+            self._disk.write(self._file, content, self._offset)
+        self._offset += len(content)
+        self._pending, self._pending_bytes = [], 0
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._disk.close(self._file)
+            self._file = None
+
+
+def _new_file(path: Path, disk: Disk) -> int:
+    """A file that is nobody else's: one that the dead left is taken away, not written over, since after a power failure
+    it may still be the very file that has taken the other's place."""
+    disk.remove(path)
+    return disk.open(path, create=True, write=True)
+
+
+def replace_whole(path: Path, content: bytes, disk: Disk, *, sync: bool) -> None:
+    """Put a whole new file in the place of *path*: readers see the old one or the new one. Raises OSError."""
+    fresh = path.with_name(f".{path.name}.new")
+    file = _new_file(fresh, disk)
+    try:
+        disk.write(file, content, 0)
+        if sync:
+            disk.sync(file)
+    finally:
+        disk.close(file)
+    disk.replace(fresh, path)
+    if sync:
+        disk.sync_directory(path.parent)
+
+
+def place_at_end(path: Path, disk: Disk) -> tuple[Place, Mapping[str, Json] | None]:
+    """The last whole record of a journal that was never rolled, found from its end, and what it says.
+
+    START and None when there is none in the last MiB. Raises OSError. What is behind it is for a journal to judge.
+    """
+    stamp = disk.stamp(path)
+    if stamp is None:
+        return START, None
+    file = disk.open(path, create=False, write=False)
+    try:
+        begin = max(stamp.size - TORN_BYTES_MAX, 0)
+        rest = disk.read(file, stamp.size - begin, begin)
+    finally:
+        disk.close(file)
+    end = len(rest)
+    while (cut := rest.rfind(b"\n", 0, end)) >= 0:
+        body, content = _record_at_start_of(rest[cut + 1 : end])
+        if content is not None:
+            seq = _number(content)
+            return Place(begin + cut + 1 + len(body), seq, _synced_before(content), seq + 1), content
+        end = cut
+    return START, None
+
+
+def salvaged(path: Path, disk: Disk) -> Iterator[Entry]:
+    """Every record of a damaged file that still checks by itself. Nothing of one that cannot be read."""
+    with suppress(OSError, StoreCorrupt):
+        journal = Journal(path, disk=disk, read_only=True)
+        try:
+            yield from journal.salvaged()
+        finally:
+            journal.close()
 
 
 def _lock_of(path: Path) -> ProcessLock:
@@ -422,7 +647,17 @@ def _lock_of(path: Path) -> ProcessLock:
 
 
 def _closing(place: Place) -> bytes:
-    return b"\n]\n" if place.seq else b"]\n"
+    return b"\n]\n" if place.line > 1 else b"]\n"
+
+
+def _begun(head: bytes) -> bool:
+    """Whether *head* is all of a file that EMPTY was written to and that a power failure left in part."""
+    return len(head) <= len(EMPTY) and all(one in (0, due) for one, due in zip(head, EMPTY, strict=False))
+
+
+def _number(content: Mapping[str, Json]) -> int:
+    seq = content.get("seq")
+    return seq if isinstance(seq, int) else 0
 
 
 def _record_at_start_of(raw: bytes) -> tuple[bytes, dict[str, Json] | None]:

@@ -1,64 +1,79 @@
 """The Store port on JSON files: trades.json is the truth, positions.json derived from it, desk.json the desk's state.
 
-The law: a trade is what its lines in the ledger fold to; nothing is acknowledged before it is on disk; corrupt is never
-empty, and nothing but ACTIVE, read from an undamaged file, is ACTIVE.
+The law: nothing is acknowledged before it is on disk; corrupt is never empty; nothing but ACTIVE, read from an
+undamaged file, is ACTIVE; what has ended is in the ledger or in the archive, whatever dies when.
 
-trades.json     one line an event: `id` (the trade's), `version` (which event of it), its summary after it, and `event`
-positions.json  one line a change: the position as the outside names it, `as_of` (the last line of the ledger that this
-                file knows of) and `watch`, the only part that is not derived
-desk.json       one line, replaced as a whole
-monitor.beat    an instant
+What the lines say is in `ledger`, what they are made of in `journal`, where they go when they have ended in `archive`.
 
-Locks, outermost first: a seat (one trade), the book (limits re-checked, a trade accepted), the ledger (both journals,
-for the length of an append), the desk (its state). The system frees them when their holder dies.
+Locks, outermost first: a seat (one trade), the book (limits re-checked, a trade accepted), the archive (one process
+rolls), the ledger (both journals, for the length of an append), the desk (its state). The system frees them when their
+holder dies.
 """
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
-from datetime import datetime
-from itertools import takewhile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
-from filelock import FileLock
-
-from trading.domain.book import Book, book_of
-from trading.domain.codec import (
-    Json,
-    decode_event,
-    decode_state,
-    decode_watch,
-    encode_event,
-    encode_position,
-    encode_state,
-    encode_watch,
-)
+from trading.domain.book import Book
+from trading.domain.codec import Json, encode_state, encode_watch
 from trading.domain.desk_state import Binding, DeskState
-from trading.domain.errors import Busy, InvariantBroken, PositionNotFound, StoreCorrupt
+from trading.domain.errors import Busy, PositionNotFound, StoreCorrupt
 from trading.domain.positions import Watch, first_watch
-from trading.domain.trades import CancelWanted, Event, Trade, accept, record
+from trading.domain.trades import Trade
 from trading.domain.units import PositionId, TradeId
+from trading.utils.archive import Archive, record_of
+from trading.utils.halted import HaltedStore
+from trading.utils.inspection import LedgerReport as LedgerReport
+from trading.utils.inspection import verify as verify
 from trading.utils.journal import (
+    RESERVED,
     SCHEMA,
     Disk,
     Entry,
     Journal,
     Stamp,
+    Successor,
     SystemDisk,
+    place_at_end,
+    replace_whole,
     sealed,
     trouble_told,
-    unsealed,
 )
-from trading.utils.locks import DIRECTORY_MODE, ProcessLock, acquire, file_lock, make_directory
+from trading.utils.ledger import (
+    ARCHIVE,
+    BEAT,
+    BOOK,
+    LEDGER,
+    LEDGER_LOCK,
+    LOG,
+    RESERVE,
+    Fold,
+    ledger_record,
+    projection,
+    state_of,
+    steps_after,
+)
+from trading.utils.ledger import STATE as STATE
+from trading.utils.locks import DIRECTORY_MODE, ProcessLock, Seats, make_directory
+from trading.utils.migrations import MIGRATIONS, Migration, migrate
+from trading.utils.reserve import Reserve, is_full, journal_rescue
 
-LEDGER, BOOK, STATE, LOG, BEAT = "trades.json", "positions.json", "desk.json", "agent_logs.json", "monitor.beat"
-LEDGER_LOCK = "ledger.lock"
 APPEND_SECONDS = 2.0
 BOOK_SECONDS = 2.0
-MONITOR_SECONDS = 1.0
+ROLL_SECONDS = 10.0
 SMALL_BYTES_MAX = 1 << 20
-_SEAT = re.compile(r"[A-Za-z0-9_-]{1,64}")
+# What has ended stays in the ledger for a day, unless the ledger has grown past this size.
+LEDGER_KEPT = timedelta(days=1)
+ROLL_BYTES = 32 << 20
+LOG_KEPT = timedelta(days=1)
+LOG_LINES_KEPT = 1000
+READ_AHEAD = 5000
+ENDED_ROLLED_AT_ONCE = 2000
+_NEVER = (-1, -1)
+_Result = TypeVar("_Result")
 
 
 class JsonStore:
@@ -68,33 +83,65 @@ class JsonStore:
     they are not in the book, the others are. `mended` lists what was torn and has been closed again.
     """
 
-    def __init__(self, data_dir: Path, binding: Binding, *, disk: Disk | None = None) -> None:
-        """Open, or begin, *data_dir*. Raises StoreCorrupt when it cannot be trusted or belongs to another *binding*."""
+    def __init__(
+        self,
+        data_dir: Path,
+        binding: Binding,
+        *,
+        disk: Disk | None = None,
+        migrations: Mapping[int, Migration] = MIGRATIONS,
+        roll_bytes: int = ROLL_BYTES,
+    ) -> None:
+        """Open, or begin, *data_dir*; bring older files up to date, keeping a copy.
+
+        Raises StoreCorrupt when it cannot be trusted; with `refused` among its facts when it belongs to another
+        *binding* or was written by a newer version.
+        """
         self.data_dir = data_dir
         self._disk: Disk = disk if disk is not None else SystemDisk()
+        self._roll_bytes = roll_bytes
         make_directory(data_dir)
         locks = data_dir / "locks"
-        self._seats = locks / "seats"
-        make_directory(locks)
-        make_directory(self._seats)
+        self._seats = Seats(locks)
         with trouble_told(data_dir, "closed to others"):
             data_dir.chmod(DIRECTORY_MODE)
         self._ledger_lock = ProcessLock(locks / LEDGER_LOCK, "the ledger", APPEND_SECONDS, reentrant=True)
         self._book_lock = ProcessLock(locks / "book.lock", "the book", BOOK_SECONDS)
         self._desk_lock = ProcessLock(locks / "desk.lock", "the desk's state", APPEND_SECONDS)
-        self._probe_lock = ProcessLock(locks / "monitor.probe.lock", "the look at the monitor", APPEND_SECONDS)
-        self._monitor_path = locks / "monitor.lock"
+        archive_lock = ProcessLock(locks / "archive.lock", "the archive", ROLL_SECONDS, reentrant=True)
+        self._archive = Archive(data_dir / ARCHIVE, self._disk, archive_lock)
+        self._reserve = Reserve(data_dir / RESERVE, self._disk)
         self._state_bytes: bytes | None = None
         self._state = DeskState()
-        self._fold = _Fold()
+        self._fold = Fold(history=self._archive)
         self._applied: tuple[Stamp | None, Stamp | None] = (None, None)
         with self._desk_lock.held():
+            with self._ledger_lock.held():
+                migrate(data_dir, self._disk, migrations)
             bound = self._disk.stamp(data_dir / STATE) is not None
             self._ledger = self._journal(LEDGER, must_exist=bound)
             self._positions = self._journal(BOOK, must_exist=bound)
             self._bind(binding, bound=bound)
+        self._reserve.restore()
+        self._archive.refresh()
+        self._roll_if_large()
+        self._read_ahead()
         self.book()
+        self._make_sure()
         self._prune_seats()
+
+    @classmethod
+    def open_or_halted(cls, data_dir: Path, binding: Binding, *, disk: Disk | None = None) -> "JsonStore | HaltedStore":
+        """The store, or, of a DATA_DIR that cannot be trusted, what can still be shown.
+
+        Raises StoreCorrupt for another's folder and for one of a newer version: there is nothing to halt.
+        """
+        try:
+            return cls(data_dir, binding, disk=disk)
+        except StoreCorrupt as error:
+            if error.facts.get("refused"):
+                raise
+            return HaltedStore(data_dir, error.detail, disk=disk)
 
     @property
     def broken(self) -> Mapping[TradeId, str]:
@@ -102,46 +149,68 @@ class JsonStore:
 
     @property
     def mended(self) -> tuple[str, ...]:
-        return tuple(word for word in (self._ledger.mended, self._positions.mended) if word is not None)
+        words = (self._ledger.mended, self._positions.mended, *self._archive.mended)
+        return tuple(word for word in words if word is not None)
+
+    @property
+    def disk_full(self) -> bool:
+        """Whether the disk was full and the reserve has not been put back since. One system call."""
+        return not self._reserve.whole
+
+    def restore_reserve(self) -> bool:
+        """Put the reserve back; True when it is there now."""
+        return self._reserve.restore()
+
+    def rescue(self, record: Mapping[str, Json]) -> bool:
+        """See the port."""
+        return journal_rescue(self.data_dir, self._disk, record)
 
     def close(self) -> None:
         """Let go of the files; the store is of no further use."""
         self._ledger.close()
         self._positions.close()
+        self._archive.close()
 
     def book(self) -> Book:
         """The book, caught up; two system calls and no lock when nobody has written."""
         if (self._ledger.stamp(), self._positions.stamp()) != self._applied or None in self._applied:
             with self._ledger_lock.held():
-                self._catch_up()
+                self._with_reserve(self._catch_up)
         return self._fold.book
 
     def save(self, trade: Trade) -> Trade:
         """See the port. Each event is folded once more on its way to the disk; the projection follows it there."""
         with self._ledger_lock.held():
-            self._catch_up()
+            self._with_reserve(self._catch_up)
             if trade.id in self._fold.broken:
                 raise StoreCorrupt(f"trade {trade.id} does not fold: {self._fold.broken[trade.id]}", trade_id=trade.id)
             if trade.opens:
                 first_watch(trade)  # without an exit plan there is no position to project
             stored = self._fold.book.find_trade(trade.id)
-            steps = _steps_after(stored, trade)
+            steps = steps_after(stored, trade)
             if not steps:
                 return stored or trade
-            self._ledger.append([_ledger_record(step) for step in steps])
+            if stored is None and trade.opens:
+                self._require_space()
+            records = [ledger_record(step) for step in steps]
+            entries = self._with_reserve(
+                lambda: self._ledger.append_followed(records), opens=stored is None and trade.opens
+            )
             self._fold.own = steps[-1]
-            self._catch_up()
+            self._fold.take_events(entries, self._ledger.path)
+            self._with_reserve(self._write_projections)
             return steps[-1]
 
     def save_watch(self, watch: Watch) -> None:
         """Raises PositionNotFound when the ledger knows no such position."""
         with self._ledger_lock.held():
-            self._catch_up()
+            self._with_reserve(self._catch_up)
             if not self._fold.book.trades_of_position(watch.position_id):
                 raise PositionNotFound(f"there is no position {watch.position_id}")
-            line = self._position_record(watch.position_id, self._fold.as_of)
-            self._positions.append([{**line, "watch": encode_watch(watch)}])
-            self._catch_up()
+            line = {**self._position_record(watch.position_id, self._fold.as_of), "watch": encode_watch(watch)}
+            entries = self._with_reserve(lambda: self._positions.append_followed([line]))
+            self._fold.take_lines(entries, self._positions.path, self._ledger.seq)
+            self._with_reserve(self._write_projections)
 
     def state(self) -> DeskState:
         """Read anew each time: the file is small, and no stamp tells two replacements within a clock tick apart."""
@@ -156,7 +225,7 @@ class JsonStore:
             before = self.state()
             state = replace(change(before), binding=before.binding)
             if state != before:
-                self._write_state(state)
+                self._with_reserve(lambda: self._write_state(state))
             return state
 
     @contextmanager
@@ -166,35 +235,205 @@ class JsonStore:
 
     @contextmanager
     def seat(self, trade_id: TradeId | PositionId, wait_seconds: float = 0.0) -> Iterator[None]:
-        """One lock file an id, so that no trade ever waits for another; those of ended trades go when a store opens.
-
-        Not reentrant: the thread that holds a seat is refused as well.
-        """
-        if not _SEAT.fullmatch(trade_id):
-            raise InvariantBroken(f"{trade_id!r} is no name for a seat")
-        with _locked(file_lock(self._seats / f"{trade_id}.lock"), f"the seat of {trade_id}", wait_seconds):
+        """The files of ended trades' seats go when a store opens."""
+        with self._seats.seat(trade_id, wait_seconds):
             yield
 
     @contextmanager
     def monitor_seat(self) -> Iterator[None]:
-        """The right to be the monitor. Waits a second, since readers look for its holder by trying. Raises Busy."""
-        with _locked(file_lock(self._monitor_path), "the monitor's seat", MONITOR_SECONDS):
+        with self._seats.monitor_seat():
             yield
 
     def beat(self, at: datetime) -> None:
         """Replaced as a whole so that it is never read half; not synced, since a dead machine's monitor is dead too."""
-        self._replace(BEAT, at.isoformat().encode(), sync=False)
+        with trouble_told(self.data_dir / BEAT, "written"):
+            replace_whole(self.data_dir / BEAT, at.isoformat().encode(), self._disk, sync=False)
 
     def last_beat(self) -> datetime | None:
-        """See the port. Looks are taken one at a time: a lock found taken is the monitor's, not another's look."""
-        with self._probe_lock.held():
-            probe = file_lock(self._monitor_path)
-            try:
-                acquire(probe, "the monitor's seat", 0)
-            except Busy:
-                return _instant(self._read(BEAT)) if self._disk.stamp(self.data_dir / BEAT) is not None else None
-            probe.release()
+        if not self._seats.monitor_sits() or self._disk.stamp(self.data_dir / BEAT) is None:
             return None
+        return _instant(self._read(BEAT))
+
+    def roll_over(self, now: datetime) -> int:
+        """See the port. Nothing happens, and 0 is the answer, while another process rolls or the disk is full."""
+        try:
+            with self._archive.rolling():
+                self._roll_log(now)
+                return self._roll_ledger(now)
+        except Busy:
+            return 0
+        except StoreCorrupt as error:
+            if not is_full(error):
+                raise
+            return 0
+
+    def _roll_ledger(self, now: datetime) -> int:
+        with self._ledger_lock.held():
+            self._catch_up()
+            seq, book = self._ledger.seq, self._fold.book
+            large = self._applied[0] is not None and self._applied[0].size > self._roll_bytes
+            ended = [
+                one
+                for one in map(book.position, self._fold.ended())
+                if large or (one.exited_at is not None and one.exited_at < now - LEDGER_KEPT)
+            ]
+        if ended:
+            gone = self._archive_all(book, [one.id for one in ended])
+            self._archive.commit()
+            self._shed(gone, seq, max(one.exited_at for one in ended if one.exited_at is not None))
+        return len(ended)
+
+    def _archive_all(self, book: Book, position_ids: Sequence[PositionId]) -> dict[PositionId, Json]:
+        """Add to the archive what it does not hold as it is; each with the watch that it has there."""
+        watches = {one: book.watch(one) for one in position_ids}
+        held = {one: book.trades_of_position(one) for one in position_ids}
+        for first in range(0, len(position_ids), ENDED_ROLLED_AT_ONCE):
+            batch = position_ids[first : first + ENDED_ROLLED_AT_ONCE]
+            fresh = [one for one in batch if not self._archive.holds_as_is(held[one], watches[one])]
+            self._archive.add(record_of(held[one], watches[one]) for one in fresh)
+        return {one: encode_watch(watch) if watch is not None else None for one, watch in watches.items()}
+
+    def _shed(self, gone: Mapping[PositionId, Json], seq: int, until: datetime) -> None:
+        """Put files without the positions *gone* in place; the archive holds them as they were at ledger line *seq*.
+
+        What was there then is copied while others go on; only what came since is copied with them kept out. The ledger
+        goes first: a book that is older than its ledger is caught up, one that is newer would be damage.
+        """
+        events, lines = (Journal(path, read_only=True, disk=self._disk) for path in self._paths)
+        first = events.read_ahead(READ_AHEAD)
+        fresh = Successor(events.path, seq, self._disk, self._base_facts(events, until))
+        newest: dict[PositionId, Mapping[str, Json]] = {}
+
+        def note(entries: Iterable[Entry]) -> None:
+            for entry in entries:
+                position_id = PositionId(str(entry.content.get("id")))
+                newest.pop(position_id, None)
+                if position_id not in gone or entry.content.get("watch") != gone[position_id]:
+                    newest[position_id] = entry.content
+
+        def copy(entries: Iterable[Entry]) -> None:
+            for entry in entries:
+                if entry.seq > seq or entry.content.get("position_id") not in gone:
+                    fresh.take(entry.content)
+
+        try:
+            copy(first)
+            while entries := events.read_ahead(READ_AHEAD):
+                copy(entries)
+            while entries := lines.read_ahead(READ_AHEAD):
+                note(entries)
+            with self._ledger_lock.held():
+                self._catch_up()
+                copy(events.follow())
+                note(lines.follow())
+                self._put_in_place(fresh, lines, newest)
+                self._catch_up()
+        finally:
+            fresh.give_up()
+            events.close()
+            lines.close()
+
+    def _base_facts(self, events: Journal, until: datetime) -> dict[str, Json]:
+        """What the ledger remembers of what it let go of: how many positions, and when the last of them ended."""
+        before, now = events.base.get("until"), until.astimezone(UTC).isoformat(timespec="microseconds")
+        known = before if isinstance(before, str) else ""
+        return {"archived": self._archive.sums().positions, "until": max(known, now)}
+
+    def _put_in_place(self, fresh: Successor, lines: Journal, newest: Mapping[PositionId, Mapping[str, Json]]) -> None:
+        book = Successor(lines.path, lines.seq, self._disk)
+        try:
+            for position_id, content in newest.items():
+                if not self._settled(position_id, content):
+                    book.take({**content, "as_of": fresh.seq})
+            fresh.put_in_place()
+            book.put_in_place()
+        finally:
+            book.give_up()
+
+    def _settled(self, position_id: PositionId, content: Mapping[str, Json]) -> bool:
+        """Whether a line only says what the archive says too: one that an earlier roll did not live to leave out."""
+        if self._fold.knows(position_id) or not self._archive.has_position(position_id):
+            return False
+        watch = self._archive.watch(position_id)
+        return content.get("watch") == (encode_watch(watch) if watch is not None else None)
+
+    def _roll_if_large(self) -> None:
+        """At open, let a ledger that has grown too large go to the archive while it is read, so that it never has to be
+        in memory as a whole. A process that cannot have the archive leaves it for later."""
+        stamp = self._ledger.stamp()
+        if stamp is None or stamp.size <= self._roll_bytes:
+            return
+        try:
+            with self._archive.rolling():
+                gone, seq = self._roll_while_reading()
+                if gone:
+                    self._archive.commit()
+                    self._shed(gone, seq, next(self._archive.positions()).entered_at)
+        except Busy:
+            return
+        except StoreCorrupt as error:
+            if not is_full(error):
+                raise
+
+    def _roll_while_reading(self) -> tuple[dict[PositionId, Json], int]:
+        events, lines = (Journal(path, read_only=True, disk=self._disk) for path in self._paths)
+        fold, gone = Fold(history=self._archive), dict[PositionId, Json]()
+        try:
+            while entries := lines.read_ahead(READ_AHEAD):
+                fold.take_watches(entries, lines.path)
+            while entries := events.read_ahead(READ_AHEAD):
+                fold.take_events(entries, events.path)
+                ended = fold.ended()
+                gone |= self._archive_all(fold.book, ended)
+                fold.book.forget(ended)
+            return {one: watch for one, watch in gone.items() if not fold.knows(one)}, events.place.seq
+        finally:
+            events.close()
+            lines.close()
+
+    def _read_ahead(self) -> None:
+        """Fold the bulk of a ledger before anybody is kept waiting for the rest."""
+        while entries := self._ledger.read_ahead(READ_AHEAD):
+            self._fold.take_events(entries, self._ledger.path)
+
+    def _roll_log(self, now: datetime) -> None:
+        """Move log lines older than a day to the archive, but for the newest; a damaged log is left as it is."""
+        path = self.data_dir / LOG
+        if self._disk.stamp(path) is None:
+            return
+        with suppress(StoreCorrupt):
+            lines = _dated(path, self._disk)
+            horizon = now - LOG_KEPT
+            old = next((place for place, (_, at) in enumerate(lines) if at is not None and at >= horizon), len(lines))
+            if min(old, len(lines) - LOG_LINES_KEPT) >= LOG_LINES_KEPT:
+                self._move_log(path, lines[: min(old, len(lines) - LOG_LINES_KEPT)], now)
+
+    def _move_log(self, path: Path, old: Sequence[tuple[str, datetime | None]], now: datetime) -> None:
+        make_directory(self._archive.folder)
+        lock = ProcessLock(self.data_dir / "locks" / f"{LOG}.lock", LOG, APPEND_SECONDS, reentrant=True)
+        months = _Months(self._archive.folder, self._disk, lock, {name for name, _ in old})
+        reader = Journal(path, read_only=True, disk=self._disk)
+        fresh: Successor | None = None
+        try:
+            moved = 0
+            while moved < len(old) and (entries := reader.read_ahead(min(READ_AHEAD, len(old) - moved))):
+                months.take(entries, [at or now for _, at in old[moved : moved + len(entries)]])
+                moved += len(entries)
+            months.finish()
+            fresh = Successor(path, reader.place.seq, self._disk)
+            with lock.held():
+                for entry in (*reader.follow(),):
+                    fresh.take(entry.content)
+                fresh.put_in_place()
+        finally:
+            if fresh is not None:
+                fresh.give_up()
+            months.close()
+            reader.close()
+
+    @property
+    def _paths(self) -> tuple[Path, Path]:
+        return self._ledger.path, self._positions.path
 
     def _journal(self, name: str, *, must_exist: bool) -> Journal:
         return Journal(self.data_dir / name, lock=self._ledger_lock, disk=self._disk, must_exist=must_exist)
@@ -205,19 +444,40 @@ class JsonStore:
         The caller holds the ledger's lock, so whatever is missing in positions.json was left by the dead.
         """
         self._applied = (None, None)
-        events, lines = self._ledger.follow(), self._positions.follow()
+        events, lines = self._follow()
         if (self._ledger.replaced, self._positions.replaced) != self._fold.generation:
-            self._fold = _Fold((self._ledger.replaced, self._positions.replaced))
+            self._archive.refresh()
+            self._fold = Fold((self._ledger.replaced, self._positions.replaced), self._archive)
             self._ledger.rewind()
             self._positions.rewind()
-            events, lines = self._ledger.follow(), self._positions.follow()
-        self._fold.take_events(events, self._ledger.path)
-        self._fold.take_lines(lines, self._positions.path, self._ledger.seq)
+            events, lines = self._follow()
+        try:
+            self._require_archive()
+            self._fold.take_events(events, self._ledger.path)
+            self._fold.take_lines(lines, self._positions.path, self._ledger.seq)
+        except StoreCorrupt:
+            self._fold.generation = _NEVER  # what was followed and not taken in must be read again
+            raise
+        self._write_projections()
+
+    def _follow(self) -> tuple[Sequence[Entry], Sequence[Entry]]:
+        events = self._ledger.follow()
+        try:
+            return events, self._positions.follow()
+        except StoreCorrupt:
+            self._fold.generation = _NEVER
+            raise
+
+    def _write_projections(self) -> None:
+        """Write the position lines that are missing."""
+        self._applied = (None, None)
         self._check_order()
         behind = self._fold.behind(self._ledger.seq)
         if behind:
-            self._positions.append([self._position_record(*one) for one in behind], sync=False)
-            self._fold.take_lines(self._positions.follow(), self._positions.path, self._ledger.seq)
+            self._ledger.make_sure()  # a line that the dead left unsynced must not be known of before it is on disk
+            records = [self._position_record(*one) for one in behind]
+            lines = self._positions.append_followed(records, sync=False)
+            self._fold.take_lines(lines, self._positions.path, self._ledger.seq)
         self._applied = (self._ledger.seen, self._positions.seen)
 
     def _check_order(self) -> None:
@@ -228,18 +488,51 @@ class JsonStore:
         if self._ledger.mended is None:
             self._fold.require_ledger(self._ledger.seq, self._ledger.path)
 
+    def _make_sure(self) -> None:
+        """What the dead wrote and did not live to sync is on disk before anybody acts on it."""
+        with self._ledger_lock.held(), trouble_told(self.data_dir, "synced"):
+            self._ledger.make_sure()
+            self._positions.make_sure()
+            self._disk.sync_directory(self.data_dir)
+
+    def _require_archive(self) -> None:
+        """Raises StoreCorrupt when the ledger has let go of more than the archive now holds."""
+        archived = self._ledger.base.get("archived", 0)
+        if isinstance(archived, int) and archived > self._archive.sums().positions:
+            held = self._archive.sums().positions
+            word = f"holds {held} positions, but {LEDGER} has let go of {archived}: restore it"
+            raise StoreCorrupt(f"{self._archive.folder} {word}", file=str(self._archive.folder))
+
+    def _require_space(self) -> None:
+        """Nothing is opened on a full disk: what is left is for closing."""
+        if self.disk_full and not self.restore_reserve():
+            raise StoreCorrupt(
+                f"{self.data_dir} is on a full disk: make room; closing goes on",
+                file=str(self.data_dir),
+                reason="ENOSPC",
+            )
+
+    def _with_reserve(self, step: Callable[[], _Result], *, opens: bool = False) -> _Result:
+        """Do *step*; if the disk is full, again with the reserve freed, unless it *opens* something."""
+        try:
+            return step()
+        except StoreCorrupt as error:
+            if not is_full(error) or not self._reserve.free() or opens:
+                raise
+            return step()
+
     def _position_record(self, position_id: PositionId, as_of: int) -> dict[str, Json]:
         watch = self._fold.book.watch(position_id)
         return {
             "id": position_id,
             "as_of": as_of,
-            **_projection(self._fold.book, position_id),
+            **projection(self._fold.book, position_id),
             "watch": encode_watch(watch) if watch is not None else None,
         }
 
     def _bind(self, binding: Binding, *, bound: bool) -> None:
         if not bound:
-            if self._ledger.follow() or self._positions.follow():
+            if self._ledger.follow() or self._positions.follow() or self._archive.months():
                 raise StoreCorrupt(
                     f"{self.data_dir / STATE} is missing beside a ledger that is not empty: restore it",
                     file=str(self.data_dir / STATE),
@@ -250,6 +543,7 @@ class JsonStore:
             raise StoreCorrupt(
                 f"{self.data_dir} belongs to {_named(owner)}, not to {_named(binding)}: use another DATA_DIR",
                 file=str(self.data_dir / STATE),
+                refused=True,
             )
 
     def _read(self, name: str) -> bytes:
@@ -264,347 +558,93 @@ class JsonStore:
 
     def _write_state(self, state: DeskState) -> None:
         content = sealed({"schema": SCHEMA, **encode_state(state)}) + b"\n"
-        self._replace(STATE, content, sync=True)
+        with trouble_told(self.data_dir / STATE, "written"):
+            replace_whole(self.data_dir / STATE, content, self._disk, sync=True)
         self._state, self._state_bytes = state, content
 
-    def _replace(self, name: str, content: bytes, *, sync: bool) -> None:
-        """Put a whole new file in the place of *name*: readers see the old one or the new one."""
-        target = self.data_dir / name
-        fresh = self.data_dir / f".{name}.new"
-        with trouble_told(target, "written"):
-            file = self._disk.open(fresh, create=True, write=True)
-            try:
-                self._disk.truncate(file, 0)
-                self._disk.write(file, content, 0)
-                if sync:
-                    self._disk.sync(file)
-            finally:
-                self._disk.close(file)
-            self._disk.replace(fresh, target)
-            if sync:
-                self._disk.sync_directory(self.data_dir)
-
     def _prune_seats(self) -> None:
-        """Remove the seats of what has ended. A lock on a file that is gone does not count: filelock looks again."""
         book = self._fold.book
         live = {str(trade.id) for trade in book.live_trades()}
         live |= {str(position.id) for position in book.standing_positions()} | {str(one) for one in self._fold.broken}
-        for path in self._seats.glob("*.lock"):
-            if path.stem in live:
-                continue
-            lock = file_lock(path)
-            try:
-                acquire(lock, path.stem, 0)
-            except Busy:
-                continue
-            with suppress(OSError):  # one that stays is only untidy
-                path.unlink()
-            lock.release()
+        self._seats.prune(live)
 
 
-class _Fold:
-    """What the lines read so far add up to. A file that was replaced begins a new one."""
+class _Months:
+    """Log lines on their way to the files of their months; those that are there already are passed over."""
 
-    def __init__(self, generation: tuple[int, int] = (0, 0)) -> None:
-        self.generation = generation
-        self.book = Book()
-        self.broken: dict[TradeId, str] = {}
-        self.as_of = 0
-        self.own: Trade | None = None
-        self._broken_positions: set[PositionId] = set()
-        self._watches: dict[PositionId, Watch] = {}
-        self._touched: dict[PositionId, int] = {}
-        self._ahead: set[PositionId] = set()
+    def __init__(self, folder: Path, disk: Disk, lock: ProcessLock, names: set[str]) -> None:
+        self._folder = folder
+        self._disk = disk
+        self._lock = lock
+        self._names = names
+        self._journals: dict[str, Journal] = {}
+        self._known: dict[str, str | None] = {}
 
-    def take_events(self, entries: Sequence[Entry], path: Path) -> None:
-        """Fold ledger lines. A trade that does not fold is set aside; a line of no trade is StoreCorrupt."""
-        folded: dict[TradeId, Trade] = {self.own.id: self.own} if self.own is not None else {}
-        for entry in entries:
-            trade_id, position_id = TradeId(_word(entry, "id", path)), PositionId(_word(entry, "position_id", path))
-            self._touched[position_id] = entry.seq
-            if trade_id in self.broken:
-                continue
-            if self._wrote(entry, trade_id):
-                continue
-            try:
-                folded[trade_id] = _next_step(folded.get(trade_id) or self.book.find_trade(trade_id), entry, trade_id)
-            except (StoreCorrupt, InvariantBroken) as error:
-                folded.pop(trade_id, None)
-                self._set_aside(trade_id, position_id, f"{path}:{entry.line}: {error.detail}")
-        self.own = None
-        for trade in folded.values():
-            try:
-                self.book.put_trade(trade)
-            except InvariantBroken as error:
-                self._set_aside(trade.id, trade.terms.position_id, f"{path}: {error.detail}")
+    def take(self, entries: Sequence[Entry], instants: Sequence[datetime]) -> None:
+        groups: dict[str, list[Mapping[str, Json]]] = {}
+        for entry, at in zip(entries, instants, strict=True):
+            groups.setdefault(f"logs-{at.astimezone(UTC):%Y-%m}.json", []).append(entry.content)
+        for name, group in groups.items():
+            fresh = self._not_yet_there(name, group)
+            self._opened(name).append([plain(one) for one in fresh], sync=False)
 
-    def _wrote(self, entry: Entry, trade_id: TradeId) -> bool:
-        """True for a line that this process has just written, whose fold is known."""
-        version = entry.content.get("version")
-        own = self.own
-        return own is not None and own.id == trade_id and isinstance(version, int) and version <= len(own.events)
+    def finish(self) -> None:
+        """All of it on disk."""
+        for name, journal in self._journals.items():
+            with trouble_told(journal.path, "written"):
+                file = self._disk.open(self._folder / name, create=False, write=True)
+                try:
+                    self._disk.sync(file)
+                finally:
+                    self._disk.close(file)
 
-    def take_lines(self, entries: Sequence[Entry], path: Path, ledger_seq: int) -> None:
-        """Take in position lines: their watches, and how far into the ledger they reach."""
-        for entry in entries:
-            position_id = PositionId(_word(entry, "id", path))
-            as_of, content = entry.content.get("as_of"), entry.content.get("watch")
-            if not isinstance(as_of, int):
-                raise _malformed(entry, "as_of", path)
-            self.as_of = as_of
-            if as_of > ledger_seq:
-                self._ahead.add(position_id)
-            else:
-                self._ahead.discard(position_id)
-            if content is None:
-                continue
-            try:
-                watch = decode_watch(content)
-            except StoreCorrupt as error:
-                trade_id = TradeId(_word(entry, "trade_id", path))
-                self._set_aside(trade_id, position_id, f"{path}:{entry.line}: {error.detail}")
-                continue
-            self._watches[watch.position_id] = watch
-            self.book.put_watch(watch)
-
-    def require_ledger(self, ledger_seq: int, path: Path) -> None:
-        """Raises StoreCorrupt when position lines know of more than the ledger now holds."""
-        if self.as_of > ledger_seq:
-            last = ledger_seq + 1
-            known = f"{BOOK} knows of line {self.as_of + 1}"
-            raise StoreCorrupt(f"{path}:{last} is the last line, but {known}", file=str(path), line=last)
-
-    def behind(self, ledger_seq: int) -> list[tuple[PositionId, int]]:
-        """The positions whose lines are older than the ledger, in its order, each with how far it then reaches.
-
-        Those that know of ledger lines which a torn tail took with it come last.
-        """
-        self._touched = {one: seq for one, seq in self._touched.items() if seq > self.as_of}
-        stale = sorted(self._touched.items(), key=lambda item: item[1])
-        return [
-            (position_id, as_of)
-            for position_id, as_of in [*stale, *((one, ledger_seq) for one in sorted(self._ahead))]
-            if position_id not in self._broken_positions
-        ]
-
-    def _set_aside(self, trade_id: TradeId, position_id: PositionId, why: str) -> None:
-        self.broken[trade_id] = why
-        self._broken_positions.add(position_id)
-        if self.book.find_trade(trade_id) is not None:
-            others = [trade for trade in self.book.trades() if trade.id != trade_id]
-            self.book = book_of(others, self._watches.values())
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerReport:
-    """What `verify` found: `problems` each with its file and line, `notes` on what the next start will mend."""
-
-    problems: tuple[str, ...]
-    notes: tuple[str, ...]
-    counts: Mapping[str, int]
-
-
-def verify(data_dir: Path) -> LedgerReport:
-    """Read every file of *data_dir*, check every line, fold every journal, compare the book with the ledger.
-
-    Changes nothing and may run beside the service. What cannot be read is a problem, never an exception but Busy.
-    """
-    if not any((data_dir / name).exists() for name in (LEDGER, BOOK, STATE)):
-        return LedgerReport((), (f"{data_dir} has not been used yet",), {})
-    return _Inspection(data_dir).report()
-
-
-class _Inspection:
-    def __init__(self, data_dir: Path) -> None:
-        self._data_dir = data_dir
-        self._problems: list[str] = []
-        self._notes: list[str] = []
-        self._fold = _Fold()
-
-    def report(self) -> LedgerReport:
-        # Derived lines first: whatever is written meanwhile, the ledger read after them knows of all that they know.
-        lines = self._entries(BOOK, LEDGER_LOCK)
-        before = len(self._notes) + len(self._problems)
-        events = self._entries(LEDGER, LEDGER_LOCK)
-        whole = len(self._notes) + len(self._problems) == before
-        ledger_seq = events[-1].seq if events else 0
-        logged = self._entries(LOG, f"{LOG}.lock") if (self._data_dir / LOG).exists() else ()
-        self._note(lambda: self._fold.take_events(events, self._data_dir / LEDGER))
-        self._note(lambda: self._fold.take_lines(lines, self._data_dir / BOOK, ledger_seq))
-        if whole:
-            self._note(lambda: self._fold.require_ledger(ledger_seq, self._data_dir / LEDGER))
-        self._note(self._check_state)
-        self._check_summaries(events)
-        self._check_projections(lines, ledger_seq)
-        self._problems += self._fold.broken.values()
-        book = self._fold.book
-        counts = {
-            "events": len(events),
-            "trades": len(book.trades()),
-            "live_trades": len(book.live_trades()),
-            "broken_trades": len(self._fold.broken),
-            "positions": len(book.positions()),
-            "standing_positions": len(book.standing_positions()),
-            "position_lines": len(lines),
-            "log_lines": len(logged),
-        }
-        return LedgerReport(tuple(self._problems), tuple(self._notes), counts)
-
-    def _note(self, step: Callable[[], None]) -> None:
-        try:
-            step()
-        except StoreCorrupt as error:
-            self._problems.append(error.detail)
-
-    def _entries(self, name: str, lock_name: str) -> tuple[Entry, ...]:
-        """The lines of a journal, read without a lock; what looks wrong is read again with writers kept out."""
-        with suppress(StoreCorrupt):
-            entries, mended = self._read(name)
-            if mended is None:
-                return entries
-        locks = self._data_dir / "locks"
-        with ProcessLock(locks / lock_name, name, APPEND_SECONDS).held() if locks.is_dir() else nullcontext():
-            try:
-                entries, mended = self._read(name)
-            except StoreCorrupt as error:
-                self._problems.append(error.detail)
-                return ()
-        self._notes += [mended] if mended is not None else []
-        return entries
-
-    def _read(self, name: str) -> tuple[tuple[Entry, ...], str | None]:
-        journal = Journal(self._data_dir / name, read_only=True)
-        try:
-            return journal.follow(), journal.mended
-        finally:
+    def close(self) -> None:
+        for journal in self._journals.values():
             journal.close()
 
-    def _check_state(self) -> None:
-        path = self._data_dir / STATE
-        with trouble_told(path, "read"):
-            content = path.read_bytes()
-        state_of(content, path)
+    def _opened(self, name: str) -> Journal:
+        if name not in self._journals:
+            path = self._folder / name
+            with trouble_told(path, "read"):
+                place, last = place_at_end(path, self._disk)
+            newest = str(last.get("id")) if last is not None else None
+            # A line that is still in the log and the last one here: a roll that did not live to shorten the log.
+            self._known[name] = newest if newest in self._names else None
+            self._journals[name] = Journal(path, lock=self._lock, disk=self._disk, start=place)
+        return self._journals[name]
 
-    def _check_summaries(self, events: Sequence[Entry]) -> None:
-        newest = {entry.content.get("id"): entry for entry in events}
-        for trade in self._fold.book.trades():
-            entry = newest[trade.id]
-            self._compare(LEDGER, entry, trade.id, _ledger_record(trade))
-
-    def _check_projections(self, lines: Sequence[Entry], ledger_seq: int) -> None:
-        stale = {position_id for position_id, _ in self._fold.behind(ledger_seq)}
-        if stale:
-            self._notes.append(f"{self._data_dir / BOOK} is behind the ledger by {len(stale)} positions")
-        newest = {entry.content.get("id"): entry for entry in lines}
-        for position in self._fold.book.positions():
-            entry = newest.get(position.id)
-            if position.id in stale:
-                continue
-            if entry is None:
-                self._problems.append(f"{self._data_dir / BOOK} has no line for {position.id}")
-            else:
-                self._compare(BOOK, entry, position.id, _projection(self._fold.book, position.id))
-
-    def _compare(self, name: str, entry: Entry, subject: str, derived: Mapping[str, Json]) -> None:
-        differing = sorted(key for key, value in derived.items() if entry.content.get(key) != value)
-        if differing:
-            place = f"{self._data_dir / name}:{entry.line}"
-            self._problems.append(f"{place}: {subject} differs from its journal in {', '.join(differing)}")
+    def _not_yet_there(self, name: str, group: list[Mapping[str, Json]]) -> list[Mapping[str, Json]]:
+        self._opened(name)
+        newest = self._known[name]
+        if newest is None:
+            return group
+        places = [place for place, one in enumerate(group) if one.get("id") == newest]
+        if not places:
+            return []
+        self._known[name] = None
+        return group[places[0] + 1 :]
 
 
-def state_of(content: bytes, path: Path) -> DeskState:
-    """The desk state in the bytes of desk.json. Raises StoreCorrupt: a damaged state is no state, and never ACTIVE."""
-    body = unsealed(content.removesuffix(b"\n"))
-    if body is None:
-        raise StoreCorrupt(f"{path}:1 is damaged", file=str(path), line=1)
-    if body.pop("schema", None) != SCHEMA:
-        raise StoreCorrupt(f"{path}:1 was written by another version: use that one", file=str(path), line=1)
-    body.pop("checksum")
+def plain(content: Mapping[str, Json]) -> dict[str, Json]:
+    """A record without what its journal added to it."""
+    return {name: value for name, value in content.items() if name not in RESERVED}
+
+
+def _dated(path: Path, disk: Disk) -> list[tuple[str, datetime | None]]:
+    """The id and the instant of every line of the log that surely stands, but the last."""
+    reader = Journal(path, read_only=True, disk=disk)
+    found: list[tuple[str, datetime | None]] = []
     try:
-        return decode_state(body)
-    except StoreCorrupt as error:
-        raise StoreCorrupt(f"{path}:1: {error.detail}", file=str(path), line=1) from error
-
-
-def _steps_after(stored: Trade | None, trade: Trade) -> list[Trade]:
-    """The trade after each event of *trade* that is not in *stored* yet.
-
-    Where another hand wanted it cancelled meanwhile, the new events follow that, and none is older than it.
-    """
-    before = stored.events if stored is not None else ()
-    common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(before, trade.events, strict=False)))
-    fresh, intruders = trade.events[common:], before[common:]
-    if fresh and not all(isinstance(event, CancelWanted) for event in intruders):
-        raise InvariantBroken("the stored trade has gone another way", trade_id=trade.id)
-    steps: list[Trade] = []
-    latest = stored
-    for event in fresh:
-        latest = accept(event) if latest is None else record(latest, _not_before(latest, event))
-        steps.append(latest)
-    return steps
-
-
-def _not_before(trade: Trade, event: Event) -> Event:
-    return event if event.at >= trade.events[-1].at else replace(event, at=trade.events[-1].at)
-
-
-def _next_step(before: Trade | None, entry: Entry, trade_id: TradeId) -> Trade:
-    due = 1 if before is None else len(before.events) + 1
-    if entry.content.get("version") != due:
-        raise InvariantBroken(f"event {entry.content.get('version')} of {trade_id} where {due} is due")
-    event = decode_event(entry.content.get("event"))
-    trade = accept(event) if before is None else record(before, event)
-    if trade.id != trade_id:
-        raise InvariantBroken(f"an event of {trade.id} under the name of {trade_id}")
-    return trade
-
-
-def _ledger_record(trade: Trade) -> dict[str, Json]:
-    """The line of the newest event of *trade*."""
-    terms = trade.terms
-    return {
-        "id": trade.id,
-        "version": len(trade.events),
-        "position_id": terms.position_id,
-        "effect": terms.effect.value,
-        "pair": str(terms.pair),
-        "signal_id": terms.signal.id if terms.signal is not None else None,
-        "status": trade.status.value,
-        "long_coin": terms.long.coin,
-        "long_filled": format(trade.filled(terms.long.coin), "f"),
-        "short_coin": terms.short.coin,
-        "short_filled": format(trade.filled(terms.short.coin), "f"),
-        "fees": format(trade.fees, "f"),
-        "event": encode_event(trade.events[-1]),
-    }
-
-
-def _projection(book: Book, position_id: PositionId) -> dict[str, Json]:
-    """The derived part of a position's line. A position whose opening trade a torn tail took with it is unknown."""
-    try:
-        return encode_position(book.position(position_id))
-    except PositionNotFound:
-        return {"position_id": position_id, "status": "unknown"}
-
-
-@contextmanager
-def _locked(lock: FileLock, name: str, wait_seconds: float) -> Iterator[None]:
-    acquire(lock, name, wait_seconds)
-    try:
-        yield
+        while entries := reader.read_ahead(READ_AHEAD):
+            found += [(str(one.content.get("id")), _instant_of(one.content.get("timestamp"))) for one in entries]
+        return found
     finally:
-        lock.release()
+        reader.close()
 
 
-def _word(entry: Entry, name: str, path: Path) -> str:
-    value = entry.content.get(name)
-    if not isinstance(value, str):
-        raise _malformed(entry, name, path)
-    return value
-
-
-def _malformed(entry: Entry, name: str, path: Path) -> StoreCorrupt:
-    return StoreCorrupt(f"{path}:{entry.line} has no {name}", file=str(path), line=entry.line)
+def _instant_of(value: Json) -> datetime | None:
+    instant = _instant(value.encode()) if isinstance(value, str) else None
+    return instant if instant is not None and instant.tzinfo is not None else None
 
 
 def _named(binding: Binding | None) -> str:

@@ -3,18 +3,100 @@
 The law: every wait has an end (Busy), and a lock file is only ever locked, never believed: its presence means nothing.
 """
 
+import os
+import re
+import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from trading.domain.errors import Busy, StoreCorrupt
+from trading.domain.errors import Busy, InvariantBroken, StoreCorrupt
+
+if sys.platform != "win32":
+    import fcntl
 
 POLL_SECONDS = 0.002
+NEXT_LOOKS_TIMES = 10
 FILE_MODE = 0o600
 DIRECTORY_MODE = 0o700
+MONITOR_SECONDS = 1.0
+LOOK_SECONDS = 2.0
+_SEAT = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class _OpenFile:
+    """flock on a file that stays open between two acquisitions. Not for Windows."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._file: int | None = None
+        self._close: Callable[[], object] = lambda: None
+
+    def had(self) -> bool:
+        """One try. A lock on a file that somebody has removed meanwhile does not count."""
+        if sys.platform == "win32":
+            raise OSError("there is no flock here")
+        if self._file is None:
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+            self._close = weakref.finalize(self, os.close, self._file)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        if os.fstat(self._file).st_nlink:
+            return True
+        self._close()
+        self._file = None
+        return False
+
+    def let_go(self) -> None:
+        if sys.platform != "win32" and self._file is not None:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+
+
+class OpenLock:
+    """A fair lock on files that stay open: ten times cheaper than filelock, which serves where there is no flock.
+
+    Whoever has the turn is next: one who lets go and wants it again at once stands behind those who wait.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.lock_file = str(path)
+        self._elsewhere = file_lock(path) if sys.platform == "win32" else None
+        self._lock, self._turn = _OpenFile(self.lock_file), _OpenFile(f"{self.lock_file}.turn")
+
+    def acquire(self, timeout: float, poll_interval: float) -> None:
+        """Raises filelock's Timeout, and OSError where the system refuses."""
+        if self._elsewhere is not None:
+            self._elsewhere.acquire(timeout=timeout, poll_interval=poll_interval)
+            return
+        tries = int(timeout / poll_interval) + 1
+        left = self._try(self._turn, tries, poll_interval)
+        try:
+            # The one that is next looks more often: the others wait for it.
+            self._try(self._lock, max(1, left * NEXT_LOOKS_TIMES), poll_interval / NEXT_LOOKS_TIMES)
+        finally:
+            self._turn.let_go()
+
+    def release(self) -> None:
+        if self._elsewhere is not None:
+            self._elsewhere.release()
+        else:
+            self._lock.let_go()
+
+    def _try(self, file: _OpenFile, tries: int, interval: float) -> int:
+        """How many tries are left when it was had."""
+        for used in range(tries):
+            if file.had():
+                return tries - used
+            if used + 1 < tries:
+                time.sleep(interval)
+        raise Timeout(self.lock_file)
 
 
 class ProcessLock:
@@ -31,16 +113,17 @@ class ProcessLock:
         self._threads = threading.RLock() if reentrant else threading.Lock()
         self._depth = 0
         make_directory(path.parent)
-        self._file = file_lock(path)
+        self._file = OpenLock(path)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold it for the length of a `with`. Raises Busy when it could not be had in time."""
-        if not self._threads.acquire(timeout=self._timeout_seconds):
+    def held(self, timeout_seconds: float | None = None) -> Iterator[None]:
+        """Hold it for the length of a `with`. Raises Busy when it could not be had in its own time or the one given."""
+        wait = self._timeout_seconds if timeout_seconds is None else timeout_seconds
+        if not self._threads.acquire(timeout=wait):
             raise Busy(f"{self._name} is held by another thread", lock=str(self.path))
         try:
             if self._depth == 0:
-                acquire(self._file, self._name, self._timeout_seconds)
+                acquire(self._file, self._name, wait)
             self._depth += 1
             try:
                 yield
@@ -52,6 +135,61 @@ class ProcessLock:
             self._threads.release()
 
 
+class Seats:
+    """The rights to work one trade and to be the monitor, each a lock file of its own under *locks*.
+
+    One file an id, so that no trade ever waits for another. Not reentrant: the thread that holds a seat is refused too.
+    """
+
+    def __init__(self, locks: Path) -> None:
+        self._folder = locks / "seats"
+        make_directory(locks)
+        make_directory(self._folder)
+        self._monitor_path = locks / "monitor.lock"
+        self._look = ProcessLock(locks / "monitor.probe.lock", "the look at the monitor", LOOK_SECONDS)
+
+    @contextmanager
+    def seat(self, name: str, wait_seconds: float) -> Iterator[None]:
+        """Raises Busy, and InvariantBroken for what is no name."""
+        if not _SEAT.fullmatch(name):
+            raise InvariantBroken(f"{name!r} is no name for a seat")
+        with _locked(file_lock(self._folder / f"{name}.lock"), f"the seat of {name}", wait_seconds):
+            yield
+
+    @contextmanager
+    def monitor_seat(self) -> Iterator[None]:
+        """Waits a second, since those who look for its holder do so by trying. Raises Busy."""
+        with _locked(file_lock(self._monitor_path), "the monitor's seat", MONITOR_SECONDS):
+            yield
+
+    def monitor_sits(self) -> bool:
+        """Looks are taken one at a time: a lock found taken is the monitor's, not another's look."""
+        with self._look.held():
+            try:
+                with _locked(file_lock(self._monitor_path), "the monitor's seat", 0):
+                    return False
+            except Busy:
+                return True
+
+    def prune(self, kept: set[str]) -> None:
+        """Remove free seats but those *kept*. A lock on a file that is gone does not count: filelock looks again."""
+        for path in self._folder.glob("*.lock"):
+            if path.stem in kept:
+                continue
+            # One that stays is only untidy.
+            with suppress(Busy, OSError), _locked(file_lock(path), path.stem, 0):
+                path.unlink()
+
+
+@contextmanager
+def _locked(lock: FileLock, name: str, wait_seconds: float) -> Iterator[None]:
+    acquire(lock, name, wait_seconds)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def file_lock(path: Path) -> FileLock:
     """A lock of its own on *path*: two of them exclude each other also within one thread.
 
@@ -60,7 +198,7 @@ def file_lock(path: Path) -> FileLock:
     return FileLock(path, thread_local=False, mode=FILE_MODE, fallback_to_soft=False)
 
 
-def acquire(lock: FileLock, name: str, timeout_seconds: float) -> None:
+def acquire(lock: FileLock | OpenLock, name: str, timeout_seconds: float) -> None:
     """Take *lock* or raise Busy; a lock file that cannot be made or locked at all is StoreCorrupt."""
     try:
         lock.acquire(timeout=timeout_seconds, poll_interval=POLL_SECONDS)

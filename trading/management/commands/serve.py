@@ -106,6 +106,14 @@ def programs(port: int, redis: RunningRedis | None, env: Mapping[str, str]) -> t
     return (Program("redis", redis.private.command, quiet=True, last=True), *service)
 
 
+def _example(url: str, config: Config) -> str:
+    """A demo trades at the first curl; a live desk wants a token and a signal that Scout really offers."""
+    if not config.demo_mode:
+        return f"Signals it would take (with a token of scope read): {url}/api/signals"
+    return f"""Open a trade:
+  curl -s -X POST {url}/api/trades/execute -H 'Content-Type: application/json' -d '{EXAMPLE_BODY}'"""
+
+
 def announcement(port: int, redis: RunningRedis | None, config: Config) -> str:
     """What a newcomer needs to know next."""
     url = f"http://{HOST}:{port}"
@@ -116,8 +124,7 @@ The Executor Agent is ready on {url} ({mode})
   positions  {url}/api/positions
   Redis      {_described(redis)}
 
-Open a trade:
-  curl -s -X POST {url}/api/trades/execute -H 'Content-Type: application/json' -d '{EXAMPLE_BODY}'
+{_example(url, config)}
 
 Ctrl-C stops everything."""
 

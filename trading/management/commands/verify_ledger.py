@@ -6,11 +6,11 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from trading.domain.errors import DeskError
-from trading.utils.json_storage import verify
+from trading.utils.inspection import verify
 
 
 class Command(BaseCommand):
-    help = "Check every line of the ledger, fold every trade, compare the book with it. Changes nothing."
+    help = "Check every line, fold every trade, compare book, ledger, archive and index. Changes nothing."
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:

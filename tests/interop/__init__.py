@@ -1,0 +1,1 @@
+"""Other people's clients against our servers, each with requirements of its own; `make interop` runs them."""

@@ -1,0 +1,319 @@
+"""Backup, restore and older schemas: nothing changes unasked, and a copy comes first."""
+
+import io
+import json
+import subprocess
+import sys
+import tarfile
+import tempfile
+import unittest
+from contextlib import redirect_stderr
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+
+from django.core.management import CommandError, call_command
+from django.test import SimpleTestCase, override_settings
+
+from tests.builders import T0, after, given_a_filled_close, given_a_filled_trade, given_a_trade, given_watch
+from trading.domain.codec import Json
+from trading.domain.desk_state import Binding
+from trading.domain.errors import Busy, StoreCorrupt
+from trading.domain.trades import Trade
+from trading.utils.backup import restore, write_backup
+from trading.utils.inspection import newest_event, verify
+from trading.utils.journal import Journal, sealed
+from trading.utils.json_storage import JsonStore
+from trading.utils.locks import ProcessLock
+from trading.utils.snapshot import Snapshot, frozen
+
+ROOT = Path(__file__).resolve().parents[2]
+BINDING = Binding("paper", "demo", "0xabc")
+WRITER = """
+import sys
+from pathlib import Path
+from tests.builders import *
+from trading.domain.desk_state import Binding
+from trading.utils.json_storage import JsonStore
+store = JsonStore(Path(sys.argv[1]), Binding("paper", "demo", "0xabc"))
+for number in range(100_000):
+    store.save(given_a_filled_trade(f"w{number}"))
+    print(number, flush=True)
+"""
+
+
+class BackupCase(unittest.TestCase):
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+        self.data_dir = self.folder / "data"
+        self.target = self.folder / "backup.tar"
+
+    def store(self, data_dir: Path | None = None) -> JsonStore:
+        made = JsonStore(data_dir or self.data_dir, BINDING)
+        self.addCleanup(made.close)
+        return made
+
+    def filled(self) -> Trade:
+        """A folder with something in the ledger, the archive and the log; the archived trade."""
+        store = self.store()
+        opening = store.save(given_a_filled_trade("archived"))
+        store.save(given_a_filled_close(opening))
+        store.save_watch(given_watch(opening, outcome_told=True))
+        store.roll_over(T0 + timedelta(days=9))
+        store.save(given_a_filled_trade("held", at=after(60)))
+        Journal(self.data_dir / "agent_logs.json").append([{"id": "log"}])
+        return opening
+
+    def refused(self, word: str, *, force: bool = False) -> None:
+        with self.assertRaises(StoreCorrupt) as caught:
+            restore(self.target, self.data_dir, force=force)
+        self.assertIn(word, caught.exception.detail)
+        self.assertEqual(list(self.folder.glob(".*")), [])
+
+
+class BackupTest(BackupCase):
+    def test_what_was_backed_up_comes_back_whole(self) -> None:
+        opening = self.filled()
+        for name in ("backup.tar", "backup.tar.gz"):
+            with self.subTest(name):
+                count = write_backup(self.data_dir, self.folder / name)
+                self.assertEqual(count, 6)
+                fresh = self.folder / f"from {name}"
+                report, kept = restore(self.folder / name, fresh, force=False)
+                self.assertEqual((report.problems, report.notes, kept), ((), (), None))
+                self.assertEqual(report.counts["archived_trades"], 2)
+                for path in self.data_dir.rglob("*.json"):
+                    self.assertEqual((fresh / path.relative_to(self.data_dir)).read_bytes(), path.read_bytes())
+                store = self.store(fresh)
+                self.assertEqual(store.book().trade(opening.id), opening)
+                store.save(given_a_trade(signal_id="life goes on", at=after(500)))
+
+    def test_a_backup_is_not_written_over(self) -> None:
+        self.filled()
+        write_backup(self.data_dir, self.target)
+        with self.assertRaises(StoreCorrupt):
+            write_backup(self.data_dir, self.target)
+
+    def test_a_backup_while_others_write_is_of_one_instant(self) -> None:
+        self.store()
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(self.data_dir)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
+        assert writer.stdout is not None
+        self.addCleanup(writer.stdout.close)
+        self.addCleanup(writer.wait)
+        self.addCleanup(writer.kill)
+        for number in range(3):
+            acknowledged = int(writer.stdout.readline())
+            target = self.folder / f"{number}.tar"
+            write_backup(self.data_dir, target)
+            report, _ = restore(target, self.folder / f"restored {number}", force=False)
+            self.assertEqual((report.problems, report.notes), ((), ()))
+            self.assertGreater(report.counts["trades"], acknowledged)
+
+    def test_a_newer_ledger_is_not_given_up_unasked(self) -> None:
+        self.filled()
+        write_backup(self.data_dir, self.target)
+        report, kept = restore(self.target, self.data_dir, force=False)
+        self.assertEqual(kept, self.folder / "data.before-restore-1")
+        store = self.store()
+        late = store.save(given_a_trade(signal_id="later", at=after(5000)))
+        store.close()
+        self.refused("is newer")
+        _, kept = restore(self.target, self.data_dir, force=True)
+        self.assertEqual(kept, self.folder / "data.before-restore-2")
+        self.assertIsNone(self.store().book().find_trade(late.id))
+        assert kept is not None
+        self.assertEqual(self.store(kept).book().trade(late.id), late)
+
+    def test_what_was_rolled_out_counts_as_known(self) -> None:
+        self.store()
+        write_backup(self.data_dir, self.target)
+        self.assertEqual(newest_event(self.data_dir), "")
+        store = self.store()
+        opening = store.save(given_a_filled_trade("s"))
+        store.save(given_a_filled_close(opening))
+        store.save_watch(given_watch(opening, outcome_told=True))
+        before = newest_event(self.data_dir)
+        store.roll_over(T0 + timedelta(days=9))
+        self.assertEqual(newest_event(self.data_dir), before)
+        self.refused("is newer")
+
+    def test_a_ledger_that_cannot_be_read_may_be_newer(self) -> None:
+        self.filled()
+        write_backup(self.data_dir, self.target)
+        ledger = self.data_dir / "trades.json"
+        ledger.write_bytes(ledger.read_bytes().replace(b"BTC", b"BTX", 1))
+        self.refused("--force")
+        restore(self.target, self.data_dir, force=True)
+        self.assertEqual(verify(self.data_dir).problems, ())
+
+    def test_a_folder_without_a_ledger_is_kept_aside_too(self) -> None:
+        self.filled()
+        write_backup(self.data_dir, self.target)
+        bare = self.folder / "bare"
+        bare.mkdir()
+        _, kept = restore(self.target, bare, force=False)
+        self.assertEqual(kept, self.folder / "bare.before-restore-1")
+
+    def test_a_folder_that_is_in_use_is_left_alone(self) -> None:
+        self.filled()
+        write_backup(self.data_dir, self.target)
+        with self.store().monitor_seat():
+            self.refused("a monitor watches")
+        lock = ProcessLock(self.data_dir / "locks" / "book.lock", "the book", 1)
+        with lock.held(), self.assertRaises(Busy):
+            restore(self.target, self.data_dir, force=False)
+
+    def test_a_backup_that_is_not_well_is_refused(self) -> None:
+        self.filled()
+        ledger = self.data_dir / "trades.json"
+        ledger.write_bytes(ledger.read_bytes().replace(b"BTC/ETH", b"BTC/ETX", 1))
+        write_backup(self.data_dir, self.target)
+        self.refused("is not well", force=True)
+        self.target.unlink()
+        self.target.write_bytes(b"no archive at all")
+        self.refused("is no backup")
+        for name, kind in (("../evil", tarfile.REGTYPE), ("link", tarfile.SYMTYPE), ("deep/er/file", tarfile.REGTYPE)):
+            with self.subTest(name):
+                with tarfile.open(self.target, "w") as tar:
+                    member = tarfile.TarInfo(name)
+                    member.type = kind
+                    tar.addfile(member, io.BytesIO())
+                self.refused("is no backup")
+        with tarfile.open(self.target, "w"):
+            pass
+        self.refused("is not well")
+
+    def test_a_snapshot_cannot_be_written_to_and_knows_only_its_files(self) -> None:
+        self.filled()
+        with frozen(self.data_dir) as snapshot:
+            with self.assertRaises(OSError):
+                snapshot.open(self.data_dir / "trades.json", create=False, write=True)
+            with self.assertRaises(FileNotFoundError):
+                snapshot.open(self.data_dir / "other.json", create=False, write=False)
+            self.assertIsNone(snapshot.stamp(self.data_dir / "other.json"))
+
+    def test_a_snapshot_does_not_see_what_comes_after_it(self) -> None:
+        store = self.store()
+        store.save(given_a_trade())
+        snapshot = Snapshot(self.data_dir)
+        self.addCleanup(snapshot.release)
+        store.save(given_a_trade(signal_id="later"))
+        file = snapshot.open(self.data_dir / "trades.json", create=False, write=False)
+        self.assertEqual(len(json.loads(snapshot.read(file, 1 << 20, 0))), 1)
+        whole = snapshot.read(file, 1 << 20, 0)
+        for size in (1, 7, 100):
+            parts = [snapshot.read(file, size, at) for at in range(0, len(whole), size)]
+            self.assertEqual(b"".join(parts), whole)
+
+    def test_a_log_that_is_busy_holds_up_no_backup(self) -> None:
+        self.filled()
+        lock = ProcessLock(self.data_dir / "locks" / "agent_logs.json.lock", "the log", 1)
+        with lock.held():
+            self.assertEqual(write_backup(self.data_dir, self.target), 6)
+
+
+class MigrationTest(BackupCase):
+    """A schema 0 that never was: its trades are named `trade`, its desk has no `causes`."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.opening = self.filled()
+        for path in self.data_dir.rglob("*.json"):
+            lines = path.read_bytes().removeprefix(b"[\n").removesuffix(b"\n]\n").split(b",\n")
+            old = b",\n".join(sealed(self.aged(json.loads(line))) for line in lines)
+            path.write_bytes(old + b"\n" if path.name == "desk.json" else b"[\n" + old + b"\n]\n")
+
+    def aged(self, line: dict[str, Json]) -> dict[str, Json]:
+        line.pop("checksum")
+        line.pop("causes", None)
+        return {("trade" if name == "id" else name): (0 if name == "schema" else value) for name, value in line.items()}
+
+    @staticmethod
+    def renewed(name: str, record: dict[str, Json]) -> dict[str, Json]:
+        if name == "desk.json":
+            return {**record, "causes": []}
+        return {("id" if key == "trade" else key): value for key, value in record.items()}
+
+    def test_an_older_folder_is_brought_up_to_date_and_a_copy_is_kept(self) -> None:
+        before = (self.data_dir / "trades.json").read_bytes()
+        store = JsonStore(self.data_dir, BINDING, migrations={0: self.renewed})
+        self.assertEqual(store.book().trade(self.opening.id), self.opening)
+        self.assertEqual(store.book().page_of_positions(9)[1], 2)
+        store.save(given_a_trade(signal_id="new", at=after(600)))
+        store.close()
+        self.assertEqual(verify(self.data_dir).problems, ())
+        with tarfile.open(self.data_dir / "before-schema-1.tar") as tar:
+            kept = tar.extractfile("trades.json")
+            assert kept is not None
+            self.assertEqual(kept.read(), before)
+        again = JsonStore(self.data_dir, BINDING, migrations={})
+        self.assertEqual(len(again.book().page_of_trades(9)[0]), 4)
+
+    def test_a_migration_that_was_interrupted_is_begun_again(self) -> None:
+        asked: list[str] = []
+
+        def dying(name: str, record: dict[str, Json]) -> dict[str, Json]:
+            asked.append(name)
+            if name == "trades.json":
+                raise Busy("killed here")
+            return self.renewed(name, record)
+
+        with self.assertRaises(Busy):
+            JsonStore(self.data_dir, BINDING, migrations={0: dying})
+        self.assertIn("positions.json", asked)
+        store = JsonStore(self.data_dir, BINDING, migrations={0: self.renewed})
+        self.assertEqual(store.book().trade(self.opening.id), self.opening)
+        self.assertEqual(verify(self.data_dir).problems, ())
+
+    def test_without_a_way_it_is_refused_and_nothing_changes(self) -> None:
+        before = (self.data_dir / "trades.json").read_bytes()
+        with self.assertRaises(StoreCorrupt) as caught:
+            JsonStore(self.data_dir, BINDING)
+        self.assertTrue(caught.exception.facts["refused"])
+        self.assertEqual((self.data_dir / "trades.json").read_bytes(), before)
+        self.assertFalse((self.data_dir / "before-schema-1.tar").exists())
+
+    def test_a_damaged_state_is_not_migrated(self) -> None:
+        desk = self.data_dir / "desk.json"
+        desk.write_bytes(desk.read_bytes().replace(b"ACTIVE", b"ACTIVF"))
+        with self.assertRaises(StoreCorrupt) as caught:
+            JsonStore(self.data_dir, BINDING, migrations={0: self.renewed})
+        self.assertIn("desk.json:1 is damaged", caught.exception.detail)
+
+
+class CommandsTest(BackupCase, SimpleTestCase):
+    def command(self, *words: str, **options: object) -> str:
+        from django.conf import settings
+
+        config = settings.DESK_CONFIG.model_copy(update={"data_dir": self.data_dir})
+        out = StringIO()
+        with override_settings(DESK_CONFIG=config), redirect_stderr(StringIO()):
+            call_command(*words, stdout=out, **options)
+        return out.getvalue()
+
+    def test_backup_and_restore_from_the_command_line(self) -> None:
+        self.filled()
+        self.assertIn("6 files", self.command("backup", str(self.target)))
+        out = self.command("restore", str(self.target))
+        self.assertIn("before-restore-1", out)
+        self.assertIn("archived trades  2", out)
+        self.assertIn("the ledger is well", self.command("verify_ledger"))
+        self.store().save(given_a_trade(signal_id="later", at=after(9000)))
+        for words in (("backup", str(self.target)), ("restore", str(self.target)), ("restore", "nowhere.tar")):
+            with self.subTest(words), self.assertRaises(CommandError):
+                self.command(*words)
+        self.command("restore", str(self.target), force=True)
+
+    def test_notes_are_told(self) -> None:
+        self.filled()
+        (self.data_dir / "archive" / "index").unlink()
+        self.command("backup", str(self.target))
+        self.assertIn("note: ", self.command("restore", str(self.target)))
+
+
+if __name__ == "__main__":
+    unittest.main()

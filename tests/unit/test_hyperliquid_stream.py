@@ -1,0 +1,181 @@
+"""Streamed prices: believed while their connection lives, forgotten when it dies, asked for again when it returns."""
+
+import json
+import os
+import unittest
+from decimal import Decimal
+from unittest import mock
+
+from tests.processes import free_port, wait_until
+from tests.unit.hyperliquid_world import ETH, SOL, HyperliquidWorld
+from trading.adapters.hyperliquid_stream import COINS_MAX, PriceStream, stream_url
+from trading.domain.units import Coin
+
+WAIT = 3.0
+
+
+class Streams(HyperliquidWorld):
+    def setUp(self) -> None:
+        super().setUp()
+        self.stream = self.streaming(stream_url(self.server.url))
+
+    def streaming(self, url: str) -> PriceStream:
+        stream = PriceStream(url, self.clock, self.log, look_seconds=0.005)
+        self.addCleanup(stream.close)
+        return stream
+
+    def listening(self, *coins: Coin) -> None:
+        """Want *coins* and wait until the connection has spoken of each."""
+        self.stream.want(coins)
+        wait_until(lambda: all(self.stream.price(one) is not None for one in coins), "the first prices")
+
+    def bid(self, coin: Coin) -> Decimal | None:
+        price = self.stream.price(coin)
+        return price.book.bids[0].price if price is not None else None
+
+    def moved(self, coin: Coin, mid: str) -> None:
+        self.exchange.set_market(coin, mid)
+        self.server.streams.publish_markets()
+
+    def test_nothing_is_connected_before_a_coin_is_wanted(self) -> None:
+        self.assertFalse(self.stream.alive)
+        self.stream.want([])
+        self.assertEqual(self.server.streams.count, 0)
+        self.assertIsNone(self.stream.price(ETH))
+
+    def test_a_wanted_coin_has_book_mark_and_the_instant_of_its_last_confirmation(self) -> None:
+        self.listening(ETH)
+        price = self.stream.price(ETH)
+        assert price is not None
+        self.assertEqual((price.book.coin, price.mark), (ETH, 3000))
+        self.assertLess(price.book.bids[0].price, price.book.asks[0].price)
+        self.assertEqual(price.confirmed_at, self.clock.now())
+        self.assertIsNone(self.stream.price(SOL))
+        self.assertTrue(self.stream.alive)
+
+    def test_prices_follow_the_market_and_another_coin_joins_the_same_connection(self) -> None:
+        self.listening(ETH)
+        self.listening(ETH, SOL)
+        self.moved(ETH, "3100")
+        wait_until(lambda: (self.bid(ETH) or 0) > 3090, "the new price")
+        self.assertEqual((self.server.streams.count, self.stream.connections), (1, 1))
+
+    def test_any_frame_of_a_live_connection_confirms_a_quiet_coin_until_it_has_been_quiet_for_long(self) -> None:
+        self.listening(ETH)
+        began = self.clock.now()
+        self.clock.advance(10)
+        wait_until(lambda: (one := self.stream.price(ETH)) is not None and one.confirmed_at > began, "a pong")
+        self.server.streams.silent = True
+        self.clock.advance(10)
+        self.assertIsNone(self.stream.price(ETH))
+
+    def test_a_cut_forgets_everything_and_a_new_connection_asks_for_all_of_it_again(self) -> None:
+        self.listening(ETH, SOL)
+        self.server.streams.refuses = True
+        self.server.streams.cut()
+        wait_until(lambda: not self.stream.alive, "the cut")
+        self.assertIsNone(self.stream.price(ETH))
+        self.assertIn("the venue's price stream was cut; polling meanwhile", self.log.messages("warning"))
+        self.exchange.set_market(ETH, "3200")
+        self.server.streams.refuses = False
+        wait_until(lambda: self.bid(ETH) is not None and self.bid(SOL) is not None, "the return")
+        self.assertGreater(self.bid(ETH) or 0, 3190)
+        self.assertGreaterEqual(self.stream.connections, 2)
+
+    def test_a_silent_connection_is_pinged_then_taken_for_dead_and_replaced(self) -> None:
+        self.listening(ETH)
+        self.server.streams.silent = True
+        wait_until(lambda: not self.stream.alive, "the watchdog")
+        self.server.streams.silent = False
+        wait_until(lambda: self.bid(ETH) is not None, "the return")
+        self.assertEqual(self.stream.connections, 2)
+
+    def test_duplicate_frames_change_nothing(self) -> None:
+        self.server.streams.duplicates = True
+        self.listening(ETH)
+        self.moved(ETH, "3100")
+        wait_until(lambda: (self.bid(ETH) or 0) > 3090, "the new price")
+
+    def test_a_venue_that_is_not_there_is_tried_again_without_a_word_to_the_callers(self) -> None:
+        stream = self.streaming(f"ws://127.0.0.1:{free_port()}/ws")
+        stream.want([ETH])
+        stream.wait_for([ETH], WAIT)
+        self.assertFalse(stream.alive)
+        self.assertIsNone(stream.price(ETH))
+
+    def test_waiting_ends_as_soon_as_the_coins_are_there(self) -> None:
+        self.listening(ETH)
+        self.stream.want([SOL])
+        self.stream.wait_for([ETH, SOL], WAIT)
+        self.assertIsNotNone(self.stream.price(SOL))
+
+    def test_after_close_nothing_is_started_and_closing_again_does_nothing(self) -> None:
+        self.listening(ETH)
+        self.stream.close()
+        self.stream.close()
+        self.stream.want([SOL])
+        self.assertFalse(self.stream.alive)
+        wait_until(lambda: self.server.streams.count == 0, "the end of the connection")
+
+    def test_no_more_coins_than_the_venue_allows_are_subscribed(self) -> None:
+        self.stream.close()
+        stream = PriceStream("ws://127.0.0.1:9/ws", self.clock, self.log)
+        stream.want([Coin(f"C{number}") for number in range(COINS_MAX + 5)])
+        self.addCleanup(stream.close)
+        self.assertEqual(len(stream._wanted), COINS_MAX)
+
+    def test_the_environment_s_proxies_are_not_for_us(self) -> None:
+        with mock.patch.dict(os.environ, {"http_proxy": f"http://127.0.0.1:{free_port()}", "no_proxy": ""}):
+            self.listening(ETH)
+
+    def test_the_address_of_the_stream_follows_the_address_of_the_venue(self) -> None:
+        self.assertEqual(stream_url("https://api.hyperliquid.xyz"), "wss://api.hyperliquid.xyz/ws")
+        self.assertEqual(stream_url("http://127.0.0.1:9000/"), "ws://127.0.0.1:9000/ws")
+
+
+class Frames(HyperliquidWorld):
+    """Frames as they come, without a socket."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.stream = PriceStream("ws://127.0.0.1:9/ws", self.clock, self.log)
+
+    def book(self, bid: str, time: int) -> str:
+        levels = [[{"px": bid, "sz": "1", "n": 1}], [{"px": "4000", "sz": "1", "n": 1}]]
+        return json.dumps({"channel": "l2Book", "data": {"coin": "ETH", "time": time, "levels": levels}})
+
+    def test_a_late_book_does_not_undo_a_newer_one(self) -> None:
+        self.stream._take(json.dumps({"channel": "activeAssetCtx", "data": {"coin": "ETH", "ctx": {"markPx": "3000"}}}))
+        for bid, time in (("3001", 2), ("2900", 1), ("3002", 2)):
+            self.stream._take(self.book(bid, time))
+        price = self.stream.price(ETH)
+        assert price is not None
+        self.assertEqual(price.book.bids[0].price, 3002)
+
+    def test_frames_that_make_no_sense_show_only_that_the_connection_lives(self) -> None:
+        frames = (
+            "Websocket connection established.",
+            "[]",
+            "{}",
+            '{"channel": "pong"}',
+            '{"channel": "l2Book", "data": null}',
+            '{"channel": "l2Book", "data": {"coin": "ETH"}}',
+            '{"channel": "activeAssetCtx", "data": {"coin": "ETH", "ctx": {"markPx": "NaN"}}}',
+            '{"channel": "error", "data": "Invalid subscription"}',
+            "[" * 100_000,
+        )
+        for frame in frames:
+            with self.subTest(frame=frame[:40]):
+                self.stream._take(frame)
+        self.assertTrue(self.stream.alive)
+        self.assertIsNone(self.stream.price(ETH))
+
+    def test_what_is_no_text_ends_the_connection(self) -> None:
+        for frame in (b"\x00", "", "x" * ((1 << 20) + 1)):
+            with self.subTest(frame=frame[:1]), self.assertRaises(Exception) as caught:
+                self.stream._take(frame)
+            self.assertEqual(type(caught.exception).__name__, "WebSocketException")
+
+
+if __name__ == "__main__":
+    unittest.main()

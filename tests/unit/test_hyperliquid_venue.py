@@ -1,0 +1,620 @@
+"""Hyperliquid beside the contract: what it asks and sends, when it refuses by itself, and that money adds up."""
+
+import threading
+import unittest
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from unittest import mock
+
+from tests.fakes import FakeClock
+from tests.processes import wait_until
+from tests.servers.hyperliquid import AGENT_KEY, MASTER, MASTER_KEY
+from tests.servers.hyperliquid.faults import EXCHANGE, INFO, Answer, Commit, Fault
+from tests.servers.hyperliquid.universe import Listing
+from tests.unit.hyperliquid_world import ETH, SOL, HyperliquidWorld
+from trading.adapters import hyperliquid
+from trading.adapters.hyperliquid_api import network_of
+from trading.adapters.hyperliquid_budget import Lane
+from trading.adapters.hyperliquid_wire import Refusal, Working
+from trading.domain.errors import VenueRejected, VenueUnavailable
+from trading.domain.orders import OrderStatus, RejectReason, Side
+from trading.domain.units import Coin, Price, Quantity
+
+BTC, MATIC = Coin("BTC"), Coin("MATIC")
+FILLED, REJECTED = OrderStatus.FILLED, OrderStatus.REJECTED
+
+
+class Beginning(HyperliquidWorld):
+    def test_constructing_a_venue_sends_nothing(self) -> None:
+        self.opened(streams=True)
+        self.assertEqual((self.server.info.calls, len(self.exchange.received)), ({}, 0))
+        self.assertEqual(self.server.streams.count, 0)
+
+    def test_it_says_who_and_where_it_is(self) -> None:
+        self.assertEqual((self.venue.name, self.venue.network, self.venue.account_id), ("hyperliquid", "local", MASTER))
+        self.assertEqual(network_of("https://api.hyperliquid.xyz/"), "mainnet")
+        self.assertEqual(network_of("https://api.hyperliquid-testnet.xyz"), "testnet")
+
+    def test_the_key_is_in_nothing_that_can_be_printed(self) -> None:
+        self.venue.submit([self.an_order()])
+        seen, queue, words = set(), [self.venue], []
+        while queue:
+            one = queue.pop()
+            if id(one) in seen:
+                continue
+            seen.add(id(one))
+            words.append(repr(one))
+            if type(one).__module__.startswith("trading."):
+                queue.extend(getattr(one, "__dict__", {}).values())
+        words += [repr(entry) for entry in self.log.entries]
+        words += [path.read_text("latin-1") for path in self.folder.rglob("*") if path.is_file()]
+        self.assertGreater(len(words), 10)
+        for word in words:
+            self.assertNotIn(AGENT_KEY[2:], word)
+
+    def test_reads_are_about_the_account_and_never_about_the_api_wallet(self) -> None:
+        self.assertNotEqual(self.venue.signer_address, self.venue.account_id)
+        self.assertEqual(self.venue.account().equity, 100_000)
+
+
+class Markets(HyperliquidWorld):
+    def test_ids_are_those_of_the_network_and_delisted_coins_keep_theirs(self) -> None:
+        instruments = self.venue.instruments()
+        self.assertTrue(instruments[MATIC].delisted)
+        self.assertEqual(instruments[BTC].quantity_step, Decimal("0.00001"))
+        self.venue.submit([self.an_order()])
+        rows = self.exchange.received[-1].action["orders"]
+        assert isinstance(rows, list)
+        self.assertEqual(rows[0]["a"], 4)
+
+    def test_the_list_is_read_once_in_five_minutes(self) -> None:
+        for seconds in (0, 100, 199):
+            self.clock.advance(seconds)
+            self.venue.instruments()
+        self.assertEqual(self.server.info.calls["meta"], 1)
+        self.clock.advance(2)
+        self.venue.instruments()
+        self.assertEqual(self.server.info.calls["meta"], 2)
+
+    def test_a_coin_that_is_listed_later_is_found_without_a_restart(self) -> None:
+        fresh = Coin("FRESH")
+        self.assertEqual(self.venue.quotes([fresh]), {})
+        self.exchange.list_coin(Listing(fresh, 1, 5, 5))
+        self.exchange.set_market(fresh, "7")
+        self.assertEqual(self.venue.quotes([fresh]), {})
+        self.clock.advance(16)
+        self.assertEqual(set(self.venue.quotes([fresh])), {fresh})
+
+    def test_an_old_list_serves_while_the_venue_cannot_be_read(self) -> None:
+        with self.assertRaises(VenueUnavailable):
+            self.server.faults.down(INFO)
+            self.venue.instruments()
+        self.server.faults.lift()
+        known = self.venue.instruments()
+        self.clock.advance(301)
+        self.server.faults.down(INFO)
+        self.assertEqual(self.venue.instruments(), known)
+        self.server.faults.lift()
+        self.clock.advance(16)
+        self.venue.instruments()
+        self.assertGreaterEqual(self.server.info.calls["meta"], 2)
+
+    def test_polled_prices_are_kept_for_a_second_and_marks_for_three(self) -> None:
+        for _ in range(3):
+            quote = self.venue.quotes([ETH])[ETH]
+            self.venue.depths([ETH])
+        self.assertEqual((quote.mark, quote.taken_at), (3000, self.clock.now()))
+        self.assertEqual((self.server.info.calls["l2Book"], self.server.info.calls["metaAndAssetCtxs"]), (1, 1))
+        self.clock.advance(1.5)
+        self.venue.quotes([ETH, SOL])
+        self.assertEqual((self.server.info.calls["l2Book"], self.server.info.calls["metaAndAssetCtxs"]), (3, 1))
+        self.clock.advance(2)
+        self.venue.quotes([ETH])
+        self.assertEqual(self.server.info.calls["metaAndAssetCtxs"], 2)
+
+    def test_a_coin_that_cannot_be_read_is_left_out_while_another_can(self) -> None:
+        self.venue.instruments()
+        self.server.faults.add(Fault(INFO, Answer.BAD_GATEWAY, Commit.NEVER, "l2Book", 4))
+        self.assertEqual(set(self.venue.quotes([ETH, SOL])), {SOL})
+        self.clock.advance(5)
+        self.server.faults.down(INFO)
+        with self.assertRaises(VenueUnavailable):
+            self.venue.quotes([ETH, SOL])
+
+    def test_a_side_without_orders_is_a_depth_but_no_quote(self) -> None:
+        self.exchange.set_market(ETH, bids=[], asks=[("3001", "5")])
+        self.assertEqual(self.venue.quotes([ETH]), {})
+        self.assertEqual((self.venue.depths([ETH])[ETH].bids, len(self.venue.depths([ETH])[ETH].asks)), ((), 1))
+
+    def test_a_read_outlives_a_connection_that_died_in_idleness(self) -> None:
+        self.venue.account()
+        self.server.drop_connections()
+        self.clock.advance(1)
+        self.assertEqual(self.venue.account().equity, 100_000)
+
+    def test_a_read_is_repeated_after_a_gateway_s_trouble_but_not_after_429(self) -> None:
+        for answer in (Answer.BAD_GATEWAY, Answer.SERVER_ERROR, Answer.CLOSED):
+            with self.subTest(answer=answer):
+                self.clock.advance(1)
+                self.server.faults.reply(answer, INFO, times=3)
+                self.assertEqual(self.venue.account().equity, 100_000)
+        self.clock.advance(1)
+        self.server.faults.reply(Answer.TOO_MANY, INFO)
+        with self.assertRaises(VenueUnavailable):
+            self.venue.account()
+        self.server.faults.reply(Answer.GARBAGE, INFO)
+        with self.assertRaises(VenueUnavailable):
+            self.venue.account()
+
+    def test_candles_are_read_oldest_first(self) -> None:
+        end = self.clock.now()
+        bars = self.venue.candles(ETH, "1h", end - timedelta(hours=3), end)
+        self.assertEqual([one.opened_at for one in bars], sorted(one.opened_at for one in bars))
+        self.assertGreaterEqual(len(bars), 3)
+        self.assertEqual(bars[-1].close, 3000)
+
+
+class Listening(HyperliquidWorld):
+    def setUp(self) -> None:
+        super().setUp()
+        self.venue = self.opened(streams=True)
+        self.venue.quotes([ETH])
+        wait_until(lambda: self.venue.stream_alive, "the stream")
+        self.venue.quotes([ETH])
+
+    def polls(self) -> int:
+        return self.server.info.calls.get("l2Book", 0)
+
+    def test_streamed_coins_are_not_polled(self) -> None:
+        polls = self.polls()
+        self.exchange.set_market(ETH, "3100")
+        self.server.streams.publish_markets()
+        wait_until(lambda: self.venue.quotes([ETH])[ETH].mid > 3090, "the new price")
+        self.assertGreater(self.venue.depths([ETH])[ETH].bids[0].price, 3090)
+        self.assertEqual(self.polls(), polls)
+
+    def test_while_the_stream_is_cut_prices_are_polled(self) -> None:
+        self.server.streams.refuses = True
+        self.server.streams.cut()
+        wait_until(lambda: not self.venue.stream_alive, "the cut")
+        self.exchange.set_market(ETH, "3200")
+        self.clock.advance(2)
+        self.assertGreater(self.venue.quotes([ETH])[ETH].mid, 3190)
+
+    def test_a_confirmation_that_is_too_old_is_polled_over(self) -> None:
+        self.server.streams.silent = True
+        self.exchange.set_market(ETH, "3300")
+        self.clock.advance(3)
+        quote = self.venue.quotes([ETH])[ETH]
+        self.assertGreater(quote.mid, 3290)
+        self.assertEqual(quote.taken_at, self.clock.now())
+
+
+class Clocks(HyperliquidWorld):
+    def behind(self, seconds: float) -> hyperliquid.HyperliquidVenue:
+        """A desk whose clock is that far behind the venue's."""
+        self.own = FakeClock(self.clock.now() - timedelta(seconds=seconds))
+        return self.opened(clock=self.own)
+
+    def test_the_skew_is_measured_from_the_venue_s_own_time(self) -> None:
+        for seconds in (-3.0, 0.0, 1.5):
+            skew = self.behind(seconds).clock_skew()
+            self.assertEqual((skew.ahead.total_seconds(), skew.uncertain.total_seconds()), (seconds, 0))
+
+    def test_above_two_seconds_entries_are_refused_before_sending_and_closes_go(self) -> None:
+        self.venue.submit([self.an_order(quantity="1")])
+        sent = self.actions("order")
+        for seconds in (3.0, -3.0):
+            with self.subTest(seconds=seconds):
+                desk = self.behind(seconds)
+                (report,) = desk.submit([self.an_order()])
+                self.assertEqual((report.status, report.reason), (REJECTED, RejectReason.OTHER))
+                self.assertIn("clock skew", report.detail)
+                self.assertEqual(self.actions("order"), sent)
+        desk = self.behind(3.0)
+        (report,) = desk.submit([self.an_order(ETH, Side.SELL, "1", reduce_only=True)])
+        self.assertIs(report.status, FILLED)
+
+    def test_above_one_second_there_is_a_warning(self) -> None:
+        (report,) = self.behind(1.5).submit([self.an_order()])
+        self.assertIs(report.status, FILLED)
+        self.assertIn("this machine's clock and the venue's are apart", self.log.messages("warning"))
+
+    def test_absence_goes_by_the_venue_s_clock_not_by_ours(self) -> None:
+        desk = self.behind(100.0)
+        order = self.an_order()
+        self.own.advance(100)
+        self.clock.advance(14)
+        (report,) = desk.reports([order])
+        self.assertIs(report.status, OrderStatus.UNKNOWN)
+
+    def test_a_venue_whose_clock_cannot_be_read_gets_no_entry_but_a_close(self) -> None:
+        self.venue.submit([self.an_order(quantity="1")])
+        self.clock.advance(60)
+        sent = self.actions("order")
+        self.server.faults.add(Fault(INFO, Answer.BAD_GATEWAY, Commit.NEVER, "exchangeStatus", None))
+        (report,) = self.venue.submit([self.an_order()])
+        self.assertEqual((report.status, self.actions("order")), (REJECTED, sent))
+        self.assertIn("nothing was sent", report.detail)
+        (report,) = self.venue.submit([self.an_order(ETH, Side.SELL, "1", reduce_only=True)])
+        self.assertNotEqual(report.status, REJECTED)
+        self.assertEqual((self.actions("order"), self.held(ETH)), (sent + 1, 0))
+
+
+class Budget(HyperliquidWorld):
+    weight = 1200
+
+    def test_what_is_asked_is_counted_as_the_venue_counts_it(self) -> None:
+        self.server.weight_limit = 10_000
+        self.venue.account()
+        self.venue.quotes([ETH, SOL])
+        self.venue.submit([self.an_order()])
+        self.venue.set_leverage(ETH, 3)
+        self.assertEqual(self.venue.meter.used(), self.server.weight_used)
+
+    def test_a_spent_budget_refuses_openings_before_sending_and_lets_closes_pass(self) -> None:
+        self.venue.submit([self.an_order(quantity="1")])
+        sent = self.actions("order")
+        self.venue.meter.charge(900 - self.venue.meter.used())
+        (report,) = self.venue.submit([self.an_order()])
+        self.assertEqual((report.status, report.reason), (REJECTED, RejectReason.RATE_LIMIT))
+        self.assertEqual(self.actions("order"), sent)
+        self.assertEqual(self.venue.account().held(ETH), 1)
+        self.venue.meter.charge(1050 - self.venue.meter.used())
+        self.clock.advance(1)
+        with self.assertRaises(VenueUnavailable):
+            self.venue.reports([self.an_order()])
+        self.assertEqual(self.venue.account().held(ETH), 1)
+        self.assertIn(ETH, self.venue.quotes([ETH]))
+        (report,) = self.venue.submit([self.an_order(ETH, Side.SELL, "1", reduce_only=True)])
+        self.assertIs(report.status, FILLED)
+        self.assertEqual(self.held(ETH), 0)
+
+    def test_while_only_the_reserve_is_left_account_and_prices_are_read_more_seldom(self) -> None:
+        self.venue.account()
+        self.venue.quotes([ETH])
+        self.venue.meter.charge(1060 - self.venue.meter.used())
+        for _ in range(10):
+            self.clock.advance(1)
+            self.venue.account()
+            self.venue.quotes([ETH])
+        calls = self.server.info.calls
+        self.assertEqual((calls["clearinghouseState"], calls["l2Book"], calls["metaAndAssetCtxs"]), (4, 3, 1))
+
+    def test_another_desk_on_this_machine_spends_from_the_same_budget(self) -> None:
+        self.opened().account()
+        self.assertGreater(self.venue.meter.used(), 0)
+
+    def test_after_a_429_ordinary_requests_rest(self) -> None:
+        self.server.faults.reply(Answer.TOO_MANY, EXCHANGE)
+        self.venue.submit([self.an_order()])
+        self.assertFalse(self.venue.meter.spend(1, Lane.ORDINARY))
+        self.assertTrue(self.venue.meter.spend(1, Lane.WATCH))
+
+
+class Refusals(HyperliquidWorld):
+    def test_what_the_venue_would_refuse_as_a_whole_is_refused_here_and_names_the_culprit(self) -> None:
+        cases = (
+            (self.an_order(Coin("ETH"), limit="3000.123"), RejectReason.PRICE),
+            (self.an_order(ETH, limit="NaN"), RejectReason.PRICE),
+            (self.an_order(ETH, limit="-1"), RejectReason.PRICE),
+            (self.an_order(quantity="0.00001"), RejectReason.SIZE),
+            (self.an_order(quantity="0"), RejectReason.SIZE),
+            (self.an_order(quantity="NaN"), RejectReason.SIZE),
+            (self.an_order(MATIC), RejectReason.NOT_TRADABLE),
+            (self.an_order(seconds=-1), RejectReason.EXPIRED),
+        )
+        for wrong, reason in cases:
+            with self.subTest(reason=reason, order=wrong):
+                reports = self.venue.submit([self.an_order(SOL), wrong])
+                self.assertEqual([one.status for one in reports], [REJECTED, REJECTED])
+                self.assertEqual([one.reason for one in reports], [RejectReason.OTHER, reason])
+        self.assertEqual(len(self.exchange.received), 0)
+
+    def test_a_coin_that_is_not_listed_is_refused_here(self) -> None:
+        order = self.an_order()
+        unlisted = replace(order, coin=Coin("NOSUCH"))
+        (report,) = self.venue.submit([unlisted])
+        self.assertEqual((report.status, report.reason), (REJECTED, RejectReason.NOT_TRADABLE))
+
+    def test_a_venue_that_was_never_read_gets_nothing(self) -> None:
+        self.server.faults.down(INFO)
+        (report,) = self.venue.submit([self.an_order()])
+        self.assertEqual((report.status, len(self.exchange.received)), (REJECTED, 0))
+        self.assertIn("nothing was sent", report.detail)
+
+    def test_without_a_nonce_nothing_is_sent(self) -> None:
+        path = self.folder / "hyperliquid-local" / f"{self.venue.signer_address}.nonce"
+        path.mkdir()
+        (report,) = self.venue.submit([self.an_order()])
+        self.assertEqual((report.status, len(self.exchange.received)), (REJECTED, 0))
+        with self.assertRaises(VenueUnavailable):
+            self.venue.set_leverage(ETH, 7)
+
+    def test_a_static_refusal_of_the_venue_is_everybody_s(self) -> None:
+        words = hyperliquid._words({"status": "err", "response": "Order has invalid price."}, 2)
+        self.assertEqual([type(one).__name__ for one in words], ["Refusal", "Refusal"])
+
+    def test_an_order_that_rests_is_in_doubt(self) -> None:
+        report = hyperliquid._report_of(self.an_order(), Working("resting"), self.clock.now())
+        self.assertIs(report.status, OrderStatus.ACCEPTED)
+
+
+class Asking(HyperliquidWorld):
+    def test_doubt_is_asked_about_at_a_pace_that_slows_down(self) -> None:
+        order = self.an_order(seconds=120)
+        calls = []
+        for _ in range(100):
+            self.venue.reports([order])
+            calls.append(self.server.info.calls["orderStatus"])
+            self.clock.advance(0.1)
+        self.assertLessEqual(calls[20], 8)
+        self.assertLessEqual(calls[-1], 17)
+        self.assertGreaterEqual(calls[-1], 12)
+
+    def test_fills_are_read_only_where_there_may_be_some(self) -> None:
+        order = self.an_order()
+        self.venue.reports([order])
+        self.assertNotIn("userFillsByTime", self.server.info.calls)
+
+    def test_a_register_that_cannot_be_read_leaves_expiry_as_proof(self) -> None:
+        order = self.an_order()
+        self.server.faults.lose_before_commit("order")
+        self.venue.submit([order])
+        path = self.folder / "hyperliquid-local" / f"{self.venue.signer_address}.sent"
+        path.unlink()
+        path.mkdir()
+        (report,) = self.venue.reports([order])
+        self.assertIs(report.status, OrderStatus.UNKNOWN)
+        self.clock.advance(16)
+        (report,) = self.venue.reports([order])
+        self.assertIs(report.status, OrderStatus.ABSENT)
+
+    def test_a_noop_that_the_budget_or_the_venue_puts_off_is_sent_again(self) -> None:
+        order = self.an_order()
+        self.server.faults.lose_before_commit("order")
+        self.venue.submit([order])
+        refusal = Refusal(RejectReason.RATE_LIMIT, "nothing sent")
+        with mock.patch.object(self.venue._api, "write", return_value=refusal):
+            (report,) = self.venue.reports([order])
+        self.assertIs(report.status, OrderStatus.UNKNOWN)
+        self.clock.advance(1)
+        (report,) = self.venue.reports([order])
+        self.assertIs(report.status, OrderStatus.ABSENT)
+
+    def test_a_repeated_submit_that_cannot_be_asked_about_is_unknown(self) -> None:
+        order = self.an_order()
+        self.venue.submit([order])
+        self.server.faults.down(INFO)
+        (report,) = self.venue.submit([order])
+        self.assertIs(report.status, OrderStatus.UNKNOWN)
+
+    def test_a_repeated_submit_after_expiry_is_told_what_became_of_the_first(self) -> None:
+        order = self.an_order()
+        self.venue.submit([order])
+        self.clock.advance(60)
+        (report,) = self.opened().submit([order])
+        self.assertIs(report.status, FILLED)
+        self.assertEqual(self.actions("order"), 1)
+
+    def test_a_group_with_a_known_order_sends_only_the_fresh_one(self) -> None:
+        first, second = self.an_order(ETH), self.an_order(SOL)
+        self.venue.submit([first])
+        reports = self.venue.submit([second, first, second])
+        self.assertEqual([one.status for one in reports], [FILLED, FILLED, FILLED])
+        self.assertEqual((self.held(ETH), self.held(SOL)), (Decimal("0.5"), Decimal("0.5")))
+
+    def test_an_order_that_is_being_sent_elsewhere_is_unknown_and_not_sent(self) -> None:
+        order = self.an_order()
+        self.opened()._signer.register.claim([order.client_order_id])
+        with mock.patch.object(self.venue._signer.register, "known", return_value=frozenset()):
+            (report,) = self.venue.submit([order])
+        self.assertEqual((report.status, self.actions("order")), (OrderStatus.UNKNOWN, 0))
+
+    def test_memory_of_doubts_is_bounded(self) -> None:
+        with mock.patch.object(hyperliquid, "REMEMBERED_MAX", 3):
+            for _ in range(6):
+                self.venue.reports([self.an_order()])
+            self.assertEqual(len(self.venue._doubts), 3)
+
+    def test_fills_are_read_page_by_page(self) -> None:
+        self.exchange.set_market(ETH, bids=[("2999", "5")], asks=[("3001", "0.1"), ("3002", "0.1"), ("3003", "9")])
+        order = self.an_order(quantity="0.4")
+        with mock.patch.object(hyperliquid, "FILLS_PAGE", 3):
+            (report,) = self.venue.submit([order])
+        self.assertIs(report.status, FILLED)
+        self.assertEqual(report.average_price, Decimal("3002.25"))
+        with mock.patch.object(hyperliquid, "PAGES_MAX", 0), self.assertRaises(VenueUnavailable):
+            self.venue._fills_of([order], Lane.WATCH)
+
+
+class Waiting(HyperliquidWorld):
+    def test_a_read_that_hangs_holds_up_no_close(self) -> None:
+        self.venue.submit([self.an_order(quantity="1")])
+        self.clock.advance(301)
+        self.venue.clock_skew()
+        hung = [self.server.faults.hang(0.5, INFO, only=kind) for kind in ("meta", "metaAndAssetCtxs")]
+        readers = [threading.Thread(target=self.reading, args=(one,)) for one in ("instruments", "quotes")]
+        for one in readers:
+            one.start()
+        wait_until(lambda: len(self.server.faults.met) == len(hung), "two reads that hang")
+        (report,) = self.venue.submit([self.an_order(ETH, Side.SELL, "1", reduce_only=True)])
+        self.assertIs(report.status, FILLED)
+        self.assertTrue(all(one.is_alive() for one in readers))
+        for one in readers:
+            one.join()
+
+    def reading(self, what: str) -> None:
+        if what == "instruments":
+            self.venue.instruments()
+        else:
+            self.venue._mark(ETH)
+
+    def test_who_has_no_value_yet_waits_for_the_one_that_is_being_read(self) -> None:
+        self.server.faults.delay(0.1, INFO, only="meta")
+        found: list[int] = []
+        readers = [threading.Thread(target=lambda: found.append(len(self.venue.instruments()))) for _ in range(3)]
+        for one in readers:
+            one.start()
+        for one in readers:
+            one.join()
+        self.assertEqual((len(found), len(set(found)), self.server.info.calls["meta"]), (3, 1, 1))
+
+
+class Leverage(HyperliquidWorld):
+    def test_leverage_is_set_only_where_it_differs_and_as_cross(self) -> None:
+        self.venue.set_leverage(ETH, 3)
+        self.venue.set_leverage(ETH, 3)
+        self.opened().set_leverage(ETH, 3)
+        self.assertEqual(self.actions("updateLeverage"), 1)
+        self.assertEqual(
+            self.exchange.received[-1].action,
+            {"type": "updateLeverage", "asset": 4, "isCross": True, "leverage": 3},
+        )
+        self.venue.submit([self.an_order()])
+        self.assertEqual(self.venue.account().leverages, {ETH: 3})
+
+    def test_a_refusal_carries_the_venue_s_words(self) -> None:
+        self.exchange.revoke_agent(self.venue.signer_address)
+        with self.assertRaises(VenueRejected) as caught:
+            self.venue.set_leverage(ETH, 3)
+        self.assertIn("does not exist", caught.exception.detail)
+        with self.assertRaises(VenueRejected):
+            self.venue.set_leverage(MATIC, 1)
+
+    def test_an_unclear_answer_is_unavailable_and_not_asked_about_in_a_hurry(self) -> None:
+        self.server.faults.lose_after_commit("updateLeverage")
+        for _ in range(3):
+            with self.assertRaises(VenueUnavailable):
+                self.venue.set_leverage(ETH, 3)
+        self.assertEqual(self.server.info.calls["activeAssetData"], 1)
+        self.clock.advance(1)
+        self.venue.set_leverage(ETH, 3)
+        self.assertEqual(self.actions("updateLeverage"), 1)
+
+
+class Freshness(HyperliquidWorld):
+    def reads(self) -> int:
+        return self.server.info.calls.get("clearinghouseState", 0)
+
+    def test_an_account_is_a_fifth_of_a_second_old_at_most(self) -> None:
+        for seconds, reads in ((0, 1), (0.1, 1), (0.2, 2)):
+            self.clock.advance(seconds)
+            self.venue.account()
+            self.assertEqual(self.reads(), reads)
+
+    def test_an_account_is_never_older_than_what_was_sent(self) -> None:
+        self.venue.account()
+        self.venue.submit([self.an_order()])
+        self.assertEqual(self.venue.account().held(ETH), Decimal("0.5"))
+        self.venue.set_leverage(ETH, 3)
+        self.assertEqual(self.venue.account().leverages, {ETH: 3})
+
+    def test_an_account_that_was_being_read_while_something_was_sent_is_not_kept(self) -> None:
+        self.venue.instruments()
+        self.venue.clock_skew()
+        self.venue.unified()
+        fault = self.server.faults.delay(0.2, INFO, only="clearinghouseState")
+        reader = threading.Thread(target=self.venue.account)
+        reader.start()
+        wait_until(lambda: fault in self.server.faults.met, "the read")
+        self.venue.submit([self.an_order()])
+        reader.join()
+        self.assertEqual(self.venue.account().held(ETH), Decimal("0.5"))
+
+
+class Money(HyperliquidWorld):
+    def test_fills_fees_and_funding_explain_the_account_to_the_cent(self) -> None:
+        start = self.venue.account().equity
+        self.exchange.set_market(ETH, bids=[("2999", "50")], asks=[("3001.1", "0.3"), ("3002.3", "0.4"), ("3003", "9")])
+        opened = self.venue.submit([self.an_order(ETH, Side.BUY, "0.9"), self.an_order(SOL, Side.SELL, "13.37")])
+        self.clock.advance(2 * 3600)
+        self.exchange.set_market(ETH, "3100")
+        self.exchange.set_market(SOL, "190")
+        closed = self.venue.submit(
+            [
+                self.an_order(ETH, Side.SELL, "0.9", reduce_only=True),
+                self.an_order(SOL, Side.BUY, "13.37", reduce_only=True),
+            ]
+        )
+        made = Decimal(0)
+        for one, sign in zip((*opened, *closed), (-1, 1, 1, -1), strict=True):
+            self.assertIs(one.status, FILLED)
+            assert one.average_price is not None
+            made += sign * one.filled * one.average_price - one.fees
+        now = self.clock.now()
+        payments = self.venue.funding([ETH, SOL], now - timedelta(hours=3), now)
+        self.assertEqual(len(payments), 4)
+        made -= sum((one.amount for one in payments), Decimal(0))
+        self.assertLess(abs(self.venue.account().equity - start - made), Decimal("0.001"))
+        self.assertEqual(dict(self.venue.account().holdings), {})
+
+    def test_funding_is_positive_when_paid_and_read_page_by_page(self) -> None:
+        self.venue.submit([self.an_order(ETH, Side.BUY, "1"), self.an_order(SOL, Side.SELL, "7")])
+        start = self.clock.now()
+        for _ in range(4):
+            self.clock.advance(3600)
+        with mock.patch.object(hyperliquid, "ROWS_PAGE", 3):
+            payments = self.venue.funding([ETH, SOL], start, self.clock.now())
+        self.assertEqual(len(payments), 8)
+        self.assertTrue(all(one.amount > 0 for one in payments if one.coin == ETH))
+        self.assertTrue(all(one.amount < 0 for one in payments if one.coin == SOL))
+        with mock.patch.object(hyperliquid, "PAGES_MAX", 0), self.assertRaises(VenueUnavailable):
+            self.venue.funding([ETH], start, self.clock.now())
+
+    def test_a_payment_counts_for_the_hour_it_was_stamped_just_after(self) -> None:
+        self.venue.submit([self.an_order(ETH, Side.BUY, "1")])
+        start = self.clock.now()
+        self.clock.advance(3600)
+        row = self.exchange.account(MASTER).fundings[-1]
+        row["time"] = int(str(row["time"])) + 37
+        (payment,) = self.venue.funding([ETH], start, self.clock.now())
+        self.assertEqual(payment.paid_at, self.clock.now())
+        self.assertEqual(self.venue.funding([ETH], payment.paid_at, self.clock.now() + timedelta(minutes=9)), ())
+
+    def test_the_account_s_own_taker_fee_is_learned(self) -> None:
+        self.exchange.account(MASTER).taker_fee = Decimal("0.000432")
+        self.venue.learn_fees()
+        self.assertEqual(self.venue.traits.taker_fee, Decimal("0.000432"))
+
+    def test_the_master_s_own_key_trades_too(self) -> None:
+        venue = self.opened(key=MASTER_KEY)
+        (report,) = venue.submit([self.an_order()])
+        self.assertIs(report.status, FILLED)
+
+
+class Grid(HyperliquidWorld):
+    def test_the_venue_and_the_desk_agree_on_prices(self) -> None:
+        """The cases of the documentation's "Tick and lot size", asked of the venue."""
+        table = (
+            (5, "123456", True),
+            (5, "12345.6", False),
+            (5, "117365.5", False),
+            (5, "0.5", True),
+            (5, "9999.25", False),
+            (4, "3150.1", True),
+            (4, "3150.12", False),
+            (4, "999.99", True),
+            (1, "1234.5", True),
+            (1, "1234.56", False),
+            (1, "0.01234", True),
+            (1, "0.012345", False),
+            (0, "0.001234", True),
+            (0, "0.0012345", False),
+        )
+        for digits in {one for one, _, _ in table}:
+            self.exchange.list_coin(Listing(f"S{digits}", digits, 5, 5))
+        for digits, price, legal in table:
+            with self.subTest(digits=digits, price=price):
+                coin = Coin(f"S{digits}")
+                self.exchange.set_market(coin, price)
+                order = replace(
+                    self.an_order(), coin=coin, limit_price=Price(Decimal(price)), quantity=Quantity(Decimal(1000))
+                )
+                (report,) = self.venue.submit([order])
+                self.assertEqual(report.reason is not RejectReason.PRICE, legal, report)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,202 @@
+"""Prices of the coins in play over Hyperliquid's WebSocket: order books and marks, and how fresh they are.
+
+The law: a value counts only while the connection that brought it lives. Every frame of a live connection confirms what
+that connection has said; a new connection begins with nothing and is believed once it has sent a coin's snapshot anew.
+So a quiet market does not grow stale, and after a cut nothing old is taken for new. One daemon thread; it never raises
+into its callers, who find no price and poll.
+"""
+
+import json
+import threading
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+import websocket
+
+from trading.adapters.hyperliquid_wire import BookFrame, decode_book, decode_mark, mapping, text
+from trading.domain.errors import VenueUnavailable
+from trading.domain.units import Coin, Price
+from trading.ports import Clock, Log
+
+CONNECT_SECONDS = 5.0
+LOOK_SECONDS = 0.05
+PING_AFTER_LOOKS = 20
+DEAD_AFTER_LOOKS = 100
+BACKOFF_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
+# The venue takes 1,000 subscriptions of one address (documentation, "Rate limits"); each coin has two.
+COINS_MAX = 100
+# A coin that has been silent for so long is asked for by name: its subscription may be gone while others flow.
+COIN_SILENCE_MAX = timedelta(seconds=15)
+FRAME_CHARACTERS_MAX = 1 << 20
+KINDS = ("l2Book", "activeAssetCtx")
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """A book and a mark of one coin as the live connection last confirmed them at `confirmed_at`, by our clock."""
+
+    book: BookFrame
+    mark: Price
+    confirmed_at: datetime
+
+
+class PriceStream:
+    """The prices behind the WebSocket *url*. Nothing is connected before the first coin is wanted.
+
+    *look_seconds* is how long one look at the socket waits: new coins are subscribed, and silence is counted, in these
+    steps.
+    """
+
+    def __init__(self, url: str, clock: Clock, log: Log, look_seconds: float = LOOK_SECONDS) -> None:
+        self._url = url
+        self._clock = clock
+        self._log = log
+        self._look_seconds = look_seconds
+        self._wanted: dict[Coin, None] = {}
+        self._books: dict[Coin, tuple[BookFrame, datetime]] = {}
+        self._marks: dict[Coin, tuple[Price, datetime]] = {}
+        self._confirmed_at: datetime | None = None
+        self._changed = threading.Condition()
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.connections = 0
+
+    def want(self, coins: Collection[Coin]) -> None:
+        """Subscribe *coins* from now on, for as long as the stream lives; starts it at the first call."""
+        with self._changed:
+            if self._closing.is_set():
+                return
+            for coin in coins:
+                if len(self._wanted) < COINS_MAX:
+                    self._wanted.setdefault(coin)
+            if self._thread is None and self._wanted:
+                self._thread = threading.Thread(target=self._run, name="hyperliquid-prices", daemon=True)
+                self._thread.start()
+
+    def price(self, coin: Coin) -> Streamed | None:
+        """What the live connection says of *coin*; None when it has not said it all, or is cut, or has been silent
+        about the coin for long."""
+        with self._changed:
+            book, mark = self._books.get(coin), self._marks.get(coin)
+            if book is None or mark is None or self._confirmed_at is None:
+                return None
+            if self._clock.now() - min(book[1], mark[1]) > COIN_SILENCE_MAX:
+                return None
+            return Streamed(book[0], mark[0], self._confirmed_at)
+
+    def wait_for(self, coins: Collection[Coin], seconds: float) -> None:
+        """Come back when the live connection has spoken of all *coins*, or after *seconds*; at once when there is no
+        connection."""
+        asked = [coin for coin in coins if coin in self._wanted]
+        with self._changed:
+            self._changed.wait_for(
+                lambda: not self.alive or all(one in self._books and one in self._marks for one in asked), seconds
+            )
+
+    @property
+    def alive(self) -> bool:
+        """Is there a connection that has spoken lately."""
+        return self._confirmed_at is not None
+
+    def close(self) -> None:
+        """End the thread; a second call does nothing."""
+        self._closing.set()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(CONNECT_SECONDS + 1)
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._closing.is_set():
+            before = self.connections
+            try:
+                self._listen()
+            except (OSError, websocket.WebSocketException) as error:
+                if self._confirmed_at is not None:
+                    self._log.write("warning", "the venue's price stream was cut; polling meanwhile", why=_why(error))
+            self._forget()
+            failures = 0 if self.connections > before else failures + 1
+            self._closing.wait(BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)])
+
+    def _listen(self) -> None:
+        """One connection, from its making to its end. Raises what ends it."""
+        # A redirect is not followed. The environment's proxies are not for us, but websocket-client reads its list of
+        # exceptions only where a proxy is named; "*" then excepts every host, so that the name is never looked up.
+        socket = websocket.create_connection(
+            self._url,
+            timeout=CONNECT_SECONDS,
+            http_proxy_host="none",
+            http_no_proxy=["*"],
+            suppress_origin=True,
+            redirect_limit=0,
+        )
+        try:
+            socket.settimeout(self._look_seconds)
+            subscribed: set[Coin] = set()
+            silent = 0
+            while not self._closing.is_set():
+                self._subscribe(socket, subscribed)
+                try:
+                    frame = socket.recv()
+                except websocket.WebSocketTimeoutException:
+                    silent += 1
+                    if silent >= DEAD_AFTER_LOOKS:
+                        raise
+                    if silent % PING_AFTER_LOOKS == 0:
+                        socket.send('{"method":"ping"}')
+                    continue
+                silent = 0
+                self._take(frame)
+        finally:
+            socket.close(timeout=1)
+
+    def _subscribe(self, socket: websocket.WebSocket, subscribed: set[Coin]) -> None:
+        for coin in [one for one in tuple(self._wanted) if one not in subscribed]:
+            for kind in KINDS:
+                socket.send(json.dumps({"method": "subscribe", "subscription": {"type": kind, "coin": coin}}))
+            subscribed.add(coin)
+
+    def _take(self, frame: object) -> None:
+        """Believe one frame. One that is no frame of ours, late or malformed still shows that the connection lives."""
+        if not isinstance(frame, str) or not frame or len(frame) > FRAME_CHARACTERS_MAX:
+            raise websocket.WebSocketException("the venue closed the stream or sent something else than text")
+        now = self._clock.now()
+        with self._changed:
+            if self._confirmed_at is None:
+                self.connections += 1
+            self._confirmed_at = now
+            try:
+                self._believe(json.loads(frame, parse_float=Decimal), now)
+            except (VenueUnavailable, ValueError, RecursionError):
+                return
+            self._changed.notify_all()
+
+    def _believe(self, value: object, now: datetime) -> None:
+        record = mapping(value)
+        channel, payload = record.get("channel"), record.get("data")
+        if channel == "l2Book":
+            book = decode_book(payload)
+            known = self._books.get(book.coin) if book is not None else None
+            if book is not None and (known is None or known[0].at <= book.at):
+                self._books[book.coin] = (book, now)
+        elif channel == "activeAssetCtx":
+            context: Mapping[str, object] = mapping(payload)
+            self._marks[Coin(text(context, "coin"))] = (decode_mark(context.get("ctx")), now)
+
+    def _forget(self) -> None:
+        with self._changed:
+            self._confirmed_at = None
+            self._books.clear()
+            self._marks.clear()
+            self._changed.notify_all()
+
+
+def stream_url(base_url: str) -> str:
+    """The WebSocket behind an HTTP base URL: `http` becomes `ws`, `https` becomes `wss`."""
+    return f"ws{base_url.rstrip('/').removeprefix('http')}/ws"
+
+
+def _why(error: Exception) -> str:
+    return str(error) or type(error).__name__

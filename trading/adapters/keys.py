@@ -1,0 +1,74 @@
+"""The wallet key: read from hex digits or an encrypted keystore, and never shown again.
+
+The law: the key is in no repr, no exception and no log line, and nothing hands it out: a Wallet signs, and tells its
+address. Where the text comes from (the environment, a file named by `X_FILE`) is the configuration's business.
+"""
+
+import json
+from collections.abc import Mapping
+
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+from hyperliquid.utils.signing import sign_l1_action
+
+from trading.domain.errors import InvalidRequest
+
+KEY_VARIABLE = "HYPERLIQUID_WALLET_KEY"
+PASSWORD_VARIABLE = "HYPERLIQUID_KEYSTORE_PASSWORD"  # noqa: S105 - the name of a variable
+
+
+class Wallet:
+    """A key that signs. `address` in lower case."""
+
+    __slots__ = ("_account", "address")
+
+    def __init__(self, account: LocalAccount) -> None:
+        self._account = account
+        self.address = str(account.address).lower()
+
+    def __repr__(self) -> str:
+        return f"Wallet({self.address})"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a wallet is not written down")
+
+    def signature(
+        self, action: Mapping[str, object], nonce: int, expires_after: int | None, *, mainnet: bool
+    ) -> dict[str, object]:
+        """The L1 signature of *action* as the official SDK makes it; *nonce* and *expires_after* in milliseconds.
+
+        The keys of *action* are hashed in their order.
+        """
+        signed: dict[str, object] = sign_l1_action(self._account, action, None, nonce, expires_after, mainnet)
+        return signed
+
+
+def open_wallet(secret: str, password: str | None = None) -> Wallet:
+    """The wallet of *secret*: 64 hex digits, 0x first or not, or the JSON of an encrypted keystore with its *password*.
+
+    Raises InvalidRequest naming the variable to mend. Its causes are cut off on purpose: they may quote the key.
+    """
+    text = secret.strip()
+    if text.startswith("{"):
+        return _from_keystore(text, password)
+    try:
+        return Wallet(Account.from_key(bytes.fromhex(text.removeprefix("0x"))))
+    except (ValueError, TypeError):
+        raise InvalidRequest({KEY_VARIABLE: "is no private key: 64 hex digits, or a keystore's JSON"}) from None
+
+
+def _from_keystore(text: str, password: str | None) -> Wallet:
+    if not password:
+        raise InvalidRequest({PASSWORD_VARIABLE: f"is required because {KEY_VARIABLE} is a keystore"})
+    try:
+        keystore = json.loads(text)
+    except ValueError:
+        raise InvalidRequest({KEY_VARIABLE: "begins like a keystore but is no JSON"}) from None
+    try:
+        return Wallet(Account.from_key(Account.decrypt(keystore, password)))
+    except ValueError as error:
+        if "MAC mismatch" in str(error):
+            raise InvalidRequest({PASSWORD_VARIABLE: "does not open the keystore"}) from None
+        raise InvalidRequest({KEY_VARIABLE: "is no keystore that can be opened"}) from None
+    except (KeyError, TypeError, NotImplementedError):
+        raise InvalidRequest({KEY_VARIABLE: "is no keystore that can be opened"}) from None

@@ -1,0 +1,133 @@
+"""A Store over what can still be read of a DATA_DIR that cannot be trusted: it shows, it takes nothing in.
+
+The law: it is HALTED whatever the files say; every line that checks by itself counts, a trade that lacks one is broken;
+what must be done all the same is journaled to the rescue file.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import NoReturn
+
+from trading.domain.book import Book
+from trading.domain.codec import Json
+from trading.domain.desk_state import DeskState, TradingState
+from trading.domain.errors import StoreCorrupt
+from trading.domain.positions import Watch
+from trading.domain.trades import Trade
+from trading.domain.units import PositionId, TradeId
+from trading.utils.archive import Archive
+from trading.utils.journal import Disk, Entry, SystemDisk, salvaged
+from trading.utils.ledger import ARCHIVE, BOOK, LEDGER, STATE, Fold, state_of
+from trading.utils.locks import ProcessLock, Seats
+from trading.utils.reserve import journal_rescue
+
+BOOK_SECONDS = 2.0
+
+
+class HaltedStore:
+    """The Store port for showing and for the emergency stop. `why` says what is wrong, with its place.
+
+    Read once, when it is made: whoever has mended the files opens a JsonStore.
+    """
+
+    def __init__(self, data_dir: Path, why: str, *, disk: Disk | None = None) -> None:
+        self.data_dir = data_dir
+        self.why = why
+        self.mended: tuple[str, ...] = ()
+        self._disk: Disk = disk if disk is not None else SystemDisk()
+        archive = Archive(data_dir / ARCHIVE, self._disk, None)
+        try:
+            archive.refresh()
+            self._fold = Fold(history=archive)
+        except StoreCorrupt:
+            self._fold = Fold()
+        self._read()
+        self._state = replace(self._stored_state(), state=TradingState.HALTED, why=why)
+
+    @property
+    def broken(self) -> Mapping[TradeId, str]:
+        return dict(self._fold.broken)
+
+    @property
+    def disk_full(self) -> bool:
+        return False
+
+    def restore_reserve(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def book(self) -> Book:
+        return self._fold.book
+
+    def save(self, trade: Trade) -> Trade:
+        self._refuse()
+
+    def save_watch(self, watch: Watch) -> None:
+        self._refuse()
+
+    def state(self) -> DeskState:
+        return self._state
+
+    def change_state(self, change: Callable[[DeskState], DeskState]) -> DeskState:
+        self._refuse()
+
+    @contextmanager
+    def exclusive(self) -> Iterator[Book]:
+        with ProcessLock(self.data_dir / "locks" / "book.lock", "the book", BOOK_SECONDS).held():
+            yield self.book()
+
+    @contextmanager
+    def seat(self, trade_id: TradeId | PositionId, wait_seconds: float = 0.0) -> Iterator[None]:
+        with self._seats().seat(trade_id, wait_seconds):
+            yield
+
+    @contextmanager
+    def monitor_seat(self) -> Iterator[None]:
+        with self._seats().monitor_seat():
+            yield
+
+    def beat(self, at: datetime) -> None:
+        """Not written: nobody shall take a halted desk for a watched one."""
+
+    def last_beat(self) -> datetime | None:
+        return None
+
+    def roll_over(self, now: datetime) -> int:
+        return 0
+
+    def rescue(self, record: Mapping[str, Json]) -> bool:
+        return journal_rescue(self.data_dir, self._disk, record)
+
+    def _refuse(self) -> NoReturn:
+        raise StoreCorrupt(f"the desk is halted: {self.why}", file=str(self.data_dir))
+
+    def _seats(self) -> Seats:
+        return Seats(self.data_dir / "locks")
+
+    def _read(self) -> None:
+        ledger, book = self.data_dir / LEDGER, self.data_dir / BOOK
+        events = [one for one in salvaged(ledger, self._disk) if _has_words(one, "id", "position_id")]
+        lines = [one for one in salvaged(book, self._disk) if _has_words(one, "id", "position_id")]
+        self._fold.take_events(events, ledger)
+        with suppress(StoreCorrupt):
+            self._fold.take_lines([one for one in lines if isinstance(one.content.get("as_of"), int)], book, 0)
+
+    def _stored_state(self) -> DeskState:
+        path = self.data_dir / STATE
+        try:
+            file = self._disk.open(path, create=False, write=False)
+            try:
+                return state_of(self._disk.read(file, 1 << 20, 0), path)
+            finally:
+                self._disk.close(file)
+        except (OSError, StoreCorrupt):
+            return DeskState()
+
+
+def _has_words(entry: Entry, *names: str) -> bool:
+    return all(isinstance(entry.content.get(name), str) for name in names)
