@@ -42,14 +42,18 @@ NEVER = 1 << 60
 SAVE_GROWTH_MAX, SAVE_TO_BARE_MAX, OPEN_SECONDS_MAX, OPEN_MIB_MAX, ALL_SECONDS_MAX = 1.2, 3.0, 2.0, 200.0, 60.0
 
 _OPEN = """
-import resource, sys, time
+import sys, time
 from pathlib import Path
+from bench.ledger import highest_mib, query
 from trading.domain.desk_state import Binding
 from trading.utils.json_storage import JsonStore
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 started = time.perf_counter()
 store = JsonStore(Path(sys.argv[1]), Binding(*sys.argv[2:5]))
-print(time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, before)
+opened, memory = time.perf_counter() - started, highest_mib()
+started = time.perf_counter()
+if sys.argv[5] != "0":
+    query(store.book(), int(sys.argv[5]))
+print(opened, memory, time.perf_counter() - started, highest_mib())
 """
 _WRITE = """
 import sys
@@ -215,21 +219,15 @@ def _large_folder(folder: Path, figures: Figures, trades: int) -> None:
     data_dir = folder / "large"
     make_folder(data_dir, trades)
     figures.note("ledger with everything in it", (data_dir / LEDGER).stat().st_size / 2**20, "MiB")
-    seconds, mib = _opened(data_dir)
+    seconds, mib, _, _ = _opened(data_dir)
     figures.note(f"first opening, {trades} ended trades in the ledger: rolled", seconds, "s")
     figures.note("  and its memory", mib, "MiB")
-    times = []
-    for _ in range(3):
-        seconds, mib = _opened(data_dir)
-        times.append(seconds)
-    whole = statistics.median(times)
+    looks = [_opened(data_dir, trades) for _ in range(3)]
+    whole, mib, query_s, query_mib = (statistics.median(figure) for figure in zip(*looks, strict=True))
     figures.note(f"opening, {trades} ended trades archived", whole, "s", OPEN_SECONDS_MAX)
-    figures.note("  and its memory", mib, "MiB", OPEN_MIB_MAX)
-    store = JsonStore(data_dir, BINDING)
-    with _timed(figures, "1,000 trades, positions, signals, keys and 20 pages of 100") as query:
-        _query(store.book(), trades)
-    _page_memory(store.book(), figures)
-    store.close()
+    figures.note("opening: memory", mib, "MiB", OPEN_MIB_MAX)
+    figures.note("1,000 trades by id, signal, key, position and 20 pages of 100", query_s, "s")
+    figures.note("querying: memory, a page of 1,000 included", query_mib, "MiB", OPEN_MIB_MAX)
     target = folder / "backup.tar"
     with _timed(figures, "verify") as verified:
         report = verify(data_dir)
@@ -240,13 +238,13 @@ def _large_folder(folder: Path, figures: Figures, trades: int) -> None:
     figures.note("problems found", len(report.problems) + len(again.problems), "", 0)
     found = again.counts.get("archived_trades", 0) + again.counts.get("trades", 0)
     figures.note("ended trades missing", trades - found, "", 0)
-    total = whole + query[0] + verified[0] + backed_up[0] + restored[0]
+    total = whole + query_s + verified[0] + backed_up[0] + restored[0]
     figures.note("opened, queried, verified, backed up and restored", total, "s", ALL_SECONDS_MAX)
 
 
-def _query(book: Book, trades: int) -> None:
-    places = range(0, trades // 2, max(1, trades // 2 // 250))
-    for number in places:
+def query(book: Book, trades: int) -> None:
+    """Look up 250 lives spread over the folder by four names each, and list the newest in pages."""
+    for number in range(0, trades // 2, max(1, trades // 2 // 250)):
         life = _Names(number)
         found = book.trade_of_key(life.key)
         if found is None or book.trades_of_signal(life.signal) != (found,) or book.trade(found.id) != found:
@@ -259,11 +257,16 @@ def _query(book: Book, trades: int) -> None:
         before = page[-1].id
         if total != trades // 2:
             raise SystemExit(f"{total} positions instead of {trades // 2}")
-
-
-def _page_memory(book: Book, figures: Figures) -> None:
     book.page_of_positions(1000)
-    figures.note("memory after a page of 1,000", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "MiB")
+
+
+def highest_mib() -> float:
+    """The most memory that this process has had resident, MiB; what its parent had does not count on Linux."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return float(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 @contextmanager
@@ -290,12 +293,11 @@ def _line(process: "subprocess.Popen[str]") -> str:
     return process.stdout.readline() if process.stdout is not None else ""
 
 
-def _opened(data_dir: Path) -> tuple[float, float]:
-    """Seconds and MiB (resident, at most) that another process needs to open *data_dir*."""
-    process = _start(_OPEN, data_dir)
+def _opened(data_dir: Path, queried: int = 0) -> tuple[float, ...]:
+    """Seconds and MiB that another process needs to open *data_dir*, then seconds and MiB to look up *queried*."""
+    process = _start(_OPEN, data_dir, str(queried))
     out, _ = process.communicate()
-    seconds, most, _ = (float(word) for word in out.split())
-    return seconds, most / 1024
+    return tuple(float(word) for word in out.split())
 
 
 class _Names:

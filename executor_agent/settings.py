@@ -88,7 +88,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
 
 CORS_ALLOWED_ORIGINS = list(DESK_CONFIG.cors_allowed_origins)
 CORS_ALLOW_HEADERS = (*default_headers, "idempotency-key")
-CORS_EXPOSE_HEADERS = ("X-Total-Count",)
+CORS_EXPOSE_HEADERS = ("X-Total-Count", "Retry-After")
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "no-referrer"
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
 from threading import Lock
+from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
@@ -14,10 +15,7 @@ from trading.adapters.account_file import AccountFile
 from trading.adapters.demo_guardian import DemoGuardian, DemoLimits
 from trading.adapters.demo_scout import DemoScout
 from trading.adapters.guardian import GuardianClient
-from trading.adapters.hyperliquid import HyperliquidVenue
 from trading.adapters.hyperliquid_api import network_of
-from trading.adapters.hyperliquid_readiness import Finding, check_ready, readiness
-from trading.adapters.keys import open_wallet
 from trading.adapters.paper import PaperVenue
 from trading.adapters.paper_market import PaperMarket
 from trading.adapters.scout import ScoutClient
@@ -34,11 +32,23 @@ from trading.utils.locks import make_directory
 from trading.utils.logger import ActivityLog
 from trading.utils.redis_cache import RedisCache
 
+if TYPE_CHECKING:
+    from trading.adapters.hyperliquid import HyperliquidVenue
+
 LOG_FILE = "agent_logs.json"
 PAPER_ACCOUNT_FILE = "paper_account.json"
 
 _lock = Lock()
 _installed: list[Desk] = []
+
+
+class Diagnosis(NamedTuple):
+    """One row of the doctor's table: verdict ok, warning or error; `remedy` is empty when all is well."""
+
+    name: str
+    verdict: str
+    words: str
+    remedy: str = ""
 
 
 def get_desk() -> Desk:
@@ -81,16 +91,18 @@ def build_desk(config: Config, clock: Clock | None = None) -> Desk:
     return Desk(config, venue, store, cache, signals, approvals, log, clock, AccountFile(config.data_dir))
 
 
-def diagnoses(config: Config, clock: Clock | None = None) -> tuple[Finding, ...]:
+def diagnoses(config: Config, clock: Clock | None = None) -> tuple[Diagnosis, ...]:
     """What `manage.py doctor` asks of the venue. Raises ConfigurationError when it cannot even be put together."""
     if config.demo_mode:
-        return (Finding("venue", "ok", "the paper venue; no real order is possible"),)
+        return (Diagnosis("venue", "ok", "the paper venue; no real order is possible"),)
+    from trading.adapters.hyperliquid_readiness import readiness
+
     clock = clock or SystemClock()
     log = ActivityLog(config.data_dir / LOG_FILE, RedisCache(config.redis_url, clock), clock)
     with _blamed_on_configuration():
         venue = _opened(config, clock, log)
     try:
-        return readiness(venue, clock)
+        return tuple(Diagnosis(one.name, one.verdict, one.words, one.remedy) for one in readiness(venue, clock))
     finally:
         venue.close()
 
@@ -142,8 +154,10 @@ def _paper(config: Config, market: PaperMarket, clock: Clock) -> PaperVenue:
     return PaperVenue(market, Journal(config.data_dir / PAPER_ACCOUNT_FILE), clock, Usd(config.paper_equity_usd))
 
 
-def _hyperliquid(config: Config, clock: Clock, log: Log) -> HyperliquidVenue:
+def _hyperliquid(config: Config, clock: Clock, log: Log) -> "HyperliquidVenue":
     """The venue, once the key is known to be the account's own or an approved API wallet of it."""
+    from trading.adapters.hyperliquid_readiness import check_ready
+
     venue = _opened(config, clock, log)
     try:
         check_ready(venue, clock)
@@ -155,7 +169,11 @@ def _hyperliquid(config: Config, clock: Clock, log: Log) -> HyperliquidVenue:
     return venue
 
 
-def _opened(config: Config, clock: Clock, log: Log) -> HyperliquidVenue:
+def _opened(config: Config, clock: Clock, log: Log) -> "HyperliquidVenue":
+    """Imported here, for what signs costs half a second to load, and a demo signs nothing."""
+    from trading.adapters.hyperliquid import HyperliquidVenue
+    from trading.adapters.keys import open_wallet
+
     key, password = config.hyperliquid_wallet_key, config.hyperliquid_keystore_password
     wallet = open_wallet(key.get_secret_value() if key else "", password.get_secret_value() if password else None)
     return HyperliquidVenue.open(
@@ -163,7 +181,7 @@ def _opened(config: Config, clock: Clock, log: Log) -> HyperliquidVenue:
         wallet,
         config.hyperliquid_account_address or "",
         config.venue_weight_per_minute,
-        config.data_dir / "venue",
+        config.venue_shared_dir or config.data_dir / "venue",
         clock,
         log,
     )

@@ -301,6 +301,7 @@ class Config(BaseModel):
 
     hyperliquid_api_url: PeerUrl = Field(default_factory=_default_hyperliquid_url)
     venue_weight_per_minute: int = Field(1200, ge=0, le=1_000_000)
+    venue_shared_dir: Annotated[Path, AfterValidator(_data_dir)] | None = None
     hyperliquid_wallet_key: Annotated[SecretStr, AfterValidator(_wallet_key)] | None = None
     hyperliquid_keystore_password: SecretStr | None = None
     hyperliquid_account_address: Annotated[str, AfterValidator(_address)] | None = None

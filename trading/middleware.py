@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
-from django.http.response import HttpResponseBase
 
 from trading.problems import Problem, invalid, of_exception, response_of
 
+Answer = HttpResponse | StreamingHttpResponse
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
 HEADER_PREFIXES = ("HTTP_", "CONTENT_")
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -55,10 +55,10 @@ class WsgiDoor:
 class Doors:
     """The outermost middleware: before it nothing of ours runs, and every answer passes it on the way out."""
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+    def __init__(self, get_response: Callable[[HttpRequest], Answer]) -> None:
         self._get_response = get_response
 
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+    def __call__(self, request: HttpRequest) -> Answer:
         problem = refusal_of(request)
         response = response_of(problem) if problem is not None else self._get_response(request)
         for name, value in HEADERS.items():
@@ -79,11 +79,11 @@ def _refused_header(name: str, start_response: Any) -> Iterable[bytes]:
     return [response.content]
 
 
-def _drop_body(response: HttpResponseBase) -> None:
+def _drop_body(response: Answer) -> None:
     """A HEAD is answered by the headers of a GET alone; gunicorn writes a line about each that comes with a body."""
     if isinstance(response, StreamingHttpResponse):
         response.streaming_content = ()
-    elif isinstance(response, HttpResponse):
+    else:
         response.content = b""
 
 

@@ -331,8 +331,6 @@ def operation_of(name: str, route: Route) -> Node:
     codes = codes_of(name, route)
     responses: dict[str, Json] = {str(status): _answer_node(one) for status, one in route.answers.items()}
     for status in dict.fromkeys(STATUSES[code] for code in codes):
-        if str(status) in responses:
-            continue
         responses[str(status)] = _problem_node(status, [code for code in codes if STATUSES[code] == status])
     parameters: list[Json] = [_ref("parameters", one) for one in (*route.query, *route.headers)]
     if "{id}" in name:

@@ -1,9 +1,11 @@
 """Server-Sent Events: what is told, how much work it takes, and that no stream holds on to anything."""
 
 import http.client
+import importlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -32,6 +34,7 @@ from trading.events import (
     Stream,
     hung_up,
 )
+from trading.middleware import WsgiDoor
 
 OPENING = {"signal_id": "signal_123", "position_size": 1000, "pair": "BTC/ETH"}
 SLICED = {"signal_id": "signal_7", "position_size": 6000, "pair": "SOL/AVAX"}
@@ -229,11 +232,18 @@ class PlacesTest(ApiTestCase):
         self.assert_problem(full, 503, "STREAMS_FULL")
         self.assertTrue(full["Retry-After"])
         streams[0].close()
-        streams[0].close()
         again = self.open()
         self.addCleanup(again.close)
         self.assertEqual(200, again.status_code)
         self.assert_problem(self.open(), 503, "STREAMS_FULL")
+
+    def test_closing_twice_frees_one_place(self) -> None:
+        first, second = (events.open_stream(self.desk, {}) for _ in range(2))
+        assert first is not None
+        assert second is not None
+        for stream in (first, first, second):
+            stream.close()
+        self.assertEqual(STREAMS_MAX, events._places._value)
 
     def test_a_head_takes_no_place(self) -> None:
         for _ in range(STREAMS_MAX + 1):
@@ -249,6 +259,14 @@ class HungUpTest(SimpleTestCase):
         environs: tuple[Mapping[str, object], ...] = ({}, {"gunicorn.socket": None}, {"gunicorn.socket": 7})
         for environ in environs:
             self.assertFalse(hung_up(environ)())
+
+    def test_a_closed_connection_is_noticed(self) -> None:
+        ours, theirs = socket.socketpair()
+        self.addCleanup(ours.close)
+        gone = hung_up({"gunicorn.socket": ours})
+        self.assertFalse(gone())
+        theirs.close()
+        self.assertTrue(gone())
 
 
 class SignalTest(SimpleTestCase):
@@ -268,6 +286,12 @@ class SignalTest(SimpleTestCase):
         signal.signal(signal.SIGQUIT, signal.SIG_DFL)
         events.end_streams_on_signals()
         self.assertIs(signal.SIG_DFL, signal.getsignal(signal.SIGQUIT))
+
+    def test_the_door_for_servers_is_in_place_and_tells_the_streams_of_signals(self) -> None:
+        with mock.patch("trading.events.end_streams_on_signals") as told:
+            module = importlib.reload(importlib.import_module("executor_agent.wsgi"))
+        self.assertIsInstance(module.application, WsgiDoor)
+        self.assertTrue(told.called)
 
     def test_in_another_thread_nothing_is_changed(self) -> None:
         before = signal.getsignal(signal.SIGTERM)

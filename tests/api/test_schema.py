@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 from unittest import mock
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]  # published without types
 import yaml
 from django.conf import settings
 from django.contrib.staticfiles import finders

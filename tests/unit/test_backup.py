@@ -12,6 +12,7 @@ from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 
+from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.test import SimpleTestCase, override_settings
 
@@ -116,7 +117,7 @@ class BackupTest(BackupCase):
     def test_a_newer_ledger_is_not_given_up_unasked(self) -> None:
         self.filled()
         write_backup(self.data_dir, self.target)
-        report, kept = restore(self.target, self.data_dir, force=False)
+        _, kept = restore(self.target, self.data_dir, force=False)
         self.assertEqual(kept, self.folder / "data.before-restore-1")
         store = self.store()
         late = store.save(given_a_trade(signal_id="later", at=after(5000)))
@@ -286,13 +287,11 @@ class MigrationTest(BackupCase):
 
 
 class CommandsTest(BackupCase, SimpleTestCase):
-    def command(self, *words: str, **options: object) -> str:
-        from django.conf import settings
-
+    def command(self, *words: str) -> str:
         config = settings.DESK_CONFIG.model_copy(update={"data_dir": self.data_dir})
         out = StringIO()
         with override_settings(DESK_CONFIG=config), redirect_stderr(StringIO()):
-            call_command(*words, stdout=out, **options)
+            call_command(*words, stdout=out)
         return out.getvalue()
 
     def test_backup_and_restore_from_the_command_line(self) -> None:
@@ -306,7 +305,7 @@ class CommandsTest(BackupCase, SimpleTestCase):
         for words in (("backup", str(self.target)), ("restore", str(self.target)), ("restore", "nowhere.tar")):
             with self.subTest(words), self.assertRaises(CommandError):
                 self.command(*words)
-        self.command("restore", str(self.target), force=True)
+        self.command("restore", str(self.target), "--force")
 
     def test_notes_are_told(self) -> None:
         self.filled()

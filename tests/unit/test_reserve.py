@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -110,7 +111,7 @@ class FullDiskTest(CareCase):
         self.assertEqual(other.state().state, TradingState.REDUCING)
 
     def test_each_kind_of_write_may_be_the_one_that_finds_the_disk_full(self) -> None:
-        writes = {
+        writes: dict[str, Callable[[], object]] = {
             "a close": lambda: self.desk.save(given_a_closing_trade(self.held)),
             "a watch": lambda: self.desk.save_watch(given_watch(self.held)),
             "the state": lambda: self.desk.change_state(lambda one: replace(one, flat_reads=one.flat_reads + 1)),
@@ -167,8 +168,8 @@ class FullDiskTest(CareCase):
         """A file system of two MiB, where the system lets us make one."""
         place = self.data_dir.parent / "tiny"
         place.mkdir()
-        mount = f"mount -t tmpfs -o size=2m none {place} && exec {sys.executable} -c '$SCRIPT' {place}"
-        command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount.replace("'$SCRIPT'", '"$SCRIPT"')]
+        mount = f'mount -t tmpfs -o size=2m none {place} && exec {sys.executable} -c "$SCRIPT" {place}'
+        command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount]
         try:
             done = subprocess.run(
                 command, env={**os.environ, "SCRIPT": TINY}, cwd=ROOT, capture_output=True, text=True, timeout=60
@@ -242,7 +243,7 @@ class HaltedTest(CareCase):
         self.damage()
         store = self.halted()
         before = {path: path.read_bytes() for path in self.data_dir.glob("*.json")}
-        calls = {
+        calls: dict[str, Callable[[], object]] = {
             "a trade": lambda: store.save(given_a_closing_trade(self.held)),
             "a watch": lambda: store.save_watch(given_watch(self.held)),
             "a state": lambda: store.change_state(lambda one: replace(one, state=TradingState.ACTIVE)),

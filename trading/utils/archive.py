@@ -21,11 +21,12 @@ import zlib
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from heapq import merge
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
@@ -89,81 +90,112 @@ class Card(NamedTuple):
 
 
 def _columns() -> tuple["array[int]", ...]:
-    return tuple(array(code) for code in "HQQQqQIqIH")
+    return tuple(array(code) for code in "QQQqQIqIH")
+
+
+class Row(NamedTuple):
+    """Where one position stands: the number of its row among those of its file."""
+
+    file: str
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
-class Index:
-    """Rows by age (file, seq, offset, size, accepted); hashes of names in order, each with its row; trades by age,
-    each with its row and its place in it."""
+class Segment:
+    """The rows of one file by age (seq, offset, size, accepted); hashes of names in order, each with its row; trades by
+    age, each with its row and its place in it. `place` is how far the file is known."""
 
-    files: tuple[tuple[str, Place], ...] = ()
-    sums: Sums = Sums()
-    losing: Mapping[Pair, datetime] = field(default_factory=dict)
+    place: Place = START
     columns: tuple["array[int]", ...] = field(default_factory=_columns)
 
     @property
     def rows(self) -> int:
         return len(self.columns[0])
 
-    @property
-    def trade_count(self) -> int:
-        return len(self.columns[7])
-
-    def place(self, name: str) -> Place:
-        return dict(self.files).get(name, START)
-
     def rows_named(self, digest: int) -> Sequence[int]:
-        names, rows = self.columns[5], self.columns[6]
+        names, rows = self.columns[4], self.columns[5]
         return rows[bisect_left(names, digest) : bisect_right(names, digest)]
 
-    def extended(self, cards: Iterable[Card], places: Mapping[str, Place], gone: Mapping[int, Sums]) -> "Index":
-        """With *cards* added and the rows *gone* left out, which their newer versions replace."""
-        fresh = tuple({card.names[0]: card for card in cards}.values())
-        files = dict(sorted({**dict(self.files), **places}.items()))
-        numbers = {name: number for number, name in enumerate(files)}
-        renumbered = [numbers[name] for name, _ in self.files]
-        file, seq, offset, size, accepted, names, name_rows, trade_at, trade_rows, trade_parts = self.columns
-        old = zip(accepted, (renumbered[one] for one in file), seq, offset, size, range(self.rows), strict=True)
-        rows = [row for row in old if row[5] not in gone]
-        rows += [
-            (card.accepted, numbers[card.file], card.seq, card.offset, card.size, -1 - number)
-            for number, card in enumerate(fresh)
-        ]
+    def without(self, gone: Collection[int]) -> "Segment":
+        return self.extended((), self.place, gone)
+
+    def extended(self, cards: Sequence[Card], place: Place, gone: Collection[int]) -> "Segment":
+        """With *cards* added and the rows *gone* left out, known up to *place*."""
+        seq, offset, size, accepted, names, name_rows, trade_at, trade_rows, trade_parts = self.columns
+        old = zip(accepted, seq, offset, size, range(self.rows), strict=True)
+        rows = [row for row in old if row[4] not in gone]
+        rows += [(card.accepted, card.seq, card.offset, card.size, -1 - number) for number, card in enumerate(cards)]
         rows.sort()
-        moved = {row[5]: number for number, row in enumerate(rows)}
+        moved = {row[4]: number for number, row in enumerate(rows)}
         named = [(one, moved[row]) for one, row in zip(names, name_rows, strict=True) if row in moved]
         dated = [
             (at, moved[row], part)
             for at, row, part in zip(trade_at, trade_rows, trade_parts, strict=True)
             if row in moved
         ]
+        for number, card in enumerate(cards):
+            named += [(one, moved[-1 - number]) for one in card.names]
+            dated += [(at, moved[-1 - number], part) for part, at in enumerate(card.trades)]
+        named.sort()
+        dated.sort()
+        columns = (
+            *(array(code, (row[part] for row in rows)) for code, part in zip("QQQq", (1, 2, 3, 0), strict=True)),
+            *(array(code, (one[part] for one in named)) for part, code in enumerate("QI")),
+            *(array(code, (one[part] for one in dated)) for part, code in enumerate("qIH")),
+        )
+        return Segment(place, columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """A segment a file, so that adding costs what its month has, and what all of them add up to."""
+
+    segments: Mapping[str, Segment] = field(default_factory=dict)
+    sums: Sums = Sums()
+    losing: Mapping[Pair, datetime] = field(default_factory=dict)
+
+    @property
+    def files(self) -> Mapping[str, Place]:
+        return {name: one.place for name, one in self.segments.items()}
+
+    @property
+    def trade_count(self) -> int:
+        return sum(len(one.columns[6]) for one in self.segments.values())
+
+    def place(self, name: str) -> Place:
+        return self.segments[name].place if name in self.segments else START
+
+    def rows_named(self, digest: int) -> list[Row]:
+        """Oldest month first."""
+        return [Row(name, row) for name, one in self.segments.items() for row in one.rows_named(digest)]
+
+    def extended(self, name: str, cards: Iterable[Card], place: Place, gone: Mapping[Row, Sums]) -> "Index":
+        """With the *cards* of the next lines of a file, up to *place*, and without the rows *gone*, their older
+        versions."""
+        fresh = tuple({card.names[0]: card for card in cards}.values())
+        segments = dict(self.segments)
+        for file in {row.file for row in gone} - {name}:
+            segments[file] = segments[file].without({row.number for row in gone if row.file == file})
+        here = {row.number for row in gone if row.file == name}
+        segments[name] = segments.get(name, Segment()).extended(fresh, place, here)
         sums, losing = self.sums, dict(self.losing)
         for lost in gone.values():
             sums = sums.minus(lost)
-        for number, card in enumerate(fresh):
-            named += [(one, moved[-1 - number]) for one in card.names]
-            dated += [(at, moved[-1 - number], part) for part, at in enumerate(card.trades)]
+        for card in fresh:
             sums = sums.plus(card.sums)
             if card.losing is not None:
                 pair, at = card.losing
                 losing[pair] = max(at, losing.get(pair, at))
-        named.sort()
-        dated.sort()
-        columns = (
-            *(array(code, (row[part] for row in rows)) for code, part in zip("HQQQq", (1, 2, 3, 4, 0), strict=True)),
-            *(array(code, (one[part] for one in named)) for part, code in enumerate("QI")),
-            *(array(code, (one[part] for one in dated)) for part, code in enumerate("qIH")),
-        )
-        return Index(tuple(files.items()), sums, losing, columns)
+        return Index(dict(sorted(segments.items())), sums, losing)
 
     def encoded(self) -> bytes:
-        body = b"".join(column.tobytes() for column in self.columns)
+        columns = [column for one in self.segments.values() for column in one.columns]
+        body = b"".join(column.tobytes() for column in columns)
         head: dict[str, Json] = {
             "schema": INDEX_SCHEMA,
             "byteorder": sys.byteorder,
-            "files": [[name, *place] for name, place in self.files],
-            "columns": [[column.typecode, column.itemsize, len(column)] for column in self.columns],
+            "files": [[name, *one.place] for name, one in self.segments.items()],
+            "columns": [[column.typecode, column.itemsize, len(column)] for column in columns],
             "body": zlib.crc32(body),
             "positions": self.sums.positions,
             "realized": format(self.sums.realized, "f"),
@@ -180,12 +212,12 @@ def index_of(content: bytes) -> Index | None:
     head = unsealed(line)
     if head is None or head.get("schema") != INDEX_SCHEMA or head.get("byteorder") != sys.byteorder:
         return None
-    columns, at = [], 0
     if zlib.crc32(body) != head["body"]:
         return None
     described: list[tuple[str, int, int]] = head["columns"]  # type: ignore[assignment]  # sealed by this module
     files: list[tuple[str, int, int, int, int]] = head["files"]  # type: ignore[assignment]  # sealed by this module
     losing: dict[str, str] = head["losing"]  # type: ignore[assignment]  # sealed by this module
+    columns, at = [], 0
     for code, width, length in described:
         column = array(code)
         if column.itemsize != width:
@@ -193,12 +225,16 @@ def index_of(content: bytes) -> Index | None:
         column.frombytes(body[at : at + width * length])
         columns.append(column)
         at += width * length
+    each = len(_columns())
+    segments = {
+        name: Segment(Place(*place), tuple(columns[number * each : (number + 1) * each]))
+        for number, (name, *place) in enumerate(files)
+    }
     realized, fees, funding = (Decimal(str(head[name])) for name in ("realized", "fees", "funding"))
     return Index(
-        tuple((name, Place(*place)) for name, *place in files),
+        segments,
         Sums(_whole(head["positions"]), realized, fees, funding),
         {Pair.parse(pair): datetime.fromisoformat(at) for pair, at in losing.items()},
-        tuple(columns),
     )
 
 
@@ -328,18 +364,15 @@ class Archive:
         return self._index.trade_count
 
     def positions(self, until: datetime | None = None) -> Iterator[Position]:
-        index = self._index
-        end = index.rows if until is None else bisect_right(index.columns[4], instant_of(until))
-        for row in reversed(range(end)):
+        index, latest = self._index, None if until is None else instant_of(until)
+        for _, row in merge(*(_newest(one, name, latest) for name, one in index.segments.items()), reverse=True):
             filed = self._filed(index, row)
             yield position_of(filed.trades, filed.watch)
 
     def trades(self, until: datetime | None = None) -> Iterator[Trade]:
-        index = self._index
-        at, rows, parts = index.columns[7:10]
-        end = len(at) if until is None else bisect_right(at, instant_of(until))
-        for number in reversed(range(end)):
-            yield self._filed(index, rows[number]).trades[parts[number]]
+        index, latest = self._index, None if until is None else instant_of(until)
+        for _, row, part in merge(*(_latest(one, name, latest) for name, one in index.segments.items()), reverse=True):
+            yield self._filed(index, row).trades[part]
 
     def holds_as_is(self, trades: Sequence[Trade], watch: Watch | None) -> bool:
         """Whether the position of *trades* is here with just these events and this *watch*."""
@@ -363,10 +396,10 @@ class Archive:
     def _openings(self, kind: str, name: str, word: Callable[[Trade], str | None]) -> Iterator[Trade]:
         return (one for one in self._all(kind, name) if one.opens and word(one) == name)
 
-    def _filed(self, index: Index, row: int) -> Filed:
+    def _filed(self, index: Index, row: Row) -> Filed:
         """Read, check and fold one position. Raises StoreCorrupt with its file and line."""
-        number, seq, offset, size, _ = (column[row] for column in index.columns[:5])
-        name = index.files[number][0]
+        name = row.file
+        seq, offset, size = (column[row.number] for column in index.segments[name].columns[:3])
         with self._guard:
             kept = self._kept.get((name, seq))
             if kept is not None:
@@ -395,7 +428,7 @@ class Archive:
                 self.rebuild()
             return
         self._index = index
-        for name in sorted({*dict(index.files), *self.months()}):
+        for name in sorted({*index.segments, *self.months()}):
             self._adopt(name)
 
     def _adopt(self, name: str) -> None:
@@ -436,13 +469,13 @@ class Archive:
     def _take_in(self, name: str, place: Place, cards: Sequence[Card]) -> None:
         """Add the *cards* of the lines of *name* up to *place*; older versions of the same positions leave."""
         self._unsynced.add(name)
-        gone: dict[int, Sums] = {}
+        gone: dict[Row, Sums] = {}
         for card in cards:
             for row in self._index.rows_named(card.names[0]):
                 filed = self._filed(self._index, row)
                 position = position_of(filed.trades, filed.watch)
                 gone[row] = Sums(1, position.realized, position.fees, position.funding)
-        self._index = self._index.extended(cards, {name: place._replace(synced=place.seq)}, gone)
+        self._index = self._index.extended(name, cards, place._replace(synced=place.seq), gone)
 
     def _append(self, name: str, records: Sequence[Mapping[str, Json]]) -> tuple[Place, Sequence[Entry]]:
         journal = self._journal(name, self._index.place(name))
@@ -472,6 +505,18 @@ class Archive:
     def _reader(self, name: str, start: Place) -> Journal:
         path = self.folder / name
         return Journal(path, disk=self._disk, read_only=True, start=start, torn_bytes_max=TORN_BYTES_MAX)
+
+
+def _newest(segment: Segment, name: str, latest: int | None) -> Iterator[tuple[int, Row]]:
+    accepted = segment.columns[3]
+    end = len(accepted) if latest is None else bisect_right(accepted, latest)
+    return ((accepted[number], Row(name, number)) for number in reversed(range(end)))
+
+
+def _latest(segment: Segment, name: str, latest: int | None) -> Iterator[tuple[int, Row, int]]:
+    at, rows, parts = segment.columns[6:9]
+    end = len(at) if latest is None else bisect_right(at, latest)
+    return ((at[number], Row(name, rows[number]), parts[number]) for number in reversed(range(end)))
 
 
 def record_of(trades: Sequence[Trade], watch: Watch | None) -> dict[str, Json]:

@@ -142,7 +142,7 @@ class _Inspection:
         self._archived = {"positions": rebuilt.sums.positions, "trades": rebuilt.trade_count}
         place = self._data_dir / ARCHIVE / "index"
         if stored is None:
-            self._notes += [f"{place} is missing or damaged and will be built again"] if rebuilt.rows else []
+            self._notes += [f"{place} is missing or damaged and will be built again"] if rebuilt.segments else []
         elif stored.files != rebuilt.files:
             self._notes.append(f"{place} is behind the files")
         elif stored.encoded() != rebuilt.encoded():

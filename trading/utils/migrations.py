@@ -24,7 +24,10 @@ _NUMBER = re.compile(rb'(?:\[\n)?\{(?:"seq":\d+,)?"schema":(\d+)')
 
 
 def migrate(data_dir: Path, disk: Disk, migrations: Mapping[int, Migration]) -> None:
-    """Bring every file of *data_dir* to SCHEMA; the caller holds the ledger's lock. Raises StoreCorrupt (`refused`) where that is impossible."""
+    """Bring every file of *data_dir* to SCHEMA; the caller holds the ledger's lock.
+
+    Raises StoreCorrupt (`refused`) where that is impossible.
+    """
     old: dict[Path, int] = {}
     for path in _files(data_dir, disk):
         schema = _schema_of(path, disk)

@@ -34,7 +34,10 @@ class Snapshot(SystemDisk):
     """A read-only Disk over the frozen files. Close it."""
 
     def __init__(self, data_dir: Path, *, locked: bool = False) -> None:
-        """*locked* says that the caller holds the ledger's lock. Raises Busy when writers cannot be kept out in time, StoreCorrupt when the system refuses."""
+        """*locked* says that the caller holds the ledger's lock.
+
+        Raises Busy when writers cannot be kept out in time, StoreCorrupt when the system refuses.
+        """
         self.data_dir = data_dir
         self._frozen: dict[Path, _Frozen] = {}
         self._by_handle: dict[int, _Frozen] = {}

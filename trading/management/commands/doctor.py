@@ -1,7 +1,6 @@
 """Is everything well: configuration, Redis, store, clock, venue, Scout, Guardian, each with what to do."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
@@ -10,21 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 from trading import bootstrap
+from trading.bootstrap import Diagnosis
 from trading.conf import Config, ConfigurationError
 from trading.domain.errors import DeskError, StoreCorrupt
 from trading.utils.json_storage import verify
 
 COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the table; `remedy` is empty when all is well."""
-
-    name: str
-    verdict: str
-    words: str
-    remedy: str = ""
 
 
 class Command(BaseCommand):
@@ -40,7 +30,7 @@ class Command(BaseCommand):
             raise CommandError("not everything is well")
 
 
-def examine(config: Config) -> Iterator[Row]:
+def examine(config: Config) -> Iterator[Diagnosis]:
     """Every row in its order; a question that fails is a row that says so."""
     yield _configuration(config)
     yield _redis(config)
@@ -50,68 +40,70 @@ def examine(config: Config) -> Iterator[Row]:
     yield _monitor(config)
 
 
-def _configuration(config: Config) -> Row:
+def _configuration(config: Config) -> Diagnosis:
     mode = "demo mode: paper venue" if config.demo_mode else f"live: {config.venue}"
     if config.allow_anonymous_loopback:
         words = f"{mode}; callers on this machine need no token to read and trade"
         remedy = "" if config.demo_mode else "set ALLOW_ANONYMOUS_LOOPBACK=false unless the sibling agents need it"
-        return Row("configuration", "ok" if config.demo_mode else "warning", words, remedy)
-    return Row("configuration", "ok", f"{mode}; {len(config.api_tokens)} API token(s)")
+        return Diagnosis("configuration", "ok" if config.demo_mode else "warning", words, remedy)
+    return Diagnosis("configuration", "ok", f"{mode}; {len(config.api_tokens)} API token(s)")
 
 
-def _redis(config: Config) -> Row:
+def _redis(config: Config) -> Diagnosis:
     if bootstrap.redis_answers(config):
-        return Row("Redis", "ok", "answers")
-    return Row("Redis", "warning", "does not answer", "start it or mend REDIS_URL; the service works without its cache")
+        return Diagnosis("Redis", "ok", "answers")
+    return Diagnosis(
+        "Redis", "warning", "does not answer", "start it or mend REDIS_URL; the service works without its cache"
+    )
 
 
-def _store(config: Config) -> Row:
+def _store(config: Config) -> Diagnosis:
     try:
         report = verify(config.data_dir)
     except DeskError as error:
-        return Row("store", "error", error.detail, "run `manage.py verify_ledger`")
+        return Diagnosis("store", "error", error.detail, "run `manage.py verify_ledger`")
     if report.problems:
-        return Row("store", "error", report.problems[0], "run `manage.py verify_ledger` for all of it")
+        return Diagnosis("store", "error", report.problems[0], "run `manage.py verify_ledger` for all of it")
     counts = ", ".join(f"{name}: {count}" for name, count in report.counts.items()) or "nothing stored yet"
-    return Row("store", "ok", counts)
+    return Diagnosis("store", "ok", counts)
 
 
-def _venue(config: Config) -> Iterator[Row]:
+def _venue(config: Config) -> Iterator[Diagnosis]:
     try:
         findings = bootstrap.diagnoses(config)
     except ConfigurationError as error:
-        yield from (Row("venue", "error", mistake, "mend the configuration") for mistake in error.mistakes)
+        yield from (Diagnosis("venue", "error", mistake, "mend the configuration") for mistake in error.mistakes)
         return
     except DeskError as error:
-        yield Row("venue", "error", error.detail, "see the store")
+        yield Diagnosis("venue", "error", error.detail, "see the store")
         return
-    yield from (Row(one.name, one.verdict, one.words, one.remedy) for one in findings)
+    yield from findings
 
 
-def _agents(config: Config) -> Iterator[Row]:
+def _agents(config: Config) -> Iterator[Diagnosis]:
     if config.scout_url is None:
-        yield Row("Scout", "ok", "the demo stand-in")
+        yield Diagnosis("Scout", "ok", "the demo stand-in")
     else:
         yield _asked("Scout", lambda: bootstrap.scout_offers(config), "start Scout or mend SCOUT_URL")
     if config.guardian_url is None:
-        yield Row("Guardian", "ok", "the demo stand-in")
+        yield Diagnosis("Guardian", "ok", "the demo stand-in")
     else:
         yield _asked("Guardian", lambda: bootstrap.guardian_listens(config), "start Guardian or mend GUARDIAN_URL")
 
 
-def _asked(name: str, question: Callable[[], str], remedy: str) -> Row:
+def _asked(name: str, question: Callable[[], str], remedy: str) -> Diagnosis:
     try:
-        return Row(name, "ok", question())
+        return Diagnosis(name, "ok", question())
     except DeskError as error:
-        return Row(name, "warning", error.detail, f"{remedy}; nothing is opened without it")
+        return Diagnosis(name, "warning", error.detail, f"{remedy}; nothing is opened without it")
 
 
-def _monitor(config: Config) -> Row:
+def _monitor(config: Config) -> Diagnosis:
     try:
         beat = bootstrap.monitor_beat(config)
     except StoreCorrupt as error:
-        return Row("monitor", "warning", error.detail, "see the store")
+        return Diagnosis("monitor", "warning", error.detail, "see the store")
     if beat is None:
         verdict = "warning" if config.demo_mode or not config.require_monitor else "error"
-        return Row("monitor", verdict, "none is watching", "start `manage.py monitor_positions`")
-    return Row("monitor", "ok", f"last beat {beat:%H:%M:%S} UTC")
+        return Diagnosis("monitor", verdict, "none is watching", "start `manage.py monitor_positions`")
+    return Diagnosis("monitor", "ok", f"last beat {beat:%H:%M:%S} UTC")
