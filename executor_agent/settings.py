@@ -28,6 +28,13 @@ CONFIGURATION_EXIT_CODE = 3
 NO_REDIS_URL = "redis://127.0.0.1:1/3"
 
 
+def refused_start(error: ConfigurationError) -> SystemExit:
+    """Say every mistake on stderr, one a line, and return what ends the process."""
+    sys.stderr.write("The configuration is wrong, so nothing was started:\n")
+    sys.stderr.writelines(f"  {mistake}\n" for mistake in error.mistakes)
+    return SystemExit(CONFIGURATION_EXIT_CODE)
+
+
 def configure(environ: Mapping[str, str], dotenv: Path, *, testing: bool) -> Config:
     """The configuration to run with; *testing* has defaults, a new folder and no Redis, whatever *environ* says.
 
@@ -40,9 +47,7 @@ def configure(environ: Mapping[str, str], dotenv: Path, *, testing: bool) -> Con
     try:
         return load_config(environ, dotenv)
     except ConfigurationError as error:
-        sys.stderr.write("The configuration is wrong, so nothing was started:\n")
-        sys.stderr.writelines(f"  {mistake}\n" for mistake in error.mistakes)
-        raise SystemExit(CONFIGURATION_EXIT_CODE) from None
+        raise refused_start(error) from None
 
 
 DESK_CONFIG = configure(os.environ, BASE_DIR / ".env", testing=TESTING)

@@ -18,6 +18,8 @@ from types import FrameType
 
 from executor_agent.leash import spawn
 
+REFUSED_EXIT_CODE = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Pace:
@@ -103,6 +105,11 @@ class Child:
         else:
             self._started_at = now
 
+    @property
+    def refused(self) -> bool:
+        """It will not start until somebody mends the configuration."""
+        return self.process is not None and self.process.poll() == REFUSED_EXIT_CODE
+
     def _note_death(self, code: int, now: float) -> None:
         self.process = None
         if now - self._started_at >= self._pace.sound_after:
@@ -141,7 +148,8 @@ class Supervisor:
     def run(self, ready: Callable[[], bool], announcement: str) -> int:
         """Start everything, say *announcement* once *ready*, and return the exit code when all has ended.
 
-        To be called from the main thread. It is 1 when the service did not get ready in time, else 0.
+        To be called from the main thread. It is 1 when the service did not get ready in time, 3 when a program refused
+        its configuration, else 0.
         """
         with self._signals():
             try:
@@ -149,6 +157,8 @@ class Supervisor:
                     self._say(announcement)
                     self._watch()
                     return 0
+                if self._refused():
+                    return REFUSED_EXIT_CODE
                 return 0 if self._stop.is_set() else 1
             finally:
                 self._end()
@@ -156,6 +166,8 @@ class Supervisor:
     def _get_ready(self, ready: Callable[[], bool]) -> bool:
         give_up_at = time.monotonic() + self._pace.start_max
         while time.monotonic() < give_up_at:
+            if self._refused():
+                return False
             self._tend()
             if ready():
                 return True
@@ -167,6 +179,11 @@ class Supervisor:
     def _watch(self) -> None:
         while not self._stop.wait(self._pace.poll):
             self._tend()
+
+    def _refused(self) -> bool:
+        """At the start one program's refusal is everybody's: what it said is on stderr, and trying again changes
+        nothing. A service that has run is not ended for it."""
+        return any(child.refused for child in self.children.values())
 
     def _tend(self) -> None:
         for child in self.children.values():

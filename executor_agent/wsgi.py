@@ -8,8 +8,28 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "executor_agent.settings")
 _django = get_wsgi_application()
 
 # Only now: what follows reads the settings.
+from executor_agent.settings import TESTING, refused_start  # noqa: E402
+from trading.bootstrap import get_desk  # noqa: E402
+from trading.conf import ConfigurationError  # noqa: E402
+from trading.domain.errors import DeskError  # noqa: E402
 from trading.events import end_streams_on_signals  # noqa: E402
 from trading.middleware import WsgiDoor  # noqa: E402
 
+
+def open_desk() -> None:
+    """Open the files and, live, show the venue the key, before the first caller comes.
+
+    A key that is not the account's ends the process. Files that cannot be trusted do not: health has to say so.
+    """
+    try:
+        get_desk()
+    except ConfigurationError as error:
+        raise refused_start(error) from None
+    except DeskError:
+        return
+
+
 application = WsgiDoor(_django)
 end_streams_on_signals()
+if not TESTING:
+    open_desk()

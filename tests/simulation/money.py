@@ -392,13 +392,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--trades", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args(arguments)
-    logging.disable(logging.CRITICAL)
     began = time.monotonic()
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
         proof = prove(asked.trades, asked.seed)
     except NotTheSame as difference:
         print(f"seed {asked.seed}: {difference}")
         return 1
+    finally:
+        logging.disable(before)
     print(f"seed {asked.seed}, {time.monotonic() - began:.0f} s: {proof.words()}")
     return 0
 

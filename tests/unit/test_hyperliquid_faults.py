@@ -263,6 +263,7 @@ class Faults:
     def test_a_revoked_key_is_a_refusal_with_the_venue_s_words(self) -> None:
         world = self.world()
         self.prepare()
+        world.assertTrue(world.venue.is_proven())
         world.exchange.revoke_agent(world.venue.signer_address)
         reports = world.venue.submit(self.pair())
         for one in reports:

@@ -7,11 +7,12 @@ from decimal import Decimal
 from tests.fakes import FakeClock
 from tests.servers.hyperliquid import AGENT, AGENT_KEY, MASTER, MASTER_KEY
 from tests.servers.hyperliquid.faults import INFO, Answer, Commit, Fault
-from tests.unit.hyperliquid_world import HyperliquidWorld
+from tests.unit.hyperliquid_world import ETH, HyperliquidWorld
 from trading.adapters.hyperliquid import HyperliquidVenue
 from trading.adapters.hyperliquid_readiness import Finding, check_ready, readiness
 from trading.conf import ConfigurationError
-from trading.domain.errors import VenueUnavailable
+from trading.domain.errors import VenueRejected, VenueUnavailable
+from trading.domain.orders import OrderStatus
 
 STRANGER = "0x" + "cd" * 20
 
@@ -110,6 +111,23 @@ class Readiness(HyperliquidWorld):
         self.exchange.open_account(STRANGER, 5)
         self.exchange.approve_agent(STRANGER, AGENT, "other")
         self.assert_refused(self.venue, f"belongs to {STRANGER}")
+
+    def test_nothing_signed_leaves_before_the_key_is_known_to_be_the_account_s(self) -> None:
+        self.exchange.open_account(STRANGER, 5)
+        self.exchange.approve_agent(STRANGER, AGENT, "other")
+        (report,) = self.venue.submit([self.an_order()])
+        self.assertIn("nothing was sent", report.detail)
+        with self.assertRaises(VenueRejected):
+            self.venue.set_leverage(ETH, 2)
+        self.assertEqual(list(self.exchange.received), [])
+
+    def test_a_key_that_could_not_be_proven_at_first_is_asked_about_again(self) -> None:
+        self.server.faults.add(Fault(INFO, Answer.BAD_GATEWAY, Commit.NEVER, "userRole", None))
+        (report,) = self.venue.submit([self.an_order()])
+        self.assertIn("nothing was sent", report.detail)
+        self.server.faults.lift()
+        (report,) = self.venue.submit([self.an_order()])
+        self.assertEqual(report.status, OrderStatus.FILLED)
 
     def test_a_budget_that_is_nearly_spent_or_not_metered_is_a_warning(self) -> None:
         self.venue.meter.charge(850)

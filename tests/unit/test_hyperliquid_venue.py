@@ -476,6 +476,7 @@ class Leverage(HyperliquidWorld):
         self.assertEqual(self.venue.account().leverages, {ETH: 3})
 
     def test_a_refusal_carries_the_venue_s_words(self) -> None:
+        self.assertTrue(self.venue.is_proven())
         self.exchange.revoke_agent(self.venue.signer_address)
         with self.assertRaises(VenueRejected) as caught:
             self.venue.set_leverage(ETH, 3)

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
-from django.core.handlers.wsgi import WSGIHandler
 from django.test import SimpleTestCase
 
 from executor_agent import asgi, wsgi
 from executor_agent.settings import CONFIGURATION_EXIT_CODE, configure
 from tests.runner import private_redis
 from trading.conf import PROJECT_ROOT
+from trading.middleware import WsgiDoor
 
 
 def setting(expression: str, environ: dict[str, str], *arguments: str) -> str:
@@ -69,7 +69,7 @@ class Configuring(unittest.TestCase):
 
 class Doors(unittest.TestCase):
     def test_servers_find_the_application(self) -> None:
-        self.assertIsInstance(wsgi.application, WSGIHandler)
+        self.assertIsInstance(wsgi.application, WsgiDoor)
         self.assertIsInstance(asgi.application, ASGIHandler)
 
 

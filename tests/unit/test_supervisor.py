@@ -106,6 +106,11 @@ class Running(SupervisorTest):
         self.assertEqual(self.said, ["not ready after 0.3 s; giving up, the reason is above", "everything has stopped"])
         self.assertFalse(supervisor.children["web"].running)
 
+    def test_a_program_that_refuses_its_configuration_ends_the_start_at_once(self) -> None:
+        supervisor = self.supervisor(python("web", "import sys; sys.exit(3)"), pace=Pace(poll=0.02))
+        self.assertEqual(supervisor.run(never, "ready"), module.REFUSED_EXIT_CODE)
+        self.assertEqual([line for line in self.said if "again" in line], [])
+
     def test_a_stop_before_it_is_ready_is_no_failure(self) -> None:
         supervisor = self.supervisor(python("web", SLEEP))
         supervisor.stop()

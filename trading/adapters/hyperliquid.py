@@ -110,6 +110,7 @@ HOUR = timedelta(hours=1)
 # Payments are stamped some milliseconds after the hour they are for, and are readable a little later.
 FUNDING_LAG = timedelta(seconds=10)
 T = TypeVar("T")
+_STRANGER = "the wallet key is not the account's and no approved API wallet of it"
 _SPOILT = "another order of the group cannot be sent, so the group was not"
 
 
@@ -203,6 +204,7 @@ class HyperliquidVenue:
         self._marks: tuple[datetime, Mapping[Coin, Price]] | None = None
         self._doubts: dict[ClientOrderId, _Doubt] = {}
         self._burned: dict[int, bool] = {}
+        self._proven = False
 
     @classmethod
     def open(
@@ -406,6 +408,8 @@ class HyperliquidVenue:
 
     def set_leverage(self, coin: Coin, leverage: int) -> None:
         """Sends nothing when the coin has this cross leverage already."""
+        if not self.is_proven():
+            raise VenueRejected(_STRANGER, coin=coin)
         listing = self._listed_for([coin]).get(coin)
         if listing is None or listing.instrument.delisted:
             raise VenueRejected(f"{coin} cannot be traded", coin=coin)
@@ -494,6 +498,8 @@ class HyperliquidVenue:
     def _submitted(self, orders: Sequence[Order]) -> tuple[OrderReport, ...]:
         """Check, claim and send *orders*. Raises Busy and OSError while nothing has left."""
         try:
+            if not self.is_proven():
+                return self._all_refused(orders, RejectReason.OTHER, f"{_STRANGER}: nothing was sent")
             listings = self._listed_for([one.coin for one in orders])
             if any(not one.reduce_only for one in orders) and self._skewed():
                 return self._all_refused(orders, RejectReason.OTHER, "clock skew: see the clock of this machine")
@@ -709,6 +715,16 @@ class HyperliquidVenue:
         return report
 
     # Readiness
+
+    def is_proven(self) -> bool:
+        """Is the key known to be the account's own or an API wallet of it? Asks the venue until it is, once.
+
+        Nothing that is signed leaves before: the key of another account would trade that one. Raises VenueUnavailable.
+        """
+        if not self._proven:
+            role = None if self.signer_address == self.account_id else self.role_of(self.signer_address)
+            self._proven = role is None or (role.kind == "agent" and role.owner == self.account_id)
+        return self._proven
 
     def role_of(self, address: str) -> Role:
         """What *address* is to the venue. Raises VenueUnavailable."""

@@ -118,8 +118,8 @@ def _agent(venue: HyperliquidVenue, clock: Clock) -> Finding:
     if signer == venue.account_id:
         remedy = "approve an API wallet and set its key: it can trade but not withdraw"
         return Finding("wallet key", "warning", "the key is the account's own, which can withdraw", remedy)
-    role = venue.role_of(signer)
-    if role.kind != "agent" or role.owner != venue.account_id:
+    if not venue.is_proven():
+        role = venue.role_of(signer)
         whose = f"belongs to {role.owner}" if role.kind == "agent" else "is no API wallet"
         remedy = f"approve {signer} as an API wallet of {venue.account_id}, or set the right {KEY_VARIABLE}"
         return Finding("wallet key", "error", f"{KEY_VARIABLE}: the key of {signer} {whose}", remedy)

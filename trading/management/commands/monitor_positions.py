@@ -13,6 +13,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from trading.bootstrap import get_desk
+from trading.conf import ConfigurationError
 from trading.domain.errors import Busy, DeskError, StoreCorrupt
 from trading.engine import monitor
 from trading.engine.desk import Desk
@@ -41,6 +42,9 @@ class Command(BaseCommand):
         with _asked_to_stop() as stopping:
             try:
                 self._watch(get_desk(), stopping, interval, once=options["once"])
+            except ConfigurationError as error:
+                # The supervisor and systemd know this code: starting again changes nothing.
+                raise CommandError("the configuration is wrong:\n  " + error.detail, returncode=3) from error
             except DeskError as error:
                 raise CommandError(f"{error.code}: {error.detail}") from error
 
