@@ -233,7 +233,7 @@ def _large_folder(folder: Path, figures: Figures, trades: int) -> None:
         report = verify(data_dir)
     with _timed(figures, "backup") as backed_up:
         write_backup(data_dir, target)
-    with _timed(figures, "restore (verified first)") as restored:
+    with _timed(figures, "restore (every line checked first)") as restored:
         again, _ = restore(target, folder / "restored", force=False)
     figures.note("problems found", len(report.problems) + len(again.problems), "", 0)
     found = again.counts.get("archived_trades", 0) + again.counts.get("trades", 0)

@@ -1,9 +1,10 @@
 """The main flows through the HTTP API, against a desk on the paper venue: open, look, change, close, stop, resume."""
 
+import io
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -365,7 +366,7 @@ class HealthTest(FlowTestCase):
         response = self.get("/api/health")
         self.assertEqual((503, "unhealthy"), (response.status_code, told(response)["status"]))
 
-    def test_a_desk_that_cannot_even_be_built_is_told_in_the_same_form(self) -> None:
+    def test_a_desk_that_starts_on_damaged_files_shows_what_it_knows_and_still_stops(self) -> None:
         self.opened()
         healthy = told(self.get("/api/health"))
         self.damage()
@@ -374,8 +375,12 @@ class HealthTest(FlowTestCase):
             body = told(response)
             self.assertEqual((503, "unhealthy", set(healthy)), (response.status_code, body["status"], set(body)))
             self.assertIn("damaged", body["problems"][0])
-            self.assert_problem(self.get("/api/positions"), 503, "STORE_CORRUPT")
-            self.assert_problem(self.execute(OPENING), 503, "STORE_CORRUPT")
+            self.assertEqual(1, len(json.loads(self.get("/api/positions").content)))
+            self.assert_problem(self.execute({**OPENING, "signal_id": "another"}), 503, "STORE_CORRUPT")
+            with redirect_stderr(io.StringIO()):
+                stopped = self.post("/api/emergency_stop", {})
+            self.assertEqual((200, "all_positions_closed"), (stopped.status_code, told(stopped)["status"]))
+            self.assertTrue((self.folder / "data" / "rescue.json").exists())
 
     def test_without_a_desk_strangers_still_learn_nothing(self) -> None:
         self.opened()

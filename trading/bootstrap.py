@@ -22,7 +22,7 @@ from trading.adapters.scout import ScoutClient
 from trading.adapters.system import SystemClock
 from trading.conf import Config, ConfigurationError
 from trading.domain.desk_state import Binding
-from trading.domain.errors import InvalidRequest, VenueUnavailable
+from trading.domain.errors import InvalidRequest, StoreCorrupt, VenueUnavailable
 from trading.domain.units import Ratio, Usd
 from trading.engine.desk import Desk
 from trading.ports import Approver, Clock, Log, SignalSource
@@ -52,8 +52,7 @@ class Diagnosis(NamedTuple):
 
 
 def get_desk() -> Desk:
-    """The process's desk, built at first use. Raises StoreCorrupt when DATA_DIR cannot be trusted; the next call
-    tries anew."""
+    """The process's desk, built at first use; raises as `build_desk` does, and the next call tries anew."""
     with _lock:
         if not _installed:
             _installed.append(build_desk(settings.DESK_CONFIG))
@@ -75,8 +74,10 @@ def use_desk(desk: Desk) -> Iterator[Desk]:
 def build_desk(config: Config, clock: Clock | None = None) -> Desk:
     """A desk over *config*: its venue, the JSON store, and Scout and Guardian or their demo stand-ins.
 
-    Raises StoreCorrupt for files that cannot be trusted, and ConfigurationError for keys, accounts and URLs that do not
-    belong together. A live venue that cannot be asked now is no reason not to start: nothing opens until it can.
+    Files that cannot be trusted make a desk that shows what can still be read, takes nothing in and stops in an
+    emergency, until it is started on mended ones. Raises StoreCorrupt for the folder of another account or a newer
+    version, and ConfigurationError for keys, accounts and URLs that do not belong together. A live venue that cannot be
+    asked now is no reason not to start: nothing opens until it can.
     """
     clock = clock or SystemClock()
     cache = RedisCache(config.redis_url, clock)
@@ -85,7 +86,9 @@ def build_desk(config: Config, clock: Clock | None = None) -> Desk:
     with _blamed_on_configuration():
         venue = _paper(config, market, clock) if config.demo_mode else _hyperliquid(config, clock, log)
         signals, approvals = _signals(config, market, clock, log), _approvals(config, clock)
-    store = JsonStore(config.data_dir, _binding(config))
+    store = JsonStore.open_or_halted(config.data_dir, _binding(config))
+    if store.trouble:
+        log.write("error", f"the desk is HALTED: {store.trouble}", code=StoreCorrupt.code)
     for word in store.mended:
         log.write("warning", f"the ledger was mended: {word}")
     return Desk(config, venue, store, cache, signals, approvals, log, clock, AccountFile(config.data_dir))

@@ -168,6 +168,10 @@ class Store(Protocol):
     def last_beat(self) -> datetime | None:
         """When the monitor that holds its lock last beat; None without one."""
 
+    @property
+    def trouble(self) -> str:
+        """Why this store only shows what it could still read and takes nothing in; empty while it is sound."""
+
     def roll_over(self, now: datetime) -> int:
         """Move what ended more than a day ago out of the way of the work, and return how many positions that were.
 

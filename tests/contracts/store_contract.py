@@ -1,11 +1,17 @@
 """What every store promises, whatever it is made of: mix `StoreContract` into a TestCase and say how one is made."""
 
+import contextlib
+import io
+import subprocess
+import sys
 import threading
 import unittest
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.builders import (
@@ -24,20 +30,33 @@ from tests.builders import (
 )
 from trading.domain.desk_state import Binding, Cause, DeskState, TradingState
 from trading.domain.errors import Busy, DeskError, InvariantBroken, PositionNotFound, TradeNotFound
+from trading.domain.exit_plan import ExitReason
 from trading.domain.positions import PositionStatus
 from trading.domain.trades import (
     CancelWanted,
     OrdersIntended,
+    Trade,
     TradeCanceled,
     TradeFilled,
     TradeStatus,
     record,
     replay,
 )
-from trading.domain.units import Ratio, Usd
+from trading.domain.units import PositionId, Ratio, Usd
 from trading.ports import Store
 
+ROOT = Path(__file__).resolve().parents[2]
 BINDING = Binding("paper", "demo", "0xabc")
+LONG_AFTER = T0 + timedelta(days=60)
+ACCEPTED_BY_EACH = 15
+# What a process does with its `store`: accept trades whose leverage says how many were there before.
+ACCEPT = f"""
+import sys
+from tests.builders import given_a_trade
+for number in range({ACCEPTED_BY_EACH}):
+    with store.exclusive() as book:
+        store.save(given_a_trade(signal_id=f"{{sys.argv[1]}}-{{number}}", leverage=len(book.trades()) + 1))
+"""
 
 
 if TYPE_CHECKING:
@@ -48,6 +67,11 @@ else:
 
 class StoreContract(Base):
     """The promises, one a test. Two stores of one `make_store` are two processes on the same storage."""
+
+    @property
+    def process_script(self) -> str | None:
+        """A Python program that makes `store`, a view of the same storage, and then does `ACCEPT`; None without one."""
+        return None
 
     def make_store(self) -> Store:
         """One more view of the same storage, as another process would have it; bound to BINDING."""
@@ -220,7 +244,146 @@ class StoreContract(Base):
             store.change_state(fail)
         self.assertEqual(store.state(), DeskState(binding=BINDING))
 
+    # following and recovery
+
+    def test_what_is_read_is_never_older_than_what_was_read_before(self) -> None:
+        writer, reader = self.make_store(), self.make_store()
+        whole = given_a_filled_trade()
+        seen: list[int] = []
+
+        def write() -> None:
+            for count in range(1, len(whole.events) + 1):
+                writer.save(replay(whole.events[:count]))
+
+        def read() -> None:
+            while not seen or seen[-1] < len(whole.events):
+                found = reader.book().find_trade(whole.id)
+                seen.append(len(found.events) if found is not None else 0)
+
+        self.in_threads(write, read)
+        self.assertEqual(seen, sorted(seen))
+
+    def test_a_book_once_had_does_not_lose_what_it_showed(self) -> None:
+        one, other = self.make_store(), self.make_store()
+        trade = one.save(given_a_filled_trade())
+        book = other.book()
+        one.save(given_a_filled_close(trade))
+        one.save_watch(given_watch(trade, outcome_told=True))
+        one.roll_over(LONG_AFTER)
+        self.assertEqual(book.trade(trade.id), trade)
+        self.assertTrue(other.book().position(trade.terms.position_id).closed)
+
+    def test_a_store_that_is_opened_later_knows_all_that_was_acknowledged(self) -> None:
+        trades = [self.make_store().save(given_a_filled_trade(f"s{number}")) for number in range(3)]
+        self.assertEqual(self.make_store().book().trades(), tuple(trades))
+        self.assertEqual(dict(self.make_store().broken), {})
+
+    # history
+
+    def test_what_ended_long_ago_is_rolled_over_once_and_stays_known_by_every_name(self) -> None:
+        one, other = self.make_store(), self.make_store()
+        opening, closing = self.given_an_ended_position(one, "old", reason=ExitReason.STOP_LOSS)
+        before = other.book().position(opening.terms.position_id)
+        self.assertEqual((one.roll_over(LONG_AFTER), other.roll_over(LONG_AFTER)), (1, 0))
+        approval = opening.terms.approval
+        assert approval is not None
+        for store in (one, other, self.make_store()):
+            book = store.book()
+            self.assertEqual((book.trades(), book.positions()), ((), ()))
+            self.assertEqual((book.trade(opening.id), book.find_trade(closing.id)), (opening, closing))
+            self.assertEqual(
+                (book.position(before.id), book.trades_of_position(before.id)), (before, (opening, closing))
+            )
+            self.assertEqual(book.trades_of_signal("old"), (opening,))
+            self.assertEqual(book.trade_of_key(opening.terms.request_key), opening)
+            self.assertEqual(book.trade_of_approval(approval.id), opening.id)
+            self.assertEqual(book.losing_exits(), {before.pair: closing.ended_at})
+            self.assertEqual(book.watch(before.id), given_watch(opening, outcome_told=True))
+            self.assertEqual(book.sums().realized, before.realized)
+            self.assertEqual(store.save(opening), opening)
+
+    def test_only_what_is_over_and_told_and_a_day_old_is_rolled_over(self) -> None:
+        store = self.make_store()
+        ended, _ = self.given_an_ended_position(store, "ended")
+        held = store.save(given_a_filled_trade("held"))
+        untold = store.save(given_a_filled_trade("untold"))
+        store.save(given_a_filled_close(untold))
+        self.assertEqual(store.roll_over(after(3600)), 0)
+        self.assertEqual(store.roll_over(LONG_AFTER), 1)
+        self.assertEqual([one.trade_id for one in store.book().positions()], [untold.id, held.id])
+        self.assertTrue(store.book().position(ended.terms.position_id).closed)
+
+    def test_late_words_on_what_was_rolled_over_are_taken_in(self) -> None:
+        one, other = self.make_store(), self.make_store()
+        opening, closing = self.given_an_ended_position(one, "s")
+        one.roll_over(LONG_AFTER)
+        late = record(opening, given_reports(opening.orders, at=after(9000)))
+        self.assertEqual(other.save(late), late)
+        watch = given_watch(opening, outcome_told=True, funding_short=Usd(Decimal("0.25")))
+        one.save_watch(watch)
+        for _ in range(2):
+            for store in (one, other, self.make_store()):
+                self.assertEqual(store.book().trades_of_position(watch.position_id), (late, closing))
+                self.assertEqual(store.book().position(watch.position_id).funding, Decimal("0.25"))
+                self.assertEqual((store.book().page_of_positions(9)[1], store.book().page_of_trades(9)[1]), (1, 2))
+            one.roll_over(LONG_AFTER)
+
+    def test_pages_hold_everything_once_and_newest_first(self) -> None:
+        store = self.make_store()
+        trades = [self.given_an_ended_position(store, f"s{number}", day=number)[0] for number in range(5)]
+        store.roll_over(T0 + timedelta(days=4))
+        expected = [trade.terms.position_id for trade in reversed(trades)]
+        for book in (store.book(), self.make_store().book()):
+            for size in (1, 2, 9):
+                found: list[PositionId] = []
+                while page := book.page_of_positions(size, found[-1] if found else None)[0]:
+                    found += [one.id for one in page]
+                self.assertEqual(found, expected)
+            self.assertEqual((book.page_of_positions(1)[1], len(book.page_of_trades(99)[0])), (5, 10))
+
+    def test_others_write_while_one_rolls(self) -> None:
+        roller, writer = self.make_store(), self.make_store()
+        trades = [self.given_an_ended_position(roller, f"s{number}")[0] for number in range(8)]
+
+        def roll() -> None:
+            for _ in range(3):
+                roller.roll_over(LONG_AFTER)
+
+        def write() -> None:
+            for number in range(12):
+                trades.append(self.given_an_ended_position(writer, f"w{number}")[0])
+
+        self.in_threads(roll, write)
+        for store in (roller, writer, self.make_store()):
+            for trade in trades:
+                self.assertEqual(store.book().trade(trade.id), trade)
+            self.assertEqual(store.book().page_of_positions(1)[1], len(trades))
+
+    # the worst hour
+
+    def test_with_room_on_the_disk_nothing_is_full_and_the_reserve_is_there(self) -> None:
+        store = self.make_store()
+        self.assertEqual((store.disk_full, store.restore_reserve()), (False, True))
+
+    def test_a_rescue_is_kept_outside_of_the_ledger(self) -> None:
+        store = self.make_store()
+        with contextlib.redirect_stderr(io.StringIO()) as said:
+            self.assertTrue(store.rescue({"id": "close", "coin": "BTC"}))
+        self.assertIn("BTC", said.getvalue())
+        self.assertEqual(self.make_store().book().trades(), ())
+
     # locks
+
+    def test_processes_exclude_each_other_and_lose_nothing(self) -> None:
+        script = self.process_script
+        if script is None:
+            raise unittest.SkipTest("this store lives in one process")
+        store = self.make_store()
+        run = [sys.executable, "-c", script]
+        processes = [subprocess.Popen([*run, name], cwd=ROOT) for name in ("p", "q")]
+        self.assertEqual([process.wait(60) for process in processes], [0, 0])
+        leverages = [trade.terms.leverage for trade in store.book().trades()]
+        self.assertEqual(leverages, list(range(1, 2 * ACCEPTED_BY_EACH + 1)))
 
     def test_the_book_lock_excludes_threads_and_other_processes_and_shows_what_they_did(self) -> None:
         one, other = self.make_store(), self.make_store()
@@ -280,6 +443,15 @@ class StoreContract(Base):
 
         self.in_threads(sit, wait)
         self.assertTrue(had.is_set())
+
+    def given_an_ended_position(
+        self, store: Store, name: str, day: int = 0, reason: ExitReason = ExitReason.MANUAL
+    ) -> tuple[Trade, Trade]:
+        """A position that was opened and closed on *day*, of whose end Guardian knows: its two trades."""
+        opening = store.save(given_a_filled_trade(name, at=T0 + timedelta(days=day)))
+        closing = store.save(given_a_filled_close(opening, reason=reason))
+        store.save_watch(given_watch(opening, outcome_told=True))
+        return opening, closing
 
     def in_threads(self, *calls: Callable[[], None]) -> None:
         """Run all *calls* at once; what one of them raises fails the test."""

@@ -4,9 +4,12 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from tests.contracts.store_contract import BINDING, StoreContract
+from tests.contracts.store_contract import ACCEPT, BINDING, StoreContract
 from trading.ports import Store
-from trading.utils.json_storage import JsonStore, verify
+from trading.utils.inspection import verify
+from trading.utils.json_storage import JsonStore
+
+NAMES = ("venue", "network", "account")
 
 
 class JsonStoreContract(StoreContract, unittest.TestCase):
@@ -15,6 +18,16 @@ class JsonStoreContract(StoreContract, unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.data_dir = Path(folder.name) / "data"
         self.addCleanup(self.check_the_ledger)
+
+    @property
+    def process_script(self) -> str:
+        return (
+            "from pathlib import Path\n"
+            "from trading.domain.desk_state import Binding\n"
+            "from trading.utils.json_storage import JsonStore\n"
+            f"store = JsonStore(Path({str(self.data_dir)!r}), Binding{tuple(getattr(BINDING, n) for n in NAMES)!r})\n"
+            + ACCEPT
+        )
 
     def make_store(self) -> Store:
         store = JsonStore(self.data_dir, BINDING)

@@ -1,21 +1,33 @@
+import io
 import threading
 import unittest
 import unittest.mock
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 from tests.engine.bent_venue import BentVenue, a_bent_scene, corrupt, with_store
-from tests.engine.scripted_venue import Scene, accepted, fine, late, lost_after, lost_before, partly, unknown_for
+from tests.engine.scripted_venue import (
+    Scene,
+    accepted,
+    fine,
+    late,
+    lost_after,
+    lost_before,
+    partly,
+    refused,
+    unknown_for,
+)
 from trading.domain.desk_state import Cause, DeskState, TradingState
 from trading.domain.errors import (
     GuardianUnavailable,
     ResumeRefused,
     ScoutUnavailable,
     StopInProgress,
-    StoreCorrupt,
     TradingHalted,
+    VenueUnavailable,
 )
 from trading.domain.exit_plan import ExitReason
 from trading.domain.orders import Order, RejectReason
@@ -121,18 +133,57 @@ class PressTest(StopTestCase):
                 self.assertEqual("all_positions_closed", emergency.stop(self.scene.desk).status)
                 self.until_halted()
 
-    def test_a_state_that_cannot_be_written_sends_nothing(self) -> None:
-        self.scene.opened()
-        sent = len(self.venue.sent)
-        (self.scene.store.data_dir / "desk.json").write_bytes(b"damaged")
-        with self.assertRaises(StoreCorrupt):
-            emergency.stop(self.scene.desk)
-        self.assertEqual(sent, len(self.venue.sent))
+    def rescued(self) -> list[str]:
+        lines = (self.scene.store.data_dir / "rescue.json").read_text(encoding="utf-8").splitlines()
+        return [word for line in lines for word in ("intended", "reported") if f'"rescue":"{word}"' in line]
 
-    def test_a_ledger_that_cannot_be_read_does_not_keep_the_desk_from_stopping(self) -> None:
-        with self.assertRaises(StoreCorrupt):
-            emergency.stop(with_store(self.scene, book=corrupt))
+    def test_a_state_that_cannot_be_written_does_not_keep_the_venue_from_being_closed(self) -> None:
+        self.scene.opened()
+        (self.scene.store.data_dir / "desk.json").write_bytes(b"damaged")
+        with redirect_stderr(io.StringIO()) as said:
+            report = emergency.stop(self.scene.desk)
+        self.assertEqual(("all_positions_closed", TradingState.HALTED), (report.status, report.trading_state))
+        self.assertTrue(self.venue.flat)
+        closing_orders = [one for group in self.venue.sent[1:] for one in group]
+        self.assertEqual([True, True], [one.reduce_only for one in closing_orders])
+        self.assertEqual(["intended", "reported"], self.rescued())
+        self.assertIn("rescue", said.getvalue())
+
+    def test_a_ledger_that_cannot_be_read_is_done_without_and_the_state_is_latched(self) -> None:
+        self.scene.opened()
+        with redirect_stderr(io.StringIO()):
+            report = emergency.stop(with_store(self.scene, book=corrupt))
+        self.assertEqual("all_positions_closed", report.status)
+        self.assertTrue(self.venue.flat)
         self.assertIs(TradingState.LIQUIDATING, self.state)
+
+    def test_without_a_ledger_what_was_never_the_desk_s_stays_unless_all_of_it_is_meant(self) -> None:
+        self.scene.opened()
+        self.venue.hold("SOL", "3")
+        (self.scene.store.data_dir / "desk.json").write_bytes(b"damaged")
+        with redirect_stderr(io.StringIO()):
+            report = emergency.stop(self.scene.desk)
+            self.assertEqual([("SOL", Decimal(3))], [(one.coin, one.quantity) for one in report.foreign])
+            emergency.stop(self.scene.desk, scope_account=True)
+        self.assertTrue(self.venue.flat)
+
+    def test_without_a_ledger_it_tries_again_and_says_what_is_left(self) -> None:
+        self.scene.opened()
+        (self.scene.store.data_dir / "desk.json").write_bytes(b"damaged")
+        self.venue.script(*[refused(ETH=RejectReason.NO_MATCH, BTC=RejectReason.NO_MATCH)] * 40)
+        with redirect_stderr(io.StringIO()):
+            report = emergency.stop(self.scene.desk)
+        self.assertEqual("closing", report.status)
+        self.assertEqual({"BTC", "ETH"}, {one.pair for one in report.remaining})
+        bands = {one.slice_number for group in self.venue.sent for one in group if one.reduce_only}
+        self.assertGreater(len(bands), 3)
+
+    def test_without_a_ledger_and_without_a_venue_it_says_so(self) -> None:
+        self.scene.opened()
+        (self.scene.store.data_dir / "desk.json").write_bytes(b"damaged")
+        self.venue.reads_down = {"account"}
+        with redirect_stderr(io.StringIO()), self.assertRaises(VenueUnavailable):
+            emergency.stop(self.scene.desk)
 
 
 class FaultTest(StopTestCase):

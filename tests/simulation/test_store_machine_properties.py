@@ -80,6 +80,8 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 StoreMachineTest = StoreMachine.TestCase
+# By its own name, so that a test process beside this one can hand it over.
+StoreMachineTest.__module__, StoreMachineTest.__qualname__ = __name__, "StoreMachineTest"
 StoreMachineTest.settings = settings(
     max_examples=25, stateful_step_count=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )

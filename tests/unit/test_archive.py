@@ -100,6 +100,24 @@ class RollOverTest(ArchiveCase):
         kept = {one.trade_id for one in store.book().positions()}
         self.assertEqual(kept, {live.id, held.id, leaving.id, untold.id})
 
+    def test_funding_that_is_due_is_waited_for_but_not_for_ever(self) -> None:
+        store = self.store()
+        opening = store.save(given_a_filled_trade("s", at=after(3570)))
+        closing = store.save(given_a_filled_close(opening))
+        watch = given_watch(opening, outcome_told=True)
+        store.save_watch(watch)
+        assert closing.ended_at is not None
+        self.assertEqual(store.roll_over(closing.ended_at + 7 * DAY), 0)
+        store.save_watch(replace(watch, funded_until=closing.ended_at))
+        self.assertEqual(store.roll_over(closing.ended_at + 2 * DAY), 1)
+
+    def test_funding_that_nobody_looks_for_any_more_is_not_waited_for(self) -> None:
+        store = self.store()
+        opening = store.save(given_a_filled_trade("s", at=after(3570)))
+        store.save(given_a_filled_close(opening))
+        store.save_watch(given_watch(opening, outcome_told=True))
+        self.assertEqual(store.roll_over(T0 + 9 * DAY), 1)
+
     def test_a_ledger_that_has_grown_too_large_lets_go_of_what_ended_just_now(self) -> None:
         store = self.store(roll_bytes=10_000)
         for number in range(3):

@@ -11,6 +11,7 @@ from contextlib import redirect_stderr
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
+from unittest.mock import patch
 
 from django.conf import settings
 from django.core.management import CommandError, call_command
@@ -21,6 +22,7 @@ from trading.domain.codec import Json
 from trading.domain.desk_state import Binding
 from trading.domain.errors import Busy, StoreCorrupt
 from trading.domain.trades import Trade
+from trading.utils import backup, snapshot
 from trading.utils.backup import restore, write_backup
 from trading.utils.inspection import newest_event, verify
 from trading.utils.journal import Journal, sealed
@@ -106,7 +108,7 @@ class BackupTest(BackupCase):
         self.addCleanup(writer.stdout.close)
         self.addCleanup(writer.wait)
         self.addCleanup(writer.kill)
-        for number in range(3):
+        for number in range(2):
             acknowledged = int(writer.stdout.readline())
             target = self.folder / f"{number}.tar"
             write_backup(self.data_dir, target)
@@ -165,7 +167,7 @@ class BackupTest(BackupCase):
         with self.store().monitor_seat():
             self.refused("a monitor watches")
         lock = ProcessLock(self.data_dir / "locks" / "book.lock", "the book", 1)
-        with lock.held(), self.assertRaises(Busy):
+        with lock.held(), patch.object(backup, "LOCK_SECONDS", 0.02), self.assertRaises(Busy):
             restore(self.target, self.data_dir, force=False)
 
     def test_a_backup_that_is_not_well_is_refused(self) -> None:
@@ -190,30 +192,30 @@ class BackupTest(BackupCase):
 
     def test_a_snapshot_cannot_be_written_to_and_knows_only_its_files(self) -> None:
         self.filled()
-        with frozen(self.data_dir) as snapshot:
+        with frozen(self.data_dir) as still:
             with self.assertRaises(OSError):
-                snapshot.open(self.data_dir / "trades.json", create=False, write=True)
+                still.open(self.data_dir / "trades.json", create=False, write=True)
             with self.assertRaises(FileNotFoundError):
-                snapshot.open(self.data_dir / "other.json", create=False, write=False)
-            self.assertIsNone(snapshot.stamp(self.data_dir / "other.json"))
+                still.open(self.data_dir / "other.json", create=False, write=False)
+            self.assertIsNone(still.stamp(self.data_dir / "other.json"))
 
     def test_a_snapshot_does_not_see_what_comes_after_it(self) -> None:
         store = self.store()
         store.save(given_a_trade())
-        snapshot = Snapshot(self.data_dir)
-        self.addCleanup(snapshot.release)
+        still = Snapshot(self.data_dir)
+        self.addCleanup(still.release)
         store.save(given_a_trade(signal_id="later"))
-        file = snapshot.open(self.data_dir / "trades.json", create=False, write=False)
-        self.assertEqual(len(json.loads(snapshot.read(file, 1 << 20, 0))), 1)
-        whole = snapshot.read(file, 1 << 20, 0)
+        file = still.open(self.data_dir / "trades.json", create=False, write=False)
+        self.assertEqual(len(json.loads(still.read(file, 1 << 20, 0))), 1)
+        whole = still.read(file, 1 << 20, 0)
         for size in (1, 7, 100):
-            parts = [snapshot.read(file, size, at) for at in range(0, len(whole), size)]
+            parts = [still.read(file, size, at) for at in range(0, len(whole), size)]
             self.assertEqual(b"".join(parts), whole)
 
     def test_a_log_that_is_busy_holds_up_no_backup(self) -> None:
         self.filled()
         lock = ProcessLock(self.data_dir / "locks" / "agent_logs.json.lock", "the log", 1)
-        with lock.held():
+        with lock.held(), patch.object(snapshot, "LOCK_SECONDS", 0.02):
             self.assertEqual(write_backup(self.data_dir, self.target), 6)
 
 

@@ -1,21 +1,26 @@
 """The book: trades by every key they are asked for, and the positions they add up to."""
 
 import unittest
+from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 
 from tests.builders import (
+    after,
     given_a_closing_trade,
     given_a_filled_close,
     given_a_filled_trade,
     given_a_trade,
     given_a_working_trade,
+    given_reports,
     given_watch,
 )
-from trading.domain.book import Book, book_of
+from trading.domain.book import Book, NoHistory, Sums, book_of, sums_of
 from trading.domain.errors import PositionNotFound, TradeNotFound
 from trading.domain.exit_plan import ExitReason
-from trading.domain.positions import PositionStatus
+from trading.domain.positions import Position, PositionStatus, Watch, position_of
+from trading.domain.trades import Trade, record
 from trading.domain.units import PositionId, Ratio, TradeId
 
 
@@ -142,6 +147,115 @@ class BookTest(unittest.TestCase):
         book.put_trade(given_a_trade(signal_id="s2"))
         self.assertEqual((len(trades), len(positions)), (1, 1))
         self.assertEqual((len(book.trades()), len(book.positions())), (2, 2))
+
+
+class Kept(NoHistory):
+    """A history of whole positions in a list, oldest first."""
+
+    def __init__(self, *positions: tuple[Trade, ...], watch: Watch | None = None) -> None:
+        self.held = positions
+        self.one_watch = watch
+
+    def trade(self, trade_id: TradeId) -> Trade | None:
+        return next((one for trades in self.held for one in trades if one.id == trade_id), None)
+
+    def trades_of_signal(self, signal_id: str) -> tuple[Trade, ...]:
+        return tuple(one[0] for one in self.held if one[0].terms.signal and one[0].terms.signal.id == signal_id)
+
+    def has_position(self, position_id: PositionId) -> bool:
+        return bool(self.trades_of_position(position_id))
+
+    def trades_of_position(self, position_id: PositionId) -> tuple[Trade, ...]:
+        return next((one for one in self.held if one[0].terms.position_id == position_id), ())
+
+    def watch(self, position_id: PositionId) -> Watch | None:
+        return self.one_watch
+
+    def sums(self) -> Sums:
+        return sums_of(position_of(one, self.one_watch) for one in self.held)
+
+    def trade_count(self) -> int:
+        return sum(len(one) for one in self.held)
+
+    def positions(self, until: datetime | None = None) -> Iterator[Position]:
+        known = (position_of(one, self.one_watch) for one in reversed(self.held))
+        return (one for one in known if until is None or one.entered_at <= until)
+
+    def trades(self, until: datetime | None = None) -> Iterator[Trade]:
+        known = sorted((one for trades in self.held for one in trades), key=lambda one: one.terms.accepted_at)
+        return (one for one in reversed(known) if until is None or one.terms.accepted_at <= until)
+
+
+def given_a_life(name: str, minutes: int = 0) -> tuple[Trade, Trade]:
+    opening = given_a_filled_trade(name, at=after(minutes * 60))
+    return opening, given_a_filled_close(opening)
+
+
+class HistoryTest(unittest.TestCase):
+    def setUp(self) -> None:
+        self.lives = [given_a_life(name, 10 * number) for number, name in enumerate(("s0", "s1", "s2", "s3"))]
+        self.book = Book(Kept(*self.lives[:2]))
+        for trade in (*self.lives[2], *self.lives[3]):
+            self.book.put_trade(trade)
+
+    def test_without_a_history_a_book_has_what_is_in_it(self) -> None:
+        book = book_of(self.lives[0])
+        self.assertEqual((book.page_of_positions(9)[1], len(book.page_of_trades(9)[0])), (1, 2))
+        self.assertEqual(
+            (book.sums().positions, [one.trade_id for one in book.all_positions()]), (1, [self.lives[0][0].id])
+        )
+        book.recall(self.lives[1][0].terms.position_id)
+        self.assertEqual(len(book.trades()), 2)
+
+    def test_pages_reach_into_the_history_and_marks_may_be_on_either_side(self) -> None:
+        ids = [opening.terms.position_id for opening, _ in reversed(self.lives)]
+        for size in (1, 2, 3, 9):
+            found: list[PositionId] = []
+            while page := self.book.page_of_positions(size, found[-1] if found else None)[0]:
+                found += [one.id for one in page]
+            self.assertEqual(found, ids)
+        trades: list[TradeId] = []
+        while some := self.book.page_of_trades(3, trades[-1] if trades else None)[0]:
+            trades += [one.id for one in some]
+        self.assertEqual((len(set(trades)), self.book.page_of_trades(1)[1]), (8, 8))
+        self.assertEqual([one.id for one in self.book.all_positions()], ids)
+
+    def test_only_what_is_closed_is_looked_for_in_the_history(self) -> None:
+        held = given_a_filled_trade("held", at=after(3600))
+        self.book.put_trade(held)
+        self.assertEqual(self.book.page_of_positions(9, None, PositionStatus.OPEN)[1], 1)
+        page, total = self.book.page_of_positions(9, held.terms.position_id, PositionStatus.CLOSED)
+        self.assertEqual((len(page), total), (4, 4))
+        self.assertEqual(self.book.page_of_positions(9, held.terms.position_id, PositionStatus.OPEN)[0], ())
+
+    def test_what_is_in_both_places_counts_once_and_as_the_memory_has_it(self) -> None:
+        opening, closing = self.lives[1]
+        position_id = opening.terms.position_id
+        self.book.recall(position_id)
+        late = record(opening, given_reports(opening.orders, at=after(9000)))
+        self.book.put_trade(late)
+        self.book.recall(position_id)
+        self.assertEqual(self.book.trades_of_position(position_id), (late, closing))
+        self.assertEqual(self.book.trades_of_signal("s1"), (late,))
+        self.assertEqual((self.book.page_of_positions(9)[1], self.book.page_of_trades(9)[1]), (4, 8))
+        self.assertEqual((len(self.book.page_of_trades(9)[0]), self.book.sums().positions), (8, 4))
+
+    def test_what_is_forgotten_is_the_historys_alone(self) -> None:
+        book = Book(Kept(*self.lives, watch=given_watch(self.lives[0][0])))
+        again = given_a_trade(signal_id="s0", attempt=2)
+        bare = given_a_filled_trade("bare", signal=None, approval=None, request_key="")
+        for trade in (*self.lives[0], again, bare):
+            book.put_trade(trade)
+        book.forget([self.lives[0][0].terms.position_id, bare.terms.position_id])
+        self.assertEqual(book.trades(), (again,))
+        self.assertEqual(book.trades_of_signal("s0"), (self.lives[0][0], again))
+        self.assertTrue(book.position(self.lives[0][0].terms.position_id).closed)
+        self.assertEqual(book.watch(self.lives[0][0].terms.position_id), given_watch(self.lives[0][0]))
+        self.assertFalse(book.holds(bare.terms.position_id))
+        book.forget([again.terms.position_id])
+        self.assertEqual(book.trades_of_signal("s0"), (self.lives[0][0],))
+        book.recall(self.lives[0][0].terms.position_id)
+        self.assertEqual(book.watch(self.lives[0][0].terms.position_id), given_watch(self.lives[0][0]))
 
 
 if __name__ == "__main__":

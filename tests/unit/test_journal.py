@@ -314,6 +314,19 @@ class DamageTest(JournalCase):
         with self.assertRaises(StoreCorrupt):
             self.journal().follow()
 
+    def test_an_append_whose_first_sector_was_lost_is_a_torn_tail_wherever_the_sector_ends(self) -> None:
+        before = self.written("one", "two")
+        whole = self.written("three")
+        for kept in (1, 2, 3):
+            with self.subTest(kept=kept):
+                # The old bracket stands in the last *kept* bytes of a sector; what follows it reached the disk.
+                start = len(before) - 3
+                self.path.write_bytes(whole[:start] + before[start : start + kept] + whole[start + kept :])
+                journal = self.journal()
+                self.assertEqual(self.names(journal.follow()), ["one", "two"])
+                self.assertIn("cut off", journal.mended or "")
+                self.assertEqual(self.path.read_bytes(), before)
+
     def test_a_torn_end_longer_than_any_append_is_damage(self) -> None:
         whole = self.written("first")
         self.path.write_bytes(whole.removesuffix(b"\n]\n") + b"\0" * (module.TORN_BYTES_MAX + 1))

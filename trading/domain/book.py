@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Context, Decimal
 from heapq import merge
+from itertools import dropwhile
 from threading import RLock
 from typing import Protocol, TypeVar
 
@@ -416,10 +417,9 @@ def _after(records: list[_Record], mark: _Record, at: Callable[[_Record], dateti
 
 def _skipped(records: Iterator[_Record], mark: _Record) -> Iterator[_Record]:
     """What comes after *mark* in *records*."""
-    for one in records:
-        if one.id == mark.id:
-            break
-    return records
+    rest = dropwhile(lambda one: one.id != mark.id, records)
+    next(rest, None)
+    return rest
 
 
 def book_of(trades: Iterable[Trade], watches: Iterable[Watch] = ()) -> Book:

@@ -246,9 +246,10 @@ def _record(record: Any) -> _Decoder:
     def decode(content: Json) -> object:
         if not isinstance(content, dict):
             raise _Malformed(f"a {record.__name__} is wanted")
-        odd = content.keys() - decoders.keys() or required - content.keys()
-        if odd:
-            raise _Malformed(f"{record.__name__} with unknown or without {', '.join(sorted(odd))}")
+        if content.keys() != decoders.keys():
+            odd = content.keys() - decoders.keys() or required - content.keys()
+            if odd:
+                raise _Malformed(f"{record.__name__} with unknown or without {', '.join(sorted(odd))}")
         return record(**{name: decoders[name](one) for name, one in content.items()})
 
     return decode

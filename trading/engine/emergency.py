@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from trading.domain.book import Book
 from trading.domain.desk_state import Cause, DeskState, TradingState
-from trading.domain.errors import ResumeRefused, StopInProgress, VenueUnavailable
+from trading.domain.errors import ResumeRefused, StopInProgress, StoreCorrupt, VenueUnavailable
 from trading.domain.exit_plan import ExitPlan, ExitReason
 from trading.domain.market import Account, Holding, Pair
 from trading.domain.orders import Side
@@ -70,17 +70,47 @@ class _Abroad:
 def stop(desk: Desk, *, scope_account: bool = False) -> StopReport:
     """Stop opening for good, close everything, and say what was closed and what remains. Waits at most some seconds.
 
-    *scope_account* closes what else the account holds, too. Raises StoreCorrupt when the state cannot be written, and
-    then nothing has been sent; or when the ledger cannot be read, and then the desk is LIQUIDATING.
+    *scope_account* closes what else the account holds, too. A ledger that cannot be read or written does not stop it:
+    then what the venue holds is closed and journaled to the rescue file. Raises VenueUnavailable when there is neither.
     """
     until = desk.clock.monotonic() + ANSWER_SECONDS
-    _latch(desk, scope_account=scope_account)
-    before = [position.id for position in desk.store.book().standing_positions()]
+    try:
+        _latch(desk, scope_account=scope_account)
+        before = [position.id for position in desk.store.book().standing_positions()]
+    except StoreCorrupt as error:
+        return _stop_from_holdings(desk, until, error, whole_account=scope_account)
     abroad = _Abroad()
     look = errands.start(desk, "emergency stop: the rest of the account", lambda: _look_abroad(desk, abroad, until))
     close_all(desk, until)
     errands.wait(desk, [look], until + LAST_WORD_SECONDS)
     return _report(desk, [*before, *abroad.adopted], abroad.foreign)
+
+
+def _stop_from_holdings(desk: Desk, until: float, error: StoreCorrupt, *, whole_account: bool) -> StopReport:
+    """Close by what the venue holds. Coins that the readable part of the ledger never traded are somebody else's."""
+    desk.log.write("error", f"emergency stop without a ledger: {error.detail}", code=error.code)
+    coins = None if whole_account else _coins_known(desk)
+    left = working.close_holdings(desk, coins, until)
+    held = desk.venue.account().holdings
+    return StopReport(
+        status="closing" if left else "all_positions_closed",
+        closed=(),
+        remaining=tuple(
+            Remaining(PositionId(coin), coin, "held", f"{quantity} {coin} are still held at the venue")
+            for coin, quantity in left.items()
+        ),
+        foreign=tuple(Foreign(coin, one.quantity) for coin, one in held.items() if one.quantity and coin not in left),
+        trading_state=TradingState.HALTED,
+    )
+
+
+def _coins_known(desk: Desk) -> set[Coin] | None:
+    """Every coin of every trade that can still be read; None, which is all coins, when none can."""
+    try:
+        trades = desk.store.book().trades()
+    except StoreCorrupt:
+        return None
+    return {leg.coin for trade in trades for leg in trade.terms.legs} or None
 
 
 def close_all(desk: Desk, until: float) -> None:

@@ -30,6 +30,8 @@ from trading.engine.recovery import DRIFT_PATIENCE, DriftMemory, reconcile, reco
 from trading.engine.states import lift, reduce
 
 BLIND_AFTER = timedelta(seconds=60)
+ROLL_EVERY = timedelta(hours=1)
+RESERVE_RETRY = timedelta(seconds=30)
 FUNDING_RETRY = timedelta(seconds=30)
 CLOSE_SECONDS = 3.0
 OUTCOMES = "outcomes"
@@ -48,6 +50,8 @@ class Watchman:
     funding_swept: datetime | None = None
     equity_kept: datetime | None = None
     short_since: datetime | None = None
+    rolled_at: datetime | None = None
+    reserve_tried: datetime | None = None
     troubles: dict[str, str] = field(default_factory=dict)
 
 
@@ -58,7 +62,7 @@ def tick(watchman: Watchman, *, wait_seconds: float | None = None) -> None:
     turn. Raises StoreCorrupt, after all of them, when a part met one.
     """
     corrupt: StoreCorrupt | None = None
-    for part in (_beat, _account_duties, _recover, _push, _sweep, _tell_outcomes):
+    for part in (_beat, _account_duties, _recover, _push, _sweep, _tell_outcomes, _keep_house):
         name = part.__name__.strip("_").replace("_", " ")
         try:
             part(watchman)
@@ -96,6 +100,27 @@ def _hand_out(watchman: Watchman, key: str, job: Job) -> None:
 def _in_hand(watchman: Watchman, key: str) -> bool:
     watchman.in_hand = {name: thread for name, thread in watchman.in_hand.items() if thread.is_alive()}
     return key in watchman.in_hand
+
+
+def _keep_house(watchman: Watchman) -> None:
+    """A full disk stops opening until there is room again; once an hour what has ended moves to the archive."""
+    desk, now = watchman.desk, watchman.desk.clock.now()
+    if desk.store.disk_full:
+        reduce(desk, Cause.DISK, "the disk is full: closing goes on from a small reserve, opening does not")
+        if watchman.reserve_tried is None or now - watchman.reserve_tried >= RESERVE_RETRY:
+            watchman.reserve_tried = now
+            desk.store.restore_reserve()
+    else:
+        lift(desk, Cause.DISK, "there is room on the disk again")
+    if watchman.rolled_at is None or now - watchman.rolled_at >= ROLL_EVERY:
+        watchman.rolled_at = now
+        _hand_out(watchman, "roll-over", lambda: _roll_over(desk))
+
+
+def _roll_over(desk: Desk) -> None:
+    moved = desk.store.roll_over(desk.clock.now())
+    if moved:
+        desk.log.write("info", f"{moved} ended position(s) moved to the archive", moved=moved)
 
 
 def _beat(watchman: Watchman) -> None:

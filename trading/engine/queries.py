@@ -337,6 +337,8 @@ def health(desk: Desk, version: str) -> Health:
     state = beat = None
     standing = corrupt = busy = False
     try:
+        if desk.store.trouble:
+            raise StoreCorrupt(desk.store.trouble)
         state = desk.store.state()
         standing = bool(desk.store.book().standing_positions())
         problems += [f"trade {trade_id} does not replay: {why}" for trade_id, why in desk.store.broken.items()]

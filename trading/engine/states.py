@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from trading.domain.desk_state import Cause, DeskState, Rejection, TradingState
-from trading.domain.errors import TradingHalted
+from trading.domain.errors import StoreCorrupt, TradingHalted
 from trading.domain.units import Usd
 from trading.engine.desk import Desk
 
@@ -13,6 +13,8 @@ BEAT_AGE_MAX = timedelta(seconds=5)
 
 def require_active(desk: Desk) -> DeskState:
     """The state when the desk may open; raises TradingHalted, with state and causes, in any other."""
+    if desk.store.trouble:
+        raise StoreCorrupt(f"the desk is halted: {desk.store.trouble}")
     state = desk.store.state()
     if state.state is not TradingState.ACTIVE:
         raise TradingHalted(

@@ -4,14 +4,15 @@ The law: nothing is sent that is not already on disk, and what the venue answere
 from it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import assert_never
 
+from trading.domain.codec import encode_event
 from trading.domain.errors import Busy, InvariantBroken, VenueRejected, VenueUnavailable
 from trading.domain.market import Account, Instrument, Quote
-from trading.domain.orders import Order, OrderReport, OrderStatus, client_order_id
+from trading.domain.orders import Order, OrderReport, OrderStatus, Side, client_order_id
 from trading.domain.positions import Position, position_of
 from trading.domain.trades import (
     CancelWanted,
@@ -29,7 +30,8 @@ from trading.domain.trades import (
 )
 from trading.domain.units import ZERO, Coin, Price, Quantity, TradeId
 from trading.engine.desk import Desk
-from trading.engine.playbook import CLOSE_BANDS, Ask, Market, Note, Policy, Send, Wait, next_step
+from trading.engine.playbook import CLOSE_BANDS, CLOSE_TTL, Ask, Market, Note, Policy, Send, Wait, next_step
+from trading.utils.trade_calculator import marketable_limit
 
 STEPS_MAX = 64
 SENDS_MAX = 8
@@ -373,3 +375,64 @@ def adopt(desk: Desk, terms: Terms, entry_price: Price) -> Trade:
     for event in (OrdersIntended(at, (order,)), OrdersReported(at, (report,)), TradeFilled(at)):
         trade = record(trade, event)
     return desk.store.save(trade)
+
+
+def close_holdings(desk: Desk, coins: Collection[Coin] | None, until: float) -> Mapping[Coin, Quantity]:
+    """Close what the venue holds of *coins* (of all, when None) with no ledger to go by; return what is left, signed.
+
+    For the emergency stop when the ledger cannot be read or written: every intent and every answer goes to the store's
+    rescue file instead, the intent first. Orders only reduce, in the bands of a close. Returns soon after *until* on
+    the clock's `monotonic`; a venue that cannot be read raises VenueUnavailable, after trying as long.
+    """
+    tries = 0
+    while True:
+        try:
+            held = _held(desk, coins)
+            orders = _closing_orders(desk, held, tries)
+        except VenueUnavailable:
+            if desk.clock.monotonic() >= until:
+                raise
+            held, orders = {}, ()
+        else:
+            if not held or desk.clock.monotonic() >= until:
+                return held
+        if orders:
+            tries += 1
+            desk.store.rescue({"rescue": "intended", "event": encode_event(OrdersIntended(desk.clock.now(), orders))})
+            reports = desk.venue.submit(orders)
+            desk.store.rescue({"rescue": "reported", "event": encode_event(OrdersReported(desk.clock.now(), reports))})
+        desk.clock.sleep(SETTLE_PAUSE_SECONDS if tries < len(CLOSE_BANDS) else SETTLE_PAUSE_SECONDS_MAX)
+
+
+def _held(desk: Desk, coins: Collection[Coin] | None) -> Mapping[Coin, Quantity]:
+    holdings = desk.venue.account().holdings
+    return {coin: one.quantity for coin, one in holdings.items() if one.quantity and (coins is None or coin in coins)}
+
+
+def _closing_orders(desk: Desk, held: Mapping[Coin, Quantity], tries: int) -> tuple[Order, ...]:
+    """One order a coin for all of it. Ids are hashes of the instant, for without a ledger nothing else tells tries
+    apart."""
+    now, instruments, quotes = desk.clock.now(), desk.venue.instruments(), desk.venue.quotes(tuple(held))
+    band = CLOSE_BANDS[min(tries, len(CLOSE_BANDS) - 1)]
+    orders = []
+    for coin, quantity in held.items():
+        quote, instrument = quotes.get(coin), instruments.get(coin)
+        if quote is None or instrument is None or not quote.usable:
+            continue
+        side = Side.SELL if quantity > 0 else Side.BUY
+        touch = quote.bid if side is Side.SELL else quote.ask
+        orders.append(
+            Order(
+                client_order_id=client_order_id(TradeId(f"rescue {now.isoformat()}"), tries + 1, coin, 0),
+                coin=coin,
+                side=side,
+                quantity=Quantity(abs(quantity)),
+                limit_price=marketable_limit(touch, side, band, instrument.price_decimals_max),
+                reduce_only=True,
+                slice_number=tries + 1,
+                attempt=0,
+                intended_at=now,
+                expires_at=now + CLOSE_TTL,
+            )
+        )
+    return tuple(orders)

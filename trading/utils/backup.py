@@ -1,6 +1,7 @@
 """A DATA_DIR into one file and back.
 
-The law: what is restored was verified first, nothing newer is given up unasked, and the folder that was there is kept.
+The law: what is restored was verified first, line by line; nothing newer is given up unasked; the folder that was there
+is kept.
 """
 
 import os
@@ -30,7 +31,7 @@ def restore(source: Path, data_dir: Path, *, force: bool) -> tuple[LedgerReport,
         shutil.rmtree(fresh, ignore_errors=True)
         try:
             _extract(source, fresh)
-            report = verify(fresh)
+            report = verify(fresh, fold_archive=False)
             if report.problems or not report.counts:
                 raise StoreCorrupt(f"{source} is not well: " + "; ".join(report.problems or report.notes))
             return report, _swap(fresh, data_dir, source, force=force)

@@ -48,6 +48,10 @@ class HaltedStore:
         self._state = replace(self._stored_state(), state=TradingState.HALTED, why=why)
 
     @property
+    def trouble(self) -> str:
+        return self.why
+
+    @property
     def broken(self) -> Mapping[TradeId, str]:
         return dict(self._fold.broken)
 

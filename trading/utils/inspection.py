@@ -29,17 +29,19 @@ class LedgerReport:
     counts: Mapping[str, int]
 
 
-def verify(data_dir: Path) -> LedgerReport:
+def verify(data_dir: Path, *, fold_archive: bool = True) -> LedgerReport:
     """Check every line of every file of *data_dir*, fold every journal, compare the book with the ledger, the ledger
     with the archive and the archive with its index.
 
-    Changes nothing and may run beside the service. What cannot be read is a problem, never an exception but Busy.
+    Without *fold_archive* archived lines are checked and indexed, but their journals, which folded when they were
+    archived, are not folded again: three quarters of the time. Changes nothing and may run beside the service. What
+    cannot be read is a problem, never an exception but Busy.
     """
     if not any((data_dir / name).exists() for name in (LEDGER, BOOK, STATE)):
         return LedgerReport((), (f"{data_dir} has not been used yet",), {})
     try:
         with frozen(data_dir) as snapshot:
-            return _Inspection(snapshot).report()
+            return _Inspection(snapshot, fold_archive=fold_archive).report()
     except StoreCorrupt as error:
         return LedgerReport((error.detail,), (), {})
 
@@ -67,7 +69,7 @@ def _at(entry: Entry) -> str:
 
 
 class _Inspection:
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, *, fold_archive: bool) -> None:
         self._snapshot = snapshot
         self._data_dir = snapshot.data_dir
         self._problems: list[str] = []
@@ -76,6 +78,7 @@ class _Inspection:
         self._fold = Fold()
         self._base: Mapping[str, Json] = {}
         self._archived = {"positions": 0, "trades": 0}
+        self._fold_archive = fold_archive
 
     def report(self) -> LedgerReport:
         self._note(self._check_archive)
@@ -136,7 +139,7 @@ class _Inspection:
     def _check_archive(self) -> None:
         """Every line folded and compared with its summary, and the index with what they make it."""
         stored = self._archive.stored_index()
-        self._archive.rebuild(self._check_filed)
+        self._archive.rebuild(self._check_filed if self._fold_archive else None)
         self._notes += self._archive.mended
         rebuilt = self._archive.index
         self._archived = {"positions": rebuilt.sums.positions, "trades": rebuilt.trade_count}

@@ -413,13 +413,15 @@ class Journal:
         """A file of no length, or of a few holes, is one whose maker died at once, `[]` an array that a tool wrote: all
         begin here."""
         head = self._disk.read(file, 16, 0)
-        if head.startswith(HEADER):
+        sound = head.startswith(HEADER)
+        if sound and len(head) > len(EMPTY):
             return
-        if not _begun(head) and b"".join(head.split()) != b"[]":
+        if not sound and not _begun(head) and b"".join(head.split()) != b"[]":
             raise StoreCorrupt(f"{self.path}:1 is not the beginning of a journal", file=str(self.path), line=1)
         if not self._read_only:
-            self._begin(file)
-            self._disk.sync(file)
+            if head != EMPTY:
+                self._begin(file)
+            self._disk.sync(file)  # also one that is whole: who made it may not have lived to
             self._disk.sync_directory(self.path.parent)
 
     def _refresh(self) -> None:
@@ -476,8 +478,9 @@ class Journal:
     def _judge(self, place: Place) -> None:
         """See what comes after the last good record: the closing bracket, an append that did not finish, or damage.
 
-        Unfinished means that the bracket is missing or that there are holes, that it is no more than appends leave, and
-        that no line stands behind which was written when the first bad one was already known to be on disk.
+        Unfinished means that the bracket is missing, or the one before it still stands, or that there are holes, that
+        it is no more than appends leave, and that no line stands behind which was written when the first bad one was
+        already known to be on disk.
         """
         size = self._disk.stamp_of(self._handle).size
         if size < place.offset and place.line > 1:
@@ -487,9 +490,13 @@ class Journal:
         rest = self._disk.read(self._handle, size - place.offset, place.offset)
         if rest == _closing(place):
             return
-        unfinished = not rest.endswith(b"\n]\n") or b"\0" in rest
+        # An append whose first sector did not reach the disk leaves the old bracket, or its first byte, standing.
+        old_bracket = place.line > 1 and rest.startswith(b"\n")
+        unfinished = old_bracket or not rest.endswith(b"\n]\n") or b"\0" in rest
         behind = (unsealed(line.removesuffix(b",")) for line in re.split(rb"[\n\0]+", rest))
-        if not unfinished or any(line is not None and _known_after(line, place.seq) for line in behind):
+        only_comma_lost = place.line > 1 and rest.startswith(b"\n\n")
+        known = _known_before if only_comma_lost else _known_after
+        if not unfinished or any(line is not None and known(line, place.seq) for line in behind):
             raise self._corrupt(place.line + 1, "is damaged")
         self._mend(place, rest)
 
@@ -674,6 +681,11 @@ def _record_at_start_of(raw: bytes) -> tuple[bytes, dict[str, Json] | None]:
 def _known_after(line: Mapping[str, Json], seq: int) -> bool:
     """True when *line* shows that record seq + 1 was on disk, or is that record, shifted: no torn append looks so."""
     return _synced_before(line) > seq or line.get("seq") == seq + 1
+
+
+def _known_before(line: Mapping[str, Json], seq: int) -> bool:
+    """True when *line* was written when record seq + 1 was already on disk."""
+    return _synced_before(line) > seq
 
 
 def _synced_before(content: Mapping[str, Json]) -> int:

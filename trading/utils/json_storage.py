@@ -68,6 +68,8 @@ SMALL_BYTES_MAX = 1 << 20
 # What has ended stays in the ledger for a day, unless the ledger has grown past this size.
 LEDGER_KEPT = timedelta(days=1)
 ROLL_BYTES = 32 << 20
+# A position whose funding is not complete is waited for a day longer than the engine looks for it.
+FUNDING_GIVEN_UP_AFTER = timedelta(days=8)
 LOG_KEPT = timedelta(days=1)
 LOG_LINES_KEPT = 1000
 READ_AHEAD = 5000
@@ -122,6 +124,7 @@ class JsonStore:
             self._ledger = self._journal(LEDGER, must_exist=bound)
             self._positions = self._journal(BOOK, must_exist=bound)
             self._bind(binding, bound=bound)
+        self._sync_names()
         self._reserve.restore()
         self._archive.refresh()
         self._roll_if_large()
@@ -142,6 +145,10 @@ class JsonStore:
             if error.facts.get("refused"):
                 raise
             return HaltedStore(data_dir, error.detail, disk=disk)
+
+    @property
+    def trouble(self) -> str:
+        return ""
 
     @property
     def broken(self) -> Mapping[TradeId, str]:
@@ -274,13 +281,14 @@ class JsonStore:
             large = self._applied[0] is not None and self._applied[0].size > self._roll_bytes
             ended = [
                 one
-                for one in map(book.position, self._fold.ended())
+                for one in map(book.position, self._fold.ended(now - FUNDING_GIVEN_UP_AFTER))
                 if large or (one.exited_at is not None and one.exited_at < now - LEDGER_KEPT)
             ]
         if ended:
             gone = self._archive_all(book, [one.id for one in ended])
             self._archive.commit()
-            self._shed(gone, seq, max(one.exited_at for one in ended if one.exited_at is not None))
+            until = max(one.exited_at for one in ended if one.exited_at is not None)
+            self._shed(gone, seq, until, caught_up=True)
         return len(ended)
 
     def _archive_all(self, book: Book, position_ids: Sequence[PositionId]) -> dict[PositionId, Json]:
@@ -293,16 +301,18 @@ class JsonStore:
             self._archive.add(record_of(held[one], watches[one]) for one in fresh)
         return {one: encode_watch(watch) if watch is not None else None for one, watch in watches.items()}
 
-    def _shed(self, gone: Mapping[PositionId, Json], seq: int, until: datetime) -> None:
+    def _shed(self, gone: Mapping[PositionId, Json], seq: int, until: datetime, *, caught_up: bool) -> None:
         """Put files without the positions *gone* in place; the archive holds them as they were at ledger line *seq*.
 
         What was there then is copied while others go on; only what came since is copied with them kept out. The ledger
-        goes first: a book that is older than its ledger is caught up, one that is newer would be damage.
+        goes first: a book that is older than its ledger is caught up, one that is newer would be damage. Where nobody
+        has *caught_up* yet, the book is said to know of nothing of what is left.
         """
         events, lines = (Journal(path, read_only=True, disk=self._disk) for path in self._paths)
         first = events.read_ahead(READ_AHEAD)
         fresh = Successor(events.path, seq, self._disk, self._base_facts(events, until))
         newest: dict[PositionId, Mapping[str, Json]] = {}
+        kept: set[str] = set()
 
         def note(entries: Iterable[Entry]) -> None:
             for entry in entries:
@@ -313,8 +323,10 @@ class JsonStore:
 
         def copy(entries: Iterable[Entry]) -> None:
             for entry in entries:
-                if entry.seq > seq or entry.content.get("position_id") not in gone:
+                position_id = str(entry.content.get("position_id"))
+                if entry.seq > seq or position_id not in gone:
                     fresh.take(entry.content)
+                    kept.add(position_id)
 
         try:
             copy(first)
@@ -323,10 +335,12 @@ class JsonStore:
             while entries := lines.read_ahead(READ_AHEAD):
                 note(entries)
             with self._ledger_lock.held():
-                self._catch_up()
+                if caught_up:
+                    self._catch_up()
                 copy(events.follow())
                 note(lines.follow())
-                self._put_in_place(fresh, lines, newest)
+                left = [content for one, content in newest.items() if one in kept or not self._settled(one, content)]
+                self._put_in_place(fresh, lines, left, fresh.seq if caught_up else seq)
                 self._catch_up()
         finally:
             fresh.give_up()
@@ -339,20 +353,19 @@ class JsonStore:
         known = before if isinstance(before, str) else ""
         return {"archived": self._archive.sums().positions, "until": max(known, now)}
 
-    def _put_in_place(self, fresh: Successor, lines: Journal, newest: Mapping[PositionId, Mapping[str, Json]]) -> None:
+    def _put_in_place(self, fresh: Successor, lines: Journal, left: Iterable[Mapping[str, Json]], as_of: int) -> None:
         book = Successor(lines.path, lines.seq, self._disk)
         try:
-            for position_id, content in newest.items():
-                if not self._settled(position_id, content):
-                    book.take({**content, "as_of": fresh.seq})
+            for content in left:
+                book.take({**content, "as_of": as_of})
             fresh.put_in_place()
             book.put_in_place()
         finally:
             book.give_up()
 
     def _settled(self, position_id: PositionId, content: Mapping[str, Json]) -> bool:
-        """Whether a line only says what the archive says too: one that an earlier roll did not live to leave out."""
-        if self._fold.knows(position_id) or not self._archive.has_position(position_id):
+        """Whether a line of a position without lines in the ledger only says what the archive says too."""
+        if not self._archive.has_position(position_id):
             return False
         watch = self._archive.watch(position_id)
         return content.get("watch") == (encode_watch(watch) if watch is not None else None)
@@ -368,7 +381,7 @@ class JsonStore:
                 gone, seq = self._roll_while_reading()
                 if gone:
                     self._archive.commit()
-                    self._shed(gone, seq, next(self._archive.positions()).entered_at)
+                    self._shed(gone, seq, next(self._archive.positions()).entered_at, caught_up=False)
         except Busy:
             return
         except StoreCorrupt as error:
@@ -446,6 +459,7 @@ class JsonStore:
         self._applied = (None, None)
         events, lines = self._follow()
         if (self._ledger.replaced, self._positions.replaced) != self._fold.generation:
+            self._sync_names()
             self._archive.refresh()
             self._fold = Fold((self._ledger.replaced, self._positions.replaced), self._archive)
             self._ledger.rewind()
@@ -490,9 +504,13 @@ class JsonStore:
 
     def _make_sure(self) -> None:
         """What the dead wrote and did not live to sync is on disk before anybody acts on it."""
-        with self._ledger_lock.held(), trouble_told(self.data_dir, "synced"):
+        with self._ledger_lock.held():
             self._ledger.make_sure()
             self._positions.make_sure()
+
+    def _sync_names(self) -> None:
+        """A file that the dead put in another's place stays there, before anything is written that counts on it."""
+        with trouble_told(self.data_dir, "synced"):
             self._disk.sync_directory(self.data_dir)
 
     def _require_archive(self) -> None:

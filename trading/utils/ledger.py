@@ -12,6 +12,7 @@ archive/        what ended and was rolled out, see `archive`
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from itertools import takewhile
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from trading.domain.book import Book, History
 from trading.domain.codec import Json, decode_event, decode_state, decode_watch, encode_event, encode_position
 from trading.domain.desk_state import DeskState
 from trading.domain.errors import InvariantBroken, PositionNotFound, StoreCorrupt
-from trading.domain.positions import Watch
+from trading.domain.positions import Position, Watch
 from trading.domain.trades import CancelWanted, Event, Trade, accept, record
 from trading.domain.units import PositionId, TradeId
 from trading.utils.journal import SCHEMA, Entry, unsealed
@@ -131,10 +132,24 @@ class Fold:
             if position_id not in self._broken_positions
         ]
 
-    def ended(self) -> tuple[PositionId, ...]:
-        """The positions in memory that nothing will change any more, but for late fees: closed, told, folding."""
+    def ended(self, given_up_before: datetime | None = None) -> tuple[PositionId, ...]:
+        """The positions in memory that nothing will change any more, but for late fees: closed, told, folding, and with
+        all their funding, or closed so long ago that nobody looks for it any more."""
         kept = {position.id for position in self.book.untold()} | self._broken_positions
-        return tuple(one.id for one in reversed(self.book.positions()) if one.closed and one.id not in kept)
+        return tuple(
+            one.id
+            for one in reversed(self.book.positions())
+            if one.closed and one.id not in kept and (self._funded(one) or _before(one.exited_at, given_up_before))
+        )
+
+    def _funded(self, position: Position) -> bool:
+        """Whether no full hour that it was held at is left to be paid. Funding is paid by the hour."""
+        if position.exited_at is None or position.entry_notional == 0:
+            return position.exited_at is not None
+        watch = self.book.watch(position.id)
+        funded = watch.funded_until if watch is not None else None
+        last = position.exited_at.replace(minute=0, second=0, microsecond=0)
+        return last <= (funded or position.entered_at)
 
     def knows(self, position_id: PositionId) -> bool:
         """Whether the position has lines in the ledger or stands aside."""
@@ -182,6 +197,10 @@ class Fold:
                 self.book.put_watch(watch)
             for trade in others:
                 self.book.put_trade(trade)
+
+
+def _before(at: datetime | None, limit: datetime | None) -> bool:
+    return at is not None and limit is not None and at < limit
 
 
 def state_of(content: bytes, path: Path) -> DeskState:

@@ -1,0 +1,100 @@
+"""Locks: one holder at a time among threads and processes, a bound on every wait, and nobody starves."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+from filelock import Timeout
+
+from trading.domain.errors import Busy, StoreCorrupt
+from trading.utils.locks import ProcessLock, file_lock
+
+ROOT = Path(__file__).resolve().parents[2]
+GREEDY = """
+import sys, time
+from pathlib import Path
+from trading.utils.locks import ProcessLock
+lock = ProcessLock(Path(sys.argv[1]), "it", 5)
+print("ready", flush=True)
+while True:
+    with lock.held():
+        time.sleep(0.001)
+"""
+
+
+class ProcessLockTest(unittest.TestCase):
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.path = Path(folder.name) / "locks" / "it.lock"
+
+    def lock(self, seconds: float = 0.02, *, reentrant: bool = False) -> ProcessLock:
+        return ProcessLock(self.path, "it", seconds, reentrant=reentrant)
+
+    def test_two_of_one_path_exclude_each_other_and_filelock_too(self) -> None:
+        one, other = self.lock(), self.lock()
+        with one.held():
+            with self.assertRaises(Busy), other.held():
+                self.fail("held by two")
+            with self.assertRaises(Busy), other.held(0):
+                self.fail("held by two")
+        foreign = file_lock(self.path)
+        with foreign, self.assertRaises(Busy), one.held():
+            self.fail("held by two")
+        with other.held(), self.assertRaises(Timeout):
+            foreign.acquire(timeout=0.01)
+
+    def test_a_thread_that_holds_it_may_take_it_again_if_it_is_reentrant(self) -> None:
+        lock = self.lock(reentrant=True)
+        with lock.held(), lock.held(), self.assertRaises(Busy), self.lock().held():
+            self.fail("held by two")
+        with self.lock().held():
+            pass
+
+    def test_a_lock_on_a_file_that_was_removed_does_not_count(self) -> None:
+        one = self.lock()
+        with one.held():
+            pass
+        self.path.unlink()
+        with one.held(), self.assertRaises(Busy), self.lock().held():
+            self.fail("held by two")
+
+    def test_one_that_cannot_be_made_is_told(self) -> None:
+        self.path.mkdir(parents=True)
+        with self.assertRaises(StoreCorrupt), self.lock().held():
+            self.fail("held a folder")
+
+    def test_who_takes_it_again_and_again_starves_nobody(self) -> None:
+        self.path.parent.mkdir()
+        greedy = [
+            subprocess.Popen(
+                [sys.executable, "-c", GREEDY, str(self.path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+            )
+            for _ in range(2)
+        ]
+        for process in greedy:
+            assert process.stdout is not None
+            self.addCleanup(process.stdout.close)
+            self.addCleanup(process.wait)
+            self.addCleanup(process.kill)
+            process.stdout.readline()
+        lock = self.lock(5)
+        for _ in range(20):
+            with lock.held():
+                pass
+
+    def test_no_handle_stays_open_with_nobody(self) -> None:
+        if not Path("/proc/self/fd").exists():
+            raise unittest.SkipTest("there is no /proc to count handles in")
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(20):
+            with self.lock().held():
+                pass
+        self.assertLessEqual(len(os.listdir("/proc/self/fd")), before + 2)
+
+
+if __name__ == "__main__":
+    unittest.main()
