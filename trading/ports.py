@@ -57,6 +57,10 @@ class Venue(Protocol):
 
     def account(self) -> Account: ...
 
+    def require_room(self) -> None:
+        """Raises VenueUnavailable when an opening could not be sent now for a reason known here, such as a spent
+        request budget. Asked before Guardian is, whose approval would be used up for nothing."""
+
     def set_leverage(self, coin: Coin, leverage: int) -> None:
         """Cross leverage of *coin* for what is opened next. Raises VenueRejected when refused, VenueUnavailable in
         doubt."""

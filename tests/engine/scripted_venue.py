@@ -157,6 +157,7 @@ class ScriptedVenue:
         self.quotes_missing: set[str] = set()
         self.quotes_age: dict[str, float] = {}
         self.reads_down: set[str] = set()
+        self.no_room = False
         self.leverage_refused: dict[str, str] = {}
         self.leverages: dict[Coin, int] = {}
         self.leverage_calls: list[tuple[Coin, int]] = []
@@ -243,6 +244,10 @@ class ScriptedVenue:
                 leverages=dict(self.leverages),
                 taken_at=self.clock.now(),
             )
+
+    def require_room(self) -> None:
+        if self.no_room:
+            raise VenueUnavailable("no room for an opening")
 
     def set_leverage(self, coin: Coin, leverage: int) -> None:
         self._read("leverage")

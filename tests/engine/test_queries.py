@@ -137,7 +137,7 @@ class PositionTest(QueriesTestCase):
         exits.sweep(self.scene.desk, Memory(), lambda position_id, reason: None)
         self.venue.move("ETH", "4040")
         self.assertEqual(Decimal(4_000), self.view(position).long.mark_price)
-        self.scene.clock.advance(3.1)
+        self.scene.clock.advance(5.1)
         self.assertEqual(Decimal(4_040), self.view(position).long.mark_price)
         self.scene.cache.connected = False
         self.assertEqual(Decimal(4_040), self.view(position).long.mark_price)
@@ -178,7 +178,9 @@ class ListTest(QueriesTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.first = self.scene.close(self.scene.opened("signal_1"))
+        self.scene.clock.advance(1)
         self.second = self.scene.opened("signal_2")
+        self.scene.clock.advance(1)
         self.third = self.scene.opened("signal_3", pair="SOL/AVAX")
 
     def ids(

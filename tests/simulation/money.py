@@ -302,7 +302,7 @@ class World:
         if any(trade.in_doubt for trade in book.live_trades()):
             return
         account, prices = self.venue.account(), self._marks()
-        made = sum((self._made(position, book, prices) for position in book.positions()), ZERO)
+        made = sum((self._made(position, book, prices) for position in book.all_positions()), ZERO)
         made -= sum((one.amount for one in self.payments()), ZERO)
         apart = abs(account.equity - EQUITY - made)
         self.proof.checks += 1
@@ -325,7 +325,7 @@ class World:
 
     def payments(self) -> tuple[FundingPayment, ...]:
         """Everything the venue has ever paid."""
-        start = self.desk.store.book().trades()[0].terms.accepted_at if self.desk.store.book().trades() else None
+        start = min((one.entered_at for one in self.desk.store.book().all_positions()), default=None)
         if start is None:
             return ()
         coins = [Coin(coin) for coin in (*LONGS, *SHORTS)]
@@ -337,17 +337,18 @@ class World:
         if left:
             raise NotTheSame(f"{len(left)} positions did not close")
         paid = self.payments()
-        proof.trades, proof.positions = len(book.trades()), len(book.positions())
+        every = tuple(book.all_positions())
+        proof.trades, proof.positions = book.page_of_trades(1)[1], len(every)
         proof.funding_payments = len(paid)
-        proof.shared_hours = sum(1 for one in paid if _sharers(book.positions(), one) > 1)
+        proof.shared_hours = sum(1 for one in paid if _sharers(every, one) > 1)
         proof.equity_change = self.venue.account().equity - EQUITY
-        proof.pnl = sum((one.realized - one.fees - one.funding for one in book.positions()), ZERO)
-        proof.fees = sum((one.fees for one in book.positions()), ZERO)
-        proof.funding = sum((one.funding for one in book.positions()), ZERO)
+        proof.pnl = sum((one.realized - one.fees - one.funding for one in every), ZERO)
+        proof.fees = sum((one.fees for one in every), ZERO)
+        proof.funding = sum((one.funding for one in every), ZERO)
         proof.at_the_end = abs(proof.equity_change - proof.pnl)
         proof.done |= self.venue.befell
         proof.done["positions closed by barriers"] = sum(
-            1 for one in book.positions() if one.exit_reason in ("TIME_LIMIT", "STOP_LOSS", "TAKE_PROFIT")
+            1 for one in every if one.exit_reason in ("TIME_LIMIT", "STOP_LOSS", "TAKE_PROFIT")
         )
         told = sum((one.amount for one in paid), ZERO)
         if proof.funding != told:

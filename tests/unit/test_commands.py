@@ -10,7 +10,7 @@ import threading
 import time
 import unittest
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any, NoReturn
 from unittest import mock
@@ -297,7 +297,14 @@ class EmergencyStopTest(CommandTestCase):
 
     def test_a_store_that_refuses_is_an_error(self) -> None:
         self.use(with_store(self.scene, change_state=corrupt))
-        self.assertEqual("STORE_CORRUPT: the disk is full", self.refused("emergency_stop"))
+        self.assertEqual("STORE_CORRUPT: the disk is full", self.refused("emergency_stop", "--resume"))
+
+    def test_a_store_that_refuses_does_not_keep_the_stop_from_closing(self) -> None:
+        self.scene.opened()
+        self.use(with_store(self.scene, change_state=corrupt))
+        with redirect_stderr(io.StringIO()):
+            self.assertIn("closed", self.run_command("emergency_stop"))
+        self.assertTrue(self.scene.venue.flat)
 
     def test_a_refusal_without_a_list_of_causes_is_said_in_its_words(self) -> None:
         refusal = ResumeRefused("not now", causes="none")
@@ -406,6 +413,17 @@ class DemoTest(SimpleTestCase):
         self.assertIn("closed by TAKE_PROFIT: net +6.20 $", words)
         self.assertEqual("strong", server.received[2].json["signal_id"])
         self.assertNotIn("twap", server.received[2].json)
+
+    def test_a_minute_without_a_strong_signal_is_waited_out(self) -> None:
+        weak = [{"code": "SIGNAL_LOW_CONFIDENCE", "detail": "too weak"}]
+        list_of_weak = says([{"id": "w", "pair": "BTC/ETH", "zscore": 0.4, "would_take": False, "why_not": weak}])
+        closed = says(a_position("closed", exit_reason="STOP_LOSS"), 201)
+        with mock.patch.object(demo, "LIST_PAUSE_SECONDS", STEP_SECONDS):
+            words, _ = self.shown(self.health, list_of_weak, self.offered, closed)
+        self.assertIn("waiting for the next list", words)
+        self.assertIn("closed by STOP_LOSS", words)
+        with mock.patch.object(demo, "LIST_SECONDS_MAX", -1.0):
+            self.assertIn("too weak", self.refused(self.health, list_of_weak))
 
     def test_a_pair_and_slices_can_be_asked_for(self) -> None:
         closed = says(a_position("closed", exit_reason="STOP_LOSS"), 201)

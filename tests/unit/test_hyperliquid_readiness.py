@@ -56,7 +56,7 @@ class Readiness(HyperliquidWorld):
         self.assert_refused(self.opened(address=AGENT), "HYPERLIQUID_ACCOUNT_ADDRESS", f"set its master's, {MASTER}")
 
     def test_an_address_that_the_network_does_not_know_is_refused(self) -> None:
-        self.assert_refused(self.opened(address=STRANGER), STRANGER, "is a missing", "fund it")
+        self.assert_refused(self.opened(address=STRANGER), STRANGER, "is no account but: missing", "fund it")
 
     def test_a_sub_account_is_not_supported(self) -> None:
         self.exchange.open_account(STRANGER, 5)
@@ -120,6 +120,22 @@ class Readiness(HyperliquidWorld):
         with self.assertRaises(VenueRejected):
             self.venue.set_leverage(ETH, 2)
         self.assertEqual(list(self.exchange.received), [])
+
+    def test_a_proof_serves_every_process_after_and_costs_a_close_nothing(self) -> None:
+        self.assertTrue(self.venue.is_proven())
+        self.venue.meter.limit = 1200
+        later = self.opened()
+        asked = self.server.info.calls["userRole"]
+        self.assertTrue(later.is_proven())
+        self.assertEqual(self.server.info.calls["userRole"], asked)
+        self.assertEqual(self.findings(later)["wallet key"].verdict, "ok")
+        self.assertEqual(self.server.info.calls["userRole"], asked)
+
+    def test_a_spent_budget_is_a_warning_and_not_a_fault_of_the_account(self) -> None:
+        self.venue.meter.limit = 1200
+        self.venue.meter.charge(1100)
+        findings = self.findings()
+        self.assertEqual({findings[name].verdict for name in ("wallet key", "fees")}, {"warning"})
 
     def test_a_key_that_could_not_be_proven_at_first_is_asked_about_again(self) -> None:
         self.server.faults.add(Fault(INFO, Answer.BAD_GATEWAY, Commit.NEVER, "userRole", None))

@@ -271,16 +271,47 @@ class Budget(HyperliquidWorld):
         self.assertIs(report.status, FILLED)
         self.assertEqual(self.held(ETH), 0)
 
-    def test_while_only_the_reserve_is_left_account_and_prices_are_read_more_seldom(self) -> None:
-        self.venue.account()
-        self.venue.quotes([ETH])
-        self.venue.meter.charge(1060 - self.venue.meter.used())
-        for _ in range(10):
-            self.clock.advance(1)
-            self.venue.account()
-            self.venue.quotes([ETH])
-        calls = self.server.info.calls
-        self.assertEqual((calls["clearinghouseState"], calls["l2Book"], calls["metaAndAssetCtxs"]), (4, 3, 1))
+    def test_the_fuller_the_budget_the_more_seldom_account_and_prices_are_read(self) -> None:
+        for used, expected in ((0, (10, 10, 3)), (450, (10, 4, 2)), (700, (5, 3, 1)), (1000, (2, 2, 1))):
+            with self.subTest(used=used):
+                self.clock.advance(120)
+                self.venue.account()
+                self.venue.quotes([ETH])
+                self.venue.meter.charge(used - self.venue.meter.used())
+                before = dict(self.server.info.calls)
+                for _ in range(10):
+                    self.clock.advance(1)
+                    self.venue.account()
+                    self.venue.quotes([ETH])
+                calls = self.server.info.calls
+                read = tuple(
+                    calls[name] - before[name] for name in ("clearinghouseState", "l2Book", "metaAndAssetCtxs")
+                )
+                self.assertLessEqual(read, expected)
+                self.assertGreater(read[0], 0)
+
+    def test_when_even_that_is_spent_what_was_read_before_serves_with_its_age_and_a_close_still_goes_out(self) -> None:
+        self.venue.submit([self.an_order()])
+        seen, account = self.venue.quotes([ETH])[ETH].taken_at, self.venue.account()
+        self.clock.advance(5)
+        self.venue.meter.charge(1170 - self.venue.meter.used())
+        self.assertEqual(self.venue.quotes([ETH])[ETH].taken_at, seen)
+        self.assertEqual(self.venue.account(), account)
+        (report,) = self.venue.submit([self.an_order(side=Side.SELL, reduce_only=True)])
+        self.assertEqual(report.status, OrderStatus.FILLED)
+
+    def test_a_close_of_a_process_that_has_just_started_goes_out_on_what_is_kept_for_closes(self) -> None:
+        self.venue.submit([self.an_order()])
+        later = self.opened()
+        self.venue.meter.charge(1100 - self.venue.meter.used())
+        (report,) = later.submit([self.an_order(side=Side.SELL, reduce_only=True)])
+        self.assertEqual(report.status, OrderStatus.FILLED)
+
+    def test_an_opening_is_told_beforehand_that_there_is_no_room(self) -> None:
+        self.venue.require_room()
+        self.venue.meter.charge(850)
+        with self.assertRaises(VenueUnavailable):
+            self.venue.require_room()
 
     def test_another_desk_on_this_machine_spends_from_the_same_budget(self) -> None:
         self.opened().account()

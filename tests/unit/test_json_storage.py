@@ -23,6 +23,7 @@ from tests.builders import (
     given_a_filled_trade,
     given_a_trade,
     given_a_working_trade,
+    given_exit_plan,
     given_reports,
     given_terms,
     given_watch,
@@ -31,7 +32,7 @@ from trading.domain.desk_state import Binding, DeskState, TradingState
 from trading.domain.errors import Busy, InvariantBroken, StoreCorrupt
 from trading.domain.positions import PositionStatus
 from trading.domain.trades import CancelWanted, TradeStatus, record, replay
-from trading.domain.units import Ratio, TradeId
+from trading.domain.units import Ratio, TradeId, Usd
 from trading.utils.journal import EMPTY, RESERVED, Journal, SystemDisk, sealed
 from trading.utils.json_storage import JsonStore, verify
 
@@ -167,6 +168,14 @@ class FilesTest(StoreCase):
         self.assertIsNone(line["watch"])
         store.save_watch(given_watch(trade, high_water=Ratio(Decimal("0.003"))))
         self.assertEqual(self.newest(self.positions)[trade.terms.position_id]["watch"]["high_water"], "0.003")
+        tight = replace(
+            given_watch(trade, high_water=Ratio(Decimal("0.003"))),
+            exit_plan=given_exit_plan(stop_loss=Ratio(Decimal("0.004"))),
+        )
+        store.save_watch(replace(tight, funding_long=Usd(Decimal("1.5"))))
+        line = self.newest(self.positions)[trade.terms.position_id]
+        self.assertEqual((line["stop_loss"], line["funding"]), ("0.004", "1.5"))
+        self.assertEqual(verify(self.data_dir).problems, ())
         store.save(given_a_filled_close(trade))
         line = self.newest(self.positions)[trade.terms.position_id]
         self.assertEqual((line["status"], line["exit_reason"]), ("closed", "MANUAL"))

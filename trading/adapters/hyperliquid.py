@@ -8,8 +8,10 @@ margin.
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -86,12 +88,16 @@ INSTRUMENTS_AGE_MAX_SECONDS = 300.0
 # An unknown coin may have been listed since; asking for it again and again does not make the venue list it.
 INSTRUMENTS_AGE_MIN_SECONDS = 15.0
 ABSTRACTION_AGE_MAX_SECONDS = 60.0
-# A close needs the account and prices, so these reads may use all of the request budget. What keeps them from spending
-# it is their pace, slower while only the reserve is left: (normally, then).
-ACCOUNT_AGES_SECONDS = (0.2, 2.0)
-BOOK_AGES = (timedelta(seconds=1), timedelta(seconds=3))
+# A close needs the account and prices, so these reads may use nearly all of the request budget; only what reduces may
+# use the last of it. What keeps them from spending it is their pace, slower as the minute's budget fills: the shares of
+# it from which on each next pace holds, and the paces. An exit may rest on a price of five seconds.
+PRESSURES = (Decimal("0.35"), Decimal("0.55"), Decimal("0.75"))
+ACCOUNT_AGES_SECONDS = (0.2, 1.0, 2.0, 4.0)
+BOOK_AGES = tuple(timedelta(seconds=one) for one in (1.0, 2.5, 3.5, 4.5))
 # The venue computes marks about every three seconds (documentation, "Robust price indices").
-MARKS_AGES = (timedelta(seconds=3), timedelta(seconds=15))
+MARKS_AGES = tuple(timedelta(seconds=one) for one in (3, 6, 12, 20))
+STALE_ACCOUNT_SECONDS_MAX = 10.0
+OPENING_WEIGHT = 100
 LEVERAGE_AGAIN_SECONDS = 1.0
 STREAM_AGE_MAX = timedelta(seconds=2)
 STREAM_WAIT_SECONDS = 0.5
@@ -184,6 +190,7 @@ class HyperliquidVenue:
         clock: Clock,
         log: Log,
         stream: PriceStream | None = None,
+        proof: Path | None = None,
     ) -> None:
         self.account_id = address.lower()
         self.network = network
@@ -205,6 +212,7 @@ class HyperliquidVenue:
         self._doubts: dict[ClientOrderId, _Doubt] = {}
         self._burned: dict[int, bool] = {}
         self._proven = False
+        self._proof = proof
 
     @classmethod
     def open(
@@ -236,6 +244,7 @@ class HyperliquidVenue:
             clock,
             log,
             PriceStream(stream_url(base_url), clock, log) if streams else None,
+            shared_dir / f"hyperliquid-{network}.proven",
         )
 
     @property
@@ -328,10 +337,17 @@ class HyperliquidVenue:
     def _book(self, coin: Coin) -> tuple[BookFrame | None, datetime]:
         known = self._books.get(coin)
         now = self._clock.now()
-        if known is not None and abs(now - known[1]) <= BOOK_AGES[self._tight()]:
+        if known is not None and abs(now - known[1]) <= BOOK_AGES[self._pressure()]:
+            return known
+        try:
+            answer = self._api.read({"type": "l2Book", "coin": coin}, LIGHT, Lane.LOOK)
+        except VenueUnavailable as error:
+            # Out of budget an old price with its age is of more use than none: a close may work from it.
+            if known is None or not _over_budget(error):
+                raise
             return known
         # Stamped before asking: a price is no younger than the question it answers.
-        book = decode_book(self._api.read({"type": "l2Book", "coin": coin}, LIGHT, Lane.CLOSE))
+        book = decode_book(answer)
         if book is not None:
             self._books[coin] = (book, now)
         return book, now
@@ -339,12 +355,16 @@ class HyperliquidVenue:
     def _mark(self, coin: Coin) -> Price | None:
         with self._marks_lock:
             now = self._clock.now()
-            if self._marks is None or abs(now - self._marks[0]) > MARKS_AGES[self._tight()]:
-                self._marks = now, decode_marks(self._api.read({"type": "metaAndAssetCtxs"}, HEAVY, Lane.CLOSE))
+            if self._marks is None or abs(now - self._marks[0]) > MARKS_AGES[self._pressure()]:
+                try:
+                    self._marks = now, decode_marks(self._api.read({"type": "metaAndAssetCtxs"}, HEAVY, Lane.LOOK))
+                except VenueUnavailable as error:
+                    if self._marks is None or not _over_budget(error):
+                        raise
             return self._marks[1].get(coin)
 
     def _read_listings(self) -> Mapping[Coin, Listing]:
-        return decode_meta(self._api.read({"type": "meta"}, HEAVY, Lane.WATCH))
+        return decode_meta(self._api.read({"type": "meta"}, HEAVY, Lane.LOOK))
 
     def _listed_for(self, coins: Iterable[Coin]) -> Mapping[Coin, Listing]:
         """The listings, read anew when one of *coins* is not among them: it may just have been listed."""
@@ -359,13 +379,19 @@ class HyperliquidVenue:
         """The account's money in USD: perpetuals in a classic account, spot USDC plus unrealized profit in a unified
         one, whose collateral lives there (documentation, "Account abstraction modes").
 
-        A fifth of a second old at most (two seconds when the request budget is nearly spent), and never older than what
-        this process sent last.
+        A fifth of a second old at most, some seconds as the request budget fills, and never older than what this
+        process sent last.
         """
         known, changes = self._account, self._changes
-        if known is not None and self._clock.monotonic() - known[0] <= ACCOUNT_AGES_SECONDS[self._tight()]:
+        age = None if known is None else self._clock.monotonic() - known[0]
+        if known is not None and age is not None and age <= ACCOUNT_AGES_SECONDS[self._pressure()]:
             return known[1]
-        account = self._read_account()
+        try:
+            account = self._read_account()
+        except VenueUnavailable as error:
+            if known is None or age is None or age > STALE_ACCOUNT_SECONDS_MAX or not _over_budget(error):
+                raise
+            return known[1]
         if changes == self._changes:
             self._account = self._clock.monotonic(), account
         return account
@@ -375,15 +401,25 @@ class HyperliquidVenue:
         self._changes += 1
         self._account = None
 
-    def _tight(self) -> bool:
-        """Is only the budget's reserve left."""
-        return self._api.meter.limit > 0 and self._api.meter.used() >= self._api.meter.ceiling(Lane.WATCH)
+    def _pressure(self) -> int:
+        """How full the minute's budget is: an index into the paces."""
+        limit = self._api.meter.limit
+        used = self._api.meter.used() if limit else 0
+        return sum(used >= share * limit for share in PRESSURES) if limit else 0
+
+    def require_room(self) -> None:
+        """Raises VenueUnavailable when an opening could not be sent now: too little budget, or clocks too far apart."""
+        meter = self._api.meter
+        if meter.limit and meter.used() + OPENING_WEIGHT > meter.ceiling(Lane.ORDINARY):
+            raise VenueUnavailable("the venue's request budget of this minute leaves no room for an opening")
+        if self._skewed():
+            raise VenueUnavailable("the clocks of this machine and the venue are too far apart for an opening")
 
     def _read_account(self) -> Account:
-        state = self._state(Lane.CLOSE)
+        state = self._state(Lane.LOOK)
         equity = state.account_value
         if self.unified():
-            answer = self._api.read(self._about("spotClearinghouseState"), LIGHT, Lane.CLOSE)
+            answer = self._api.read(self._about("spotClearinghouseState"), LIGHT, Lane.LOOK)
             equity = decode_collateral(answer) + state.unrealized
         return Account(
             equity=Usd(equity),
@@ -400,7 +436,7 @@ class HyperliquidVenue:
         return self._unified.get(ABSTRACTION_AGE_MAX_SECONDS)
 
     def _read_unified(self) -> bool:
-        return decode_unified(self._api.read(self._about("userAbstraction"), HEAVY, Lane.CLOSE))
+        return decode_unified(self._api.read(self._about("userAbstraction"), HEAVY, Lane.LOOK))
 
     def clock_skew(self) -> Skew:
         """How far the venue's clock is from ours, not older than half a minute. Raises VenueUnavailable."""
@@ -498,7 +534,7 @@ class HyperliquidVenue:
     def _submitted(self, orders: Sequence[Order]) -> tuple[OrderReport, ...]:
         """Check, claim and send *orders*. Raises Busy and OSError while nothing has left."""
         try:
-            if not self.is_proven():
+            if not self.is_proven(Lane.CLOSE if all(one.reduce_only for one in orders) else Lane.ORDINARY):
                 return self._all_refused(orders, RejectReason.OTHER, f"{_STRANGER}: nothing was sent")
             listings = self._listed_for([one.coin for one in orders])
             if any(not one.reduce_only for one in orders) and self._skewed():
@@ -716,19 +752,40 @@ class HyperliquidVenue:
 
     # Readiness
 
-    def is_proven(self) -> bool:
-        """Is the key known to be the account's own or an API wallet of it? Asks the venue until it is, once.
+    def is_proven(self, lane: Lane = Lane.ORDINARY) -> bool:
+        """Is the key known to be the account's own or an API wallet of it? Asks the venue until it is, once for all
+        processes: the venue never lets an API wallet's address serve a second account (documentation, "Nonces and API
+        wallets").
 
         Nothing that is signed leaves before: the key of another account would trade that one. Raises VenueUnavailable.
         """
         if not self._proven:
-            role = None if self.signer_address == self.account_id else self.role_of(self.signer_address)
-            self._proven = role is None or (role.kind == "agent" and role.owner == self.account_id)
+            self._proven = self.signer_address == self.account_id or self._proven_before()
+        if not self._proven:
+            role = self.role_of(self.signer_address, lane)
+            self._proven = role.kind == "agent" and role.owner == self.account_id
+            if self._proven:
+                self._keep_proof()
         return self._proven
 
-    def role_of(self, address: str) -> Role:
+    def _proven_before(self) -> bool:
+        try:
+            return self._proof is not None and self._proof.read_text(encoding="utf-8") == self._proof_text()
+        except (OSError, ValueError):
+            return False
+
+    def _keep_proof(self) -> None:
+        """A proof that cannot be written is asked for again by the next process."""
+        if self._proof is not None:
+            with suppress(OSError):
+                self._proof.write_text(self._proof_text(), encoding="utf-8")
+
+    def _proof_text(self) -> str:
+        return f"{self.signer_address} is an API wallet of {self.account_id}\n"
+
+    def role_of(self, address: str, lane: Lane = Lane.ORDINARY) -> Role:
         """What *address* is to the venue. Raises VenueUnavailable."""
-        return decode_role(self._api.read({"type": "userRole", "user": address}, ROLE, Lane.ORDINARY))
+        return decode_role(self._api.read({"type": "userRole", "user": address}, ROLE, lane))
 
     def agents(self) -> tuple[Agent, ...]:
         """The account's named API wallets. Raises VenueUnavailable."""
@@ -789,3 +846,8 @@ def _make_room(remembered: dict[Any, Any]) -> None:
 def _hour_of(instant: datetime) -> datetime:
     """The full hour nearest to *instant*: payments are stamped around it, mostly some milliseconds after."""
     return (instant + HOUR / 2).replace(minute=0, second=0, microsecond=0)
+
+
+def _over_budget(error: VenueUnavailable) -> bool:
+    """Was it our own budget that kept the question from being asked."""
+    return error.facts.get("status") == "budget"

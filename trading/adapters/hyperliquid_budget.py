@@ -27,10 +27,12 @@ _SLOTS = WINDOW_SECONDS + 1
 
 
 class Lane(Enum):
-    """Who asks. ORDINARY opens or looks around, WATCH looks after what is held or in doubt, CLOSE reduces."""
+    """Who asks. ORDINARY opens or looks around, WATCH looks after what is held or in doubt, LOOK reads prices and the
+    account, which closes need too, CLOSE reduces."""
 
     ORDINARY = "ordinary"
     WATCH = "watch"
+    LOOK = "look"
     CLOSE = "close"
 
 
@@ -52,7 +54,8 @@ class WeightMeter:
     def ceiling(self, lane: Lane) -> int:
         """The weight up to which *lane* may fill a minute."""
         reserve = self.limit // RESERVE
-        return self.limit - {Lane.ORDINARY: reserve, Lane.WATCH: reserve // 2, Lane.CLOSE: 0}[lane]
+        kept = {Lane.ORDINARY: reserve, Lane.WATCH: reserve // 2, Lane.LOOK: reserve // 4, Lane.CLOSE: 0}
+        return self.limit - kept[lane]
 
     def spend(self, weight: int, lane: Lane) -> bool:
         """Count *weight*; False, and nothing counted, when that would go past what *lane* may have."""

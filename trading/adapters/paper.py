@@ -104,6 +104,9 @@ class PaperVenue:
             now = self._clock.now()
             return tuple(self._word_on(order, now) for order in orders)
 
+    def require_room(self) -> None:
+        """There always is."""
+
     def set_leverage(self, coin: Coin, leverage: int) -> None:
         if not _tradable(coin):
             raise VenueRejected(f"{coin} cannot be traded", coin=coin)

@@ -4,7 +4,6 @@ An emergency stop is a state, not a procedure: one durable write, after which ev
 towards flat. It stays until the venue is read as flat. Pressing it twice is the same as once.
 """
 
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -15,7 +14,7 @@ from trading.domain.errors import ResumeRefused, StopInProgress, StoreCorrupt, V
 from trading.domain.exit_plan import ExitPlan, ExitReason
 from trading.domain.market import Account, Holding, Pair
 from trading.domain.orders import Side
-from trading.domain.trades import LegPlan, PositionEffect, Slice, Terms, Trade, TradeStatus, position_id_of
+from trading.domain.trades import LegPlan, PositionEffect, Slice, Terms, TradeStatus, position_id_of
 from trading.domain.units import ONE, ZERO, Coin, PositionId, Price, Quantity, Ratio, TradeId, Usd, hash_of
 from trading.engine import closing, errands, working
 from trading.engine.desk import Desk
@@ -230,7 +229,6 @@ def _look_abroad(desk: Desk, abroad: _Abroad, until: float | None = None) -> Non
     *until* is given."""
     book = desk.store.book()
     own = set(book_holdings(book))
-    before = Counter(trade.terms.pair.base for trade in book.trades() if trade.opens and _is_adopted(trade))
     account = desk.venue.account()
     foreign = {coin: one for coin, one in account.holdings.items() if one.quantity and coin not in own}
     taken: set[Coin] = set()
@@ -239,8 +237,8 @@ def _look_abroad(desk: Desk, abroad: _Abroad, until: float | None = None) -> Non
         with desk.store.exclusive() as now_known:
             own |= set(book_holdings(now_known))
             for coin in sorted(foreign.keys() & tradable - own):
-                terms = _adoption(desk, foreign[coin], before[coin] + 1, account.leverages.get(coin, 1))
-                if now_known.find_trade(terms.trade_id) is None:
+                terms = _next_adoption(desk, now_known, foreign[coin], account)
+                if terms is not None:
                     working.adopt(desk, terms, foreign[coin].entry_price)
                     abroad.adopted.append(terms.position_id)
                 taken.add(coin)
@@ -253,8 +251,14 @@ def _tradable(desk: Desk) -> frozenset[Coin]:
     return frozenset(coin for coin, one in desk.venue.instruments().items() if not one.delisted)
 
 
-def _is_adopted(trade: Trade) -> bool:
-    return trade.terms.pair.quote == DOLLAR
+def _next_adoption(desk: Desk, book: Book, holding: Holding, account: Account) -> Terms | None:
+    """The terms of the next adoption of a coin; None when somebody has taken it over since *account* was read."""
+    leverage, number = account.leverages.get(holding.coin, 1), 1
+    while (known := book.find_trade((terms := _adoption(desk, holding, number, leverage)).trade_id)) is not None:
+        if known.ended_at is None or known.ended_at >= account.taken_at:
+            return None
+        number += 1
+    return terms
 
 
 def _adoption(desk: Desk, holding: Holding, number: int, leverage: int) -> Terms:

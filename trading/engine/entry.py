@@ -164,6 +164,7 @@ def _accepted(desk: Desk, request: ExecuteRequest, key: str, until: float) -> Tr
     trade_id = open_trade_id(signal.id, len(desk.store.book().trades_of_signal(signal.id)) + 1)
     before = planning.look(desk, coins)
     plan = _judged(desk, request, signal, before)
+    desk.venue.require_room()
     approval = _approved(desk, plan, trade_id, before, until)
     fresh = planning.look(desk, coins)
     with desk.store.exclusive() as book:

@@ -82,7 +82,8 @@ def sweep(desk: Desk, memory: Memory, leave: Leave) -> None:
     for position in positions:
         mark = mark_of(desk, position, prices, now)
         if mark is not None:
-            marks[mark_key(position)] = encode_mark(mark)
+            distance = None if account is None else distance_of(position, account, prices.quotes)
+            marks[mark_key(position)] = encode_mark(replace(mark, liquidation_distance=distance))
         _note_blindness(desk, memory, position, mark, now)
         near = account is not None and _liquidation_near(desk, memory, position, account, prices.quotes)
         if position.holds and position.status is not PositionStatus.CLOSING:

@@ -2,15 +2,15 @@
 anything."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
 from trading.domain.book import Book
 from trading.domain.desk_state import TradingState
-from trading.domain.errors import Busy, PositionNotFound, StoreCorrupt, TradeNotFound, VenueUnavailable
+from trading.domain.errors import Busy, StoreCorrupt, VenueUnavailable
 from trading.domain.exit_plan import ExitReason, TrailingStop
-from trading.domain.market import Account, Quote
+from trading.domain.market import Account
 from trading.domain.orders import Order, OrderReport, Side
 from trading.domain.positions import Leg, Position, PositionStatus, naked_now
 from trading.domain.signals import Signal
@@ -49,7 +49,7 @@ from trading.engine.valuing import (
 from trading.utils.risk_controls import Headroom, headroom
 from trading.utils.trade_calculator import calculate_spread, pnl_percent, slippage_against_arrival
 
-CACHED_MARK_AGE_MAX = timedelta(seconds=3)
+CACHED_MARK_AGE_MAX = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,15 +249,8 @@ def positions(
 ) -> tuple[tuple[PositionView, ...], int]:
     """Newest first, and how many there are in all with that status. Raises PositionNotFound for an unknown *before*;
     it may be of any status, for statuses change between two pages."""
-    every = desk.store.book().positions()
-    total = sum(1 for one in every if status is None or one.status is status)
-    if before is not None:
-        places = [place for place, one in enumerate(every) if one.id == before]
-        if not places:
-            raise PositionNotFound(f"there is no position {before}")
-        every = every[places[0] + 1 :]
-    found = [one for one in every if status is None or one.status is status]
-    return _viewed(desk, found[:limit]), total
+    found, total = desk.store.book().page_of_positions(limit, before, status)
+    return _viewed(desk, list(found)), total
 
 
 def position(desk: Desk, position_id: PositionId) -> PositionView:
@@ -267,15 +260,9 @@ def position(desk: Desk, position_id: PositionId) -> PositionView:
 
 def trades(desk: Desk, limit: int, before: TradeId | None) -> tuple[tuple[TradeView, ...], int]:
     """Newest first, and how many there are in all. Raises TradeNotFound for an unknown *before*."""
-    found = desk.store.book().trades()[::-1]
-    total = len(found)
-    if before is not None:
-        places = [place for place, one in enumerate(found) if one.id == before]
-        if not places:
-            raise TradeNotFound(f"there is no trade {before} in this list")
-        found = found[places[0] + 1 :]
+    found, total = desk.store.book().page_of_trades(limit, before)
     now = desk.clock.now()
-    return tuple(_view_trade(one, now) for one in found[:limit]), total
+    return tuple(_view_trade(one, now) for one in found), total
 
 
 def trade(desk: Desk, trade_id: TradeId) -> TradeView:
@@ -390,18 +377,15 @@ def signal_words(signal: Signal) -> SignalWords:
 
 
 def _viewed(desk: Desk, found: list[Position]) -> tuple[PositionView, ...]:
-    standing = [one for one in found if not one.closed]
-    marks = _marks(desk, standing)
-    account, quotes = _account_and_quotes(desk, standing)
-    views = []
-    for position in found:
-        distance = None if account is None or position.closed else distance_of(position, account, quotes)
-        views.append(_view_position(desk, position, marks.get(position.id), distance))
-    return tuple(views)
+    marks = _marks(desk, [one for one in found if not one.closed])
+    return tuple(_view_position(desk, one, marks.get(one.id)) for one in found)
 
 
 def _marks(desk: Desk, standing: list[Position]) -> dict[PositionId, Mark]:
-    """The monitor's marks from the cache; where it has none that is fresh, the process's own quotes."""
+    """The monitor's marks from the cache; where it has none that is fresh, the process's own look.
+
+    A live venue's requests are counted: what the monitor has read a moment ago is not asked for again to be shown.
+    """
     if not standing:
         return {}
     now = desk.clock.now()
@@ -413,28 +397,30 @@ def _marks(desk: Desk, standing: list[Position]) -> dict[PositionId, Mark]:
             marks[position.id] = mark
     unmarked = [one for one in standing if one.id not in marks]
     if unmarked:
-        prices = read_prices(desk, coins_of(unmarked))
-        own = {one.id: mark_of(desk, one, prices, now) for one in unmarked}
-        marks |= {key: mark for key, mark in own.items() if mark is not None}
+        prices, account = read_prices(desk, coins_of(unmarked)), _account(desk)
+        for position in unmarked:
+            mark = mark_of(desk, position, prices, now)
+            if mark is not None:
+                distance = None if account is None else distance_of(position, account, prices.quotes)
+                marks[position.id] = replace(mark, liquidation_distance=distance)
     return marks
 
 
-def _account_and_quotes(desk: Desk, standing: list[Position]) -> tuple[Account | None, Mapping[Coin, Quote]]:
-    if not standing:
-        return None, {}
+def _account(desk: Desk) -> Account | None:
     try:
-        return desk.venue.account(), desk.venue.quotes(coins_of(standing))
+        return desk.venue.account()
     except VenueUnavailable:
-        return None, {}
+        return None
 
 
-def _view_position(desk: Desk, position: Position, mark: Mark | None, distance: Decimal | None) -> PositionView:
+def _view_position(desk: Desk, position: Position, mark: Mark | None) -> PositionView:
     opening = desk.store.book().trade(position.trade_id)
     mids = _mids(position, mark)
     unrealized = Usd(ZERO) if not position.holds else unrealized_of(position, mark) if mark is not None else None
     pnl = None if unrealized is None else position.realized + unrealized - position.fees - position.funding
     plan, entered = position.exit_plan, position.entered_at
     present = mark.exit_return if mark is not None else None
+    distance = mark.liquidation_distance if mark is not None else None
     return PositionView(
         position_id=position.id,
         trade_id=position.trade_id,

@@ -78,16 +78,33 @@ def drifts(book: Book, account: Account, state: DeskState) -> tuple[Drift, ...]:
 
 
 def foreign_holdings(book: Book, account: Account) -> Mapping[Coin, Quantity]:
-    """What the account holds, signed, of coins in which the desk has no standing position: reported, never sold."""
-    own = book_holdings(book)
+    """What the account holds, signed, of coins in which the desk has no standing position: reported, never sold.
+
+    A coin that the desk has closed since the account was read is nobody else's yet.
+    """
+    held = {coin: one.quantity for coin, one in account.holdings.items() if one.quantity}
+    if not held:
+        return {}
+    own = book_holdings(book).keys() | _left_since(book, account.taken_at)
+    return {coin: quantity for coin, quantity in held.items() if coin not in own}
+
+
+def _left_since(book: Book, at: datetime) -> set[Coin]:
+    """The coins of closes that ended at *at* or later."""
     return {
-        coin: holding.quantity for coin, holding in account.holdings.items() if coin not in own and holding.quantity
+        leg.coin
+        for trade in book.trades()
+        if not trade.opens and trade.ended_at is not None and trade.ended_at >= at
+        for leg in trade.terms.legs
     }
 
 
 def reconcile(desk: Desk, memory: DriftMemory, book: Book, account: Account) -> None:
-    """Compare *book*, read before *account*, with it; a drift that stays makes the desk REDUCING. Nothing is sent."""
-    now, state = desk.clock.now(), desk.store.state()
+    """Compare *book*, read before *account*, with it; a drift that stays makes the desk REDUCING. Nothing is sent.
+
+    Stays: over two readings of the venue two seconds apart. The same old reading looked at twice is one.
+    """
+    now, state = account.taken_at, desk.store.state()
     present = {drift.coin: drift for drift in drifts(book, account, state)}
     memory.seen = {coin: seen for coin, seen in memory.seen.items() if present.get(coin) == seen[0]}
     for coin, drift in present.items():

@@ -41,7 +41,7 @@ class Mark:
     notional.
 
     `exit_return` is by depth and what barriers look at; `mark_return` the same at the venue's marks, its second
-    opinion.
+    opinion. `liquidation_distance` is the nearer leg's, a fraction; None where it is not known.
     """
 
     long_mid: Price
@@ -49,6 +49,7 @@ class Mark:
     exit_return: Decimal | None
     mark_return: Decimal | None
     taken_at: datetime
+    liquidation_distance: Decimal | None = None
 
 
 def read_prices(desk: Desk, coins: Collection[Coin]) -> Prices:
@@ -130,6 +131,7 @@ def encode_mark(mark: Mark) -> Json:
         "exit_return": None if mark.exit_return is None else str(mark.exit_return),
         "mark_return": None if mark.mark_return is None else str(mark.mark_return),
         "taken_at": mark.taken_at.isoformat(),
+        "liquidation_distance": None if mark.liquidation_distance is None else str(mark.liquidation_distance),
     }
 
 
@@ -144,6 +146,7 @@ def decode_mark(value: Json) -> Mark | None:
             None if value["exit_return"] is None else _finite(value["exit_return"]),
             None if value["mark_return"] is None else _finite(value["mark_return"]),
             datetime.fromisoformat(str(value["taken_at"])),
+            None if value["liquidation_distance"] is None else _finite(value["liquidation_distance"]),
         )
     except (KeyError, ValueError, ArithmeticError):
         return None

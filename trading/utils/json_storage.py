@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from trading.domain.book import Book
-from trading.domain.codec import Json, encode_state, encode_watch
+from trading.domain.codec import Json, encode_position, encode_state, encode_watch
 from trading.domain.desk_state import Binding, DeskState
 from trading.domain.errors import Busy, PositionNotFound, StoreCorrupt
-from trading.domain.positions import Watch, first_watch
+from trading.domain.positions import Watch, first_watch, position_of
 from trading.domain.trades import Trade
 from trading.domain.units import PositionId, TradeId
 from trading.utils.archive import Archive, record_of
@@ -214,7 +214,12 @@ class JsonStore:
             self._with_reserve(self._catch_up)
             if not self._fold.book.trades_of_position(watch.position_id):
                 raise PositionNotFound(f"there is no position {watch.position_id}")
-            line = {**self._position_record(watch.position_id, self._fold.as_of), "watch": encode_watch(watch)}
+            position = position_of(self._fold.book.trades_of_position(watch.position_id), watch)
+            line = {
+                **self._position_record(watch.position_id, self._fold.as_of),
+                **encode_position(position),
+                "watch": encode_watch(watch),
+            }
             entries = self._with_reserve(lambda: self._positions.append_followed([line]))
             self._fold.take_lines(entries, self._positions.path, self._ledger.seq)
             self._with_reserve(self._write_projections)

@@ -13,6 +13,8 @@ from rich.table import Table
 
 TIMEOUT_SECONDS = 10.0
 POLL_SECONDS = 0.5
+LIST_PAUSE_SECONDS = 15.0
+LIST_SECONDS_MAX = 300.0
 Body = dict[str, Any]
 
 
@@ -38,7 +40,7 @@ class Command(BaseCommand):
             raise CommandError("that service is not in demo mode; this command would trade for real there")
         if not health["monitor"]["alive"]:
             console.print("[yellow]no monitor is running: the position will be marked but not closed by its exits[/]")
-        signal = self._signal(api, options["pair"])
+        signal = self._signal(api, options["pair"], console)
         body = {
             "signal_id": signal["id"],
             "pair": signal["pair"],
@@ -67,13 +69,22 @@ class Command(BaseCommand):
             )
         _verdict(console, position)
 
-    def _signal(self, api: "_Api", pair: str | None) -> Body:
-        offered = [one for one in api.list("/api/signals") if pair is None or one["pair"] == pair]
-        taken = [one for one in offered if one["would_take"]]
-        if not taken:
-            reasons = {reason["detail"] for one in offered for reason in one["why_not"]} or {"nothing is on offer"}
-            raise CommandError("no signal to take now:\n  " + "\n  ".join(sorted(reasons)))
-        return max(taken, key=lambda one: abs(one["zscore"]))
+    def _signal(self, api: "_Api", pair: str | None, console: Console) -> Body:
+        """The strongest signal that would be taken. Where all are merely too weak, the next list is awaited."""
+        give_up_at = time.monotonic() + LIST_SECONDS_MAX
+        while True:
+            offered = [one for one in api.list("/api/signals") if pair is None or one["pair"] == pair]
+            taken = [one for one in offered if one["would_take"]]
+            if taken:
+                return max(taken, key=lambda one: abs(one["zscore"]))
+            weak = any(
+                {reason.get("code") for reason in one["why_not"]} == {"SIGNAL_LOW_CONFIDENCE"} for one in offered
+            )
+            if not weak or time.monotonic() > give_up_at:
+                reasons = {reason["detail"] for one in offered for reason in one["why_not"]} or {"nothing is on offer"}
+                raise CommandError("no signal to take now:\n  " + "\n  ".join(sorted(reasons)))
+            console.print("no signal is strong enough in this minute; waiting for the next list")
+            time.sleep(LIST_PAUSE_SECONDS)
 
 
 class _Api:
