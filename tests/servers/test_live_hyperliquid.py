@@ -124,6 +124,12 @@ class LiveCase(ServiceCase):
         assert isinstance(content, list)
         return content
 
+    def is_healthy(self) -> bool:
+        """A live desk opens nothing before its monitor has beaten."""
+        health = self.ask("GET", "/api/health")[1]
+        monitor = health["monitor"]
+        return health["status"] == "healthy" and isinstance(monitor, dict) and monitor["alive"] is True
+
     def status_of(self, position_id: object) -> object:
         return self.ask("GET", f"/api/positions/{position_id}")[1]["status"]
 
