@@ -122,6 +122,7 @@ def announcement(port: int, redis: RunningRedis | None, config: Config) -> str:
 The Executor Agent is ready on {url} ({mode})
   health     {url}/api/health
   positions  {url}/api/positions
+  API docs   {url}/api/docs
   Redis      {_described(redis)}
 
 {_example(url, config)}
