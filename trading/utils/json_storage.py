@@ -67,7 +67,7 @@ ROLL_SECONDS = 10.0
 SMALL_BYTES_MAX = 1 << 20
 # What has ended stays in the ledger for a day, unless the ledger has grown past this size.
 LEDGER_KEPT = timedelta(days=1)
-ROLL_BYTES = 32 << 20
+ROLL_BYTES = 12 << 20
 # A position whose funding is not complete is waited for a day longer than the engine looks for it.
 FUNDING_GIVEN_UP_AFTER = timedelta(days=8)
 LOG_KEPT = timedelta(days=1)
