@@ -215,11 +215,7 @@ class JsonStore:
             if not self._fold.book.trades_of_position(watch.position_id):
                 raise PositionNotFound(f"there is no position {watch.position_id}")
             position = position_of(self._fold.book.trades_of_position(watch.position_id), watch)
-            line = {
-                **self._position_record(watch.position_id, self._fold.as_of),
-                **encode_position(position),
-                "watch": encode_watch(watch),
-            }
+            line = _position_line(watch.position_id, self._fold.as_of, encode_position(position), watch)
             entries = self._with_reserve(lambda: self._positions.append_followed([line]))
             self._fold.take_lines(entries, self._positions.path, self._ledger.seq)
             self._with_reserve(self._write_projections)
@@ -545,13 +541,8 @@ class JsonStore:
             return step()
 
     def _position_record(self, position_id: PositionId, as_of: int) -> dict[str, Json]:
-        watch = self._fold.book.watch(position_id)
-        return {
-            "id": position_id,
-            "as_of": as_of,
-            **projection(self._fold.book, position_id),
-            "watch": encode_watch(watch) if watch is not None else None,
-        }
+        book = self._fold.book
+        return _position_line(position_id, as_of, projection(book, position_id), book.watch(position_id))
 
     def _bind(self, binding: Binding, *, bound: bool) -> None:
         if not bound:
@@ -668,6 +659,17 @@ def _dated(path: Path, disk: Disk) -> list[tuple[str, datetime | None]]:
 def _instant_of(value: Json) -> datetime | None:
     instant = _instant(value.encode()) if isinstance(value, str) else None
     return instant if instant is not None and instant.tzinfo is not None else None
+
+
+def _position_line(
+    position_id: PositionId, as_of: int, derived: Mapping[str, Json], watch: Watch | None
+) -> dict[str, Json]:
+    return {
+        "id": position_id,
+        "as_of": as_of,
+        **derived,
+        "watch": encode_watch(watch) if watch is not None else None,
+    }
 
 
 def _named(binding: Binding | None) -> str:
