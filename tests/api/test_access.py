@@ -17,7 +17,7 @@ from tests.api.base import EXECUTE, PROBLEM, ApiTestCase, told
 from trading.authentication import FORWARDED_HEADERS, caller_without_token, is_loopback_address
 from trading.conf import ApiToken, Config, Scope
 from trading.domain.errors import StoreCorrupt
-from trading.middleware import HEADERS, WsgiDoor
+from trading.middleware import HEADERS, NO_PAGE_POLICY, PAGE_POLICY, WsgiDoor
 from trading.views import without_paths
 
 TOKENS = {"read": "r" * 43, "trade": "t" * 43, "admin": "a" * 43}
@@ -306,7 +306,17 @@ class HostTest(ApiTestCase):
                 with self.subTest(name, header=header):
                     self.assertTrue(response[header])
             self.assertEqual("no-store", response["Cache-Control"])
-            self.assertIn("default-src 'none'", response["Content-Security-Policy"])
+            # An empty preflight is text/html to Django.
+            policy = PAGE_POLICY if name == "a preflight" else NO_PAGE_POLICY
+            self.assertEqual(policy, response["Content-Security-Policy"])
+
+    def test_pages_may_use_files_of_this_service_and_nothing_inline(self) -> None:
+        self.assertEqual(PAGE_POLICY, self.get("/api/docs")["Content-Security-Policy"])
+        for policy in (PAGE_POLICY, NO_PAGE_POLICY):
+            sources = {one.split()[0]: set(one.split()[1:]) for one in policy.split(";")}
+            self.assertEqual({"'none'"}, sources.pop("default-src") | sources["frame-ancestors"])
+            self.assertLessEqual(set().union(*sources.values()), {"'self'", "'none'", "data:"})
+            self.assertNotIn("data:", sources.get("script-src", set()))
 
 
 class WsgiDoorTest(SimpleTestCase):

@@ -28,9 +28,10 @@ from trading import bootstrap, schema
 from trading.conf import Config, Scope
 from trading.domain.orders import Side
 from trading.domain.units import Usd
+from trading.middleware import PAGE_POLICY
 from trading.permissions import OpenInDemo
 from trading.ports import Json
-from trading.views import DOCS_POLICY, PublicView
+from trading.views import PublicView
 
 COMMITTED = Path(settings.BASE_DIR) / "schema.yml"
 DOCUMENT = json.loads(schema.document("json"))
@@ -192,8 +193,8 @@ class DemoPageTest(ApiTestCase):
     def test_the_page_takes_nothing_from_another_host_and_has_nothing_inline(self) -> None:
         response = self.get("/api/docs")
         page = response.content.decode()
-        self.assertEqual((200, DOCS_POLICY), (response.status_code, response["Content-Security-Policy"]))
-        self.assertNotIn("unsafe", DOCS_POLICY)
+        self.assertEqual((200, PAGE_POLICY), (response.status_code, response["Content-Security-Policy"]))
+        self.assertNotIn("unsafe", PAGE_POLICY)
         self.assertNotRegex(page, r"(?i)https?:|//|<style|style=|\son\w+=")
         self.assertNotRegex(page, r"<script(?![^>]*\ssrc=)")
         script = self.static("docs/docs.js")
