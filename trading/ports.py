@@ -219,3 +219,17 @@ class Log(Protocol):
 
     def tail(self, limit: int) -> tuple[Mapping[str, Json], ...]:
         """The newest *limit* entries, newest first."""
+
+
+class Errand(Protocol):
+    """A job under way, as a thread is one."""
+
+    def is_alive(self) -> bool: ...
+
+    def join(self, timeout: float | None = None) -> None:
+        """Come back when it is done or *timeout* seconds have passed."""
+
+
+Job = Callable[[], None]
+Begin = Callable[[str, Job], Errand]
+"""How a process does several things at once: begins a job under a name and comes back at once."""

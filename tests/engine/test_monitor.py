@@ -173,8 +173,9 @@ class HangingTest(MonitorTestCase):
         self.venue.on_submit = lambda orders: void(release.wait(10))
         self.scene.clock.advance(6)
         monitor.tick(self.watchman, wait_seconds=0.1)
-        self.assertTrue(any(thread.is_alive() for thread in self.watchman.in_hand.values()))
-        self.assertTrue(all(thread.daemon for thread in self.watchman.in_hand.values()))
+        self.assertTrue(any(errand.is_alive() for errand in self.watchman.in_hand.values()))
+        hands = self.watchman.in_hand.values()
+        self.assertTrue(all(isinstance(errand, threading.Thread) and errand.daemon for errand in hands))
 
 
 class BugTest(MonitorTestCase):

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 from trading.conf import Config
 from trading.engine.accounting import AccountLog, NothingKept
-from trading.ports import Approver, Cache, Clock, Log, SignalSource, Store, Venue
+from trading.engine.threads import in_a_thread
+from trading.ports import Approver, Begin, Cache, Clock, Log, SignalSource, Store, Venue
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,3 +19,4 @@ class Desk:
     log: Log
     clock: Clock
     accounts: AccountLog = field(default_factory=NothingKept)
+    begin: Begin = in_a_thread

@@ -18,8 +18,8 @@ from trading.domain.trades import LegPlan, PositionEffect, Slice, Terms, TradeSt
 from trading.domain.units import ONE, ZERO, Coin, PositionId, Price, Quantity, Ratio, TradeId, Usd, hash_of
 from trading.engine import closing, errands, working
 from trading.engine.desk import Desk
-from trading.engine.errands import Job
 from trading.engine.recovery import book_holdings, doubts, drifts
+from trading.ports import Job
 
 ANSWER_SECONDS = 8.0
 LAST_WORD_SECONDS = 1.0

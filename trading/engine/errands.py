@@ -1,32 +1,32 @@
-"""Jobs in threads of their own.
+"""Jobs that run beside the one that began them.
 
 The law: one that hangs delays no other and keeps no process from ending, and none fails in silence. What the end of a
 process cuts off is on disk already, as after any crash.
 """
 
 import logging
-from collections.abc import Callable, Iterable
-from threading import Thread
+from collections.abc import Iterable
 
 from trading.domain.errors import DeskError
 from trading.engine.desk import Desk
+from trading.ports import Errand, Job
 
 _logger = logging.getLogger(__name__)
 
-Job = Callable[[], None]
+
+def start(desk: Desk, name: str, job: Job) -> Errand:
+    """Begin *job* beside the caller, in a thread that dies with the process unless the desk has other hands."""
+
+    def errand() -> None:
+        guarded(desk, name, job)
+
+    return desk.begin(name, errand)
 
 
-def start(desk: Desk, name: str, job: Job) -> Thread:
-    """Begin *job* in a thread that dies with the process."""
-    thread = Thread(target=guarded, args=(desk, name, job), name=name, daemon=True)
-    thread.start()
-    return thread
-
-
-def wait(desk: Desk, threads: Iterable[Thread], until: float) -> None:
-    """Wait for *threads*, at most until the clock's `monotonic` reads *until*."""
-    for thread in threads:
-        thread.join(max(until - desk.clock.monotonic(), 0.0))
+def wait(desk: Desk, errands: Iterable[Errand], until: float) -> None:
+    """Wait for *errands*, at most until the clock's `monotonic` reads *until*."""
+    for errand in errands:
+        errand.join(max(until - desk.clock.monotonic(), 0.0))
 
 
 def guarded(desk: Desk, name: str, job: Job) -> str | None:

@@ -6,7 +6,6 @@ Each trade and each close has a thread of its own, and one that is still busy fr
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from threading import Thread
 
 from trading.domain.accounts import EquityPoint, hour_of
 from trading.domain.desk_state import Cause, TradingState
@@ -23,11 +22,11 @@ from trading.domain.units import PositionId, TradeId, Usd
 from trading.engine import closing, emergency, errands, exits, outcomes, working
 from trading.engine.accounting import unfunded
 from trading.engine.desk import Desk
-from trading.engine.errands import Job
 from trading.engine.funding import collect_funding
 from trading.engine.outcomes import Outbox
 from trading.engine.recovery import DRIFT_PATIENCE, DriftMemory, reconcile, recover
 from trading.engine.states import lift, reduce
+from trading.ports import Errand, Job
 
 BLIND_AFTER = timedelta(seconds=60)
 ROLL_EVERY = timedelta(hours=1)
@@ -44,7 +43,7 @@ class Watchman:
     desk: Desk
     memory: exits.Memory = field(default_factory=exits.Memory)
     drift: DriftMemory = field(default_factory=DriftMemory)
-    in_hand: dict[str, Thread] = field(default_factory=dict)
+    in_hand: dict[str, Errand] = field(default_factory=dict)
     outbox: Outbox = field(default_factory=Outbox)
     funding_tried: datetime | None = None
     funding_swept: datetime | None = None
@@ -100,7 +99,7 @@ def _hand_out(watchman: Watchman, key: str, job: Job) -> None:
 
 
 def _in_hand(watchman: Watchman, key: str) -> bool:
-    watchman.in_hand = {name: thread for name, thread in watchman.in_hand.items() if thread.is_alive()}
+    watchman.in_hand = {name: errand for name, errand in watchman.in_hand.items() if errand.is_alive()}
     return key in watchman.in_hand
 
 
