@@ -9,7 +9,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 EXACT := trading/domain/*,trading/engine/playbook.py,trading/utils/trade_calculator.py,trading/utils/risk_controls.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check cover bench fuzz schema interop fmt format-check lint types imports django-check clean
+.PHONY: help run test check cover bench fuzz schema config interop fmt format-check lint types imports django-check drift
+.PHONY: clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,7 +21,7 @@ run: $(VENV)/.runtime  ## the whole service in demo mode on http://127.0.0.1:800
 test: $(VENV)/.tools  ## all tests
 	$(DJANGO) test
 
-check: format-check lint types imports django-check  ## format, lint, types, import floors, Django's checks
+check: format-check lint types imports django-check drift  ## format, lint, types, import floors, Django's checks, drift
 
 cover: $(VENV)/.tools  ## tests with branch coverage: 95 % overall, 100 % for domain, playbook and the pure modules
 	$(BIN)/coverage erase
@@ -33,6 +34,13 @@ fuzz: $(VENV)/.tools  ## random requests to every route, more of them each time:
 
 schema: $(VENV)/.runtime  ## write schema.yml anew from the code
 	$(DJANGO) spectacular --validate --fail-on-warn --file schema.yml
+
+config: $(VENV)/.runtime  ## write .env.example and the README's table of variables anew from the code
+	$(DJANGO) describe_config
+
+drift: $(VENV)/.runtime  ## what is generated is what the code says: schema.yml, .env.example, the README's table
+	$(DJANGO) describe_config --check
+	$(DJANGO) spectacular --validate --fail-on-warn | cmp - schema.yml || { echo "schema.yml has drifted: make schema"; exit 1; }
 
 bench: $(VENV)/.tools  ## what a trade and the ledger cost, as ratios; fewer trades: make bench TRADES=10000
 	$(BIN)/python -m bench.execution

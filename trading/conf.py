@@ -18,8 +18,10 @@ from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dotenv import dotenv_values
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from trading.domain.errors import DeskError
 from trading.domain.exit_plan import TrailingStop
@@ -238,77 +240,139 @@ def _default_hyperliquid_url(known: dict[str, object]) -> str:
     return HYPERLIQUID_TESTNET if known.get("venue") == "hyperliquid" else HYPERLIQUID_MAINNET
 
 
-class Config(BaseModel):
-    """The configuration: each attribute is a variable's name in lower case, in the order of `.env.example`.
+class Config(BaseSettings):
+    """The configuration: each attribute is a variable's name in lower case; its docstring explains it in `.env.example`
+    and in the README, together with those right below it that have none (`make config` writes both).
 
     Ratios are fractions, money is USD. `load_config` is how the service gets one; `Config.of` is how a test does.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, str_strip_whitespace=True)
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, str_strip_whitespace=True, use_attribute_docstrings=True
+    )
 
     executor_port: int = Field(8004, ge=1, le=65535)
+    """Port of the web process, on 127.0.0.1."""
     demo_mode: bool = True
+    """true: paper venue, demo Scout and Guardian unless their URLs are set; no key needed, no real order possible."""
     venue: Literal["pear", "hyperliquid"] = "pear"
+    """Where a live desk (DEMO_MODE=false) trades: pear or hyperliquid."""
     secret_key: SecretStr | None = None
+    """Django's key, 50 characters or more; random in demo mode, required otherwise."""
     debug: bool = False
+    """Django's debug pages; refused with DEMO_MODE=false."""
     allowed_hosts: Annotated[Names, AfterValidator(_hosts)] = ("localhost", "127.0.0.1", "[::1]")
+    """Comma list of the host names that requests may ask for; no wildcards."""
     cors_allowed_origins: Annotated[Names, AfterValidator(_origins)] = Field(default_factory=_default_cors)
+    """Comma list of web origins that may call from a browser. Blank: http://localhost:3000 in demo mode, else
+    none."""
 
     api_tokens: Annotated[tuple[ApiToken, ...], BeforeValidator(_tokens)] = ()
+    """Comma list of name:scope:sha256-hex with scope read, trade or admin; required with DEMO_MODE=false. `python
+    manage.py create_api_token NAME --scope trade` prints a token and its entry."""
     allow_anonymous_loopback: bool = Field(default_factory=_demo)
+    """Callers on this machine need no token to read and trade. Blank: true in demo mode, else false."""
     throttle_read_per_minute: int = Field(600, ge=0, le=1_000_000)
+    """Requests a minute for each token or address; 0 is off. Closing and the emergency stop are never throttled."""
     throttle_trade_per_minute: int = Field(120, ge=0, le=1_000_000)
 
     redis_host: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:\[\]-]+$")] = "localhost"
+    """Redis 6 or later. It is a cache only and may be absent: `make run` starts a private one when none answers."""
     redis_port: int = Field(6379, ge=1, le=65535)
     redis_db: int = Field(3, ge=0, le=1024)
     redis_url: Annotated[str, AfterValidator(_redis_url)] = Field(default_factory=_default_redis_url, repr=False)
+    """Its address in one, with its password where it has one; wins over the three above."""
     data_dir: Annotated[Path, AfterValidator(_data_dir)] = PROJECT_ROOT / "data"
+    """Folder of positions.json, trades.json and agent_logs.json; relative paths start at the project."""
 
     scout_url: PeerUrl | None = Field(default_factory=_default_scout_url)
+    """Blank in demo mode: the built-in stand-ins. Blank otherwise: http://localhost:8001 and
+    http://localhost:8003."""
     guardian_url: PeerUrl | None = Field(default_factory=_default_guardian_url)
     agent_timeout_seconds: Seconds = 5.0
+    """How long to wait for an answer. Guardian may ask a language model; it is asked once."""
     guardian_timeout_seconds: Seconds = 8.0
     scout_timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    """Zone of Scout's timestamps that carry no offset."""
     min_signal_confidence: Decimal = Field(Decimal("0.7"), ge=0, le=1)
+    """Signals below this confidence (0 to 1) or older than this are refused."""
     max_signal_age_seconds: int = Field(300, ge=1, le=86_400)
 
     max_positions: int = Field(3, ge=1, le=1000)
+    """Open positions at most, and the gross notional of each at most, as a fraction of equity in (0, 1]."""
     max_allocation: Fraction = Decimal("0.30")
     max_leverage: int = Field(3, ge=1, le=50)
+    """Highest leverage; it changes the margin, not the size."""
     min_portfolio_usd: Decimal = Field(Decimal(100), ge=0, le=Decimal("1e12"))
+    """No opening below this account value, in USD."""
     margin_reserve: Decimal = Field(Decimal("0.05"), ge=0, lt=1)
+    """Fraction of the margin that stays free."""
     cooldown_seconds: int = Field(900, ge=0, le=2_592_000)
+    """Pause of a pair after a losing exit; 0 is off."""
     max_daily_loss: Fraction = Decimal("0.05")
+    """Loss since UTC midnight, as a fraction of the portfolio, beyond which nothing is opened until the next day or a
+    resume."""
 
     max_slippage: Decimal = Field(Decimal("0.003"), gt=0, le=Decimal("0.1"))
+    """Band of an entry order around the touch, as a fraction; no slice goes out further than this from its arrival
+    price."""
     max_leg_spread: Decimal = Field(Decimal("0.005"), gt=0, le=Decimal("0.1"))
+    """Entries are refused when a leg's bid and ask are further apart than this fraction."""
     cost_share_of_stop: Fraction = Decimal("0.30")
+    """Entries are refused when the round trip, fees included, costs more than this fraction of the stop loss."""
     twap_threshold_usd: Money = Decimal(5000)
+    """Larger trades are sliced unless the request says otherwise: so many slices over so many seconds."""
     twap_duration_seconds: int = Field(180, ge=1, le=86_400)
     twap_slices: int = Field(5, ge=1, le=1000)
 
     take_profit: Decimal = Field(Decimal("0.02"), ge=Decimal("0.001"), le=5)
+    """Net return on the pair's gross notional, as fractions: take profit 0.001 to 5, stop loss 0.002 to 0.5."""
     stop_loss: Decimal = Field(Decimal("0.01"), ge=Decimal("0.002"), le=Decimal("0.5"))
     trailing_arm: Annotated[Decimal, Field(gt=0, le=5)] | None = None
+    """Trailing stop: armed at this return, leaves when it falls by the gap (below the arm). Both or neither; blank is
+    off."""
     trailing_gap: Annotated[Decimal, Field(gt=0, le=5)] | None = None
     max_holding_seconds: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
+    """Positions are closed after this time; blank is off."""
     monitor_interval_seconds: Annotated[float, Field(ge=0.1, le=60, allow_inf_nan=False)] = 1.0
+    """Pace of the monitor, and whether nothing is opened without it. Blank: false in demo mode, else true."""
     require_monitor: bool = Field(default_factory=_live)
 
     paper_equity_usd: Money = Decimal(100_000)
+    """What the paper account starts with, and the number that its market is derived from."""
     paper_seed: int = Field(7, ge=0, le=2**63 - 1)
 
     hyperliquid_api_url: PeerUrl = Field(default_factory=_default_hyperliquid_url)
+    """Blank: https://api.hyperliquid-testnet.xyz with VENUE=hyperliquid, https://api.hyperliquid.xyz with
+    VENUE=pear."""
     venue_weight_per_minute: int = Field(1200, ge=0, le=1_000_000)
+    """The exchange's request budget a minute; 0 is off."""
     venue_shared_dir: Annotated[Path, AfterValidator(_data_dir)] | None = None
+    """Folder of the nonces and the request budget. Give all desks of one machine the same; blank: the folder venue in
+    DATA_DIR."""
     hyperliquid_wallet_key: Annotated[SecretStr, AfterValidator(_wallet_key)] | None = None
+    """The API wallet's private key, or its keystore JSON together with the password below."""
     hyperliquid_keystore_password: SecretStr | None = None
     hyperliquid_account_address: Annotated[str, AfterValidator(_address)] | None = None
+    """The master account's address (not the API wallet's): its state is what is read."""
     pear_api_url: PeerUrl = "https://hl-v2.pearprotocol.io"
+    """Pear's address, the key it issues for the account (secret), and the name of this client there."""
     pear_api_key: SecretStr | None = None
     pear_client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "APITRADER"
     alert_urls: Names = Field((), repr=False)
+    """Comma list of addresses that alerts go to; blank: none."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given and nothing else: `load_config` asks its sources itself, so that nobody reads by the way."""
+        return (init_settings,)
 
     @classmethod
     def of(cls, **overrides: object) -> Self:
@@ -330,6 +394,20 @@ class Config(BaseModel):
 
 VARIABLES = tuple(name.upper() for name in Config.model_fields)
 
+SECTIONS: Mapping[str, str] = {
+    "EXECUTOR_PORT": "Service",
+    "API_TOKENS": "Callers",
+    "REDIS_HOST": "Redis and files",
+    "SCOUT_URL": "Scout and Guardian",
+    "MAX_POSITIONS": "Limits",
+    "MAX_SLIPPAGE": "Execution",
+    "TAKE_PROFIT": "Exits",
+    "PAPER_EQUITY_USD": "Paper venue",
+    "HYPERLIQUID_API_URL": "Live venues",
+    "ALERT_URLS": "Alerts",
+}
+"""The chapters of `.env.example`, each by the variable that it begins with."""
+
 
 @dataclass(frozen=True, slots=True)
 class Contradiction:
@@ -339,14 +417,66 @@ class Contradiction:
     line: str
 
 
+class VariableSource(PydanticBaseSettingsSource):
+    """What one set of variables says: blanks and placeholders are unset, `X_FILE` stands for what that file holds.
+
+    `mistakes` has a line for each file that cannot be read and each secret that is set both ways.
+    """
+
+    def __init__(self, variables: Mapping[str, str | None]) -> None:
+        super().__init__(Config)
+        self.mistakes: list[str] = []
+        self._variables = variables
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[str, str, bool]:
+        """The text of a variable, blank when it is unset."""
+        name = field_name.upper()
+        text = _meant(self._variables.get(name))
+        path = _meant(self._variables.get(f"{name}_FILE")) if name in SECRETS else ""
+        if text and path:
+            self.mistakes.append(f"{name}: is set together with {name}_FILE; remove one of them")
+        return text or (self._text_in(path, name) if path else ""), field_name, False
+
+    def __call__(self) -> dict[str, str]:
+        """What is set, by attribute."""
+        found = (self.get_field_value(field, name) for name, field in Config.model_fields.items())
+        return {name: text for text, name, _ in found if text}
+
+    def _text_in(self, path: str, name: str) -> str:
+        try:
+            return _meant(Path(path).expanduser().read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            line = f"{name}_FILE: the file it names cannot be read as text; check the path and its permissions"
+            self.mistakes.append(line)
+            return ""
+
+
+class DotenvSource(VariableSource):
+    """What the file at *path* says, which may be missing; names that look like a misspelt variable are mistakes."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__({})
+        try:
+            # Without interpolation a `$` in a secret stays what it is, and the process environment does not leak in.
+            self._variables = dotenv_values(path, interpolate=False, encoding="utf-8")
+        except (OSError, ValueError):
+            self.mistakes.append(f"{path.name}: cannot be read as UTF-8 text; check its permissions and encoding")
+        known = {*VARIABLES, *(f"{name}_FILE" for name in SECRETS)}
+        for name in self._variables:
+            alike = difflib.get_close_matches(name.upper(), known, n=1, cutoff=_LOOK_ALIKE)
+            if name not in known and alike:
+                self.mistakes.append(f"{name}: no such variable in {path.name}; did you mean {alike[0]}?")
+
+
 def load_config(environ: Mapping[str, str], dotenv_path: Path | None = None) -> Config:
     """The configuration of *environ* over the file at *dotenv_path*, which may be missing.
 
     Raises ConfigurationError with every mistake at once: values out of bounds, secrets that are missing, combinations
     that cannot be meant, and names in the file that look like a misspelt variable.
     """
-    mistakes: list[str] = []
-    values = {**_layer(_read_dotenv(dotenv_path, mistakes), mistakes), **_layer(environ, mistakes)}
+    sources = (*((DotenvSource(dotenv_path),) if dotenv_path else ()), VariableSource(environ))
+    values = {name: text for source in sources for name, text in source().items()}
+    mistakes = [mistake for source in sources for mistake in source.mistakes]
     config, wrong = _parse(values, mistakes)
     mistakes += [one.line for one in contradictions(config) if not one.variables & wrong]
     mistakes += _not_in_this_release(config)
@@ -367,56 +497,20 @@ def _not_in_this_release(config: Config) -> list[str]:
     return ["VENUE: this release does not trade through Pear yet; set VENUE=hyperliquid, or DEMO_MODE=true"]
 
 
-def _read_dotenv(path: Path | None, mistakes: list[str]) -> dict[str, str]:
-    if path is None:
-        return {}
-    try:
-        # Without interpolation a `$` in a secret stays what it is, and the process environment does not leak in.
-        found = dotenv_values(path, interpolate=False, encoding="utf-8")
-    except (OSError, ValueError):
-        mistakes.append(f"{path.name}: cannot be read as UTF-8 text; check its permissions and encoding")
-        return {}
-    known = {*VARIABLES, *(f"{name}_FILE" for name in SECRETS)}
-    for name in found:
-        alike = difflib.get_close_matches(name.upper(), known, n=1, cutoff=_LOOK_ALIKE)
-        if name not in known and alike:
-            mistakes.append(f"{name}: no such variable in {path.name}; did you mean {alike[0]}?")
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def _layer(source: Mapping[str, str], mistakes: list[str]) -> dict[str, str]:
-    """What *source* sets, by variable: blanks and placeholders left out, `X_FILE` replaced by what the file holds."""
-    values = {name: text for name in VARIABLES if (text := _meant(source.get(name, "")))}
-    for name in sorted(SECRETS):
-        path = _meant(source.get(f"{name}_FILE", ""))
-        if path and name in values:
-            mistakes.append(f"{name}: is set together with {name}_FILE; remove one of them")
-        elif path and (text := _secret_in(name, path, mistakes)):
-            values[name] = text
-    return values
-
-
-def _meant(text: str) -> str:
-    stripped = text.strip()
+def _meant(text: str | None) -> str:
+    stripped = (text or "").strip()
     return "" if _PLACEHOLDER.fullmatch(stripped) else stripped
-
-
-def _secret_in(name: str, path: str, mistakes: list[str]) -> str:
-    try:
-        return _meant(Path(path).expanduser().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        mistakes.append(f"{name}_FILE: the file it names cannot be read as text; check the path and its permissions")
-        return ""
 
 
 def _parse(values: Mapping[str, str], mistakes: list[str]) -> tuple[Config, frozenset[str]]:
     """The configuration of *values* and the variables that were wrong; those have their defaults in it."""
     try:
-        return Config.of(**{name.lower(): text for name, text in values.items()}), frozenset()
+        return Config.of(**values), frozenset()
     except ValidationError as error:
-        wrong = {str(one["loc"][0]).upper(): one for one in error.errors(include_input=False, include_url=False)}
-    mistakes += [_line(name, one) for name, one in wrong.items() if name in values]
-    return Config.of(**{name.lower(): text for name, text in values.items() if name not in wrong}), frozenset(wrong)
+        wrong = {str(one["loc"][0]): one for one in error.errors(include_input=False, include_url=False)}
+    mistakes += [_line(name.upper(), one) for name, one in wrong.items() if name in values]
+    right = Config.of(**{name: text for name, text in values.items() if name not in wrong})
+    return right, frozenset(name.upper() for name in wrong)
 
 
 def _line(name: str, error: ErrorDetails) -> str:

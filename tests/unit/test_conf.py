@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -20,7 +19,6 @@ from trading.conf import (
     HYPERLIQUID_TESTNET,
     PROJECT_ROOT,
     SECRETS,
-    VARIABLES,
     ApiToken,
     Config,
     ConfigurationError,
@@ -84,6 +82,7 @@ class Defaults(unittest.TestCase):
     def test_the_environment_of_the_process_is_not_read_behind_the_callers_back(self) -> None:
         with patch.dict(os.environ, {"MAX_POSITIONS": "9", "PAPER_SEED": "11"}):
             self.assertEqual(load_config({}), Config.of())
+            self.assertEqual((Config.of().max_positions, load_config({}).paper_seed), (3, 7))
 
     def test_a_configuration_cannot_be_changed(self) -> None:
         with self.assertRaises(ValidationError):
@@ -146,6 +145,11 @@ class Sources(unittest.TestCase):
             with self.subTest(name):
                 path = self.file(name, f"{text}\n")
                 self.assertEqual(load_config({f"{name}_FILE": str(path)}), load_config({name: text}))
+
+    def test_what_is_hidden_in_the_records_text_is_known_as_a_secret(self) -> None:
+        hidden = {name.upper() for name, field in Config.model_fields.items() if not field.repr}
+        typed = {name.upper() for name, field in Config.model_fields.items() if "SecretStr" in str(field.annotation)}
+        self.assertEqual(hidden | typed | {"API_TOKENS"}, SECRETS)
 
     def test_a_secret_file_that_cannot_be_read_is_named_without_its_path(self) -> None:
         lines = mistakes_in({"PEAR_API_KEY_FILE": str(self.folder / "absent")})
@@ -390,24 +394,6 @@ class Records(unittest.TestCase):
         ):
             with self.subTest(url):
                 self.assertEqual(is_loopback(url), expected)
-
-
-class Example(unittest.TestCase):
-    def setUp(self) -> None:
-        self.path = PROJECT_ROOT / ".env.example"
-
-    def test_it_names_every_variable_once_and_nothing_else(self) -> None:
-        names = re.findall(r"^([A-Z_]+)=", self.path.read_text(encoding="utf-8"), re.MULTILINE)
-        self.assertEqual(len(names), len(set(names)))
-        self.assertEqual(set(names), set(VARIABLES))
-
-    def test_copied_unchanged_it_gives_the_defaults(self) -> None:
-        self.assertEqual(load_config({}, self.path), Config.of())
-
-    def test_every_variable_has_a_comment_above_its_group(self) -> None:
-        groups = self.path.read_text(encoding="utf-8").split("\n\n")
-        bare = [one for one in groups if re.search(r"^[A-Z_]+=", one, re.MULTILINE) and not one.startswith("#")]
-        self.assertEqual(bare, [])
 
 
 class Refusal(unittest.TestCase):
