@@ -1,15 +1,26 @@
-"""The test runner: Django's own, with a private Redis and an empty DATA_DIR of its own.
+"""The test runner: Django's own, with a private Redis and an empty DATA_DIR for each of its processes.
 
-The law: no test sees the developer's environment, `.env`, files or Redis.
+The law: no test sees the developer's environment, `.env`, files or Redis, nor those of a test that runs beside it.
 """
 
 import atexit
 import functools
+import multiprocessing
+import os
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any
 
 from django.conf import settings
-from django.test.runner import DiscoverRunner
+from django.test.runner import DiscoverRunner, ParallelTestSuite
 
 from executor_agent.redis_server import RunningRedis, start_redis
+
+PROCESSES_MAX = 2
+"""Two are what the suite is timed for; more would make programs under test wait for each other."""
+LONG = ("tests.browser", "tests.servers", "tests.simulation", "tests.api.test_fuzz", "tests.contracts")
+"""What takes seconds a test begins first, so that no process is left with it when the others are done."""
 
 
 @functools.cache
@@ -24,13 +35,60 @@ def private_redis() -> RunningRedis | None:
     return running
 
 
+def processes_by_default() -> int:
+    """How many processes `manage.py test` uses when it is not told: one where they could not be told apart.
+
+    Coverage measures this process only, unless its own options say otherwise; a debugger and `spawn` want one, too.
+    Without tblib a failure would come back from another process as a riddle.
+    """
+    forks = sys.platform == "linux" and multiprocessing.get_start_method() == "fork"
+    if not forks or sys.gettrace() is not None or "coverage" in sys.modules or find_spec("tblib") is None:
+        return 1
+    return min(PROCESSES_MAX, len(os.sched_getaffinity(0)))
+
+
+def _surroundings(data_dir_name: str | None = None) -> bool:
+    """Point the desk of this process at its own Redis and, given a name, at a folder inside the run's. False without a
+    Redis."""
+    redis = private_redis()
+    changes: dict[str, object] = {} if redis is None else {"redis_url": redis.url}
+    if data_dir_name is not None:
+        changes["data_dir"] = settings.DESK_CONFIG.data_dir / data_dir_name
+        settings.DESK_CONFIG.data_dir.mkdir(parents=True, exist_ok=True)
+    settings.DESK_CONFIG = settings.DESK_CONFIG.model_copy(update=changes)
+    return redis is not None
+
+
+def _init_process(*args: Any) -> None:
+    """What Django does in a new process, and surroundings that are not those of the process it was forked from."""
+    ParallelTestSuite.init_worker(*args)
+    # Tests of what several processes share start some of their own, which a daemon may not.
+    multiprocessing.current_process().daemon = False
+    private_redis.cache_clear()
+    _surroundings(f"process-{os.getpid()}")
+
+
+class _Suite(ParallelTestSuite):
+    init_worker = _init_process
+
+    def __init__(self, subsuites: Sequence[Any], *args: Any, **kwargs: Any) -> None:
+        super().__init__(sorted(subsuites, key=_rank), *args, **kwargs)
+
+
+def _rank(subsuite: Any) -> int:
+    module = type(next(iter(subsuite))).__module__
+    return next((place for place, name in enumerate(LONG) if module.startswith(name)), len(LONG))
+
+
 class DeskTestRunner(DiscoverRunner):
-    """Django's discovery; the desk is pointed at the private Redis before the first test."""
+    """Django's discovery, in two processes unless it is told otherwise (`--parallel 1`)."""
+
+    parallel_test_suite = _Suite
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{**options, "parallel": options.get("parallel") or processes_by_default()})
 
     def setup_test_environment(self, **kwargs: object) -> None:
         super().setup_test_environment(**kwargs)
-        redis = private_redis()
-        if redis is None:
+        if not _surroundings():
             self.log("No Redis server can be started here; the tests that need one are skipped.")
-        else:
-            settings.DESK_CONFIG = settings.DESK_CONFIG.model_copy(update={"redis_url": redis.url})

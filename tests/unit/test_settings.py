@@ -8,14 +8,16 @@ import tempfile
 import unittest
 from contextlib import redirect_stderr
 from pathlib import Path
+from unittest import mock
 
+import coverage
 from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
 from django.test import SimpleTestCase
 
 from executor_agent import asgi, wsgi
 from executor_agent.settings import CONFIGURATION_EXIT_CODE, configure
-from tests.runner import private_redis
+from tests.runner import PROCESSES_MAX, private_redis, processes_by_default
 from trading.conf import PROJECT_ROOT
 from trading.middleware import WsgiDoor
 
@@ -44,6 +46,19 @@ class UnderTest(SimpleTestCase):
     def test_the_desk_has_a_redis_of_its_own_or_none(self) -> None:
         running = private_redis()
         self.assertEqual(settings.DESK_CONFIG.redis_url, running.url if running else settings.NO_REDIS_URL)
+
+
+class Processes(unittest.TestCase):
+    def test_there_are_never_more_than_the_suite_is_timed_for(self) -> None:
+        self.assertIn(processes_by_default(), range(1, PROCESSES_MAX + 1))
+
+    def test_a_measurement_of_one_process_gets_one(self) -> None:
+        with mock.patch.dict(sys.modules, {"coverage": coverage}):
+            self.assertEqual(processes_by_default(), 1)
+
+    def test_without_tblib_a_failure_could_not_be_told_so_there_is_one(self) -> None:
+        with mock.patch("tests.runner.find_spec", return_value=None):
+            self.assertEqual(processes_by_default(), 1)
 
 
 class Configuring(unittest.TestCase):
