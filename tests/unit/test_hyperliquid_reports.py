@@ -7,7 +7,7 @@ from decimal import Decimal
 from tests.unit.test_hyperliquid_wire import NOON, an_order
 from trading.adapters.hyperliquid_reports import Evidence, answered, computed, own_fills, report_on
 from trading.adapters.hyperliquid_wire import Executed, Fill, OrderState
-from trading.domain.orders import OrderReport, OrderStatus, RejectReason
+from trading.domain.orders import OrderReport, OrderStatus, RejectReason, Side
 from trading.domain.units import Coin, Quantity
 
 SECOND = timedelta(seconds=1)
@@ -15,7 +15,7 @@ OID = 77
 
 
 def a_fill(quantity: str, *, oid: int = OID, tid: int = 1, coin: str = "ETH", cloid: str | None = None) -> Fill:
-    return Fill(Coin(coin), oid, cloid, Decimal(3000), Decimal(quantity), Decimal("0.01"), NOON, tid)
+    return Fill(Coin(coin), oid, cloid, Decimal(3000), Decimal(quantity), Decimal("0.01"), NOON, tid, Side.BUY)
 
 
 def a_state(state: str, *, original: str = "0.02", remaining: str = "0", at: float = 0.0) -> OrderState:

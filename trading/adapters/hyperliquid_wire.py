@@ -127,6 +127,7 @@ class Fill:
     fee: Decimal
     at: datetime
     tid: int
+    side: Side
 
 
 @dataclass(frozen=True, slots=True)
@@ -493,7 +494,16 @@ def _fill(record: Record) -> Fill:
         fee=amount(record, "fee"),
         at=instant_of(record.get("time")),
         tid=whole(record.get("tid")),
+        side=_side(record),
     )
+
+
+def _side(record: Record) -> Side:
+    """`B` bought, `A` (ask) sold."""
+    word = text(record, "side")
+    if word not in ("A", "B"):
+        raise unreadable("side")
+    return Side.BUY if word == "B" else Side.SELL
 
 
 def decode_order_state(answer: object) -> OrderState | None:
