@@ -13,7 +13,7 @@ from tests.servers.hyperliquid import AGENT_KEY, MASTER, MASTER_KEY
 from tests.servers.hyperliquid.faults import EXCHANGE, INFO, Answer, Commit, Fault
 from tests.servers.hyperliquid.universe import Listing
 from tests.unit.hyperliquid_world import ETH, SOL, HyperliquidWorld
-from trading.adapters import hyperliquid
+from trading.adapters import hyperliquid, hyperliquid_reader
 from trading.adapters.hyperliquid_api import network_of
 from trading.adapters.hyperliquid_budget import Lane
 from trading.adapters.hyperliquid_wire import Refusal, Working
@@ -452,11 +452,11 @@ class Asking(HyperliquidWorld):
     def test_fills_are_read_page_by_page(self) -> None:
         self.exchange.set_market(ETH, bids=[("2999", "5")], asks=[("3001", "0.1"), ("3002", "0.1"), ("3003", "9")])
         order = self.an_order(quantity="0.4")
-        with mock.patch.object(hyperliquid, "FILLS_PAGE", 3):
+        with mock.patch.object(hyperliquid_reader, "FILLS_PAGE", 3):
             (report,) = self.venue.submit([order])
         self.assertIs(report.status, FILLED)
         self.assertEqual(report.average_price, Decimal("3002.25"))
-        with mock.patch.object(hyperliquid, "PAGES_MAX", 0), self.assertRaises(VenueUnavailable):
+        with mock.patch.object(hyperliquid_reader, "PAGES_MAX", 0), self.assertRaises(VenueUnavailable):
             self.venue._fills_of([order], Lane.WATCH)
 
 
@@ -587,12 +587,12 @@ class Money(HyperliquidWorld):
         start = self.clock.now()
         for _ in range(4):
             self.clock.advance(3600)
-        with mock.patch.object(hyperliquid, "ROWS_PAGE", 3):
+        with mock.patch.object(hyperliquid_reader, "ROWS_PAGE", 3):
             payments = self.venue.funding([ETH, SOL], start, self.clock.now())
         self.assertEqual(len(payments), 8)
         self.assertTrue(all(one.amount > 0 for one in payments if one.coin == ETH))
         self.assertTrue(all(one.amount < 0 for one in payments if one.coin == SOL))
-        with mock.patch.object(hyperliquid, "PAGES_MAX", 0), self.assertRaises(VenueUnavailable):
+        with mock.patch.object(hyperliquid_reader, "PAGES_MAX", 0), self.assertRaises(VenueUnavailable):
             self.venue.funding([ETH], start, self.clock.now())
 
     def test_a_payment_counts_for_the_hour_it_was_stamped_just_after(self) -> None:

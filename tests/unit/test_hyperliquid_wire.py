@@ -310,10 +310,11 @@ class Reads(unittest.TestCase):
         self.assertEqual((agent.name, agent.address, agent.valid_until), ("bot", "0xab", NOON))
 
     def test_a_fill_knows_its_order_its_fee_and_whether_it_has_a_client_order_id(self) -> None:
-        row = {"coin": "ETH", "px": "2.5", "sz": "4", "fee": "-0.001", "oid": 7, "tid": 9, "time": 1795348800000}
+        row = {"coin": "ETH", "px": "2.5", "sz": "4", "side": "A", "fee": "-0.001", "oid": 7, "tid": 9}
+        row["time"] = 1795348800000
         plain, named = decode_fills([row, {**row, "cloid": "0xAB"}])
         self.assertEqual((plain.price, plain.quantity, plain.fee), (Decimal("2.5"), 4, Decimal("-0.001")))
-        self.assertEqual((plain.oid, plain.tid), (7, 9))
+        self.assertEqual((plain.oid, plain.tid, plain.side), (7, 9, Side.SELL))
         self.assertEqual((plain.cloid, named.cloid), (None, "0xab"))
 
     def test_an_unknown_order_is_none(self) -> None:
@@ -364,6 +365,10 @@ class Reads(unittest.TestCase):
             (decode_order_state, {"status": "order"}),
             (decode_order_state, []),
             (decode_fills, {"rows": []}),
+            (
+                decode_fills,
+                [{"coin": "A", "px": "1", "sz": "1", "side": "C", "fee": "0", "oid": 1, "tid": 1, "time": 1}],
+            ),
             (decode_funding, [{"time": 1}]),
             (decode_candles, [{"t": 1}]),
             (decode_role, {"data": {}}),
