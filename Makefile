@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 EXACT := trading/domain/*,trading/engine/playbook.py,trading/utils/trade_calculator.py,trading/utils/risk_controls.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check cover bench fuzz schema config interop fmt format-check lint types imports django-check drift
+.PHONY: help setup run test check cover bench fuzz schema config interop fmt format-check lint types imports django-check drift
 .PHONY: clean
 
 help:  ## this list
@@ -17,6 +17,9 @@ help:  ## this list
 
 run: $(VENV)/.runtime  ## the whole service in demo mode on http://127.0.0.1:8004; Ctrl-C stops it
 	@exec $(DJANGO) serve
+
+setup: $(VENV)/.runtime  ## write a first .env by asking
+	@$(DJANGO) setup
 
 test: $(VENV)/.tools  ## all tests
 	$(DJANGO) test

@@ -22,6 +22,8 @@ from trading.conf import Config, ConfigurationError, load_config
 BASE_DIR = Path(__file__).resolve().parent.parent
 SIDECAR = Path(drf_spectacular_sidecar.__file__).resolve().parent
 TESTING = sys.argv[1:2] == ["test"]
+# It writes a configuration, and so must not be kept from it by the one that is there.
+SETTING_UP = sys.argv[1:2] == ["setup"]
 # gunicorn stops for good when a worker ends with this code, and starts it anew for ever with any other.
 CONFIGURATION_EXIT_CODE = 3
 # Nothing listens there: until the test runner has started its own Redis, tests find none.
@@ -50,7 +52,7 @@ def configure(environ: Mapping[str, str], dotenv: Path, *, testing: bool) -> Con
         raise refused_start(error) from None
 
 
-DESK_CONFIG = configure(os.environ, BASE_DIR / ".env", testing=TESTING)
+DESK_CONFIG = Config.of() if SETTING_UP else configure(os.environ, BASE_DIR / ".env", testing=TESTING)
 
 # The supervisor hands its key down, so that every process it starts has the same one; on its own, a demo makes one up.
 SECRET_KEY = DESK_CONFIG.secret_key.get_secret_value() if DESK_CONFIG.secret_key else get_random_secret_key()

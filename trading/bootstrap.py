@@ -145,6 +145,13 @@ def monitor_beat(config: Config) -> datetime | None:
         store.close()
 
 
+def keystore_of(key: str, password: str) -> tuple[str, str]:
+    """Address and encrypted keystore of a wallet's *key*. Raises InvalidRequest when it is none, without quoting it."""
+    from trading.adapters.keys import keystore_of as encrypted
+
+    return encrypted(key, password)
+
+
 def _binding(config: Config) -> Binding:
     if config.demo_mode:
         return Binding("paper", "paper", f"paper:{config.paper_seed}")

@@ -19,9 +19,9 @@ EXAMPLE = ".env.example"
 README = "README.md"
 WIDTH = 120
 HEAD = """\
-# Copy to .env and change what you need; every line below shows the default. The environment wins over this file.
-# A blank or a placeholder such as your_key_here is unset. Any secret X may come from a file instead: X_FILE=/path.
-# Written by `make config` from trading/conf.py.
+# Copy to .env and change what you need, or let `make setup` ask; every line below shows the default. The environment
+# wins over that file. A blank or a placeholder such as your_key_here is unset. Any secret X may come from a file
+# instead: X_FILE=/path. Written by `make config` from trading/conf.py.
 """
 TABLE_HEAD = "| variable | default | meaning |\n|---|---|---|\n"
 _TABLE = re.compile(rf"{re.escape(TABLE_HEAD)}(?:\|.*\n)+")
