@@ -9,24 +9,27 @@ _django = get_wsgi_application()
 
 # Only now: what follows reads the settings.
 from executor_agent.settings import TESTING, refused_start  # noqa: E402
-from trading.bootstrap import get_desk  # noqa: E402
+from trading.bootstrap import build_courier, get_desk  # noqa: E402
 from trading.conf import ConfigurationError  # noqa: E402
 from trading.domain.errors import DeskError  # noqa: E402
+from trading.engine import courier  # noqa: E402
 from trading.events import end_streams_on_signals  # noqa: E402
 from trading.middleware import WsgiDoor  # noqa: E402
 
 
 def open_desk() -> None:
-    """Open the files and, live, show the venue the key, before the first caller comes.
+    """Open the files and, live, show the venue the key, before the first caller comes; and carry alerts from here on.
 
     A key that is not the account's ends the process. Files that cannot be trusted do not: health has to say so.
     """
     try:
-        get_desk()
+        carrier = build_courier(get_desk())
     except ConfigurationError as error:
         raise refused_start(error) from None
     except DeskError:
         return
+    if carrier is not None:
+        courier.start(carrier)
 
 
 application = WsgiDoor(_django)

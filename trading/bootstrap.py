@@ -16,14 +16,17 @@ from trading.adapters.demo_guardian import DemoGuardian, DemoLimits
 from trading.adapters.demo_scout import DemoScout
 from trading.adapters.guardian import GuardianClient
 from trading.adapters.hyperliquid_api import network_of
+from trading.adapters.outbox_file import OutboxFile
 from trading.adapters.paper import PaperVenue
 from trading.adapters.paper_market import PaperMarket
 from trading.adapters.scout import ScoutClient
 from trading.adapters.system import SystemClock
+from trading.adapters.watched import WatchedApprover, WatchedSignals
 from trading.conf import Config, ConfigurationError
 from trading.domain.desk_state import Binding
 from trading.domain.errors import InvalidRequest, StoreCorrupt, VenueUnavailable
 from trading.domain.units import Ratio, Usd
+from trading.engine.courier import Courier
 from trading.engine.desk import Desk
 from trading.ports import Approver, Clock, Log, SignalSource
 from trading.utils.journal import Journal
@@ -85,13 +88,30 @@ def build_desk(config: Config, clock: Clock | None = None) -> Desk:
     market = PaperMarket(config.paper_seed)
     with _blamed_on_configuration():
         venue = _paper(config, market, clock) if config.demo_mode else _hyperliquid(config, clock, log)
-        signals, approvals = _signals(config, market, clock, log), _approvals(config, clock)
+        signals = WatchedSignals(_signals(config, market, clock, log), log)
+        approvals = WatchedApprover(_approvals(config, clock), log)
     store = JsonStore.open_or_halted(config.data_dir, _binding(config))
     if store.trouble:
-        log.write("error", f"the desk is HALTED: {store.trouble}", code=StoreCorrupt.code)
+        log.write("error", f"the desk is HALTED: {store.trouble}", code=StoreCorrupt.code, event="DeskHalted")
     for word in store.mended:
-        log.write("warning", f"the ledger was mended: {word}")
+        log.write("warning", f"the ledger was mended: {word}", event="LedgerMended")
     return Desk(config, venue, store, cache, signals, approvals, log, clock, AccountFile(config.data_dir))
+
+
+def build_courier(desk: Desk) -> Courier | None:
+    """Who carries this desk's alerts; None without ALERT_URLS.
+
+    Raises ConfigurationError for an address that alerts cannot go to, and StoreCorrupt for a folder that cannot be
+    made.
+    """
+    if not desk.config.alert_urls:
+        return None
+    # Imported here: what knows eighty services takes a third of a second to load.
+    from trading.adapters.notifier import AppriseNotifier
+
+    with _blamed_on_configuration():
+        notifier = AppriseNotifier(desk.config.alert_urls)
+    return Courier(desk, OutboxFile(desk.config.data_dir), notifier, f"Executor Agent ({desk.venue.name})")
 
 
 def diagnoses(config: Config, clock: Clock | None = None) -> tuple[Diagnosis, ...]:
@@ -172,7 +192,7 @@ def _hyperliquid(config: Config, clock: Clock, log: Log) -> "HyperliquidVenue":
     try:
         check_ready(venue, clock)
     except VenueUnavailable as error:
-        log.write("warning", f"the venue could not be asked at start: {error.detail}")
+        log.write("warning", f"the venue could not be asked at start: {error.detail}", event="VenueDown")
     except ConfigurationError:
         venue.close()
         raise

@@ -115,7 +115,12 @@ class PriceStream:
                 self._listen()
             except (OSError, websocket.WebSocketException) as error:
                 if self._confirmed_at is not None:
-                    self._log.write("warning", "the venue's price stream was cut; polling meanwhile", why=_why(error))
+                    self._log.write(
+                        "warning",
+                        "the venue's price stream was cut; polling meanwhile",
+                        why=_why(error),
+                        event="StreamCut",
+                    )
             self._forget()
             failures = 0 if self.connections > before else failures + 1
             self._closing.wait(BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)])

@@ -14,6 +14,7 @@ from enum import StrEnum
 from functools import cache
 from typing import Any, NewType, Union, cast, get_args, get_origin, get_type_hints
 
+from trading.domain.alerts import Outbox
 from trading.domain.desk_state import DeskState
 from trading.domain.errors import InvalidRequest, InvariantBroken, StoreCorrupt
 from trading.domain.market import Pair, ratio_of
@@ -62,6 +63,15 @@ def encode_state(state: DeskState) -> dict[str, Json]:
 def decode_state(content: Json) -> DeskState:
     """Raises StoreCorrupt."""
     return cast(DeskState, _decoded(DeskState, content))
+
+
+def encode_outbox(outbox: Outbox) -> dict[str, Json]:
+    return _encode_record(outbox)
+
+
+def decode_outbox(content: Json) -> Outbox:
+    """Raises StoreCorrupt."""
+    return cast(Outbox, _decoded(Outbox, content))
 
 
 def encode_position(position: Position) -> dict[str, Json]:

@@ -98,6 +98,7 @@ def _closing_trade(desk: Desk, position_id: PositionId, reason: ExitReason) -> T
             position_id=position_id,
             trade_id=terms.trade_id,
             reason=reason,
+            event="ExitFired",
         )
         return working.admit(desk, terms)
 

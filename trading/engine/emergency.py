@@ -87,7 +87,7 @@ def stop(desk: Desk, *, scope_account: bool = False) -> StopReport:
 
 def _stop_from_holdings(desk: Desk, until: float, error: StoreCorrupt, *, whole_account: bool) -> StopReport:
     """Close by what the venue holds. Coins that the readable part of the ledger never traded are somebody else's."""
-    desk.log.write("error", f"emergency stop without a ledger: {error.detail}", code=error.code)
+    desk.log.write("error", f"emergency stop without a ledger: {error.detail}", code=error.code, event="EmergencyStop")
     coins = None if whole_account else _coins_known(desk)
     left = working.close_holdings(desk, coins, until)
     held = desk.venue.account().holdings
@@ -134,9 +134,13 @@ def push(desk: Desk, close_one: Callable[[PositionId, ExitReason], None]) -> Non
     before = desk.store.state()
     state = desk.store.change_state(lambda state: _after_read(state, left, desk=desk))
     if state.state is TradingState.HALTED:
-        desk.log.write("success", "emergency stop complete: the venue reads flat; the desk is HALTED until a resume")
+        desk.log.write(
+            "success",
+            "emergency stop complete: the venue reads flat; the desk is HALTED until a resume",
+            event="StopComplete",
+        )
     elif left and state.why != before.why:
-        desk.log.write("error", state.why, left=left)
+        desk.log.write("error", state.why, left=left, event="NotFlatYet")
 
 
 def resume(desk: Desk, accept_drift: Collection[Coin] = ()) -> DeskState:
@@ -184,7 +188,13 @@ def resume(desk: Desk, accept_drift: Collection[Coin] = ()) -> DeskState:
     if state.state is TradingState.LIQUIDATING:
         raise StopInProgress("an emergency stop was pressed meanwhile")
     if before[-1].state is not TradingState.ACTIVE:
-        desk.log.write("success", "the desk is ACTIVE again", before=before[-1].state, causes=sorted(before[-1].causes))
+        desk.log.write(
+            "success",
+            "the desk is ACTIVE again",
+            before=before[-1].state,
+            causes=sorted(before[-1].causes),
+            event="DeskResumed",
+        )
     return state
 
 
@@ -209,7 +219,9 @@ def _latch(desk: Desk, *, scope_account: bool) -> None:
 
     desk.store.change_state(liquidating)
     if before[-1].state is not TradingState.LIQUIDATING:
-        desk.log.write("error", "emergency stop: closing everything", scope_account=scope_account)
+        desk.log.write(
+            "error", "emergency stop: closing everything", scope_account=scope_account, event="EmergencyStop"
+        )
 
 
 def _close_each(desk: Desk, positions: Collection[PositionId], until: float) -> None:

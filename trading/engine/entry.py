@@ -187,6 +187,7 @@ def _accepted(desk: Desk, request: ExecuteRequest, key: str, until: float) -> Tr
         approval_id=approval.id,
         slices=len(terms.slices),
         leverage=terms.leverage,
+        event="TradeAccepted",
     )
     return trade
 
@@ -205,6 +206,7 @@ def _denied(desk: Desk, request: ExecuteRequest, breaches: tuple[Breach, ...]) -
         f"denied: {', '.join(dict.fromkeys(str(breach.code) for breach in breaches))}",
         signal_id=request.signal_id,
         position_size=request.position_size,
+        event="TradeDenied",
     )
     return risk_denied(breaches)
 
@@ -224,7 +226,13 @@ def _approved(desk: Desk, plan: Draft, trade_id: TradeId, world: World, until: f
     expires_at = signal.created_at + timedelta(seconds=desk.config.max_signal_age_seconds)
     rejection = Rejection(signal.id, size, approval.reasoning, expires_at)
     desk.store.change_state(lambda state: _with_rejection(state, rejection, desk.clock.now()))
-    desk.log.write("warning", f"Guardian rejected {signal.pair}", signal_id=signal.id, reasoning=approval.reasoning)
+    desk.log.write(
+        "warning",
+        f"Guardian rejected {signal.pair}",
+        signal_id=signal.id,
+        reasoning=approval.reasoning,
+        event="GuardianRejected",
+    )
     raise GuardianRejected(
         f"Guardian rejected the trade: {approval.reasoning}",
         reasoning=approval.reasoning,

@@ -35,10 +35,10 @@ def guarded(desk: Desk, name: str, job: Job) -> str | None:
     try:
         job()
     except DeskError as error:
-        desk.log.write("error", f"{name} failed: {error.detail}", code=error.code)
+        desk.log.write("error", f"{name} failed: {error.detail}", code=error.code, event="ErrandFailed")
         return error.detail
     except Exception as bug:
         _logger.exception("%s failed", name)
-        desk.log.write("error", f"{name} failed on a bug: {type(bug).__name__}", code="INTERNAL")
+        desk.log.write("error", f"{name} failed on a bug: {type(bug).__name__}", code="INTERNAL", event="ErrandFailed")
         return type(bug).__name__
     return None

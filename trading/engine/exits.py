@@ -123,6 +123,7 @@ def change_exits(desk: Desk, position_id: PositionId, change: ExitChange, *, adm
                 position_id=position_id,
                 before=_words(watch.exit_plan),
                 after=_words(plan),
+                event="ExitsChanged",
             )
     return queries.position(desk, position_id)
 
@@ -196,6 +197,7 @@ def _liquidation_near(
             position_id=position.id,
             distance=distance,
             maintenance_share=share,
+            event="LiquidationNear",
         )
     return (distance is not None and distance <= LIQUIDATION_NEAR) or share > MAINTENANCE_NEAR
 
@@ -259,9 +261,11 @@ def _note_blindness(desk: Desk, memory: Memory, position: Position, mark: Mark |
     """One line when a position loses its price and one when it has it back."""
     if mark is None and position.id not in memory.blind:
         memory.blind[position.id] = now
-        desk.log.write("warning", f"no usable price for {position.pair}; holding", position_id=position.id)
+        desk.log.write(
+            "warning", f"no usable price for {position.pair}; holding", position_id=position.id, event="PriceLost"
+        )
     elif mark is not None and memory.blind.pop(position.id, None) is not None:
-        desk.log.write("info", f"prices for {position.pair} are back", position_id=position.id)
+        desk.log.write("info", f"prices for {position.pair} are back", position_id=position.id, event="PriceBack")
 
 
 def _forget(memory: Memory, positions: tuple[Position, ...]) -> None:

@@ -32,6 +32,7 @@ BLIND_AFTER = timedelta(seconds=60)
 ROLL_EVERY = timedelta(hours=1)
 RESERVE_RETRY = timedelta(seconds=30)
 FUNDING_RETRY = timedelta(seconds=30)
+VENUE_PATIENCE = timedelta(seconds=10)
 CLOSE_SECONDS = 3.0
 OUTCOMES = "outcomes"
 
@@ -51,6 +52,8 @@ class Watchman:
     short_since: datetime | None = None
     rolled_at: datetime | None = None
     reserve_tried: datetime | None = None
+    venue_silent_since: datetime | None = None
+    venue_down: bool = False
     troubles: dict[str, str] = field(default_factory=dict)
 
 
@@ -89,7 +92,7 @@ def finish(watchman: Watchman, seconds: float) -> None:
 def _say(watchman: Watchman, part: str, words: str, code: str) -> None:
     if watchman.troubles.get(part) != words:
         watchman.troubles[part] = words
-        watchman.desk.log.write("error", f"monitor: {part} failed: {words}", code=code)
+        watchman.desk.log.write("error", f"monitor: {part} failed: {words}", code=code, event="DutyFailed")
 
 
 def _hand_out(watchman: Watchman, key: str, job: Job) -> None:
@@ -193,11 +196,27 @@ def _account_duties(watchman: Watchman) -> None:
     book = desk.store.book()
     try:
         account = desk.venue.account()
-    except VenueUnavailable:
+    except VenueUnavailable as error:
+        _note_venue(watchman, error.detail)
         return
+    _note_venue(watchman, "")
     reconcile(desk, watchman.drift, book, account)
     _keep_equity(watchman, account.equity)
     _measure_day(watchman, account.equity)
+
+
+def _note_venue(watchman: Watchman, trouble: str) -> None:
+    """One line when the account has been unreadable for a while, and one when it can be read again."""
+    desk, now = watchman.desk, watchman.desk.clock.now()
+    if not trouble:
+        if watchman.venue_down:
+            desk.log.write("success", "the venue answers again", event="VenueBack")
+        watchman.venue_silent_since, watchman.venue_down = None, False
+        return
+    watchman.venue_silent_since = watchman.venue_silent_since or now
+    if not watchman.venue_down and now - watchman.venue_silent_since >= VENUE_PATIENCE:
+        watchman.venue_down = True
+        desk.log.write("error", f"the venue does not answer: {trouble}", event="VenueDown")
 
 
 def _collect_funding(watchman: Watchman) -> None:

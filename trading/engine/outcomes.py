@@ -47,7 +47,12 @@ def due(desk: Desk, outbox: Outbox) -> tuple[PositionId, ...]:
     for position in untold:
         if _too_old(position, now):
             _mark(desk, position.id)
-            desk.log.write("warning", "Guardian never took the outcome of a trade; given up", position_id=position.id)
+            desk.log.write(
+                "warning",
+                "Guardian never took the outcome of a trade; given up",
+                position_id=position.id,
+                event="OutcomeGivenUp",
+            )
         elif funding_settled(position, now) and _may_try(outbox, position, now):
             waiting.append(position)
     waiting.sort(key=lambda one: (outbox.tried.get(one.id, one.entered_at), one.id))

@@ -58,7 +58,13 @@ def reduce(desk: Desk, cause: Cause, why: str) -> DeskState:
         )
 
     state = desk.store.change_state(reduced)
-    desk.log.write("error", f"the desk opens nothing any more: {why}", cause=cause, trading_state=state.state)
+    desk.log.write(
+        "error",
+        f"the desk opens nothing any more: {why}",
+        cause=cause,
+        trading_state=state.state,
+        event="OpeningStopped",
+    )
     return state
 
 
@@ -79,5 +85,5 @@ def lift(desk: Desk, cause: Cause, why: str) -> DeskState:
         )
 
     state = desk.store.change_state(lifted)
-    desk.log.write("info", why, cause=cause, trading_state=state.state)
+    desk.log.write("info", why, cause=cause, trading_state=state.state, event="CauseLifted")
     return state

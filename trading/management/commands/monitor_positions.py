@@ -12,10 +12,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from trading.bootstrap import get_desk
+from trading.bootstrap import build_courier, get_desk
 from trading.conf import ConfigurationError
 from trading.domain.errors import Busy, DeskError, StoreCorrupt
-from trading.engine import monitor
+from trading.engine import courier, monitor
 from trading.engine.desk import Desk
 
 STANDBY_SECONDS = 1.0
@@ -41,7 +41,9 @@ class Command(BaseCommand):
             raise CommandError("--interval must be between 0.05 and 60 seconds")
         with _asked_to_stop() as stopping:
             try:
-                self._watch(get_desk(), stopping, interval, once=options["once"])
+                desk = get_desk()
+                with _alerts_carried(desk):
+                    self._watch(desk, stopping, interval, once=options["once"])
             except ConfigurationError as error:
                 # The supervisor and systemd know this code: starting again changes nothing.
                 raise CommandError("the configuration is wrong:\n  " + error.detail, returncode=3) from error
@@ -72,14 +74,14 @@ class Command(BaseCommand):
             monitor.tick(watchman, wait_seconds=LAST_STEP_SECONDS)
             return
         self.stdout.write(f"monitoring every {interval:g} s")
-        desk.log.write("info", "the monitor is watching", interval_seconds=interval)
+        desk.log.write("info", "the monitor is watching", interval_seconds=interval, event="MonitorStarted")
         pause = interval
         while not stopping.is_set():
             began = desk.clock.monotonic()
             pause = self._tick(watchman, interval, pause)
             stopping.wait(max(pause - (desk.clock.monotonic() - began), 0.0))
         monitor.finish(watchman, LAST_STEP_SECONDS)
-        desk.log.write("info", "the monitor has stopped")
+        desk.log.write("info", "the monitor has stopped", event="MonitorStopped")
         self.stdout.write("stopped")
 
     def _tick(self, watchman: monitor.Watchman, interval: float, pause: float) -> float:
@@ -91,6 +93,19 @@ class Command(BaseCommand):
             _logger.error("the store cannot be trusted or written: %s", error.detail)
             return max(min(pause * 2, BACKOFF_SECONDS_MAX), interval)
         return interval
+
+
+@contextmanager
+def _alerts_carried(desk: Desk) -> Iterator[None]:
+    """Alerts go out meanwhile, from a thread that the watch never waits for."""
+    carrier = build_courier(desk)
+    if carrier is not None:
+        courier.start(carrier)
+    try:
+        yield
+    finally:
+        if carrier is not None:
+            carrier.stopping.set()
 
 
 @contextmanager
