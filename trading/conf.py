@@ -360,7 +360,8 @@ class Config(BaseSettings):
     pear_api_key: SecretStr | None = None
     pear_client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "APITRADER"
     alert_urls: Names = Field((), repr=False)
-    """Comma list of addresses that alerts go to; blank: none."""
+    """Comma list of addresses that alerts go to, as apprise writes them (tgram://TOKEN/CHAT, discord://ID/TOKEN,
+    slack://..., jsons://host/path); `python manage.py send_test_alert` tries them. Blank: none."""
 
     @classmethod
     def settings_customise_sources(
