@@ -12,6 +12,7 @@ from trading.domain.desk_state import DeskState
 from trading.domain.market import Account, Depth, FundingPayment, Instrument, Pair, Quote, Traits
 from trading.domain.orders import Order, OrderReport
 from trading.domain.positions import Watch
+from trading.domain.resting import AccountFill, ListedOrder, RestingOrder, RestingReport
 from trading.domain.signals import Approval, Signal
 from trading.domain.trades import Trade
 from trading.domain.units import Coin, PositionId, TradeId, Usd
@@ -74,6 +75,26 @@ class Venue(Protocol):
 
     def funding(self, coins: Collection[Coin], since: datetime, until: datetime) -> tuple[FundingPayment, ...]:
         """The hourly payments of *coins* with since < paid_at <= until, oldest first."""
+
+    def place_resting(self, orders: Sequence[RestingOrder], expires_at: datetime) -> tuple[RestingReport, ...]:
+        """Let *orders* rest, sent as one group that cannot land after *expires_at*; one report each, in order.
+
+        Never raises and never retries; an id that was sent before is not sent again. A venue that rests no orders
+        (see Traits) rejects them all.
+        """
+
+    def cancel_resting(self, orders: Sequence[RestingOrder]) -> bool:
+        """Take *orders* back; True when the venue says that none of them is there. Never raises: False is a doubt.
+
+        One that is not there is done, whatever became of it. One that is still on its way may come to rest later.
+        """
+
+    def resting(self) -> tuple[ListedOrder, ...]:
+        """Every order that the account has at the venue at this moment, whoever placed it."""
+
+    def account_fills(self, since: datetime) -> tuple[AccountFill, ...]:
+        """Every fill of the account at or after *since*, oldest first, whoever caused it. A venue that does not tell
+        them (see Traits) raises VenueUnavailable."""
 
 
 class SignalSource(Protocol):

@@ -6,7 +6,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import ClassVar
 
-from tests.contracts.venue_contract import Given, VenueContract
+from tests.contracts.resting_contract import RestingContract
+from tests.contracts.venue_contract import Given
 from tests.fakes import FakeClock, FakeLog
 from tests.servers.hyperliquid import AGENT_KEY, MASTER, open_server
 from tests.servers.hyperliquid.market import PaperFeed
@@ -21,7 +22,7 @@ from trading.ports import Venue
 SEED = 7
 
 
-class HyperliquidVenueKeepsTheContract(VenueContract, unittest.TestCase):
+class HyperliquidVenueKeepsTheContract(RestingContract, unittest.TestCase):
     streams: ClassVar[bool] = False
     abstraction: ClassVar[str] = "default"
 
@@ -74,7 +75,7 @@ class HyperliquidVenueKeepsTheContractOnUnifiedAccounts(HyperliquidVenueKeepsThe
 
     streams = True
     abstraction = "unifiedAccount"
-    told_by = ("test_v0", "test_v10", "test_v12", "test_v16", "test_v3", "test_v4", "test_v53")
+    told_by = ("test_v0", "test_v10", "test_v12", "test_v16", "test_v3", "test_v4", "test_v53", "test_v6")
 
 
 def load_tests(loader: unittest.TestLoader, tests: unittest.TestSuite, pattern: str | None) -> unittest.TestSuite:

@@ -18,6 +18,7 @@ from typing import Any, Self
 
 from tests.builders import PRICES, given_instrument, given_signal
 from tests.fakes import FakeApprover, FakeCache, FakeClock, FakeLog, FakeSignals
+from trading.adapters.nothing_rests import NothingRests
 from trading.conf import Config
 from trading.domain.desk_state import Binding, TradingState
 from trading.domain.errors import VenueRejected, VenueUnavailable
@@ -137,7 +138,7 @@ class _OnItsWay:
     told_at: datetime
 
 
-class ScriptedVenue:
+class ScriptedVenue(NothingRests):
     """An in-memory Venue (see ports) over a FakeClock: IOC at the touch, reduce-only, lots, the $10 minimum, expiry."""
 
     name = "scripted"

@@ -34,6 +34,7 @@ from trading.adapters.hyperliquid_reports import (
     report_on,
     unknown,
 )
+from trading.adapters.hyperliquid_resting import RestingOrders
 from trading.adapters.hyperliquid_signing import NonceRegister, Signer
 from trading.adapters.hyperliquid_stream import PriceStream, stream_url
 from trading.adapters.hyperliquid_wire import (
@@ -58,6 +59,7 @@ from trading.adapters.keys import Wallet
 from trading.domain.errors import Busy, InvalidNumber, VenueRejected, VenueUnavailable
 from trading.domain.market import Traits
 from trading.domain.orders import Order, OrderReport, OrderStatus, RejectReason
+from trading.domain.resting import RestingOrder, RestingReport
 from trading.domain.units import ClientOrderId, Coin
 from trading.ports import Clock, Log
 from trading.utils.trade_calculator import is_on_price_grid
@@ -68,6 +70,7 @@ ASK_PACE_SECONDS = 0.25
 ASK_PACE_LATER_SECONDS = 1.0
 DOUBT_YOUNG_SECONDS = 2.0
 REMEMBERED_MAX = 4096
+_TRAITS = Traits(single_leg=True, proves_absence=True, rests_orders=True, tells_fills=True)
 _STRANGER = "the wallet key is not the account's and no approved API wallet of it"
 _SPOILT = "another order of the group cannot be sent, so the group was not"
 
@@ -102,7 +105,7 @@ class HyperliquidVenue(HyperliquidReader):
         stream: PriceStream | None = None,
         proof: Path | None = None,
     ) -> None:
-        super().__init__(api, address, network, clock, log, Traits(single_leg=True, proves_absence=True), stream)
+        super().__init__(api, address, network, clock, log, _TRAITS, stream)
         self._signer = signer
         self._unclear_leverage: dict[Coin, float] = {}
         self._doubts_lock = threading.Lock()
@@ -110,6 +113,7 @@ class HyperliquidVenue(HyperliquidReader):
         self._burned: dict[int, bool] = {}
         self._proven = False
         self._proof = proof
+        self._rests = RestingOrders(api, signer, self._listed_for, self.is_proven, self._changed)
 
     @classmethod
     def open(
@@ -266,6 +270,15 @@ class HyperliquidVenue(HyperliquidReader):
     def _all_refused(self, orders: Sequence[Order], reason: RejectReason, words: str) -> tuple[OrderReport, ...]:
         now = self._clock.now()
         return tuple(refused(one, reason, words, now) for one in orders)
+
+    # Resting
+
+    def place_resting(self, orders: Sequence[RestingOrder], expires_at: datetime) -> tuple[RestingReport, ...]:
+        """All of *orders* in one signed action."""
+        return self._rests.place(orders, expires_at)
+
+    def cancel_resting(self, orders: Sequence[RestingOrder]) -> bool:
+        return self._rests.cancel(orders)
 
     # Asking
 

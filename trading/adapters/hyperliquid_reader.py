@@ -23,12 +23,14 @@ from trading.adapters.hyperliquid_wire import (
     Listing,
     PerpState,
     Role,
+    account_fill,
     decode_agents,
     decode_book,
     decode_candles,
     decode_collateral,
     decode_fills,
     decode_funding,
+    decode_listed,
     decode_marks,
     decode_meta,
     decode_role,
@@ -39,6 +41,7 @@ from trading.adapters.hyperliquid_wire import (
 )
 from trading.domain.errors import VenueRejected, VenueUnavailable
 from trading.domain.market import Account, Depth, FundingPayment, Instrument, Quote, Traits
+from trading.domain.resting import AccountFill, ListedOrder
 from trading.domain.units import Coin, Price, Quantity, Usd
 from trading.ports import Clock, Log
 
@@ -395,6 +398,18 @@ class HyperliquidReader:
             return self._venue_now(Lane.CLOSE)
         except VenueUnavailable:
             return self._clock.now()
+
+    def resting(self) -> tuple[ListedOrder, ...]:
+        """See the port."""
+        return decode_listed(self._api.read(self._about("frontendOpenOrders"), HEAVY, Lane.WATCH))
+
+    def account_fills(self, since: datetime) -> tuple[AccountFill, ...]:
+        """See the port. For closes as well as for watching, so it may use the last of the budget."""
+        rows = self._fills_between(since, self._clock.now(), Lane.CLOSE)
+        skew = self._api.skew(Lane.CLOSE)
+        first = since + skew.ahead - skew.uncertain
+        told = sorted((one for one in rows if one.at >= first), key=lambda one: (one.at, one.tid, one.oid))
+        return tuple(account_fill(one, self.account_id) for one in told)
 
     def _fills_between(self, start: datetime, end: datetime, lane: Lane) -> tuple[Fill, ...]:
         """The account's fills from *start* to *end*, in our time, and two minutes around it for clocks that differ."""

@@ -14,7 +14,8 @@ from decimal import Decimal
 from trading.domain.errors import InvalidNumber, VenueUnavailable
 from trading.domain.market import Holding, Instrument, Level
 from trading.domain.orders import Order, RejectReason, Side
-from trading.domain.units import ONE, ZERO, Coin, Price, Quantity, Ratio, Usd
+from trading.domain.resting import AccountFill, FillCause, ListedOrder, RestingOrder, TriggerKind
+from trading.domain.units import ONE, ZERO, ClientOrderId, Coin, Price, Quantity, Ratio, Usd
 
 PERP_DECIMALS_MAX = 6
 WIRE_DECIMALS_MAX = 8
@@ -22,6 +23,7 @@ NOTIONAL_MIN = Usd(Decimal(10))
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 COLLATERAL = "USDC"
 DETAIL_LENGTH_MAX = 300
+AUTO_DELEVERAGING = "Auto-Deleveraging"
 # Beyond this a number is no amount of anything, and sums of such numbers overflow.
 EXPONENT_MAX = 40
 _MILLISECOND = timedelta(milliseconds=1)
@@ -117,7 +119,11 @@ class PerpState:
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """One execution. `fee` in USD is negative for a rebate and already holds any builder fee."""
+    """One execution. `fee` in USD is negative for a rebate and already holds any builder fee.
+
+    `direction` is the venue's word for what it did to the position; `liquidated` the account whose liquidation it
+    belongs to, which is not always this one: it may have been the other side of it.
+    """
 
     coin: Coin
     oid: int
@@ -128,6 +134,8 @@ class Fill:
     at: datetime
     tid: int
     side: Side
+    direction: str = ""
+    liquidated: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +282,40 @@ def encode_orders(orders: Sequence[Order], assets: Mapping[Coin, int]) -> dict[s
     }
 
 
+def encode_resting_order(order: RestingOrder, asset: int) -> dict[str, object]:
+    """One reduce-only trigger that turns into a limit order, keys in the order in which they are hashed."""
+    trigger = {
+        "isMarket": False,
+        "triggerPx": decimal_text(order.trigger_price, "trigger_price"),
+        "tpsl": "sl" if order.kind is TriggerKind.STOP else "tp",
+    }
+    return {
+        "a": asset,
+        "b": order.side is Side.BUY,
+        "p": decimal_text(order.limit_price, "limit_price"),
+        "s": decimal_text(order.quantity, "quantity"),
+        "r": True,
+        "t": {"trigger": trigger},
+        "c": order.client_order_id.lower(),
+    }
+
+
+def encode_resting_orders(orders: Sequence[RestingOrder], assets: Mapping[Coin, int]) -> dict[str, object]:
+    """All *orders* as one action, each on its own: grouped ones would be sized by the whole position of the account,
+    others' part of the coin included. Raises InvalidNumber for what the wire cannot carry."""
+    return {
+        "type": "order",
+        "orders": [encode_resting_order(one, assets[one.coin]) for one in orders],
+        "grouping": "na",
+    }
+
+
+def encode_cancels(orders: Sequence[RestingOrder], assets: Mapping[Coin, int]) -> dict[str, object]:
+    """Take back all *orders* by their client order ids."""
+    cancels = [{"asset": assets[one.coin], "cloid": one.client_order_id.lower()} for one in orders]
+    return {"type": "cancelByCloid", "cancels": cancels}
+
+
 def encode_leverage(asset: int, leverage: int) -> dict[str, object]:
     return {"type": "updateLeverage", "asset": asset, "isCross": True, "leverage": leverage}
 
@@ -328,6 +370,22 @@ def decode_done(answer: object) -> Refusal | Unclear | None:
     if isinstance(answer, Mapping) and answer.get("status") == "ok":
         return None
     return Unclear("the venue answered with neither ok nor err")
+
+
+def decode_cancels(answer: object, count: int) -> str | None:
+    """None when none of *count* orders is there any more, else why that is not known. One that the venue does not find
+    is done: never placed, cancelled or filled are one sentence there (documentation, "Cancel order(s)")."""
+    refusal = decode_refusal(answer)
+    if refusal is not None:
+        return refusal.words
+    try:
+        words = items(_payload(answer, "cancel").get("statuses"))
+    except VenueUnavailable as error:
+        return error.detail
+    if len(words) != count:
+        return f"the venue answered {len(words)} words to {count} cancels"
+    left = [_plain(one) for one in words if one != "success" and "never placed" not in _plain(one)]
+    return "; ".join(left) or None
 
 
 def decode_http_refusal(status: int, content: bytes) -> Refusal | None:
@@ -484,7 +542,8 @@ def decode_fills(answer: object) -> tuple[Fill, ...]:
 
 
 def _fill(record: Record) -> Fill:
-    cloid = record.get("cloid")
+    cloid, direction, liquidation = record.get("cloid"), record.get("dir"), record.get("liquidation")
+    liquidated = liquidation.get("liquidatedUser") if isinstance(liquidation, Mapping) else None
     return Fill(
         coin=Coin(text(record, "coin")),
         oid=whole(record.get("oid")),
@@ -495,6 +554,46 @@ def _fill(record: Record) -> Fill:
         at=instant_of(record.get("time")),
         tid=whole(record.get("tid")),
         side=_side(record),
+        direction=direction if isinstance(direction, str) else "",
+        liquidated=liquidated.lower() if isinstance(liquidated, str) else None,
+    )
+
+
+def account_fill(fill: Fill, account_id: str) -> AccountFill:
+    """*fill* as the account at *account_id* has it: who trades with a liquidation has its mark on the fill, too."""
+    cause = FillCause.ORDER
+    if fill.liquidated == account_id or fill.direction.startswith("Liquidated"):
+        cause = FillCause.LIQUIDATION
+    elif fill.direction == AUTO_DELEVERAGING:
+        cause = FillCause.AUTO_DELEVERAGING
+    return AccountFill(
+        id=f"{milliseconds(fill.at)}-{fill.tid}-{fill.oid}",
+        coin=fill.coin,
+        side=fill.side,
+        quantity=Quantity(fill.quantity),
+        price=Price(fill.price),
+        fee=Usd(fill.fee),
+        filled_at=fill.at,
+        cause=cause,
+        client_order_id=None if fill.cloid is None else ClientOrderId(fill.cloid),
+    )
+
+
+def decode_listed(answer: object) -> tuple[ListedOrder, ...]:
+    """`frontendOpenOrders`: what rests on the books and what waits for its trigger."""
+    return tuple(_listed(mapping(one)) for one in items(answer))
+
+
+def _listed(record: Record) -> ListedOrder:
+    cloid = record.get("cloid")
+    waits = record.get("isTrigger") is True
+    return ListedOrder(
+        client_order_id=ClientOrderId(cloid.lower()) if isinstance(cloid, str) else None,
+        coin=Coin(text(record, "coin")),
+        side=_side(record),
+        quantity=Quantity(amount(record, "sz")),
+        trigger_price=Price(_positive(record, "triggerPx")) if waits else None,
+        limit_price=Price(amount(record, "limitPx")),
     )
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import ROUND_FLOOR, Decimal
 
+from trading.adapters.nothing_rests import NothingRests
 from trading.adapters.paper_account import (
     USD_STEP,
     Outcome,
@@ -51,7 +52,7 @@ class _Refusal:
     detail: str
 
 
-class PaperVenue:
+class PaperVenue(NothingRests):
     """A Venue (see ports) that needs no key and moves no money. Safe for several threads and several processes."""
 
     name = "paper"

@@ -128,12 +128,15 @@ class Traits:
     """What a venue can and cannot do, for the playbook.
 
     `single_leg`: one leg may be sent alone. `proves_absence`: an expired order can be shown never to have landed.
-    `taker_fee`: what the account pays on each fill, a fraction of its notional.
+    `taker_fee`: what the account pays on each fill, a fraction of its notional. `rests_orders`: trigger orders can rest
+    there. `tells_fills`: it tells every fill of the account with what explains it.
     """
 
     single_leg: bool = True
     proves_absence: bool = True
     taker_fee: Ratio = Ratio(Decimal("0.00045"))
+    rests_orders: bool = False
+    tells_fills: bool = False
 
 
 def ratio_of(base_price: Decimal, quote_price: Decimal) -> Decimal:

@@ -146,8 +146,10 @@ class Standing:
 
 
 def standing(account: Account, mark_of: Callable[[str], Decimal]) -> Standing:
-    cross = [(one, mark_of(coin)) for coin, one in account.positions.items() if one.leverage.is_cross]
-    isolated = [(one, mark_of(coin)) for coin, one in account.positions.items() if not one.leverage.is_cross]
+    # Asking for a mark may bring the market up to date and fire a trigger: first the marks, then the positions.
+    marks = {coin: mark_of(coin) for coin in tuple(account.positions)}
+    cross = [(one, marks[coin]) for coin, one in account.positions.items() if one.leverage.is_cross]
+    isolated = [(one, marks[coin]) for coin, one in account.positions.items() if not one.leverage.is_cross]
     return Standing(
         cross_value=account.raw + sum((one.size * mark for one, mark in cross), ZERO),
         cross_notional=sum((one.value(mark) for one, mark in cross), ZERO),
@@ -226,12 +228,15 @@ def clearinghouse_state(account: Account, mark_of: Callable[[str], Decimal], now
     cross_value, withdrawable = now.cross_value, max(ZERO, now.available)
     if account.unified:
         cross_value, withdrawable = now.cross_margin + now.unrealized, ZERO
-    signed = sum((one.size * mark_of(coin) for coin, one in account.positions.items()), ZERO)
-    cross_signed = sum((one.size * mark_of(c) for c, one in account.positions.items() if one.leverage.is_cross), ZERO)
+    signed = sum((one.size * mark_of(coin) for coin, one in tuple(account.positions.items())), ZERO)
+    cross_signed = sum(
+        (one.size * mark_of(c) for c, one in tuple(account.positions.items()) if one.leverage.is_cross), ZERO
+    )
     value, notional = cross_value + now.isolated_value, now.cross_notional + now.isolated_notional
     margin = now.cross_margin + now.isolated_value
     rows = [
-        {"type": "oneWay", "position": position_row(one, mark_of(coin), now)} for coin, one in account.positions.items()
+        {"type": "oneWay", "position": position_row(one, mark_of(coin), now)}
+        for coin, one in tuple(account.positions.items())
     ]
     return {
         "marginSummary": _summary(value, notional, value - signed, margin),

@@ -170,6 +170,8 @@ class Exchange:
         self.schedule_volume = SCHEDULE_VOLUME_USD
         self.skew_ms = 0
         self._block_ms: int | None = None
+        self._to_follow: deque[str] = deque()
+        self._following = False
         self._funded_until = milliseconds(clock) // HOUR_MS
 
     # What a test scripts
@@ -355,7 +357,16 @@ class Exchange:
     def _moved(self, market: Market) -> None:
         market.remember(self.now_ms())
         market.fed_at_ms = self.now_ms()
-        self.matcher.follow_market(market.listing.coin)
+        self._to_follow.append(market.listing.coin)
+        if self._following:
+            # A look at another market while one is being followed: its turn comes next, not in between.
+            return
+        self._following = True
+        try:
+            while self._to_follow:
+                self.matcher.follow_market(self._to_follow.popleft())
+        finally:
+            self._following = False
 
     # Actions
 
