@@ -32,6 +32,14 @@ class Clock(Protocol):
     def sleep(self, seconds: float) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Ticks:
+    """The coins of which news has come in, and the number to ask for later ones with."""
+
+    number: int
+    coins: frozenset[Coin]
+
+
 class Venue(Protocol):
     """An exchange account. Reads raise VenueUnavailable; `submit` never raises once a byte may have left."""
 
@@ -55,6 +63,10 @@ class Venue(Protocol):
 
     def depths(self, coins: Collection[Coin]) -> Mapping[Coin, Depth]:
         """The order book of each coin; a coin without one is left out."""
+
+    def wait_for_ticks(self, since: int, coins: Collection[Coin], seconds: float) -> Ticks:
+        """Come back with those of *coins* whose price has come in after *since* (0 at first), as soon as one has; with
+        none of them after *seconds*. A venue that does not stream lets the time pass. Raises nothing."""
 
     def account(self) -> Account: ...
 
@@ -187,11 +199,14 @@ class Store(Protocol):
     def monitor_seat(self) -> AbstractContextManager[None]:
         """The right to be the monitor, freed by the system when the process dies. Raises Busy."""
 
-    def beat(self, at: datetime) -> None:
-        """The monitor's sign of life, on disk."""
+    def beat(self, at: datetime, problems: Sequence[str] = ()) -> None:
+        """The monitor's sign of life, on disk, and what it cannot do just now, in words."""
 
     def last_beat(self) -> datetime | None:
         """When the monitor that holds its lock last beat; None without one."""
+
+    def problems(self) -> tuple[str, ...]:
+        """What the monitor that holds its lock said with its last beat that it cannot do; nothing without one."""
 
     @property
     def trouble(self) -> str:

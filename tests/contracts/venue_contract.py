@@ -200,6 +200,12 @@ class VenueContract(_Case):
 
     # Executing
 
+    def test_v07_who_waits_for_prices_gets_only_coins_that_were_asked_for_and_never_waits_for_ever(self) -> None:
+        venue = self.given_a_venue().venue
+        ticks = venue.wait_for_ticks(0, [self.major], 0.01)
+        self.assertLessEqual(ticks.coins, {self.major})
+        self.assertEqual(frozenset(), venue.wait_for_ticks(ticks.number, [], 0.01).coins)
+
     def test_v10_a_marketable_order_fills_within_its_limit_and_costs_a_fee(self) -> None:
         for side in Side:
             with self.subTest(side=side):

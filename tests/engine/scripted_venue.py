@@ -43,6 +43,7 @@ from trading.engine import closing, entry, working
 from trading.engine.desk import Desk
 from trading.engine.entry import Answer
 from trading.engine.requests import ExecuteRequest
+from trading.ports import Ticks
 from trading.utils.json_storage import JsonStore
 
 FEE = Decimal("0.00045")
@@ -176,6 +177,8 @@ class ScriptedVenue(NothingRests):
         self._told_at: dict[ClientOrderId, datetime] = {}
         self._quantities: dict[Coin, Decimal] = {}
         self._costs: dict[Coin, Decimal] = {}
+        self._ticks: dict[Coin, int] = {}
+        self._ticked: list[Coin] = []
         self._lock = threading.RLock()
 
     # What a test sets and reads
@@ -191,6 +194,12 @@ class ScriptedVenue(NothingRests):
     def move(self, coin: str, price: str | Decimal) -> None:
         """The mid of *coin* is *price* from now on."""
         self.mids[coin] = Decimal(price)
+
+    def tick(self, coin: str, price: str) -> None:
+        """The stream says that the mid of *coin* is *price*."""
+        self.move(coin, price)
+        self._ticked.append(Coin(coin))
+        self._ticks[Coin(coin)] = len(self._ticked)
 
     def held(self, coin: str) -> Decimal:
         """What the account truly holds, signed; what is on its way and due has landed."""
@@ -228,6 +237,15 @@ class ScriptedVenue(NothingRests):
     def depths(self, coins: Collection[Coin]) -> Mapping[Coin, Depth]:
         self._read("depths")
         return {coin: self._depth(coin) for coin in coins if coin in self.mids and coin not in self.quotes_missing}
+
+    def wait_for_ticks(self, since: int, coins: Collection[Coin], seconds: float) -> Ticks:
+        """The coins that were laid out with `tick`, at once and each once; without any the time passes."""
+        with self._lock:
+            ticked = frozenset(coin for coin in coins if self._ticks.get(coin, 0) > since)
+            number = len(self._ticked)
+        if not ticked:
+            self.clock.sleep(seconds)
+        return Ticks(number, ticked)
 
     def account(self) -> Account:
         self._read("account")

@@ -14,6 +14,7 @@ from trading.domain.units import Coin, PositionId, Price, Quantity, Ratio, Usd
 from trading.engine import closing, exits
 from trading.engine.exits import LooseningNeedsAdmin, Memory
 from trading.engine.requests import Execution, ExitChange, TwapRequest
+from trading.engine.valuing import publish_marks
 
 ETH, BTC = Coin("ETH"), Coin("BTC")
 Told = list[tuple[PositionId, ExitReason]]
@@ -51,6 +52,8 @@ class ExitsTestCase(unittest.TestCase):
         """Let time pass, sweep, and say which reasons to leave were given."""
         self.scene.clock.advance(seconds)
         told: Told = []
+        if self.scene.desk.store.book().standing_positions() and "account" not in self.venue.reads_down:
+            self.memory.account = self.venue.account()
         exits.sweep(self.scene.desk, self.memory, lambda position_id, reason: told.append((position_id, reason)))
         return [reason for _, reason in told]
 
@@ -402,6 +405,7 @@ class LifeTest(ExitsTestCase):
         self.assertIs(PositionStatus.CLOSING, self.scene.position(position.id).status)
         self.venue.move("ETH", "3910")
         self.assertEqual([], self.swept(0.1))
+        publish_marks(self.scene.desk, None)
         self.assertIn(f"mark:{position.id}", self.scene.cache.values)
 
     def test_one_breach_makes_one_close(self) -> None:

@@ -15,10 +15,10 @@ from trading.domain.errors import GuardianUnavailable, InvariantBroken, StoreCor
 from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account, FundingPayment
 from trading.domain.orders import Order, RejectReason
-from trading.domain.positions import PositionStatus, Watch
+from trading.domain.positions import Position, PositionStatus, Watch
 from trading.domain.trades import TradeStatus
 from trading.domain.units import Coin, Quantity, Ratio, Usd
-from trading.engine import closing, emergency, monitor, working
+from trading.engine import closing, emergency, exits, monitor, working
 from trading.engine.monitor import Watchman
 from trading.engine.requests import Execution, TwapRequest
 
@@ -37,6 +37,12 @@ class MonitorTestCase(unittest.TestCase):
             monitor.tick(self.watchman)
             for thread in tuple(self.watchman.in_hand.values()):
                 thread.join(WAIT_SECONDS)
+
+    def wait_for_close(self, position: Position) -> None:
+        """Wait for the errand that leaves *position*, unless it has ended already."""
+        errand = self.watchman.in_hand.get(f"close {position.id}")
+        if errand is not None:
+            errand.join(WAIT_SECONDS)
 
     def restart(self) -> None:
         self.scene = self.scene.reopened()
@@ -87,10 +93,12 @@ class TickTest(MonitorTestCase):
         monitor.tick(self.watchman, wait_seconds=WAIT_SECONDS)
         self.assertTrue(self.scene.position(position.id).closed)
 
-    def test_it_beats(self) -> None:
+    def test_it_beats_on_disk_and_in_the_cache(self) -> None:
         with self.scene.store.monitor_seat():
             self.tick()
             self.assertEqual(self.scene.clock.now(), self.scene.store.last_beat())
+        beat = {"at": self.scene.clock.now().isoformat(), "problems": []}
+        self.assertEqual(beat, self.scene.cache.values["monitor:beat"])
 
     def test_each_part_that_fails_leaves_the_others_their_turn_and_is_said_once(self) -> None:
         parts = ("_beat", "_account_duties", "_recover", "_push", "_tell_outcomes")
@@ -144,7 +152,100 @@ class TickTest(MonitorTestCase):
         self.assertEqual(([], {}), (self.scene.log.messages(), self.watchman.troubles))
 
 
+class ListenTest(MonitorTestCase):
+    def listen(self, seconds: float = 0.5) -> None:
+        monitor.listen(self.watchman, seconds)
+        monitor.finish(self.watchman, WAIT_SECONDS)
+
+    def test_a_breach_in_the_stream_is_closed_before_the_next_tick(self) -> None:
+        position = self.scene.opened()
+        self.tick()
+        self.venue.tick("ETH", "3910")
+        self.listen()
+        self.assertIs(ExitReason.STOP_LOSS, self.scene.position(position.id).exit_reason)
+
+    def test_only_positions_of_coins_that_ticked_are_judged(self) -> None:
+        self.scene.opened()
+        self.scene.opened("signal_2", pair="SOL/AVAX")
+        self.tick()
+        self.venue.move("ETH", "3910")
+        self.venue.tick("SOL", "150.01")
+        self.listen()
+        self.assertEqual(2, len(self.scene.store.book().standing_positions()))
+
+    def test_each_tick_is_judged_once(self) -> None:
+        self.scene.opened()
+        self.tick()
+        self.venue.tick("ETH", "3999")
+        with mock.patch.object(exits, "sweep", wraps=exits.sweep) as sweeps:
+            self.listen()
+            self.listen()
+        self.assertEqual([frozenset({ETH})], [call.args[3] for call in sweeps.call_args_list])
+
+    def test_the_time_passes_without_ticks_and_a_position_that_came_meanwhile_is_listened_for(self) -> None:
+        self.tick()
+        before = self.scene.clock.monotonic()
+        self.listen(0.5)
+        self.assertAlmostEqual(0.5, self.scene.clock.monotonic() - before)
+        position = self.scene.opened()
+        self.venue.tick("ETH", "3910")
+        self.listen()
+        self.assertTrue(self.scene.position(position.id).closed)
+
+    def test_a_failure_is_said_once_shown_and_rested_after(self) -> None:
+        self.scene.opened()
+        self.tick()
+
+        def fail(*_: object) -> None:
+            raise ValueError("a bug")
+
+        before = self.scene.clock.monotonic()
+        with self.scene.store.monitor_seat(), mock.patch.object(exits, "sweep", fail):
+            for price in ("3999", "3998", "3997"):
+                self.venue.tick("ETH", price)
+                self.listen(0.25)
+            self.tick()
+            self.assertEqual(("sweep failed: a bug: ValueError: a bug",), self.scene.store.problems())
+        self.assertAlmostEqual(1.75, self.scene.clock.monotonic() - before)
+        self.assertEqual(1, self.said("monitor: sweep failed: a bug"))
+        with self.scene.store.monitor_seat():
+            self.tick()
+            self.assertEqual((), self.scene.store.problems())
+
+
 class HangingTest(MonitorTestCase):
+    def test_an_account_that_hangs_delays_no_exit(self) -> None:
+        position = self.scene.opened()
+        self.tick()
+        release = threading.Event()
+        self.addCleanup(release.set)
+
+        def hang(name: str) -> None:
+            if name == "account" and threading.current_thread().name == "monitor: account":
+                release.wait(10)
+
+        self.venue.on_read = hang
+        self.venue.move("ETH", "3910")
+        self.scene.clock.advance(1)
+        monitor.tick(self.watchman)
+        self.wait_for_close(position)
+        self.assertTrue(self.scene.position(position.id).closed)
+        self.assertTrue(self.watchman.in_hand["account"].is_alive())
+        release.set()
+
+    def test_a_cache_that_hangs_delays_no_exit(self) -> None:
+        position = self.scene.opened()
+        release = threading.Event()
+        self.addCleanup(release.set)
+        with mock.patch.object(self.scene.cache, "put_many", lambda *_: void(release.wait(10))):
+            for price in ("4000", "3910"):
+                self.venue.move("ETH", price)
+                self.scene.clock.advance(1)
+                monitor.tick(self.watchman)
+            self.wait_for_close(position)
+            self.assertTrue(self.scene.position(position.id).closed)
+            release.set()
+
     def test_a_trade_that_hangs_delays_no_exit_of_another(self) -> None:
         hanging = self.scene.opened(execution=Execution.TWAP, twap=TwapRequest(10, 2))
         other = self.scene.opened("signal_2", pair="SOL/AVAX")
@@ -159,7 +260,7 @@ class HangingTest(MonitorTestCase):
         self.venue.move("AVAX", "24.4")
         self.scene.clock.advance(6)
         monitor.tick(self.watchman)
-        self.watchman.in_hand[f"close {other.id}"].join(WAIT_SECONDS)
+        self.wait_for_close(other)
         self.assertTrue(self.scene.position(other.id).closed)
         self.assertTrue(self.watchman.in_hand[hanging.trade_id].is_alive())
         monitor.tick(self.watchman)

@@ -12,10 +12,10 @@ from trading.domain.market import Account
 from trading.domain.orders import RejectReason
 from trading.domain.positions import Position, PositionStatus
 from trading.domain.units import Coin, PositionId, Price, TradeId, Usd
-from trading.engine import closing, emergency, exits, queries, working
-from trading.engine.exits import Memory
+from trading.engine import closing, emergency, queries, working
 from trading.engine.queries import PositionView
 from trading.engine.requests import Execution, TwapRequest
+from trading.engine.valuing import publish_marks
 
 ETH, BTC = Coin("ETH"), Coin("BTC")
 POSITION = (
@@ -134,7 +134,7 @@ class PositionTest(QueriesTestCase):
 
     def test_the_monitors_marks_come_from_the_cache_while_they_are_fresh(self) -> None:
         position = self.scene.opened()
-        exits.sweep(self.scene.desk, Memory(), lambda position_id, reason: None)
+        publish_marks(self.scene.desk, None)
         self.venue.move("ETH", "4040")
         self.assertEqual(Decimal(4_000), self.view(position).long.mark_price)
         self.scene.clock.advance(5.1)
@@ -327,6 +327,16 @@ class HealthTest(QueriesTestCase):
             self.scene.cache.connected = False
             health = self.health()
         self.assertEqual(("degraded", "disconnected"), (health.status, health.redis))
+
+    def test_what_the_monitor_cannot_do_is_named(self) -> None:
+        with self.scene.store.monitor_seat():
+            self.scene.store.beat(self.scene.clock.now(), ["sweep failed: the disk\nis full"])
+            health = self.health()
+            self.assertEqual(
+                ("degraded", ("the monitor: sweep failed: the disk is full",)), (health.status, health.problems)
+            )
+            self.scene.clock.advance(6)
+            self.assertEqual((), self.health().problems)
 
     def test_a_stopped_desk_says_so_and_is_not_ill(self) -> None:
         self.scene.store.change_state(

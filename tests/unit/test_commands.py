@@ -11,6 +11,7 @@ import time
 import unittest
 from collections.abc import Callable
 from contextlib import contextmanager, redirect_stderr
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 from unittest import mock
@@ -113,19 +114,33 @@ class MonitorTest(CommandTestCase):
         def fail() -> None:
             raise StoreCorrupt("line 7 is damaged")
 
-        pauses: list[float] = []
+        self.assertEqual([1, 2, 4, 5, 5, 0.5], self.pauses_after(fail))
+        self.assertEqual(5, sum("line 7 is damaged" in one for one in self.errors))
 
-        class Hurried(threading.Event):
-            def wait(self, timeout: float | None = None) -> bool:
-                pauses.append(timeout or 0.0)
-                return self.is_set()
+    def test_a_round_that_fails_as_a_whole_is_said_shown_and_backed_off_from(self) -> None:
+        def fail() -> None:
+            raise RuntimeError("can't start new thread")
 
-        stopping = mock.patch.object(monitor_positions, "Event", Hurried)
-        ticking = self.ticking(fail, fail, fail, fail, fail, lambda: None)
-        with self.assertLogs("trading.monitor", "ERROR") as said, stopping, ticking:
+        self.assertEqual([1, 2, 4, 5, 5, 0.5], self.pauses_after(fail))
+        words = "monitor: the round failed: a bug: RuntimeError: can't start new thread"
+        self.assertEqual([words], self.scene.log.messages("error"))
+
+    def pauses_after(self, fail: Callable[[], None]) -> list[float]:
+        """The pauses after five rounds that fail, and after one that does not."""
+        began: list[float] = []
+
+        def timed(step: Callable[[], None]) -> Callable[[], None]:
+            def tick() -> None:
+                began.append(self.scene.clock.monotonic())
+                step()
+
+            return tick
+
+        ticking = self.ticking(*[timed(fail)] * 5, timed(lambda: None), timed(lambda: None))
+        with self.assertLogs("trading.monitor", "ERROR") as said, ticking:
             self.run_command("monitor_positions", "--interval=0.5")
-        self.assertEqual([1, 2, 4, 5, 5, 0.5], [round(one, 1) for one in pauses[:6]])
-        self.assertIn("line 7 is damaged", said.output[0])
+        self.errors = said.output
+        return [round(later - one, 1) for one, later in pairwise(began)]
 
     def test_a_store_that_cannot_be_opened_is_an_error_of_the_command(self) -> None:
         self.use(with_store(self.scene, monitor_seat=corrupt))

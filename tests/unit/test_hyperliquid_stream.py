@@ -10,6 +10,7 @@ from tests.processes import free_port, wait_until
 from tests.unit.hyperliquid_world import ETH, SOL, HyperliquidWorld
 from trading.adapters.hyperliquid_stream import COINS_MAX, PriceStream, stream_url
 from trading.domain.units import Coin
+from trading.ports import Ticks
 
 WAIT = 3.0
 
@@ -52,6 +53,17 @@ class Streams(HyperliquidWorld):
         self.assertEqual(price.confirmed_at, self.clock.now())
         self.assertIsNone(self.stream.price(SOL))
         self.assertTrue(self.stream.alive)
+
+    def test_each_coin_that_has_moved_ticks_once_and_only_for_who_asked(self) -> None:
+        self.assertEqual(Ticks(0, frozenset()), self.stream.wait_for_ticks(0, [ETH], 0.0))
+        self.listening(ETH, SOL)
+        known = self.stream.wait_for_ticks(0, [ETH, SOL], WAIT)
+        self.assertEqual({ETH, SOL}, known.coins)
+        self.moved(ETH, "3100")
+        ticks = self.stream.wait_for_ticks(known.number, [ETH], WAIT)
+        self.assertEqual({ETH}, ticks.coins)
+        wait_until(lambda: (self.bid(ETH) or 0) > 3090, "the new price")
+        self.assertEqual(frozenset(), self.stream.wait_for_ticks(ticks.number + 10, [ETH, SOL], 0.01).coins)
 
     def test_prices_follow_the_market_and_another_coin_joins_the_same_connection(self) -> None:
         self.listening(ETH)

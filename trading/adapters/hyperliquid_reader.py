@@ -43,7 +43,7 @@ from trading.domain.errors import VenueRejected, VenueUnavailable
 from trading.domain.market import Account, Depth, FundingPayment, Instrument, Quote, Traits
 from trading.domain.resting import AccountFill, ListedOrder
 from trading.domain.units import Coin, Price, Quantity, Usd
-from trading.ports import Clock, Log
+from trading.ports import Clock, Log, Ticks
 
 INSTRUMENTS_AGE_MAX_SECONDS = 300.0
 # An unknown coin may have been listed since; asking for it again and again does not make the venue list it.
@@ -190,6 +190,13 @@ class HyperliquidReader:
         bars = decode_candles(answer)
         self._api.meter.charge(len(bars) // CANDLE_ROWS_PER_WEIGHT)
         return bars
+
+    def wait_for_ticks(self, since: int, coins: Collection[Coin], seconds: float) -> Ticks:
+        if self._stream is None:
+            self._clock.sleep(seconds)
+            return Ticks(since, frozenset())
+        self._stream.want(coins)
+        return self._stream.wait_for_ticks(since, coins, seconds)
 
     def _prices(self, coins: Collection[Coin]) -> Mapping[Coin, tuple[BookFrame, Price, datetime]]:
         """Book, mark and instant of the last confirmation: from the stream where it is fresh, else polled.

@@ -18,7 +18,7 @@ import websocket
 from trading.adapters.hyperliquid_wire import BookFrame, decode_book, decode_mark, mapping, text
 from trading.domain.errors import VenueUnavailable
 from trading.domain.units import Coin, Price
-from trading.ports import Clock, Log
+from trading.ports import Clock, Log, Ticks
 
 CONNECT_SECONDS = 5.0
 LOOK_SECONDS = 0.05
@@ -58,6 +58,8 @@ class PriceStream:
         self._books: dict[Coin, tuple[BookFrame, datetime]] = {}
         self._marks: dict[Coin, tuple[Price, datetime]] = {}
         self._confirmed_at: datetime | None = None
+        self._ticks: dict[Coin, int] = {}
+        self._ticked = 0
         self._changed = threading.Condition()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
@@ -94,6 +96,13 @@ class PriceStream:
             self._changed.wait_for(
                 lambda: not self.alive or all(one in self._books and one in self._marks for one in asked), seconds
             )
+
+    def wait_for_ticks(self, since: int, coins: Collection[Coin], seconds: float) -> Ticks:
+        """See the port: a book or a mark that has come in is a tick of its coin."""
+        with self._changed:
+            self._changed.wait_for(lambda: any(self._ticks.get(coin, 0) > since for coin in coins), seconds)
+            ticked = frozenset(coin for coin in coins if self._ticks.get(coin, 0) > since)
+            return Ticks(self._ticked, ticked)
 
     @property
     def alive(self) -> bool:
@@ -186,9 +195,18 @@ class PriceStream:
             known = self._books.get(book.coin) if book is not None else None
             if book is not None and (known is None or known[0].at <= book.at):
                 self._books[book.coin] = (book, now)
+                self._tick(book.coin)
         elif channel == "activeAssetCtx":
             context: Mapping[str, object] = mapping(payload)
-            self._marks[Coin(text(context, "coin"))] = (decode_mark(context.get("ctx")), now)
+            coin = Coin(text(context, "coin"))
+            self._marks[coin] = (decode_mark(context.get("ctx")), now)
+            self._tick(coin)
+
+    def _tick(self, coin: Coin) -> None:
+        """Only coins that were asked for, so that what the venue says of others is not remembered for ever."""
+        if coin in self._wanted:
+            self._ticked += 1
+            self._ticks[coin] = self._ticked
 
     def _forget(self) -> None:
         with self._changed:

@@ -37,7 +37,7 @@ from trading.domain.errors import Busy, StoreCorrupt, VenueRejected, VenueUnavai
 from trading.domain.market import Account, Depth, FundingPayment, Instrument, Level, Quote, Traits
 from trading.domain.orders import Order, OrderReport, OrderStatus, RejectReason, Side
 from trading.domain.units import ZERO, ClientOrderId, Coin, Price, Quantity, Usd
-from trading.ports import Clock, Json
+from trading.ports import Clock, Json, Ticks
 from trading.utils.journal import Journal
 
 TAKER_FEE_RATE = Decimal("0.00045")
@@ -81,6 +81,11 @@ class PaperVenue(NothingRests):
     def depths(self, coins: Collection[Coin]) -> Mapping[Coin, Depth]:
         now = self._clock.now()
         return {coin: self._market.depth(coin, now) for coin in coins if _tradable(coin)}
+
+    def wait_for_ticks(self, since: int, coins: Collection[Coin], seconds: float) -> Ticks:
+        """Its prices are a function of time: there is nothing to wait for but that."""
+        self._clock.sleep(seconds)
+        return Ticks(since, frozenset())
 
     def account(self) -> Account:
         with self._reading():

@@ -4,19 +4,20 @@ The law: a missing, zero or stale price is never a reason to exit, and neither i
 or the depth of the book does not carry.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 from trading.domain.book import Book
-from trading.domain.errors import Busy, InvalidRequest, Refused, StoreCorrupt, VenueUnavailable
+from trading.domain.errors import Busy, InvalidRequest, Refused, StoreCorrupt
 from trading.domain.exit_plan import ExitPlan, ExitReason
 from trading.domain.market import Account, Quote
 from trading.domain.positions import Position, PositionStatus, Watch, first_watch
 from trading.domain.units import Coin, PositionId, Price, Ratio
 from trading.engine import queries
 from trading.engine.desk import Desk
+from trading.engine.glancing import Roster, Standing
 from trading.engine.queries import PositionView
 from trading.engine.requests import ExitChange
 from trading.engine.valuing import (
@@ -24,14 +25,11 @@ from trading.engine.valuing import (
     LIQUIDATION_WARN,
     MAINTENANCE_NEAR,
     MAINTENANCE_WARN,
-    MARK_TTL_SECONDS,
     Mark,
     Prices,
     coins_of,
     distance_of,
-    encode_mark,
     maintenance_share,
-    mark_key,
     mark_of,
     read_prices,
 )
@@ -39,6 +37,7 @@ from trading.utils.trade_calculator import exit_due, raise_high_water, time_is_u
 
 SECOND_READING = timedelta(milliseconds=250)
 PRICED = (ExitReason.STOP_LOSS, ExitReason.TRAILING_STOP, ExitReason.TAKE_PROFIT)
+ACCOUNT_AGE_MAX = timedelta(seconds=10)
 JUMP = Decimal("0.03")
 JUMP_PATIENCE = timedelta(seconds=1)
 HIGH_WATER_STEPS = 20
@@ -62,37 +61,79 @@ class Memory:
     jumps: dict[Coin, datetime] = field(default_factory=dict)
     blind: dict[PositionId, datetime] = field(default_factory=dict)
     warned: set[PositionId] = field(default_factory=set)
+    account: Account | None = field(default=None, compare=False)
+    """As its keeper read it last: a sweep does not wait for the account to be read."""
+    roster: Roster = field(default_factory=Roster, compare=False)
 
 
 Leave = Callable[[PositionId, ExitReason], None]
 
 
-def sweep(desk: Desk, memory: Memory, leave: Leave) -> None:
-    """Mark every standing position and call *leave* for each that has to go, with the reason.
+def sweep(desk: Desk, memory: Memory, leave: Leave, coins: Collection[Coin] | None = None) -> None:
+    """Call *leave* for each standing position that has to go, with the reason. Reads prices and nothing else.
 
-    Opening, open and closing positions alike are marked; one that is already closing is not told to leave again.
+    *coins*: only the positions that hold one of them, for a tick of the stream; all positions otherwise. Opening, open
+    and closing positions alike are looked at; one that is already closing is not told to leave again.
     """
-    positions = desk.store.book().standing_positions()
-    _forget(memory, positions)
-    if not positions:
+    take_stock(desk, memory)
+    concerned = memory.roster.concerned(coins)
+    if not concerned:
         return
-    prices, account, now = read_prices(desk, coins_of(positions)), _account(desk), desk.clock.now()
-    _note_jumps(memory, prices, now)
-    marks = {}
-    for position in positions:
-        mark = mark_of(desk, position, prices, now)
-        if mark is not None:
-            distance = None if account is None else distance_of(position, account, prices.quotes)
-            marks[mark_key(position)] = encode_mark(replace(mark, liquidation_distance=distance))
-        _note_blindness(desk, memory, position, mark, now)
-        near = account is not None and _liquidation_near(desk, memory, position, account, prices.quotes)
-        if position.holds and position.status is not PositionStatus.CLOSING:
-            believed = _believed(memory, position, mark, now)
-            reason = _reason_to_leave(desk, memory, position, believed, near=near, now=now)
-            if reason is not None:
-                memory.breached.pop(position.id, None)
-                leave(position.id, reason)
-    desk.cache.put_many(marks, MARK_TTL_SECONDS)
+    asked = memory.roster.coins if coins is None else coins_of([one.position for one in concerned])
+    prices, now, fee = read_prices(desk, asked), desk.clock.now(), desk.venue.traits.taker_fee
+    account = _known_account(memory, now)
+    sights, news = memory.roster.sights(prices, account, now)
+    _note_jumps(memory, prices, news, now)
+    strained = account is not None and maintenance_share(account) > MAINTENANCE_WARN
+    for one in concerned:
+        long, short = sights.get(one.long_coin), sights.get(one.short_coin)
+        if long is None or short is None or strained or _noted(memory, one) or not one.is_quiet(long, short, fee, now):
+            _look_closer(desk, memory, one.position, prices, account, now, leave)
+
+
+def take_stock(desk: Desk, memory: Memory) -> None:
+    """See what stands now; what is closed is forgotten, so that a monitor that runs for years remembers only that."""
+    if memory.roster.update(desk.store.book().standing_positions()):
+        _forget(memory, memory.roster)
+
+
+def _look_closer(
+    desk: Desk,
+    memory: Memory,
+    position: Position,
+    prices: Prices,
+    account: Account | None,
+    now: datetime,
+    leave: Leave,
+) -> None:
+    """Everything that a glance leaves out: blindness, jumps, trails, second readings, the way to liquidation."""
+    mark = mark_of(desk, position, prices, now)
+    _note_blindness(desk, memory, position, mark, now)
+    near = account is not None and _liquidation_near(desk, memory, position, account, prices.quotes)
+    if not position.holds or position.status is PositionStatus.CLOSING:
+        return
+    believed = _believed(memory, position, mark, now)
+    reason = _reason_to_leave(desk, memory, position, believed, near=near, now=now)
+    if reason is not None:
+        memory.breached.pop(position.id, None)
+        leave(position.id, reason)
+
+
+def _noted(memory: Memory, one: Standing) -> bool:
+    """Is there something about it that a look may take back."""
+    known = one.position.id
+    return (
+        known in memory.breached
+        or known in memory.blind
+        or known in memory.warned
+        or one.long_coin in memory.jumps
+        or one.short_coin in memory.jumps
+    )
+
+
+def _known_account(memory: Memory, now: datetime) -> Account | None:
+    account = memory.account
+    return account if account is not None and now - account.taken_at <= ACCOUNT_AGE_MAX else None
 
 
 def change_exits(desk: Desk, position_id: PositionId, change: ExitChange, *, admin: bool) -> PositionView:
@@ -234,11 +275,11 @@ def _watch(book: Book, position_id: PositionId) -> Watch:
     return book.watch(position_id) or first_watch(book.trade(book.position(position_id).trade_id))
 
 
-def _note_jumps(memory: Memory, prices: Prices, now: datetime) -> None:
-    """Remember since when a coin's mid has been more than 3 % away from the look before: until a look that finds it
-    where the last one did."""
+def _note_jumps(memory: Memory, prices: Prices, news: Collection[Coin], now: datetime) -> None:
+    """Remember since when a coin's mid has been more than 3 % away from the look before: until news that finds it where
+    the last one did. A frame that was looked at before confirms nothing."""
     for coin, quote in prices.quotes.items():
-        if not quote.usable:
+        if coin not in news or not quote.usable:
             continue
         last = memory.mids.get(coin)
         memory.mids[coin] = quote.mid
@@ -268,20 +309,11 @@ def _note_blindness(desk: Desk, memory: Memory, position: Position, mark: Mark |
         desk.log.write("info", f"prices for {position.pair} are back", position_id=position.id, event="PriceBack")
 
 
-def _forget(memory: Memory, positions: tuple[Position, ...]) -> None:
-    """What is closed is forgotten, so that a monitor that runs for years remembers only what stands."""
-    standing = {position.id for position in positions}
-    coins = set(coins_of(positions))
+def _forget(memory: Memory, roster: Roster) -> None:
+    standing, coins = {position.id for position in roster.positions}, set(roster.coins)
     memory.breached = {key: value for key, value in memory.breached.items() if key in standing}
     memory.high_water = {key: value for key, value in memory.high_water.items() if key in standing}
     memory.blind = {key: value for key, value in memory.blind.items() if key in standing}
     memory.warned &= standing
     memory.mids = {coin: mid for coin, mid in memory.mids.items() if coin in coins}
     memory.jumps = {coin: at for coin, at in memory.jumps.items() if coin in coins}
-
-
-def _account(desk: Desk) -> Account | None:
-    try:
-        return desk.venue.account()
-    except VenueUnavailable:
-        return None

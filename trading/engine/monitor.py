@@ -4,8 +4,10 @@ The law: what hangs for one trade delays no other, and what fails in one part of
 Each trade and each close has a thread of its own, and one that is still busy from the last tick is left alone.
 """
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from trading.domain.accounts import EquityPoint, hour_of
 from trading.domain.desk_state import Cause, TradingState
@@ -18,7 +20,7 @@ from trading.domain.errors import (
     VenueUnavailable,
 )
 from trading.domain.exit_plan import ExitReason
-from trading.domain.units import PositionId, TradeId, Usd
+from trading.domain.units import Coin, PositionId, TradeId, Usd
 from trading.engine import closing, emergency, errands, exits, outcomes, working
 from trading.engine.accounting import unfunded
 from trading.engine.desk import Desk
@@ -26,7 +28,8 @@ from trading.engine.funding import collect_funding
 from trading.engine.outcomes import Outbox
 from trading.engine.recovery import DRIFT_PATIENCE, DriftMemory, reconcile, recover
 from trading.engine.states import lift, reduce
-from trading.ports import Errand, Job
+from trading.engine.valuing import publish_marks
+from trading.ports import Errand, Job, Json
 
 BLIND_AFTER = timedelta(seconds=60)
 ROLL_EVERY = timedelta(hours=1)
@@ -35,6 +38,12 @@ FUNDING_RETRY = timedelta(seconds=30)
 VENUE_PATIENCE = timedelta(seconds=10)
 CLOSE_SECONDS = 3.0
 OUTCOMES = "outcomes"
+ACCOUNT = "account"
+MARKS = "marks"
+JUDGING = "sweep"
+FAILED_PAUSE_SECONDS = 0.25
+BEAT_KEY = "monitor:beat"
+BEAT_TTL_SECONDS = 15.0
 
 
 @dataclass
@@ -54,6 +63,8 @@ class Watchman:
     reserve_tried: datetime | None = None
     venue_silent_since: datetime | None = None
     venue_down: bool = False
+    ticked: int = 0
+    corrupt: StoreCorrupt | None = None
     troubles: dict[str, str] = field(default_factory=dict)
 
 
@@ -63,46 +74,70 @@ def tick(watchman: Watchman, *, wait_seconds: float | None = None) -> None:
     A part that fails is logged, once for as long as it fails in the same way, and does not keep the others from their
     turn. Raises StoreCorrupt, after all of them, when a part met one.
     """
-    corrupt: StoreCorrupt | None = None
-    # It beats between parts: a venue that is slow to be read is no dead monitor.
-    parts = (_beat, _account_duties, _beat, _recover, _push, _beat, _sweep, _beat, _tell_outcomes, _keep_house)
-    for part in parts:
-        name = part.__name__.strip("_").replace("_", " ")
-        try:
-            part(watchman)
-        except DeskError as error:
-            _say(watchman, name, error.detail, error.code)
-            corrupt = error if isinstance(error, StoreCorrupt) else corrupt
-        except Exception as bug:
-            # The daemon is what keeps positions watched: a bug in one duty must not end the others.
-            _say(watchman, name, f"a bug: {type(bug).__name__}: {bug}", "INTERNAL")
-        else:
-            watchman.troubles.pop(name, None)
+    watchman.corrupt = None
+    _hand_out(watchman, ACCOUNT, partial(_know_account, watchman))
     if wait_seconds is not None:
         finish(watchman, wait_seconds)
-    if corrupt is not None:
-        raise corrupt
+    # It beats between parts: a venue that is slow to be read is no dead monitor.
+    for part in (_beat, _sweep, _beat, _recover, _push, _beat, _show_marks, _tell_outcomes, _keep_house):
+        _attempt(watchman, part)
+    if wait_seconds is not None:
+        finish(watchman, wait_seconds)
+    if watchman.corrupt is not None:
+        raise watchman.corrupt
+
+
+def listen(watchman: Watchman, seconds: float) -> None:
+    """Between two ticks: judge the positions of a coin as its price comes in, for *seconds*. Raises nothing."""
+    desk, until = watchman.desk, watchman.desk.clock.monotonic() + seconds
+    _attempt(watchman, _take_stock)
+    while (left := until - desk.clock.monotonic()) > 0:
+        ticks = desk.venue.wait_for_ticks(watchman.ticked, watchman.memory.roster.coins, left)
+        watchman.ticked = ticks.number
+        if ticks.coins and not _attempt(watchman, partial(_judge, coins=ticks.coins), JUDGING):
+            desk.clock.sleep(min(FAILED_PAUSE_SECONDS, max(until - desk.clock.monotonic(), 0.0)))
+
+
+def _attempt(watchman: Watchman, part: Callable[[Watchman], None], name: str | None = None) -> bool:
+    """Do *part* and say what went wrong, if anything did; a damaged store is remembered for the end of the tick."""
+    name = name or part.__name__.strip("_").replace("_", " ")
+    try:
+        part(watchman)
+    except DeskError as error:
+        complain(watchman, name, error.detail, error.code)
+        watchman.corrupt = error if isinstance(error, StoreCorrupt) else watchman.corrupt
+        return False
+    except Exception as bug:
+        # The daemon is what keeps positions watched: a bug in one duty must not end the others.
+        complain(watchman, name, f"a bug: {type(bug).__name__}: {bug}", "INTERNAL")
+        return False
+    watchman.troubles.pop(name, None)
+    return True
 
 
 def finish(watchman: Watchman, seconds: float) -> None:
     """Wait at most *seconds* for what is in hand."""
-    errands.wait(watchman.desk, watchman.in_hand.values(), watchman.desk.clock.monotonic() + seconds)
+    errands.wait(watchman.desk, tuple(watchman.in_hand.values()), watchman.desk.clock.monotonic() + seconds)
 
 
-def _say(watchman: Watchman, part: str, words: str, code: str) -> None:
+def complain(watchman: Watchman, part: str, words: str, code: str = "INTERNAL") -> None:
+    """Say that *part* failed, once for as long as it fails with the same *words*, and let health show it."""
     if watchman.troubles.get(part) != words:
         watchman.troubles[part] = words
         watchman.desk.log.write("error", f"monitor: {part} failed: {words}", code=code, event="DutyFailed")
 
 
 def _hand_out(watchman: Watchman, key: str, job: Job) -> None:
-    """Begin *job* in a thread unless the same is still in hand."""
+    """Begin *job* beside the tick unless the same is still in hand."""
     if not _in_hand(watchman, key):
         watchman.in_hand[key] = errands.start(watchman.desk, f"monitor: {key}", job)
 
 
 def _in_hand(watchman: Watchman, key: str) -> bool:
-    watchman.in_hand = {name: errand for name, errand in watchman.in_hand.items() if errand.is_alive()}
+    # Entry by entry: an errand may hand out another one meanwhile.
+    for name, errand in tuple(watchman.in_hand.items()):
+        if not errand.is_alive():
+            watchman.in_hand.pop(name, None)
     return key in watchman.in_hand
 
 
@@ -128,7 +163,8 @@ def _roll_over(desk: Desk) -> None:
 
 
 def _beat(watchman: Watchman) -> None:
-    watchman.desk.store.beat(watchman.desk.clock.now())
+    problems = [f"{part} failed: {words}" for part, words in tuple(watchman.troubles.items())]
+    watchman.desk.store.beat(watchman.desk.clock.now(), problems)
 
 
 def _recover(watchman: Watchman) -> None:
@@ -167,8 +203,30 @@ def _push(watchman: Watchman) -> None:
 
 
 def _sweep(watchman: Watchman) -> None:
-    exits.sweep(watchman.desk, watchman.memory, lambda position_id, reason: _leave(watchman, position_id, reason))
+    _judge(watchman, None)
     _notice_blindness(watchman)
+
+
+def _judge(watchman: Watchman, coins: Collection[Coin] | None) -> None:
+    exits.sweep(
+        watchman.desk, watchman.memory, lambda position_id, reason: _leave(watchman, position_id, reason), coins
+    )
+
+
+def _take_stock(watchman: Watchman) -> None:
+    exits.take_stock(watchman.desk, watchman.memory)
+
+
+def _show_marks(watchman: Watchman) -> None:
+    """For those who look: in a thread, since a cache that hangs must not keep an exit waiting."""
+    desk, account = watchman.desk, watchman.memory.account
+    problems: list[Json] = [*watchman.troubles]
+
+    def show() -> None:
+        desk.cache.put(BEAT_KEY, {"at": desk.clock.now().isoformat(), "problems": problems}, BEAT_TTL_SECONDS)
+        publish_marks(desk, account)
+
+    _hand_out(watchman, MARKS, show)
 
 
 def _leave(watchman: Watchman, position_id: PositionId, reason: ExitReason) -> None:
@@ -189,8 +247,13 @@ def _notice_blindness(watchman: Watchman) -> None:
         reduce(desk, Cause.BLIND, "no price for a position for a minute")
 
 
+def _know_account(watchman: Watchman) -> None:
+    _attempt(watchman, _account_duties)
+
+
 def _account_duties(watchman: Watchman) -> None:
-    """Daily baseline, daily loss, and the comparison of book and venue: all from one read of the account; funding."""
+    """Daily baseline, daily loss, the comparison of book and venue, and the account that exits are judged by: all from
+    one read of it; funding. In a thread: it waits for the venue."""
     desk = watchman.desk
     _collect_funding(watchman)
     book = desk.store.book()
@@ -200,6 +263,7 @@ def _account_duties(watchman: Watchman) -> None:
         _note_venue(watchman, error.detail)
         return
     _note_venue(watchman, "")
+    watchman.memory.account = account
     reconcile(desk, watchman.drift, book, account)
     _keep_equity(watchman, account.equity)
     _measure_day(watchman, account.equity)

@@ -322,6 +322,7 @@ def health(desk: Desk, version: str) -> Health:
     """How the service is. Never raises: what cannot be read is a problem named."""
     problems: list[str] = []
     state = beat = None
+    failing: tuple[str, ...] = ()
     standing = corrupt = busy = False
     try:
         if desk.store.trouble:
@@ -330,6 +331,8 @@ def health(desk: Desk, version: str) -> Health:
         standing = bool(desk.store.book().standing_positions())
         problems += [f"trade {trade_id} does not replay: {why}" for trade_id, why in desk.store.broken.items()]
         beat = live_beat(desk)
+        failing = desk.store.problems() if beat is not None else ()
+        problems += [f"the monitor: {one}" for one in failing]
     except StoreCorrupt as error:
         corrupt = True
         problems.append(error.detail)
@@ -344,7 +347,7 @@ def health(desk: Desk, version: str) -> Health:
         problems.append("positions are open and no monitor is watching them")
     if state is not None and state.state is not TradingState.ACTIVE:
         problems.append(f"the desk is {state.state}: {state.why}")
-    degraded = not redis or unwatched or busy
+    degraded = not redis or unwatched or busy or bool(failing)
     return Health(
         status="unhealthy" if corrupt else "degraded" if degraded else "healthy",
         service="executor_agent",

@@ -4,7 +4,7 @@ The law: a number that cannot be known is None, and None is never a reason to tr
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TypeGuard
@@ -81,6 +81,20 @@ def mark_of(desk: Desk, position: Position, prices: Prices, now: datetime) -> Ma
         if by_depth[0] is not None and by_depth[1] is not None:
             exit_return = net_return(position, by_depth[0], by_depth[1], fee)
     return Mark(long.mid, short.mid, exit_return, mark_return, min(long.taken_at, short.taken_at))
+
+
+def publish_marks(desk: Desk, account: Account | None) -> None:
+    """Leave the mark of every standing position in the cache, for whoever shows it."""
+    positions = desk.store.book().standing_positions()
+    if not positions:
+        return
+    prices, now, marks = read_prices(desk, coins_of(positions)), desk.clock.now(), {}
+    for position in positions:
+        mark = mark_of(desk, position, prices, now)
+        if mark is not None:
+            distance = None if account is None else distance_of(position, account, prices.quotes)
+            marks[mark_key(position)] = encode_mark(replace(mark, liquidation_distance=distance))
+    desk.cache.put_many(marks, MARK_TTL_SECONDS)
 
 
 def unrealized_of(position: Position, mark: Mark) -> Usd:
@@ -167,7 +181,7 @@ def _is_price(value: Decimal | None) -> TypeGuard[Price]:
 def _exit_price(leg: Leg, depth: Depth | None, now: datetime) -> Price | None:
     """What the leg can be got rid of at: a long at the bids, a short at the asks. A leg with nothing held has any
     price; a book that is old, crossed or damaged has none."""
-    if depth is None or now - depth.taken_at > EXIT_PRICE_AGE_MAX or not _is_sound(depth):
+    if depth is None or now - depth.taken_at > EXIT_PRICE_AGE_MAX or not is_sound(depth):
         return None
     levels = depth.bids if leg.side is Side.BUY else depth.asks
     if not levels:
@@ -175,7 +189,8 @@ def _exit_price(leg: Leg, depth: Depth | None, now: datetime) -> Price | None:
     return executable_price(levels, leg.held) if leg.held > 0 else levels[0].price
 
 
-def _is_sound(depth: Depth) -> bool:
+def is_sound(depth: Depth) -> bool:
+    """No price or quantity in it is damaged, and it is not crossed."""
     if not all(_is_price(level.price) and level.quantity.is_finite() for level in (*depth.bids, *depth.asks)):
         return False
     return not depth.bids or not depth.asks or depth.bids[0].price <= depth.asks[0].price

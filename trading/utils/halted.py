@@ -4,7 +4,7 @@ The law: it is HALTED whatever the files say; every line that checks by itself c
 what must be done all the same is journaled to the rescue file.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -95,11 +95,14 @@ class HaltedStore:
         with self._seats().monitor_seat():
             yield
 
-    def beat(self, at: datetime) -> None:
+    def beat(self, at: datetime, problems: Sequence[str] = ()) -> None:
         """Not written: nobody shall take a halted desk for a watched one."""
 
     def last_beat(self) -> datetime | None:
         return None
+
+    def problems(self) -> tuple[str, ...]:
+        return ()
 
     def roll_over(self, now: datetime) -> int:
         return 0

@@ -73,6 +73,8 @@ FUNDING_GIVEN_UP_AFTER = timedelta(days=8)
 LOG_KEPT = timedelta(days=1)
 LOG_LINES_KEPT = 1000
 READ_AHEAD = 5000
+PROBLEMS_MAX = 20
+PROBLEM_LENGTH_MAX = 300
 ENDED_ROLLED_AT_ONCE = 2000
 _NEVER = (-1, -1)
 _Result = TypeVar("_Result")
@@ -252,15 +254,26 @@ class JsonStore:
         with self._seats.monitor_seat():
             yield
 
-    def beat(self, at: datetime) -> None:
-        """Replaced as a whole so that it is never read half; not synced, since a dead machine's monitor is dead too."""
+    def beat(self, at: datetime, problems: Sequence[str] = ()) -> None:
+        """Replaced as a whole so that it is never read half; not synced, since a dead machine's monitor is dead too.
+
+        The instant is the first line, each problem one more.
+        """
+        words = [" ".join(one.split())[:PROBLEM_LENGTH_MAX] for one in problems[:PROBLEMS_MAX]]
+        content = "\n".join((at.isoformat(), *words)).encode(errors="replace")
         with trouble_told(self.data_dir / BEAT, "written"):
-            replace_whole(self.data_dir / BEAT, at.isoformat().encode(), self._disk, sync=False)
+            replace_whole(self.data_dir / BEAT, content, self._disk, sync=False)
 
     def last_beat(self) -> datetime | None:
+        return _instant(self._beat_lines()[0])
+
+    def problems(self) -> tuple[str, ...]:
+        return tuple(one.decode(errors="replace") for one in self._beat_lines()[1:])
+
+    def _beat_lines(self) -> list[bytes]:
         if not self._seats.monitor_sits() or self._disk.stamp(self.data_dir / BEAT) is None:
-            return None
-        return _instant(self._read(BEAT))
+            return [b""]
+        return self._read(BEAT).split(b"\n")
 
     def roll_over(self, now: datetime) -> int:
         """See the port. Nothing happens, and 0 is the answer, while another process rolls or the disk is full."""

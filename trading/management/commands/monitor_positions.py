@@ -17,8 +17,10 @@ from trading.conf import ConfigurationError
 from trading.domain.errors import Busy, DeskError, StoreCorrupt
 from trading.engine import courier, monitor
 from trading.engine.desk import Desk
+from trading.management.notices import Notices
 
-STANDBY_SECONDS = 1.0
+STANDBY_SECONDS = 0.5
+LISTEN_SECONDS = 0.25
 LAST_STEP_SECONDS = 3.5
 LAST_MOMENT_SECONDS = 4.5
 BACKOFF_SECONDS_MAX = 5.0
@@ -52,7 +54,7 @@ class Command(BaseCommand):
 
     def _watch(self, desk: Desk, stopping: Event, interval: float | None, *, once: bool) -> None:
         """Be the monitor, or wait until there is none. A second one takes over when the first is gone."""
-        told = False
+        notices, told = Notices(os.environ), False
         while not stopping.is_set():
             with ExitStack() as seat:
                 try:
@@ -62,36 +64,50 @@ class Command(BaseCommand):
                         raise CommandError("another monitor is at work; one is enough") from busy
                     if not told:
                         self.stdout.write("another monitor is at work; standing by")
+                        notices.ready("standing by")
                         told = True
+                    notices.alive()
                     stopping.wait(STANDBY_SECONDS)
                     continue
-                self._run(desk, stopping, interval or desk.config.monitor_interval_seconds, once=once)
+                self._run(desk, stopping, notices, interval or desk.config.monitor_interval_seconds, once=once)
                 return
 
-    def _run(self, desk: Desk, stopping: Event, interval: float, *, once: bool) -> None:
+    def _run(self, desk: Desk, stopping: Event, notices: Notices, interval: float, *, once: bool) -> None:
         watchman = monitor.Watchman(desk)
         if once:
             monitor.tick(watchman, wait_seconds=LAST_STEP_SECONDS)
             return
         self.stdout.write(f"monitoring every {interval:g} s")
         desk.log.write("info", "the monitor is watching", interval_seconds=interval, event="MonitorStarted")
+        notices.ready("watching")
         pause = interval
         while not stopping.is_set():
-            began = desk.clock.monotonic()
+            until = desk.clock.monotonic()
             pause = self._tick(watchman, interval, pause)
-            stopping.wait(max(pause - (desk.clock.monotonic() - began), 0.0))
+            until += pause
+            while not stopping.is_set() and (left := until - desk.clock.monotonic()) > 0:
+                notices.alive()
+                monitor.listen(watchman, min(left, LISTEN_SECONDS))
+            notices.alive()
+        notices.stopping()
         monitor.finish(watchman, LAST_STEP_SECONDS)
         desk.log.write("info", "the monitor has stopped", event="MonitorStopped")
         self.stdout.write("stopped")
 
     def _tick(self, watchman: monitor.Watchman, interval: float, pause: float) -> float:
-        """One round, and how long to rest after it: twice as long after each in a row that met a damaged store, up to
-        the age at which a monitor counts as dead."""
+        """One round, and how long to listen after it: twice as long after each in a row that failed as a whole or met a
+        damaged store, up to the age at which a monitor counts as dead."""
         try:
             monitor.tick(watchman)
         except StoreCorrupt as error:
             _logger.error("the store cannot be trusted or written: %s", error.detail)
             return max(min(pause * 2, BACKOFF_SECONDS_MAX), interval)
+        except Exception as bug:
+            # What is not caught here ends the watch over every position.
+            _logger.exception("a round of the monitor failed")
+            monitor.complain(watchman, "the round", f"a bug: {type(bug).__name__}: {bug}")
+            return max(min(pause * 2, BACKOFF_SECONDS_MAX), interval)
+        watchman.troubles.pop("the round", None)
         return interval
 
 
