@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from trading.domain.exit_plan import ExitPlan, ExitReason, TrailingStop
-from trading.domain.market import Account, Holding, Instrument, Pair, Quote
+from trading.domain.market import Account, Candle, CandleInterval, Holding, Instrument, Pair, Quote
 from trading.domain.orders import Order, OrderReport, OrderStatus, Side, client_order_id
 from trading.domain.positions import Watch
 from trading.domain.signals import Approval, Signal, SignalType
@@ -109,6 +109,18 @@ def given_instrument(coin: str, step: str = "0.0001", **changes: Any) -> Instrum
         leverage_max=20,
     )
     return replace(instrument, **changes)
+
+
+def given_bars(
+    closes: Sequence[str | Decimal], until: datetime = T0, interval: CandleInterval = CandleInterval.MINUTE
+) -> tuple[Candle, ...]:
+    """Bars of these closes, the last of which ends at *until*; each opened where the one before closed."""
+    prices = [Price(Decimal(one)) for one in closes]
+    start = until - interval.length * len(prices)
+    return tuple(
+        Candle(start + interval.length * number, opened, max(opened, closed), min(opened, closed), closed)
+        for number, (opened, closed) in enumerate(zip([*prices[:1], *prices], prices, strict=False))
+    )
 
 
 def given_account(

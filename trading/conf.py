@@ -25,6 +25,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from trading.domain.errors import DeskError
 from trading.domain.exit_plan import TrailingStop
+from trading.domain.market import CandleInterval
 from trading.domain.units import Ratio
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -334,6 +335,10 @@ class Config(BaseSettings):
     trailing_gap: Annotated[Decimal, Field(gt=0, le=5)] | None = None
     max_holding_seconds: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
     """Positions are closed after this time; blank is off."""
+    z_candle_interval: CandleInterval = CandleInterval.MINUTE
+    """Bars that the mean and the deviation of an exit by z-score are taken from: how long each lasts (1m, 5m, 15m, 1h,
+    4h or 1d), and how many before the entry, 200 or more."""
+    z_candles: int = Field(300, ge=200, le=4_000)
     monitor_interval_seconds: Annotated[float, Field(ge=0.1, le=60, allow_inf_nan=False)] = 1.0
     """Pace of the monitor, and whether nothing is opened without it. Blank: false in demo mode, else true."""
     require_monitor: bool = Field(default_factory=_live)

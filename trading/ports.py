@@ -2,14 +2,24 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
 
 from trading.domain.book import Book
 from trading.domain.desk_state import DeskState
-from trading.domain.market import Account, Depth, FundingPayment, Instrument, Pair, Quote, Traits
+from trading.domain.market import (
+    Account,
+    Candle,
+    CandleInterval,
+    Depth,
+    FundingPayment,
+    Instrument,
+    Pair,
+    Quote,
+    Traits,
+)
 from trading.domain.orders import Order, OrderReport
 from trading.domain.positions import Watch
 from trading.domain.resting import AccountFill, ListedOrder, RestingOrder, RestingReport
@@ -68,6 +78,9 @@ class Venue(Protocol):
         """Come back with those of *coins* whose price has come in after *since* (0 at first), as soon as one has; with
         none of them after *seconds*. A venue that does not stream lets the time pass. Raises nothing."""
 
+    def candles(self, coin: Coin, interval: CandleInterval, start: datetime, end: datetime) -> tuple[Candle, ...]:
+        """The bars of *coin* that began in [start, end], oldest first, of mids or of trades; none that was made up."""
+
     def account(self) -> Account: ...
 
     def require_room(self) -> None:
@@ -121,7 +134,8 @@ class SignalSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What Guardian is asked to approve. Money in USD; `margin_usage` and `liquidation_distance` in percent."""
+    """What Guardian is asked to approve. Money in USD; `margin_usage`, `liquidation_distance` and `btc_volatility` (of
+    a day) in percent; `further_exits` are the barriers beside the plain ones, by their names in the API."""
 
     trade_id: TradeId
     signal: Signal
@@ -140,6 +154,7 @@ class Proposal:
     liquidation_distance: Decimal
     btc_volatility: Decimal | None
     trend: str | None
+    further_exits: Mapping[str, Decimal] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

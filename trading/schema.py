@@ -27,6 +27,7 @@ from trading.domain.desk_state import Cause, TradingState
 from trading.domain.exit_plan import TIME_WINDOW_DEFAULT, TIME_WINDOWS
 from trading.domain.positions import PositionStatus
 from trading.engine.accounting import DAYS_DEFAULT, DAYS_MAX
+from trading.engine.barriers import STOP_LOSS_RANGE, TAKE_PROFIT_RANGE
 from trading.engine.emergency import StopReport
 from trading.engine.fills import FillView
 from trading.engine.previews import Preview, SignalView
@@ -519,16 +520,26 @@ def _whole(low: int, high: int, says: str) -> Node:
     return {"type": "integer", "minimum": low, "maximum": high, "description": says}
 
 
+_USD = (Decimal(0), serializers.POSITION_SIZE_MAX)
+_Z = "in deviations of the log ratio, on the side that it was entered on"
+
+
 def _written_schemas() -> dict[str, Json]:
     """The schemas of what is no record: request bodies, which are read field by field, and loose answers."""
     exits: dict[str, Json] = {
-        "take_profit": _between(serializers.TAKE_PROFIT_RANGE, "Leave at this net return on gross notional"),
-        "stop_loss": _between(serializers.STOP_LOSS_RANGE, "Leave at this net loss on gross notional"),
+        "take_profit": _between(TAKE_PROFIT_RANGE, "Leave at this net return on gross notional"),
+        "stop_loss": _between(STOP_LOSS_RANGE, "Leave at this net loss on gross notional"),
         "trailing_stop": _ref("schemas", "TrailingStopRequest"),
         "max_holding_seconds": _whole(1, serializers.HOLDING_SECONDS_MAX, "Leave after so long"),
+        "take_profit_usd": _between(_USD, "Leave at this net profit; 0.001 to 5 of the size"),
+        "stop_loss_usd": _between(_USD, "Leave at this net loss; 0.002 to 0.5 of the size"),
+        "take_profit_spread": _between(serializers.SPREAD_RANGE, "Leave when price(A)/price(B) - 1 has come to this"),
+        "stop_loss_spread": _between(serializers.SPREAD_RANGE, "Leave when price(A)/price(B) - 1 has gone to this"),
+        "take_profit_z": _between(serializers.TAKE_PROFIT_Z_RANGE, f"Leave when the z-score has come to this; {_Z}"),
+        "stop_loss_z": _between(serializers.STOP_LOSS_Z_RANGE, f"Leave when the z-score has gone to this; {_Z}"),
     }
     removable: dict[str, Json] = {name: exits[name] for name in ("take_profit", "stop_loss")}
-    for name in ("trailing_stop", "max_holding_seconds"):
+    for name in (one for one in exits if one in serializers.REMOVABLE):
         node = exits[name]
         removable[name] = {"anyOf": [node, {"type": "null"}], "description": "null removes it"}
     change: Node = {**_body(**removable), "minProperties": 1}

@@ -11,7 +11,7 @@ import re
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Set
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
@@ -25,6 +25,7 @@ from trading.domain.market import Pair
 from trading.domain.positions import PositionStatus
 from trading.domain.units import Coin, Ratio, Usd
 from trading.engine.accounting import DAYS_DEFAULT, DAYS_MAX
+from trading.engine.barriers import STOP_LOSS_RANGE, TAKE_PROFIT_RANGE
 from trading.engine.requests import ExecuteRequest, Execution, ExitChange, TwapRequest
 from trading.parsers import Content, number_of, shown
 from trading.ports import Json
@@ -36,8 +37,9 @@ KEY_CHARS_MAX = 255
 LEVERAGE_ASKED_MAX = 100  # MAX_LEVERAGE is for the risk controls to enforce; beyond this it is a slip of the keyboard
 TWAP_SECONDS_MAX = 86_400
 TWAP_SLICES_MAX = 500
-TAKE_PROFIT_RANGE = (Decimal("0.001"), Decimal(5))
-STOP_LOSS_RANGE = (Decimal("0.002"), Decimal("0.5"))
+SPREAD_RANGE = (Decimal("-0.999999999999"), Decimal("1e12"))
+TAKE_PROFIT_Z_RANGE = (Decimal(0), Decimal(10))
+STOP_LOSS_Z_RANGE = (Decimal("0.5"), Decimal(20))
 TRAILING_ARM_RANGE = (Decimal("0.001"), Decimal(5))
 TRAILING_GAP_RANGE = (Decimal("0.0001"), Decimal(5))
 HOLDING_SECONDS_MAX = 31_536_000
@@ -49,6 +51,12 @@ FIELDS_TOLD_MAX = 50
 FORMATS = ("json", "csv")
 SCHEMA_FORMATS = ("yaml", "json")
 
+REMOVABLE = frozenset(
+    {
+        *("trailing_stop", "max_holding_seconds", "take_profit_usd", "stop_loss_usd"),
+        *("take_profit_spread", "stop_loss_spread", "take_profit_z", "stop_loss_z"),
+    }
+)
 FORMULA_STARTS = tuple("=+-@\t\r\n")
 
 _COIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9:@._-]{0,31}|@[0-9]{1,8}")
@@ -135,6 +143,7 @@ def execute_request(content: Mapping[str, Content]) -> ExecuteRequest:
     take_profit = body.number("take_profit", *TAKE_PROFIT_RANGE)
     stop_loss = body.number("stop_loss", *STOP_LOSS_RANGE)
     trailing = _trailing(body)
+    levels = _levels(body)
     holding = body.whole("max_holding_seconds", 1, HOLDING_SECONDS_MAX)
     window = body.one_of("time_window", tuple(TIME_WINDOWS))
     if body.has("max_holding_seconds") and body.has("time_window"):
@@ -152,6 +161,12 @@ def execute_request(content: Mapping[str, Content]) -> ExecuteRequest:
         trailing=trailing,
         max_holding_seconds=holding,
         time_window=window,
+        take_profit_usd=levels.take_profit_usd,
+        stop_loss_usd=levels.stop_loss_usd,
+        take_profit_spread=levels.take_profit_spread,
+        stop_loss_spread=levels.stop_loss_spread,
+        take_profit_z=levels.take_profit_z,
+        stop_loss_z=levels.stop_loss_z,
     )
 
 
@@ -161,15 +176,16 @@ def exit_change(content: Mapping[str, Content]) -> ExitChange:
     body = Fields({name: value for name, value in content.items() if name not in removed})
     if not content:
         body.refuse("body", "must name at least one of take_profit, stop_loss, trailing_stop, max_holding_seconds")
-    for name in removed - {"trailing_stop", "max_holding_seconds"}:
+    for name in removed - REMOVABLE:
         body.refuse(shown(name), "cannot be removed; take_profit and stop_loss can be changed")
-    change = ExitChange(
+    levels = _levels(body)
+    change = replace(
+        levels,
         take_profit=body.number("take_profit", *TAKE_PROFIT_RANGE),
         stop_loss=body.number("stop_loss", *STOP_LOSS_RANGE),
         trailing=_trailing(body),
-        drop_trailing="trailing_stop" in removed,
         max_holding_seconds=body.whole("max_holding_seconds", 1, HOLDING_SECONDS_MAX),
-        drop_max_holding="max_holding_seconds" in removed,
+        dropped=frozenset(removed & REMOVABLE),
     )
     body.finish()
     return change
@@ -332,6 +348,14 @@ class Fields:
         self._out(name, f"must be a number from {low:f} to {high:f}, as a fraction; leave it out for the default")
         return None
 
+    def level(self, name: str, low: Decimal, high: Decimal) -> Decimal | None:
+        """A barrier that is off when it is not there."""
+        value = self._given(name)
+        if isinstance(value, Decimal) and value.is_finite() and low <= value <= high:
+            return value
+        self._out(name, f"must be a number from {low:f} to {high:f}; without it there is no such barrier")
+        return None
+
     def whole(self, name: str, low: int, high: int) -> int | None:
         value = self._given(name)
         if (
@@ -407,6 +431,19 @@ def _twap(body: Fields, execution: str | None) -> TwapRequest | None:
     )
     group.close()
     return twap
+
+
+def _levels(body: Fields) -> ExitChange:
+    """The barriers beside the plain ones, which are off unless they are named."""
+    profit, loss = (body.level(name, Decimal(0), POSITION_SIZE_MAX) for name in ("take_profit_usd", "stop_loss_usd"))
+    return ExitChange(
+        take_profit_usd=None if profit is None else Usd(profit),
+        stop_loss_usd=None if loss is None else Usd(loss),
+        take_profit_spread=body.level("take_profit_spread", *SPREAD_RANGE),
+        stop_loss_spread=body.level("stop_loss_spread", *SPREAD_RANGE),
+        take_profit_z=body.level("take_profit_z", *TAKE_PROFIT_Z_RANGE),
+        stop_loss_z=body.level("stop_loss_z", *STOP_LOSS_Z_RANGE),
+    )
 
 
 def _trailing(body: Fields) -> TrailingStop | None:

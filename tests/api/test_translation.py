@@ -103,7 +103,9 @@ class ExecuteRequestTest(SimpleTestCase):
         asked = read(
             """{"signal_id": "s", "position_size": 1000.5, "pair": "kPEPE/ETH", "leverage": 2.0, "execution": "twap",
             "twap": {"duration_seconds": 60, "slices": 3}, "take_profit": 0.05, "stop_loss": 0.002,
-            "trailing_stop": {"arm": 0.02, "gap": 0.01}, "max_holding_seconds": 3600}"""
+            "trailing_stop": {"arm": 0.02, "gap": 0.01}, "max_holding_seconds": 3600, "take_profit_usd": 30,
+            "stop_loss_usd": 15.5, "take_profit_spread": -0.2, "stop_loss_spread": 24.5, "take_profit_z": 0,
+            "stop_loss_z": 3.5}"""
         )
         self.assertEqual(
             ExecuteRequest(
@@ -117,6 +119,12 @@ class ExecuteRequestTest(SimpleTestCase):
                 stop_loss=Decimal("0.002"),
                 trailing=TrailingStop(Ratio(Decimal("0.02")), Ratio(Decimal("0.01"))),
                 max_holding_seconds=3600,
+                take_profit_usd=Usd(Decimal(30)),
+                stop_loss_usd=Usd(Decimal("15.5")),
+                take_profit_spread=Decimal("-0.2"),
+                stop_loss_spread=Decimal("24.5"),
+                take_profit_z=Decimal(0),
+                stop_loss_z=Decimal("3.5"),
             ),
             asked,
         )
@@ -140,9 +148,26 @@ class ExecuteRequestTest(SimpleTestCase):
 class OtherRequestsTest(SimpleTestCase):
     def test_null_removes_the_barriers_that_may_go(self) -> None:
         self.assertEqual(
-            ExitChange(drop_trailing=True, drop_max_holding=True),
+            ExitChange(dropped=frozenset({"trailing_stop", "max_holding_seconds"})),
             exit_change({"trailing_stop": None, "max_holding_seconds": None}),
         )
+
+    def test_barriers_beside_the_plain_ones_are_changed_and_removed_like_them(self) -> None:
+        names = [f"{barrier}_{kind}" for kind in ("usd", "spread", "z") for barrier in ("take_profit", "stop_loss")]
+        self.assertEqual(ExitChange(dropped=frozenset(names)), exit_change(dict.fromkeys(names)))
+        change = exit_change({name: Decimal(number) for number, name in enumerate(names, start=1)})
+        self.assertEqual([getattr(change, name) for name in names], [1, 2, 3, 4, 5, 6])
+        for name, value in (
+            ("take_profit_z", -1),
+            ("stop_loss_z", 21),
+            ("stop_loss_usd", -1),
+            ("stop_loss_spread", -1),
+        ):
+            with self.subTest(name), self.assertRaises(InvalidRequest) as refusal:
+                exit_change({name: Decimal(value)})
+            self.assertIn("without it there is no such barrier", refusal.exception.fields[name])
+        with self.assertRaises(InvalidRequest):
+            exit_change({"stop_loss": None})
 
     def test_barriers_change_one_by_one(self) -> None:
         trailing = {"arm": Decimal("0.02"), "gap": Decimal("0.01")}

@@ -13,7 +13,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from trading.domain.errors import VenueRejected
-from trading.domain.market import Account, FundingPayment, Instrument, Quote
+from trading.domain.market import Account, CandleInterval, FundingPayment, Instrument, Quote
 from trading.domain.orders import Order, OrderReport, OrderStatus, RejectReason, Side, client_order_id
 from trading.domain.units import ZERO, Coin, Price, Quantity, TradeId, ceil_to_step, floor_to_step
 from trading.ports import Venue
@@ -197,6 +197,31 @@ class VenueContract(_Case):
         self.assertGreaterEqual(account.equity, 50_000)
         self.assertEqual(account.margin_available, account.equity)
         self.assertEqual((account.margin_used, account.maintenance_margin), (0, 0))
+
+    def test_v07_bars_follow_each_other_up_to_now_and_hold_their_prices(self) -> None:
+        now = self.clock.now()
+        for interval, count in ((CandleInterval.MINUTE, 240), (CandleInterval.HOUR, 26)):
+            start = now - interval.length * count
+            bars = self.venue.candles(self.major, interval, start, now)
+            with self.subTest(interval=interval):
+                opened = [bar.opened_at for bar in bars]
+                self.assertEqual(opened, [opened[0] + interval.length * number for number in range(len(bars))])
+                self.assertLessEqual(start, opened[0])
+                self.assertLess(opened[0], start + interval.length)
+                self.assertLessEqual(now - interval.length, opened[-1])
+                self.assertLessEqual(opened[-1], now)
+                for bar in bars:
+                    self.assertLess(0, bar.low)
+                    self.assertTrue(bar.low <= min(bar.open, bar.close) <= max(bar.open, bar.close) <= bar.high)
+        quote = self.venue.quotes([self.major])[self.major]
+        self.assertLess(abs(bars[-1].close / quote.mid - 1), Decimal("0.01"))
+
+    def test_v08_bars_of_a_past_span_say_the_same_to_everybody(self) -> None:
+        until = self.clock.now() - timedelta(hours=2)
+        span = (self.major, CandleInterval.MINUTE, until - timedelta(minutes=30), until)
+        bars = self.venue.candles(*span)
+        self.assertEqual(bars, self.elsewhere(self.given).candles(*span))
+        self.assertEqual(self.venue.candles(self.unlisted, *span[1:]), ())
 
     # Executing
 

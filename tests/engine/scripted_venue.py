@@ -25,6 +25,8 @@ from trading.domain.errors import VenueRejected, VenueUnavailable
 from trading.domain.exit_plan import ExitReason
 from trading.domain.market import (
     Account,
+    Candle,
+    CandleInterval,
     Depth,
     FundingPayment,
     Holding,
@@ -171,6 +173,7 @@ class ScriptedVenue(NothingRests):
         self.delay_seconds: dict[str, float] = {}
         self.on_submit: Callable[[Sequence[Order]], None] | None = None
         self.on_read: Callable[[str], None] | None = None
+        self.bars: dict[tuple[Coin, CandleInterval], tuple[Candle, ...]] = {}
         self._faults: deque[Fault] = deque()
         self._way: list[_OnItsWay] = []
         self._words: dict[ClientOrderId, OrderReport] = {}
@@ -246,6 +249,10 @@ class ScriptedVenue(NothingRests):
         if not ticked:
             self.clock.sleep(seconds)
         return Ticks(number, ticked)
+
+    def candles(self, coin: Coin, interval: CandleInterval, start: datetime, end: datetime) -> tuple[Candle, ...]:
+        self._read("candles")
+        return tuple(bar for bar in self.bars.get((coin, interval), ()) if start <= bar.opened_at <= end)
 
     def account(self) -> Account:
         self._read("account")

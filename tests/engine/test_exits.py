@@ -508,8 +508,8 @@ class ChangeTest(ExitsTestCase):
             (ExitChange(take_profit=Decimal("0.05")), {"take_profit": Decimal("0.05")}),
             (ExitChange(trailing=trailing), {"trailing": trailing}),
             (ExitChange(max_holding_seconds=60), {"max_holding_seconds": 60}),
-            (ExitChange(drop_trailing=True), {"trailing": None}),
-            (ExitChange(drop_max_holding=True), {"max_holding_seconds": None}),
+            (ExitChange(dropped=frozenset({"trailing_stop"})), {"trailing": None}),
+            (ExitChange(dropped=frozenset({"max_holding_seconds"})), {"max_holding_seconds": None}),
         )
         expected = self.position.exit_plan
         for change, fields in rows:

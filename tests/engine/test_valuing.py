@@ -2,10 +2,12 @@ import unittest
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
-from tests.builders import given_account, given_exit_plan
+from tests.builders import T0, given_account, given_exit_plan
 from tests.engine.bent_venue import a_bent_scene
-from trading.domain.market import Account, Holding, Quote
+from trading.domain.exit_plan import Reversion
+from trading.domain.market import Account, CandleInterval, Holding, Quote
 from trading.domain.positions import Position
 from trading.domain.units import Coin, Price, Quantity, Usd
 from trading.engine.valuing import (
@@ -94,7 +96,7 @@ class CacheTest(ValuingTestCase):
     def test_a_mark_survives_the_cache(self) -> None:
         mark = self.certain()
         for one in (mark, replace(mark, exit_return=None), replace(mark, mark_return=None)):
-            self.assertEqual(one, decode_mark(encode_mark(one)))
+            self.assertEqual(replace(one, exit_ratio=None, mark_ratio=None), decode_mark(encode_mark(one)))
 
     def test_anything_else_in_the_cache_is_no_mark(self) -> None:
         good = encode_mark(self.certain())
@@ -117,24 +119,62 @@ class CacheTest(ValuingTestCase):
 
 
 class RiskTest(ValuingTestCase):
+    def a_mark(self, present: str | None, distance: str | None = None, **changes: Any) -> Mark:
+        one = None if present is None else Decimal(present)
+        two = None if distance is None else Decimal(distance)
+        btc, eth = Price(Decimal(100_000)), Price(Decimal(4_000))
+        return replace(Mark(eth, btc, one, one, T0, two), **changes)
+
+    def planned(self, **changes: Any) -> Position:
+        return replace(self.position, exit_plan=given_exit_plan(**changes))
+
     def test_risk_levels_have_their_thresholds(self) -> None:
-        plan = given_exit_plan()
+        position = self.planned()
         for present, distance, level in (
-            (None, None, "low"),
             ("0.5", None, "low"),
             ("-0.0039", None, "low"),
             ("-0.004", None, "medium"),
             ("-0.0074", None, "medium"),
             ("-0.0075", None, "high"),
-            (None, "0.41", "low"),
-            (None, "0.40", "medium"),
-            (None, "0.20", "high"),
+            ("0", "0.41", "low"),
+            ("0", "0.40", "medium"),
+            ("0", "0.20", "high"),
             ("0.01", "0.1", "high"),
         ):
             with self.subTest(present=present, distance=distance):
-                one = None if present is None else Decimal(present)
-                two = None if distance is None else Decimal(distance)
-                self.assertEqual(level, risk_level(plan, one, two))
+                self.assertEqual(level, risk_level(position, self.a_mark(present, distance)))
+
+    def test_what_is_held_without_a_price_is_never_low_and_what_is_not_held_always(self) -> None:
+        self.assertEqual("medium", risk_level(self.position, None))
+        self.assertEqual("medium", risk_level(self.position, self.a_mark(None)))
+        self.assertEqual("high", risk_level(self.position, self.a_mark(None, "0.1")))
+        nothing = replace(
+            self.position, long=replace(self.position.long, closed=self.position.long.opened), short=self.position.short
+        )
+        nothing = replace(nothing, short=replace(nothing.short, closed=nothing.short.opened))
+        self.assertEqual("low", risk_level(nothing, None))
+
+    def test_the_venues_mark_serves_where_the_book_does_not_suffice(self) -> None:
+        thin = self.a_mark("-0.008", exit_return=None, mark_ratio=Decimal(25))
+        self.assertEqual("high", risk_level(self.planned(), thin))
+
+    def test_every_stop_counts_and_the_nearest_decides(self) -> None:
+        """Short BTC, long ETH at a ratio of 25: it loses as the ratio rises."""
+        home = Reversion(Decimal("3.2"), Decimal("0.01"), Decimal("1.89"), 300, CandleInterval.MINUTE)
+        for changes, ratio, level in (
+            ({"stop_loss_usd": Usd(Decimal(10))}, "25", "medium"),
+            ({"stop_loss_usd": Usd(Decimal(5))}, "25", "high"),
+            ({"stop_loss_spread": Decimal("24.1")}, "25.04", "medium"),
+            ({"stop_loss_spread": Decimal("24.1")}, "25.08", "high"),
+            ({"stop_loss_spread": Decimal("24.1")}, "24.5", "low"),
+            ({"stop_loss_spread": Decimal("23.5")}, "24", "low"),
+            ({"stop_loss_z": Decimal(3), "reversion": home}, "25.1", "low"),
+            ({"stop_loss_z": Decimal(3), "reversion": home}, "25.15", "medium"),
+            ({"stop_loss_z": Decimal(3), "reversion": home}, "25.25", "high"),
+        ):
+            with self.subTest(changes=changes, ratio=ratio):
+                mark = self.a_mark("-0.002", exit_ratio=Decimal(ratio))
+                self.assertEqual(level, risk_level(self.planned(**changes), mark))
 
     def test_the_nearer_leg_counts(self) -> None:
         account = given_account(
@@ -145,8 +185,19 @@ class RiskTest(ValuingTestCase):
         )
         quotes = self.venue.quotes((ETH, BTC))
         self.assertEqual(Decimal("0.15"), distance_of(self.position, account, quotes))
-        self.assertEqual(Decimal("0.25"), distance_of(self.position, account, {ETH: quotes[ETH]}))
         self.assertIsNone(distance_of(self.position, given_account(), quotes))
+
+    def test_one_leg_is_no_answer_for_both_unless_it_is_near(self) -> None:
+        eth, btc = (
+            Holding(ETH, Quantity(Decimal("0.25")), Price(Decimal(4_000)), Price(Decimal(3_000))),
+            Holding(BTC, Quantity(Decimal("-0.01")), Price(Decimal(100_000)), Price(Decimal(115_000))),
+        )
+        quotes = self.venue.quotes((ETH, BTC))
+        self.assertIsNone(distance_of(self.position, given_account(holdings=(eth, btc)), {ETH: quotes[ETH]}))
+        self.assertIsNone(distance_of(self.position, given_account(holdings=(eth,)), quotes))
+        self.assertEqual(Decimal("0.15"), distance_of(self.position, given_account(holdings=(btc,)), quotes))
+        free = replace(btc, liquidation_price=None)
+        self.assertEqual(Decimal("0.25"), distance_of(self.position, given_account(holdings=(eth, free)), quotes))
 
     def test_a_mark_that_is_none_gives_no_distance(self) -> None:
         account = given_account(

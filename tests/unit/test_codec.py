@@ -33,6 +33,8 @@ from trading.domain.codec import (
 )
 from trading.domain.desk_state import Binding, Cause, DeskState, Rejection, TradingState
 from trading.domain.errors import InvariantBroken, StoreCorrupt
+from trading.domain.exit_plan import ExitPlan, Reversion
+from trading.domain.market import CandleInterval
 from trading.domain.orders import OrderStatus, RejectReason
 from trading.domain.positions import position_of
 from trading.domain.trades import (
@@ -54,6 +56,18 @@ def through_json(content: dict[str, Json]) -> Any:
     return json.loads(json.dumps(content))
 
 
+def every_barrier() -> ExitPlan:
+    return given_exit_plan(
+        take_profit_usd=Usd(Decimal(30)),
+        stop_loss_usd=Usd(Decimal(15)),
+        take_profit_spread=Decimal("-0.5"),
+        stop_loss_spread=Decimal("24.5"),
+        take_profit_z=Decimal("0.5"),
+        stop_loss_z=Decimal(3),
+        reversion=Reversion(Decimal("3.2"), Decimal("0.0125"), Decimal("-2.4"), 300, CandleInterval.MINUTE),
+    )
+
+
 class EventTest(unittest.TestCase):
     def test_every_event_comes_back_as_it_went(self) -> None:
         filled = given_a_filled_trade()
@@ -67,6 +81,7 @@ class EventTest(unittest.TestCase):
             OrdersReported(T0, (refused,)),
             LegsUnbalanced(T0, Usd(Decimal("-12.5"))),
             LegsBalanced(T0),
+            TradeAccepted(T0, given_terms(exit_plan=every_barrier())),
             CancelWanted(T0, "by hand ☂"),
             TradeRejected(T0, "margin"),
             TradeCanceled(T0, "given up"),
@@ -138,6 +153,12 @@ class EventTest(unittest.TestCase):
         content = through_json(encode_event(TradeAccepted(T0, given_terms(fingerprint=""))))
         del content["terms"]["fingerprint"]
         self.assertEqual(decode_event(content), TradeAccepted(T0, given_terms(fingerprint="")))
+
+    def test_an_exit_plan_of_the_first_version_still_reads(self) -> None:
+        content = through_json(encode_event(TradeAccepted(T0, given_terms())))
+        first = ("take_profit", "stop_loss", "trailing", "max_holding_seconds", "time_window")
+        content["terms"]["exit_plan"] = {name: content["terms"]["exit_plan"][name] for name in first}
+        self.assertEqual(decode_event(content), TradeAccepted(T0, given_terms()))
 
 
 class WatchAndStateTest(unittest.TestCase):

@@ -72,6 +72,13 @@ class QuestionTest(unittest.TestCase):
         )
         self.assertEqual(body["market_conditions"], {"btc_volatility": 2.1, "trend": "up"})
 
+    def test_barriers_beside_the_plain_ones_are_named_as_in_the_api(self) -> None:
+        further = {"stop_loss_usd": Decimal("15.5"), "take_profit_z": Decimal("0.5")}
+        trade = approval_request(replace(PROPOSAL, further_exits=further))["trade_proposal"]
+        assert isinstance(trade, dict)
+        self.assertEqual((trade["stop_loss_usd"], trade["take_profit_z"]), (15.5, 0.5))
+        self.assertNotIn("stop_loss_usd", str(approval_request(PROPOSAL)))
+
     def test_what_is_not_known_is_left_out(self) -> None:
         signal = given_signal("signal_1", entry_spread=None, correlation=None)
         body = approval_request(replace(PROPOSAL, signal=signal, btc_volatility=None, trend=None))

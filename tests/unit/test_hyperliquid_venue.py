@@ -18,6 +18,7 @@ from trading.adapters.hyperliquid_api import network_of
 from trading.adapters.hyperliquid_budget import Lane
 from trading.adapters.hyperliquid_wire import Refusal, Working
 from trading.domain.errors import VenueRejected, VenueUnavailable
+from trading.domain.market import CandleInterval
 from trading.domain.orders import OrderStatus, RejectReason, Side
 from trading.domain.units import Coin, Price, Quantity
 
@@ -149,7 +150,7 @@ class Markets(HyperliquidWorld):
 
     def test_candles_are_read_oldest_first(self) -> None:
         end = self.clock.now()
-        bars = self.venue.candles(ETH, "1h", end - timedelta(hours=3), end)
+        bars = self.venue.candles(ETH, CandleInterval.HOUR, end - timedelta(hours=3), end)
         self.assertEqual([one.opened_at for one in bars], sorted(one.opened_at for one in bars))
         self.assertGreaterEqual(len(bars), 3)
         self.assertEqual(bars[-1].close, 3000)

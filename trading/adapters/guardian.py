@@ -108,6 +108,7 @@ def approval_request(proposal: Proposal) -> dict[str, object]:
         "take_profit": float(proposal.take_profit),
         "stop_loss": float(proposal.stop_loss),
         "expires_at": proposal.expires_at.isoformat(),
+        **{name: float(value) for name, value in proposal.further_exits.items()},
     }
     body: dict[str, object] = {
         "trade_proposal": _known(trade),

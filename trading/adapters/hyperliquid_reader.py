@@ -17,7 +17,6 @@ from trading.adapters.hyperliquid_stream import PriceStream
 from trading.adapters.hyperliquid_wire import (
     Agent,
     BookFrame,
-    Candle,
     Fill,
     FundingRow,
     Listing,
@@ -40,7 +39,7 @@ from trading.adapters.hyperliquid_wire import (
     milliseconds,
 )
 from trading.domain.errors import VenueRejected, VenueUnavailable
-from trading.domain.market import Account, Depth, FundingPayment, Instrument, Quote, Traits
+from trading.domain.market import Account, Candle, CandleInterval, Depth, FundingPayment, Instrument, Quote, Traits
 from trading.domain.resting import AccountFill, ListedOrder
 from trading.domain.units import Coin, Price, Quantity, Usd
 from trading.ports import Clock, Log, Ticks
@@ -180,16 +179,16 @@ class HyperliquidReader:
     def depths(self, coins: Collection[Coin]) -> Mapping[Coin, Depth]:
         return {coin: Depth(coin, book.bids, book.asks, at) for coin, (book, _, at) in self._prices(coins).items()}
 
-    def candles(self, coin: Coin, interval: str, start: datetime, end: datetime) -> tuple[Candle, ...]:
-        """The bars of *coin* that began in [start, end], oldest first; *interval* as the venue names it (1m, 1h, 1d).
-
-        At most the newest 5,000 are to be had. Raises VenueUnavailable.
-        """
+    def candles(self, coin: Coin, interval: CandleInterval, start: datetime, end: datetime) -> tuple[Candle, ...]:
+        """At most the newest 5,000 are to be had (documentation, "Candle snapshot"); paid for by their number."""
+        if coin not in self._listed_for((coin,)):
+            return ()
         span = {"coin": coin, "interval": interval, "startTime": milliseconds(start), "endTime": milliseconds(end)}
         answer = self._api.read({"type": "candleSnapshot", "req": span}, HEAVY, Lane.ORDINARY)
         bars = decode_candles(answer)
         self._api.meter.charge(len(bars) // CANDLE_ROWS_PER_WEIGHT)
-        return bars
+        # The exchange counts the bar in which the span begins.
+        return tuple(bar for bar in bars if bar.opened_at >= start)
 
     def wait_for_ticks(self, since: int, coins: Collection[Coin], seconds: float) -> Ticks:
         if self._stream is None:

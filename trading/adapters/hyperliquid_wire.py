@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from trading.domain.errors import InvalidNumber, VenueUnavailable
-from trading.domain.market import Holding, Instrument, Level
+from trading.domain.market import Candle, Holding, Instrument, Level
 from trading.domain.orders import Order, RejectReason, Side
 from trading.domain.resting import AccountFill, FillCause, ListedOrder, RestingOrder, TriggerKind
 from trading.domain.units import ONE, ZERO, ClientOrderId, Coin, Price, Quantity, Ratio, Usd
@@ -165,18 +165,6 @@ class FundingRow:
     usdc: Decimal
     quantity: Decimal
     at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Candle:
-    """One bar in USD, volume in coins; the newest one is still forming."""
-
-    opened_at: datetime
-    open: Price
-    high: Price
-    low: Price
-    close: Price
-    volume: Quantity
 
 
 @dataclass(frozen=True, slots=True)
@@ -641,8 +629,7 @@ def decode_candles(answer: object) -> tuple[Candle, ...]:
     for element in items(answer):
         record = mapping(element)
         opened, high, low, closed = (Price(_positive(record, name)) for name in ("o", "h", "l", "c"))
-        volume = Quantity(amount(record, "v"))
-        bars.append(Candle(instant_of(record.get("t")), opened, high, low, closed, volume))
+        bars.append(Candle(instant_of(record.get("t")), opened, high, low, closed))
     return tuple(bars)
 
 

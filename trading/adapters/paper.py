@@ -34,7 +34,17 @@ from trading.adapters.paper_account import (
 from trading.adapters.paper_market import PaperMarket, on_price_grid
 from trading.adapters.paper_universe import INSTRUMENTS
 from trading.domain.errors import Busy, StoreCorrupt, VenueRejected, VenueUnavailable
-from trading.domain.market import Account, Depth, FundingPayment, Instrument, Level, Quote, Traits
+from trading.domain.market import (
+    Account,
+    Candle,
+    CandleInterval,
+    Depth,
+    FundingPayment,
+    Instrument,
+    Level,
+    Quote,
+    Traits,
+)
 from trading.domain.orders import Order, OrderReport, OrderStatus, RejectReason, Side
 from trading.domain.units import ZERO, ClientOrderId, Coin, Price, Quantity, Usd
 from trading.ports import Clock, Json, Ticks
@@ -86,6 +96,10 @@ class PaperVenue(NothingRests):
         """Its prices are a function of time: there is nothing to wait for but that."""
         self._clock.sleep(seconds)
         return Ticks(since, frozenset())
+
+    def candles(self, coin: Coin, interval: CandleInterval, start: datetime, end: datetime) -> tuple[Candle, ...]:
+        """Of the market's own mids; it has no trades of others. At most the newest 5,000, as on Hyperliquid."""
+        return self._market.candles(coin, interval, start, min(end, self._clock.now())) if _tradable(coin) else ()
 
     def account(self) -> Account:
         with self._reading():

@@ -19,7 +19,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decima
 from functools import lru_cache
 
 from trading.adapters.paper_universe import INSTRUMENTS, UNIVERSE, PaperCoin
-from trading.domain.market import Depth, Instrument, Level, Pair, Quote, ratio_of
+from trading.domain.market import Candle, CandleInterval, Depth, Instrument, Level, Pair, Quote, ratio_of
 from trading.domain.units import ZERO, Coin, Price, Quantity, floor_to_step
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -44,6 +44,8 @@ _MID_FIGURES = 9
 _EXACT = Context(prec=28, rounding=ROUND_HALF_EVEN)
 
 LEVELS = 20
+CANDLES_MAX = 5_000
+MIDS_OF_A_CANDLE = 5
 _REACH_BPS = Decimal(120)
 _FUNDING_RATE_MEAN = Decimal("0.0000125")  # an hour; Hyperliquid's baseline
 _FUNDING_RATE_SWING = Decimal("0.0000150")
@@ -190,6 +192,21 @@ class PaperMarket:
     def depth(self, coin: Coin, at: datetime) -> Depth:
         """Twenty levels a side, out to about 1.2 % from the mid. The book refills at once: a fill leaves no hole."""
         return Depth(coin, self._levels(coin, at, _BIDS), self._levels(coin, at, _ASKS), at)
+
+    def candles(self, coin: Coin, interval: CandleInterval, start: datetime, until: datetime) -> tuple[Candle, ...]:
+        """The bars that began in [start, until], the newest CANDLES_MAX of them; the last one ends at *until* so far.
+
+        High and low are those of a few mids within the bar: between two turns of its waves the path is smooth.
+        """
+        length = interval.length
+        first = max(-((_EPOCH - start) // length), (until - _EPOCH) // length - CANDLES_MAX + 1)
+        opened = [_EPOCH + length * number for number in range(first, (until - _EPOCH) // length + 1)]
+        return tuple(self._candle(coin, at, min(at + length, until)) for at in opened)
+
+    def _candle(self, coin: Coin, opened_at: datetime, closed_at: datetime) -> Candle:
+        step = (closed_at - opened_at) / (MIDS_OF_A_CANDLE - 1)
+        mids = [self.mid(coin, opened_at + step * number) for number in range(MIDS_OF_A_CANDLE)]
+        return Candle(opened_at, mids[0], max(mids), min(mids), mids[-1])
 
     def spread(self, pair: Pair, at: datetime) -> Decimal:
         """price(A) / price(B) - 1 of the mids."""

@@ -1,9 +1,11 @@
 """The barriers of a position and the reasons for leaving it."""
 
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 
-from trading.domain.units import Ratio
+from trading.domain.market import CandleInterval
+from trading.domain.units import Ratio, Usd
 
 
 class ExitReason(StrEnum):
@@ -29,14 +31,38 @@ class TrailingStop:
 
 
 @dataclass(frozen=True, slots=True)
+class Reversion:
+    """Where a pair's log ratio ln(price(A) / price(B)) was at home when the position was entered: mean and standard
+    deviation over so many bars, frozen then. `zscore` is the desk's own at entry."""
+
+    mean: Decimal
+    deviation: Decimal
+    zscore: Decimal
+    candles: int
+    interval: CandleInterval
+
+
+@dataclass(frozen=True, slots=True)
 class ExitPlan:
-    """When to leave: net returns as fractions of the pair's gross notional at entry, holding time in seconds."""
+    """When to leave: net returns as fractions of the pair's gross notional at entry, holding time in seconds.
+
+    Beside them, each off unless it is set: net USD (`_usd`, both positive); levels of the desk's own spread
+    price(A)/price(B) - 1 (`_spread`); and how many deviations of `reversion` the log ratio is away from its mean, on
+    the side that it was entered on (`_z`).
+    """
 
     take_profit: Ratio
     stop_loss: Ratio
     trailing: TrailingStop | None = None
     max_holding_seconds: int | None = None
     time_window: str | None = None
+    take_profit_usd: Usd | None = None
+    stop_loss_usd: Usd | None = None
+    take_profit_spread: Decimal | None = None
+    stop_loss_spread: Decimal | None = None
+    take_profit_z: Decimal | None = None
+    stop_loss_z: Decimal | None = None
+    reversion: Reversion | None = None
 
 
 @dataclass(frozen=True, slots=True)

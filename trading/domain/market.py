@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
+from enum import StrEnum
 from typing import Self
 
 from trading.domain.errors import InvalidRequest
@@ -83,6 +84,35 @@ class Depth:
     bids: tuple[Level, ...]
     asks: tuple[Level, ...]
     taken_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Candle:
+    """One bar of a coin in USD, which began at `opened_at`; the newest one is still forming."""
+
+    opened_at: datetime
+    open: Price
+    high: Price
+    low: Price
+    close: Price
+
+
+class CandleInterval(StrEnum):
+    """How long a bar lasts, in the words that Hyperliquid uses."""
+
+    MINUTE = "1m"
+    FIVE_MINUTES = "5m"
+    QUARTER = "15m"
+    HOUR = "1h"
+    FOUR_HOURS = "4h"
+    DAY = "1d"
+
+    @property
+    def length(self) -> timedelta:
+        return timedelta(minutes=_MINUTES[self.value])
+
+
+_MINUTES = {"1m": 1, "5m": 5, "15m": 15, "1h": 60, "4h": 240, "1d": 1440}
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,13 +22,15 @@ from trading.domain.errors import (
     SignalLowConfidence,
     SignalNotPending,
     VenueRejected,
+    VenueUnavailable,
 )
-from trading.domain.market import Account
+from trading.domain.market import Account, CandleInterval
 from trading.domain.positions import Position
 from trading.domain.signals import Approval, Signal
 from trading.domain.trades import Trade, open_trade_id
-from trading.domain.units import TradeId, hash_of
+from trading.domain.units import Coin, TradeId, hash_of
 from trading.engine import planning, queries, working
+from trading.engine.barriers import further
 from trading.engine.desk import Desk
 from trading.engine.planning import Draft, World
 from trading.engine.queries import PositionView
@@ -36,12 +38,16 @@ from trading.engine.requests import ExecuteRequest
 from trading.engine.states import live_beat, require_active, standing_rejection
 from trading.engine.valuing import coins_of, distance_of
 from trading.ports import Proposal
+from trading.utils.candle_statistics import day_trend, day_volatility
 from trading.utils.risk_controls import Breach
 
 ANSWER_SECONDS = 9.0
 ATTEMPTS_OF_A_SIGNAL_MAX = 3
 FUTURE_MAX = timedelta(seconds=5)
 GUARDIAN_SECONDS_MIN = 0.5
+MARKET_COIN = Coin("BTC")
+MARKET_SPAN = timedelta(hours=27)
+"""A day of whole hours, the hour before them and the one that is still running."""
 
 
 class Outcome(StrEnum):
@@ -160,13 +166,12 @@ def _accepted(desk: Desk, request: ExecuteRequest, key: str, until: float) -> Tr
         raise InvalidRequest({"pair": f"is not the signal's pair, {signal.pair}; leave it out or correct it"})
     judge_signal(desk, signal, now=desk.clock.now())
     _respect_rejection(desk, request)
-    coins = planning.pair_coins(signal.pair)
     trade_id = open_trade_id(signal.id, len(desk.store.book().trades_of_signal(signal.id)) + 1)
-    before = planning.look(desk, coins)
+    before = planning.look_for(desk, request, signal.pair)
     plan = _judged(desk, request, signal, before)
     desk.venue.require_room()
     approval = _approved(desk, plan, trade_id, before, until)
-    fresh = planning.look(desk, coins)
+    fresh = planning.look_for(desk, request, signal.pair)
     with desk.store.exclusive() as book:
         _known(desk, book, request, key)
         require_active(desk)
@@ -266,7 +271,7 @@ def _respect_rejection(desk: Desk, request: ExecuteRequest) -> None:
 
 def _proposal(desk: Desk, plan: Draft, trade_id: TradeId, world: World) -> Proposal:
     account, entry = world.account, plan.entry
-    standing = desk.store.book().standing_positions()
+    standing, conditions = desk.store.book().standing_positions(), _conditions(desk, world.now)
     return Proposal(
         trade_id=trade_id,
         signal=plan.signal,
@@ -283,9 +288,27 @@ def _proposal(desk: Desk, plan: Draft, trade_id: TradeId, world: World) -> Propo
         margin_usage=account.margin_used / account.equity * 100,
         num_positions=len(standing),
         liquidation_distance=_nearest_liquidation(desk, standing, account) * 100,
-        btc_volatility=None,
-        trend=None,
+        btc_volatility=conditions.volatility,
+        trend=conditions.trend,
+        further_exits=further(plan.exit_plan),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Conditions:
+    """The market at large: how much BTC moves in a day, in percent, and which way. None is not known."""
+
+    volatility: Decimal | None = None
+    trend: str | None = None
+
+
+def _conditions(desk: Desk, now: datetime) -> _Conditions:
+    """From BTC's bars of the last day. What cannot be read stays unknown: Guardian is told less, not something else."""
+    try:
+        hours = desk.venue.candles(MARKET_COIN, CandleInterval.HOUR, now - MARKET_SPAN, now)
+    except VenueUnavailable:
+        return _Conditions()
+    return _Conditions(day_volatility(hours, now), day_trend(hours, now))
 
 
 def _nearest_liquidation(desk: Desk, standing: tuple[Position, ...], account: Account) -> Decimal:

@@ -16,6 +16,7 @@ from trading.domain.market import Account, Quote
 from trading.domain.positions import Position, PositionStatus, Watch, first_watch
 from trading.domain.units import Coin, PositionId, Price, Ratio
 from trading.engine import queries
+from trading.engine.barriers import Bars, anchored, changed, loosened, read_bars, wants_bars, words_of
 from trading.engine.desk import Desk
 from trading.engine.glancing import Roster, Standing
 from trading.engine.queries import PositionView
@@ -27,11 +28,14 @@ from trading.engine.valuing import (
     MAINTENANCE_WARN,
     Mark,
     Prices,
+    base_long,
     coins_of,
     distance_of,
+    entry_ratio,
     maintenance_share,
     mark_of,
     read_prices,
+    stand_of,
 )
 from trading.utils.trade_calculator import exit_due, raise_high_water, time_is_up
 
@@ -140,21 +144,26 @@ def change_exits(desk: Desk, position_id: PositionId, change: ExitChange, *, adm
     """Change the barriers of a standing position, with a line in the log that keeps the old ones.
 
     Raises PositionNotFound; InvalidRequest for a position that is closed or barriers that contradict;
-    LooseningNeedsAdmin.
+    LooseningNeedsAdmin; VenueUnavailable when a first z barrier needs bars that cannot be read.
     """
+    known = desk.store.book().position(position_id)
+    wants = wants_bars(change) and known.exit_plan.reversion is None and not known.closed
+    bars = read_bars(desk, known.pair, known.entered_at) if wants else ((), ())
     with desk.store.exclusive() as book:
         position = book.position(position_id)
         if position.closed:
             raise InvalidRequest({"position_id": "is closed; its exits can no longer change"})
-        opening = book.trade(position.trade_id)
-        watch = _watch(book, position_id)
-        plan = _changed(watch.exit_plan, change)
-        approved = opening.terms.exit_plan
-        looser = plan.stop_loss > watch.exit_plan.stop_loss
-        if looser and approved is not None and plan.stop_loss > approved.stop_loss and not admin:
+        approved, watch = book.trade(position.trade_id).terms.exit_plan, _watch(book, position_id)
+        side = base_long(position)
+        plan = changed(watch.exit_plan, change, position.entry_notional, base_long=side)
+        if wants_bars(change) and plan.reversion is None:
+            plan = _frozen(desk, position, plan, bars)
+        wider = set(loosened(plan, watch.exit_plan, base_long=side))
+        if approved is not None and not admin and wider & set(loosened(plan, approved, base_long=side)):
             raise LooseningNeedsAdmin(
                 f"a stop loss wider than the approved {approved.stop_loss} needs an admin token",
                 limit=approved.stop_loss,
+                stops=sorted(wider),
             )
         if plan != watch.exit_plan:
             desk.store.save_watch(replace(watch, exit_plan=plan))
@@ -162,35 +171,30 @@ def change_exits(desk: Desk, position_id: PositionId, change: ExitChange, *, adm
                 "info",
                 f"exits of {position.pair} changed",
                 position_id=position_id,
-                before=_words(watch.exit_plan),
-                after=_words(plan),
+                before=words_of(watch.exit_plan),
+                after=words_of(plan),
                 event="ExitsChanged",
             )
     return queries.position(desk, position_id)
 
 
-def _changed(plan: ExitPlan, change: ExitChange) -> ExitPlan:
-    trailing = None if change.drop_trailing else change.trailing or plan.trailing
-    holding = None if change.drop_max_holding else change.max_holding_seconds or plan.max_holding_seconds
-    if trailing is not None and trailing.gap >= trailing.arm:
-        raise InvalidRequest({"trailing_stop": "gap must be smaller than arm"})
-    return ExitPlan(
-        take_profit=Ratio(change.take_profit) if change.take_profit is not None else plan.take_profit,
-        stop_loss=Ratio(change.stop_loss) if change.stop_loss is not None else plan.stop_loss,
-        trailing=trailing,
-        max_holding_seconds=holding,
-        time_window=plan.time_window if holding == plan.max_holding_seconds else None,
+def _frozen(desk: Desk, position: Position, plan: ExitPlan, bars: Bars) -> ExitPlan:
+    """*plan* with the mean and the deviation of the bars before the entry: also a later z barrier is measured by
+    those."""
+    ratio, signal = entry_ratio(position), position.signal
+    if ratio is None or signal is None:
+        raise InvalidRequest({"position_id": "has nothing filled yet, or no signal, to measure a z-score by"})
+    bare = replace(plan, take_profit_spread=None, stop_loss_spread=None)
+    anchored_plan = anchored(
+        bare,
+        ratio,
+        base_long=base_long(position),
+        zscore=signal.zscore,
+        bars=bars,
+        interval=desk.config.z_candle_interval,
+        at=position.entered_at,
     )
-
-
-def _words(plan: ExitPlan) -> dict[str, str | None]:
-    trailing = plan.trailing
-    return {
-        "take_profit": str(plan.take_profit),
-        "stop_loss": str(plan.stop_loss),
-        "trailing_stop": f"arm {trailing.arm}, gap {trailing.gap}" if trailing else None,
-        "max_holding_seconds": str(plan.max_holding_seconds) if plan.max_holding_seconds else None,
-    }
+    return replace(plan, reversion=anchored_plan.reversion)
 
 
 def _reason_to_leave(
@@ -204,23 +208,25 @@ def _reason_to_leave(
         memory.breached.pop(position.id, None)
         return ExitReason.LIQUIDATION if near else by_time
     high_water = _raised(desk, memory, position, mark, present)
-    reason = exit_due(plan, present, high_water, held_seconds, near)
+    stand = stand_of(position, mark.mark_ratio if mark.exit_return is None else mark.exit_ratio)
+    reason = exit_due(plan, present, high_water, held_seconds, near, stand)
     if reason not in PRICED:
         memory.breached.pop(position.id, None)
         return reason
-    if _counts_at_once(plan, reason, mark, high_water):
+    if _counts_at_once(position, reason, mark, high_water):
         return reason
     since = memory.breached.setdefault(position.id, now)
     return reason if now - since >= SECOND_READING else by_time
 
 
-def _counts_at_once(plan: ExitPlan, reason: ExitReason, mark: Mark, high_water: Decimal | None) -> bool:
+def _counts_at_once(position: Position, reason: ExitReason, mark: Mark, high_water: Decimal | None) -> bool:
     """A stop that the venue's mark sees too, or a profit that the book would really pay."""
     if mark.exit_return is None or mark.mark_return is None:
         return False
     if reason is ExitReason.TAKE_PROFIT:
         return True
-    return exit_due(plan, mark.mark_return, high_water, 0) in (ExitReason.STOP_LOSS, ExitReason.TRAILING_STOP)
+    second = exit_due(position.exit_plan, mark.mark_return, high_water, 0, stand=stand_of(position, mark.mark_ratio))
+    return second in (ExitReason.STOP_LOSS, ExitReason.TRAILING_STOP)
 
 
 def _liquidation_near(
@@ -295,7 +301,9 @@ def _believed(memory: Memory, position: Position, mark: Mark | None, now: dateti
     jumps = [memory.jumps[leg.coin] for leg in position.legs if leg.coin in memory.jumps]
     if mark is None or not jumps:
         return mark
-    return None if now - max(jumps) < JUMP_PATIENCE else replace(mark, exit_return=mark.mark_return)
+    if now - max(jumps) < JUMP_PATIENCE:
+        return None
+    return replace(mark, exit_return=mark.mark_return, exit_ratio=mark.mark_ratio)
 
 
 def _note_blindness(desk: Desk, memory: Memory, position: Position, mark: Mark | None, now: datetime) -> None:

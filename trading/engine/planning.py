@@ -5,14 +5,13 @@ Reads the world once, decides nothing, changes nothing.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 from trading.domain.book import Book
-from trading.domain.errors import InvalidRequest
-from trading.domain.exit_plan import TIME_WINDOWS, ExitPlan, TrailingStop
-from trading.domain.market import Account, Depth, Instrument, Pair, Quote
+from trading.domain.exit_plan import ExitPlan
+from trading.domain.market import Account, Depth, Instrument, Pair, Quote, ratio_of
 from trading.domain.orders import Side
 from trading.domain.positions import Position
 from trading.domain.signals import Approval, Signal
@@ -24,6 +23,7 @@ from trading.domain.trades import (
     position_id_of,
 )
 from trading.domain.units import ZERO, Coin, Price, Quantity, Ratio, TradeId, Usd
+from trading.engine.barriers import Bars, anchored, read_bars, requested_plan, tightest_stop, wants_bars
 from trading.engine.desk import Desk
 from trading.engine.recovery import foreign_holdings
 from trading.engine.requests import ExecuteRequest, Execution
@@ -62,6 +62,7 @@ class World:
     depths: Mapping[Coin, Depth]
     account: Account
     now: datetime
+    bars: Bars = ((), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +89,22 @@ def look(desk: Desk, coins: Collection[Coin]) -> World:
     )
 
 
+def look_for(desk: Desk, request: ExecuteRequest, pair: Pair) -> World:
+    """Read the venue for what *request* takes to be judged. Raises VenueUnavailable."""
+    bars: Bars = read_bars(desk, pair, desk.clock.now()) if wants_bars(request) else ((), ())
+    return replace(look(desk, (pair.base, pair.quote)), bars=bars)
+
+
 def draft(desk: Desk, request: ExecuteRequest, signal: Signal, world: World) -> Draft:
     """Size *request* for *signal* in *world*. Raises InvalidRequest for exits that contradict each other."""
     execution, duration, count = _execution(desk, request)
     slices = _slices(request, signal, world, count)
+    plan = exit_plan_of(desk, request, signal, world)
     return Draft(
         request=request,
         signal=signal,
-        entry=_entry(desk, request, signal, world, slices),
-        exit_plan=exit_plan_of(desk, request),
+        entry=_entry(desk, request, signal, world, slices, tightest_stop(plan, request.position_size)),
+        exit_plan=plan,
         execution=execution,
         duration_seconds=duration,
         slices=slices,
@@ -161,24 +169,24 @@ def gross_of(book: Book, position: Position) -> Usd:
     return position.entry_notional
 
 
-def exit_plan_of(desk: Desk, request: ExecuteRequest) -> ExitPlan:
-    """The request's barriers over the desk's defaults. Raises InvalidRequest when the trailing gap is not below its
-    arm."""
+def exit_plan_of(desk: Desk, request: ExecuteRequest, signal: Signal, world: World) -> ExitPlan:
+    """The request's barriers over the desk's defaults, judged at the mids of *world* where they are levels of prices.
+
+    Raises InvalidRequest. Without mids there is nothing to judge levels by, and no entry either.
+    """
     config = desk.config
-    trailing = request.trailing
-    if trailing is None and config.trailing_arm is not None and config.trailing_gap is not None:
-        trailing = TrailingStop(Ratio(config.trailing_arm), Ratio(config.trailing_gap))
-    if trailing is not None and trailing.gap >= trailing.arm:
-        raise InvalidRequest({"trailing_stop": "gap must be smaller than arm"})
-    holding = request.max_holding_seconds
-    if holding is None and request.time_window is not None:
-        holding = TIME_WINDOWS[request.time_window].duration_seconds
-    return ExitPlan(
-        take_profit=Ratio(request.take_profit if request.take_profit is not None else config.take_profit),
-        stop_loss=Ratio(request.stop_loss if request.stop_loss is not None else config.stop_loss),
-        trailing=trailing,
-        max_holding_seconds=holding if holding is not None else config.max_holding_seconds,
-        time_window=request.time_window,
+    plan = requested_plan(config, request)
+    base, quote = world.quotes.get(signal.pair.base), world.quotes.get(signal.pair.quote)
+    if base is None or quote is None or not base.usable or not quote.usable:
+        return plan
+    return anchored(
+        plan,
+        ratio_of(base.mid, quote.mid),
+        base_long=signal.long_coin == signal.pair.base,
+        zscore=signal.zscore,
+        bars=world.bars,
+        interval=config.z_candle_interval,
+        at=world.now,
     )
 
 
@@ -256,7 +264,12 @@ def _slices(request: ExecuteRequest, signal: Signal, world: World, count: int) -
 
 
 def _entry(
-    desk: Desk, request: ExecuteRequest, signal: Signal, world: World, slices: tuple[tuple[Quantity, Quantity], ...]
+    desk: Desk,
+    request: ExecuteRequest,
+    signal: Signal,
+    world: World,
+    slices: tuple[tuple[Quantity, Quantity], ...],
+    stop_loss: Ratio,
 ) -> Entry:
     fee = desk.venue.traits.taker_fee
     slippage = Ratio(desk.config.max_slippage)
@@ -273,7 +286,7 @@ def _entry(
         short=short,
         position_size=request.position_size,
         leverage=request.leverage,
-        stop_loss=exit_plan_of(desk, request).stop_loss,
+        stop_loss=stop_loss,
         taker_fee=fee,
         slippage_max=slippage,
         round_trip_cost=cost,

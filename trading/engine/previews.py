@@ -14,6 +14,7 @@ from trading.domain.orders import Side
 from trading.domain.signals import Signal
 from trading.domain.units import Coin, Price, Usd
 from trading.engine import planning
+from trading.engine.barriers import further
 from trading.engine.desk import Desk
 from trading.engine.entry import judge_signal, owned, require_monitor
 from trading.engine.planning import Draft, World
@@ -60,7 +61,8 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """`would_execute` leaves Guardian aside. Costs are fractions of gross notional, money is USD."""
+    """`would_execute` leaves Guardian aside. Costs are fractions of gross notional, money is USD; `exits` are the
+    barriers beside the plain ones."""
 
     would_execute: bool
     reasons: tuple[Reason, ...]
@@ -79,6 +81,7 @@ class Preview:
     round_trip_cost: Decimal | None
     take_profit: Decimal
     stop_loss: Decimal
+    exits: Mapping[str, Decimal]
     headroom: tuple[Headroom, ...]
 
 
@@ -108,7 +111,7 @@ def preview(desk: Desk, request: ExecuteRequest) -> Preview:
     signal = desk.signals.signal(request.signal_id, request.pair)
     if request.pair is not None and request.pair != signal.pair:
         raise InvalidRequest({"pair": f"is not the signal's pair, {signal.pair}; leave it out or correct it"})
-    world = planning.look(desk, planning.pair_coins(signal.pair))
+    world = planning.look_for(desk, request, signal.pair)
     plan, breaches = _judged(desk, request, signal, world)
     reasons = _reasons(desk, request, signal, world.now)
     entry = plan.entry
@@ -132,6 +135,7 @@ def preview(desk: Desk, request: ExecuteRequest) -> Preview:
         round_trip_cost=entry.round_trip_cost,
         take_profit=plan.exit_plan.take_profit,
         stop_loss=plan.exit_plan.stop_loss,
+        exits=further(plan.exit_plan),
         headroom=headroom(entry, exposure, planning.limits_of(desk)),
     )
 

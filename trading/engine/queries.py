@@ -9,7 +9,7 @@ from decimal import Decimal
 from trading.domain.book import Book
 from trading.domain.desk_state import TradingState
 from trading.domain.errors import Busy, StoreCorrupt, VenueUnavailable
-from trading.domain.exit_plan import ExitReason, TrailingStop
+from trading.domain.exit_plan import ExitReason, Reversion, TrailingStop
 from trading.domain.market import Account
 from trading.domain.orders import Order, OrderReport, Side
 from trading.domain.positions import Leg, Position, PositionStatus, naked_now
@@ -47,7 +47,7 @@ from trading.engine.valuing import (
     unrealized_of,
 )
 from trading.utils.risk_controls import Headroom, headroom
-from trading.utils.trade_calculator import calculate_spread, pnl_percent, slippage_against_arrival
+from trading.utils.trade_calculator import calculate_spread, pnl_percent, slippage_against_arrival, zscore_of
 
 CACHED_MARK_AGE_MAX = timedelta(seconds=5)
 
@@ -85,6 +85,18 @@ class ExecutionView:
     slices_done: int
     next_slice_at: datetime | None
     status: str
+
+
+@dataclass(frozen=True, slots=True)
+class ZscoreView:
+    """The z-score that exits go by, of the desk's own log ratio against the mean and deviation frozen at entry."""
+
+    entry: Decimal
+    current: Decimal | None
+    mean: Decimal
+    deviation: Decimal
+    candles: int
+    interval: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +144,13 @@ class PositionView:
     stop_loss: Decimal
     trailing_stop: TrailingStop | None
     max_holding_seconds: int | None
+    take_profit_usd: Usd | None
+    stop_loss_usd: Usd | None
+    take_profit_spread: Decimal | None
+    stop_loss_spread: Decimal | None
+    take_profit_z: Decimal | None
+    stop_loss_z: Decimal | None
+    zscore: ZscoreView | None
     time_window: str | None
     window_expires_at: datetime | None
     entry_time: datetime
@@ -446,11 +465,18 @@ def _view_position(desk: Desk, position: Position, mark: Mark | None) -> Positio
         unrealized_pnl=unrealized,
         fees=position.fees,
         funding=position.funding,
-        risk_level=risk_level(plan, present, distance),
+        risk_level=risk_level(position, mark),
         take_profit=plan.take_profit,
         stop_loss=plan.stop_loss,
         trailing_stop=plan.trailing,
         max_holding_seconds=plan.max_holding_seconds,
+        take_profit_usd=plan.take_profit_usd,
+        stop_loss_usd=plan.stop_loss_usd,
+        take_profit_spread=plan.take_profit_spread,
+        stop_loss_spread=plan.stop_loss_spread,
+        take_profit_z=plan.take_profit_z,
+        stop_loss_z=plan.stop_loss_z,
+        zscore=_view_zscore(plan.reversion, position, mids),
         time_window=plan.time_window,
         window_expires_at=entered + timedelta(seconds=plan.max_holding_seconds) if plan.max_holding_seconds else None,
         entry_time=entered,
@@ -494,6 +520,18 @@ def _spread(position: Position, prices: Mapping[Coin, Price | None]) -> Decimal 
     """price(A)/price(B) - 1 of the pair A/B; None unless both prices are known."""
     base, quote = prices.get(position.pair.base), prices.get(position.pair.quote)
     return calculate_spread(base, quote) if base is not None and quote is not None else None
+
+
+def _view_zscore(
+    reversion: Reversion | None, position: Position, mids: Mapping[Coin, Price | None]
+) -> ZscoreView | None:
+    if reversion is None:
+        return None
+    spread = _spread(position, mids)
+    current = None if spread is None else zscore_of(reversion, spread + 1)
+    return ZscoreView(
+        reversion.zscore, current, reversion.mean, reversion.deviation, reversion.candles, reversion.interval
+    )
 
 
 def _percent(pnl: Decimal | None, position: Position) -> Decimal | None:

@@ -37,24 +37,49 @@ class ExecuteRequest:
     trailing: TrailingStop | None = None
     max_holding_seconds: int | None = None
     time_window: str | None = None
+    take_profit_usd: Usd | None = None
+    stop_loss_usd: Usd | None = None
+    take_profit_spread: Decimal | None = None
+    stop_loss_spread: Decimal | None = None
+    take_profit_z: Decimal | None = None
+    stop_loss_z: Decimal | None = None
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the content: 1000 and 1000.0 are the same content."""
-        return hash_of(*(f"{one.name}={_plain(getattr(self, one.name))}" for one in fields(self)))
+        """A hash of the content: 1000 and 1000.0 are the same content.
+
+        What came later and was not asked for leaves no trace, so that a request from before is still the same one.
+        """
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return hash_of(*(f"{name}={_plain(one)}" for name, one in values.items() if one is not None or name in _FIRST))
+
+
+_FIRST = frozenset(
+    {
+        *("signal_id", "position_size", "pair", "leverage", "execution", "twap", "take_profit", "stop_loss"),
+        *("trailing", "max_holding_seconds", "time_window"),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
 class ExitChange:
-    """The body of PATCH /api/positions/{id}. None leaves a barrier as it is; `drop_*` removes one that may be
-    removed."""
+    """The body of PATCH /api/positions/{id}. None leaves a barrier as it is; `dropped` names those to be removed."""
 
     take_profit: Decimal | None = None
     stop_loss: Decimal | None = None
     trailing: TrailingStop | None = None
-    drop_trailing: bool = False
     max_holding_seconds: int | None = None
-    drop_max_holding: bool = False
+    take_profit_usd: Usd | None = None
+    stop_loss_usd: Usd | None = None
+    take_profit_spread: Decimal | None = None
+    stop_loss_spread: Decimal | None = None
+    take_profit_z: Decimal | None = None
+    stop_loss_z: Decimal | None = None
+    dropped: frozenset[str] = frozenset()
+
+    def drops(self, name: str) -> bool:
+        return name in self.dropped
 
 
 def _plain(value: object) -> object:

@@ -10,14 +10,13 @@ from decimal import Decimal
 from typing import TypeGuard
 
 from trading.domain.errors import VenueUnavailable
-from trading.domain.exit_plan import ExitPlan
-from trading.domain.market import Account, Depth, Quote
+from trading.domain.market import Account, Depth, Quote, ratio_of
 from trading.domain.orders import Side
 from trading.domain.positions import Leg, Position
 from trading.domain.units import Coin, Price, Usd
 from trading.engine.desk import Desk
 from trading.ports import Json
-from trading.utils.trade_calculator import executable_price, liquidation_distance, net_return
+from trading.utils.trade_calculator import Stand, executable_price, liquidation_distance, net_return, stop_share
 
 EXIT_PRICE_AGE_MAX = timedelta(seconds=5)
 MARK_TTL_SECONDS = 15.0
@@ -25,6 +24,8 @@ LIQUIDATION_WARN = Decimal("0.20")
 MAINTENANCE_WARN = Decimal("0.30")
 LIQUIDATION_NEAR = Decimal("0.10")
 MAINTENANCE_NEAR = Decimal("0.50")
+UNKNOWN_SHARE = Decimal("0.40")
+"""What is shown of the way to a stop while there is no price to measure it by: enough to be looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,8 @@ class Mark:
     notional.
 
     `exit_return` is by depth and what barriers look at; `mark_return` the same at the venue's marks, its second
-    opinion. `liquidation_distance` is the nearer leg's, a fraction; None where it is not known.
+    opinion; `exit_ratio` and `mark_ratio` are price(A) / price(B) at the same prices, for the barriers alone: they are
+    not kept in the cache. `liquidation_distance` is the nearer leg's, a fraction; None where it is not known.
     """
 
     long_mid: Price
@@ -50,6 +52,8 @@ class Mark:
     mark_return: Decimal | None
     taken_at: datetime
     liquidation_distance: Decimal | None = None
+    exit_ratio: Decimal | None = None
+    mark_ratio: Decimal | None = None
 
 
 def read_prices(desk: Desk, coins: Collection[Coin]) -> Prices:
@@ -75,12 +79,36 @@ def mark_of(desk: Desk, position: Position, prices: Prices, now: datetime) -> Ma
         return None
     by_depth = [_exit_price(leg, prices.depths.get(leg.coin), now) for leg in position.legs]
     fee = desk.venue.traits.taker_fee
-    exit_return = mark_return = None
+    exit_return = mark_return = exit_ratio = mark_ratio = None
     if position.entry_notional > 0:
         mark_return = net_return(position, long.mark, short.mark, fee)
+        mark_ratio = pair_ratio(position, long.mark, short.mark)
         if by_depth[0] is not None and by_depth[1] is not None:
             exit_return = net_return(position, by_depth[0], by_depth[1], fee)
-    return Mark(long.mid, short.mid, exit_return, mark_return, min(long.taken_at, short.taken_at))
+            exit_ratio = pair_ratio(position, by_depth[0], by_depth[1])
+    taken_at = min(long.taken_at, short.taken_at)
+    return Mark(long.mid, short.mid, exit_return, mark_return, taken_at, exit_ratio=exit_ratio, mark_ratio=mark_ratio)
+
+
+def base_long(position: Position) -> bool:
+    """Is the A of `A/B` the leg that is held long."""
+    return position.long.coin == position.pair.base
+
+
+def pair_ratio(position: Position, long_price: Decimal, short_price: Decimal) -> Decimal:
+    """price(A) / price(B) of the pair, from the prices of its legs."""
+    return ratio_of(long_price, short_price) if base_long(position) else ratio_of(short_price, long_price)
+
+
+def entry_ratio(position: Position) -> Decimal | None:
+    """price(A) / price(B) at the desk's own average entry prices; None while a leg has none."""
+    long, short = position.long.entry_price, position.short.entry_price
+    return None if long is None or short is None else pair_ratio(position, long, short)
+
+
+def stand_of(position: Position, ratio: Decimal | None) -> Stand | None:
+    """What barriers beside the net return look at, at *ratio*; None while that is not known."""
+    return None if ratio is None else Stand(position.entry_notional, ratio, base_long(position))
 
 
 def publish_marks(desk: Desk, account: Account | None) -> None:
@@ -103,16 +131,22 @@ def unrealized_of(position: Position, mark: Mark) -> Usd:
 
 
 def distance_of(position: Position, account: Account, quotes: Mapping[Coin, Quote]) -> Decimal | None:
-    """The nearer leg's distance to liquidation as a fraction of its mark; None when no leg can be liquidated or none
-    is known. The mark may be old: it is the best that is known."""
-    distances = []
+    """The nearer leg's distance to liquidation as a fraction of its mark; None when no leg can be liquidated.
+
+    None too while either leg's is unknown, for the other one is then no answer: unless it is near, which is. The mark
+    may be old: it is the best that is known.
+    """
+    distances, unknown = [], False
     for leg in position.legs:
         holding, quote = account.holdings.get(leg.coin), quotes.get(leg.coin)
-        if holding is None or quote is None or leg.held <= 0:
+        if leg.held <= 0 or (holding is not None and holding.liquidation_price is None):
             continue
-        if _is_price(holding.liquidation_price) and _is_price(quote.mark):
+        if holding is None or quote is None or not _is_price(holding.liquidation_price) or not _is_price(quote.mark):
+            unknown = True
+        else:
             distances.append(liquidation_distance(leg.side, quote.mark, holding.liquidation_price))
-    return min(distances, default=None)
+    nearest = min(distances, default=None)
+    return None if unknown and nearest is not None and nearest > LIQUIDATION_WARN else nearest
 
 
 def maintenance_share(account: Account) -> Decimal:
@@ -123,9 +157,22 @@ def maintenance_share(account: Account) -> Decimal:
     return account.maintenance_margin / account.equity if account.equity > 0 else Decimal(1)
 
 
-def risk_level(plan: ExitPlan, present: Decimal | None, distance: Decimal | None) -> str:
-    """low, medium or high: how much of the way to the stop is used up, or how near liquidation is."""
-    used = max(-present, Decimal(0)) / plan.stop_loss if present is not None else Decimal(0)
+def risk_level(position: Position, mark: Mark | None) -> str:
+    """low, medium or high: how much of the way to the nearest stop is used up, or how near liquidation is.
+
+    What is held without a price is never low: nobody knows.
+    """
+    if not position.holds:
+        return "low"
+    present, ratio = (None, None) if mark is None else (mark.exit_return, mark.exit_ratio)
+    if mark is not None and present is None:
+        present, ratio = mark.mark_return, mark.mark_ratio
+    distance = None if mark is None else mark.liquidation_distance
+    if mark is not None and ratio is None:
+        ratio = pair_ratio(position, mark.long_mid, mark.short_mid)
+    used = UNKNOWN_SHARE
+    if present is not None:
+        used = stop_share(position.exit_plan, present, stand_of(position, ratio), entry_ratio(position))
     if used >= Decimal("0.75") or (distance is not None and distance <= LIQUIDATION_WARN):
         return "high"
     if used >= Decimal("0.40") or (distance is not None and distance <= LIQUIDATION_WARN * 2):

@@ -7,15 +7,17 @@ and what has to be rounded is rounded once, against the desk.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Context, Decimal, localcontext
 
 from trading.domain.errors import InvalidNumber
-from trading.domain.exit_plan import ExitPlan, ExitReason
+from trading.domain.exit_plan import ExitPlan, ExitReason, Reversion
 from trading.domain.market import Depth, Level
 from trading.domain.orders import Side
 from trading.domain.positions import Position
 from trading.domain.units import ONE, ZERO, Number, Price, Quantity, Ratio, Usd, ceil_to_step, exact, positive
+from trading.utils.candle_statistics import log_ratio
 
 AMOUNT_MAX = Decimal("1e15")
 AMOUNT_MIN = Decimal("1e-12")
@@ -418,30 +420,95 @@ def raise_high_water(high_water: Decimal | None, net_return: Number) -> Ratio:
     return Ratio(present if high_water is None else max(high_water, present))
 
 
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """Where a pair stands beside its net return: its gross notional at entry in USD, price(A) / price(B) at the prices
+    of that return, and whether A is the leg that is held long."""
+
+    entry_usd: Decimal
+    ratio: Decimal
+    base_long: bool
+
+
 def exit_due(
     plan: ExitPlan,
     net_return: Number,
     high_water: Decimal | None,
     held_seconds: Number,
     liquidation_near: bool = False,
+    stand: Stand | None = None,
 ) -> ExitReason | None:
     """The first barrier breached, in the order liquidation, stop loss, trailing stop, take profit, time; or None.
 
     *high_water* is the highest net return seen, this one included (`raise_high_water`). A barrier is breached when
-    touched.
+    touched. Those in USD, of the spread and of the z-score need *stand*; without it they are not looked at.
     """
     present = exact(net_return, "net_return")
     if liquidation_near:
         return ExitReason.LIQUIDATION
-    if present <= -plan.stop_loss:
+    if present <= -plan.stop_loss or (stand is not None and _stops(plan, present, stand)):
         return ExitReason.STOP_LOSS
     if _trails(plan, present, high_water):
         return ExitReason.TRAILING_STOP
-    if present >= plan.take_profit:
+    if present >= plan.take_profit or (stand is not None and _profits(plan, present, stand)):
         return ExitReason.TAKE_PROFIT
     if time_is_up(plan, held_seconds):
         return ExitReason.TIME_LIMIT
     return None
+
+
+def zscore_of(reversion: Reversion, ratio: Number) -> Decimal:
+    """How many deviations the log of *ratio*, price(A) / price(B), is above its mean."""
+    return (log_ratio(_amount(ratio, "ratio"), ONE) - reversion.mean) / reversion.deviation
+
+
+def stretch(reversion: Reversion, ratio: Number) -> Decimal:
+    """The same, positive on the side that was entered on: it falls as the pair comes home, and goes below zero beyond
+    the mean."""
+    away = zscore_of(reversion, ratio)
+    return away if reversion.zscore > 0 else -away
+
+
+def stop_share(
+    plan: ExitPlan, net_return: Number, stand: Stand | None = None, entry_ratio: Decimal | None = None
+) -> Decimal:
+    """How much of the way from the entry to the nearest stop is used up: zero at the entry or better, one at a stop."""
+    present = exact(net_return, "net_return")
+    used = [ZERO, -present / plan.stop_loss]
+    if stand is not None and plan.stop_loss_usd is not None:
+        used.append(-present * stand.entry_usd / plan.stop_loss_usd)
+    if stand is not None and plan.stop_loss_spread is not None and entry_ratio is not None:
+        way = _gained_spread(stand, entry_ratio - ONE) - _gained_spread(stand, plan.stop_loss_spread)
+        # A stop that was moved to the other side of the entry keeps a profit: there is no way down to it.
+        used.append((_gained_spread(stand, entry_ratio - ONE) / way) if way < 0 else ZERO)
+    if stand is not None and plan.stop_loss_z is not None and plan.reversion is not None:
+        entered = abs(plan.reversion.zscore)
+        used.append((stretch(plan.reversion, stand.ratio) - entered) / (plan.stop_loss_z - entered))
+    return max(used)
+
+
+def _gained_spread(stand: Stand, level: Decimal) -> Decimal:
+    """How far the spread has come from *level* in the position's favour; below zero: against it."""
+    away = stand.ratio - ONE - level
+    return away if stand.base_long else -away
+
+
+def _stops(plan: ExitPlan, net_return: Decimal, stand: Stand) -> bool:
+    usd, spread, zscore = plan.stop_loss_usd, plan.stop_loss_spread, plan.stop_loss_z
+    if usd is not None and net_return * stand.entry_usd <= -usd:
+        return True
+    if spread is not None and _gained_spread(stand, spread) <= 0:
+        return True
+    return zscore is not None and plan.reversion is not None and stretch(plan.reversion, stand.ratio) >= zscore
+
+
+def _profits(plan: ExitPlan, net_return: Decimal, stand: Stand) -> bool:
+    usd, spread, zscore = plan.take_profit_usd, plan.take_profit_spread, plan.take_profit_z
+    if usd is not None and net_return * stand.entry_usd >= usd:
+        return True
+    if spread is not None and _gained_spread(stand, spread) >= 0:
+        return True
+    return zscore is not None and plan.reversion is not None and stretch(plan.reversion, stand.ratio) <= zscore
 
 
 def time_is_up(plan: ExitPlan, held_seconds: Number) -> bool:
