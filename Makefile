@@ -5,12 +5,15 @@ BIN := $(VENV)/bin
 DJANGO := $(BIN)/python manage.py
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
+# For every platform and every Python from 3.11 on; nothing is upgraded that need not be.
+LOCKED := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+
 # What must be right to the last branch: the words, the decisions and the arithmetic.
 EXACT := trading/domain/*,trading/engine/playbook.py,trading/utils/trade_calculator.py,trading/utils/risk_controls.py
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check cover bench fuzz schema config interop fmt format-check lint types imports django-check drift
-.PHONY: clean
+.PHONY: dependencies lock audit clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,7 +27,7 @@ setup: $(VENV)/.runtime  ## write a first .env by asking
 test: $(VENV)/.tools  ## all tests
 	$(DJANGO) test
 
-check: format-check lint types imports django-check drift  ## format, lint, types, import floors, Django's checks, drift
+check: format-check lint types imports django-check drift dependencies  ## format, lint, types, floors, drift, dependencies
 
 cover: $(VENV)/.tools  ## tests with branch coverage: 95 % overall, 100 % for domain, playbook and the pure modules
 	$(BIN)/coverage erase
@@ -44,6 +47,18 @@ config: $(VENV)/.runtime  ## write .env.example and the README's table of variab
 drift: $(VENV)/.runtime  ## what is generated is what the code says: schema.yml, .env.example, the README's table
 	$(DJANGO) describe_config --check
 	$(DJANGO) spectacular --validate --fail-on-warn | cmp - schema.yml || { echo "schema.yml has drifted: make schema"; exit 1; }
+
+dependencies: $(VENV)/.tools  ## every pin is locked, every import pinned, every licence allowed
+	$(BIN)/python -m tests.dependencies
+
+lock: .net/.ready $(VENV)/.created  ## pin all that requirements*.txt bring along, with hashes, and list the licences
+	.net/bin/uv pip compile $(LOCKED) requirements.txt --output-file requirements.lock
+	.net/bin/uv pip compile $(LOCKED) --constraint requirements.lock requirements-dev.txt --output-file requirements-dev.lock
+	@$(MAKE) $(VENV)/.tools
+	$(BIN)/python -m tests.dependencies --write
+
+audit: .net/.ready  ## known vulnerabilities of what is locked; needs the network, and fails without an answer
+	.net/bin/pip-audit --strict --require-hashes --disable-pip --requirement requirements.lock
 
 bench: $(VENV)/.tools  ## what a trade and the ledger cost, as ratios; fewer trades: make bench TRADES=10000
 	$(BIN)/python -m bench.execution
@@ -72,7 +87,7 @@ django-check: $(VENV)/.runtime
 	$(DJANGO) check
 
 clean:  ## remove .venv and every cache; data/ stays
-	rm -rf $(VENV) .interop .coverage .coverage.* htmlcov .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .interop .net .coverage .coverage.* htmlcov .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps make a second run instant, and a changed requirements file makes the next one install again.
@@ -87,14 +102,20 @@ $(VENV)/.created:
 	  $(PYTHON) -m venv --clear $(VENV)
 	@touch $@
 
-$(VENV)/.runtime: requirements.txt | $(VENV)/.created
+# Only files whose SHA-256 the lock knows. Elsewhere `pip install -r requirements.txt` gets what is newest and fits.
+$(VENV)/.runtime: requirements.lock | $(VENV)/.created
 	@echo "Installing what the service needs into $(VENV) (once, about half a minute) ..."
-	@$(PIP) install -r requirements.txt
+	@$(PIP) install --require-hashes -r requirements.lock
 	@touch $@
 
-$(VENV)/.tools: requirements-dev.txt $(VENV)/.runtime | $(VENV)/.created
+$(VENV)/.tools: requirements-dev.lock $(VENV)/.runtime | $(VENV)/.created
 	@echo "Installing what tests and checks need into $(VENV) (once, about half a minute) ..."
-	@$(PIP) install -r requirements-dev.txt
+	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@
+
+.net/.ready: requirements-net.txt | $(VENV)/.created
+	@$(PYTHON) -m venv --clear .net
+	@.net/bin/python -m pip --disable-pip-version-check --quiet install -r requirements-net.txt
 	@touch $@
 
 .interop/.ready: tests/interop/requirements.txt | $(VENV)/.created
