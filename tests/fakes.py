@@ -13,7 +13,7 @@ from trading.domain.errors import DeskError, SignalNotFound
 from trading.domain.market import Pair
 from trading.domain.signals import Approval, Signal
 from trading.domain.units import hash_of
-from trading.ports import Json, Outcome, Proposal
+from trading.ports import Clock, Json, Outcome, Proposal
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
@@ -115,7 +115,7 @@ class FakeApprover:
 class FakeCache:
     """A Cache in a dict. `connected = False` loses what is put meanwhile, as a dead Redis does."""
 
-    def __init__(self, clock: FakeClock | None = None) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
         self.connected = True
         self.values: dict[str, Json] = {}
         self._clock = clock or FakeClock()

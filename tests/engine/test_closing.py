@@ -301,6 +301,24 @@ class SharedCoinTests(ClosingTestCase):
         self.scene.close(self.first)
         self.assertEqual(Decimal("0.25"), self.venue.held("ETH"))
 
+    def test_where_both_close_what_other_hands_took_is_missing_to_the_last(self) -> None:
+        self.venue.hold("ETH", "-0.4")
+        self.scene.close(self.first)
+        self.scene.close(self.second)
+        self.scene.ticks(30)
+        self.assertTrue(self.venue.flat)
+        self.assertEqual(
+            [PositionStatus.CLOSED] * 2, [self.scene.position(one.id).status for one in (self.first, self.second)]
+        )
+
+    def test_a_coin_that_other_hands_turned_round_is_gone_and_not_waited_for(self) -> None:
+        self.scene.close(self.second)
+        self.venue.hold("ETH", "-0.4")
+        self.scene.close(self.first)
+        self.scene.ticks(30)
+        self.assertEqual(Decimal("-0.15"), self.venue.held("ETH"))
+        self.assertIs(PositionStatus.CLOSED, self.scene.position(self.first.id).status)
+
     def test_a_residue_under_the_minimum_leaves_with_the_last_sharer(self) -> None:
         self.venue.script(partly(ETH="0.996"))
         self.scene.close(self.first)

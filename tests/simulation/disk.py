@@ -135,6 +135,10 @@ class SimulatedDisk:
         """Bytes of all files together."""
         return sum(len(one.current) for one in {id(one): one for one in self._names.values()}.values())
 
+    def durable_files(self) -> dict[Path, bytes]:
+        """What the files hold that a power failure now would leave for certain."""
+        return {path: node.durable for path, node in self._durable_names.items()}
+
     def kill(self) -> None:
         """The process is gone; what it wrote stays as it is, synced or not."""
         self._dead, self.crash_at, self.calls = False, None, 0

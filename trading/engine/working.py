@@ -13,9 +13,10 @@ from trading.domain.codec import encode_event
 from trading.domain.errors import Busy, InvariantBroken, VenueRejected, VenueUnavailable
 from trading.domain.market import Account, Instrument, Quote
 from trading.domain.orders import Order, OrderReport, OrderStatus, Side, client_order_id
-from trading.domain.positions import Position, position_of
+from trading.domain.positions import Position, PositionStatus, position_of
 from trading.domain.trades import (
     CancelWanted,
+    LegPlan,
     OrdersIntended,
     OrdersReported,
     Terms,
@@ -232,8 +233,14 @@ def _look(desk: Desk, trade: Trade) -> Market:
         available=_available(desk, trade, account) if account is not None else {},
         outstanding=_outstanding(desk, trade, with_doubt=account is not None),
         opening_live=_opening_live(desk, trade),
-        whole={coin: Quantity(abs(account.held(coin))) for coin in coins} if account is not None else None,
+        whole={leg.coin: _held_of(account, trade, leg) for leg in trade.terms.legs} if account is not None else None,
     )
+
+
+def _held_of(account: Account, trade: Trade, leg: LegPlan) -> Quantity:
+    """What the venue holds of a coin on the side that the position is on: on the other side it holds none of it."""
+    side = leg.side if trade.opens else leg.side.opposite
+    return Quantity(max(account.held(leg.coin) * side.sign, ZERO))
 
 
 def _reduces(trade: Trade) -> bool:
@@ -271,21 +278,25 @@ def _available(desk: Desk, trade: Trade, account: Account) -> Mapping[Coin, Quan
     it.
 
     Where others share the coin, what they may have bought without knowing it yet is theirs too, and what our own
-    opening may have trimmed without knowing it yet is not ours any more.
+    opening may have trimmed without knowing it yet is not ours any more. Of those that are being closed as well our own
+    book comes first: where other hands took of the coin, it is missing to the last, for two who left it to each other
+    would never be flat.
     """
     book = desk.store.book()
     own = book.position(trade.terms.position_id)
     available = {}
     for leg in trade.terms.legs:
-        side = leg.side if trade.opens else leg.side.opposite
         others = [
             one for one in book.standing_positions() if one.id != own.id and leg.coin in (one.long.coin, one.short.coin)
         ]
-        left = account.held(leg.coin) * side.sign - sum((one.leg_of(leg.coin).held for one in others), ZERO)
+        held = _held_of(account, trade, leg)
+        staying = sum((one.leg_of(leg.coin).held for one in others if one.status is not PositionStatus.CLOSING), ZERO)
+        leaving = sum((one.leg_of(leg.coin).held for one in others if one.status is PositionStatus.CLOSING), ZERO)
         theirs = sum((book.trade(one.trade_id).doubtful(leg.coin) for one in others), ZERO)
         gone = _trimming(book.trade(own.trade_id), leg.coin) if others else ZERO
         known = own.leg_of(leg.coin).held - gone
-        available[leg.coin] = Quantity(max(left - theirs - gone, min(left, known), ZERO))
+        sure = min(held - staying, known)
+        available[leg.coin] = Quantity(max(held - staying - leaving - theirs - gone, sure, ZERO))
     return available
 
 

@@ -1,0 +1,287 @@
+"""The promises of the desk, checked against what the exchange did and what the disk holds, after every step.
+
+The law: the desk's own books are believed nowhere but where they are what is being checked.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from tests.simulation.exchange import LISTED
+from trading.domain.book import Book
+from trading.domain.desk_state import DeskState, TradingState
+from trading.domain.orders import Order, OrderReport
+from trading.domain.positions import Position
+from trading.domain.trades import LegPlan, OrdersIntended, Terms, Trade, TradeStatus
+from trading.domain.units import ZERO, ClientOrderId, Coin, PositionId, TradeId, floor_to_step
+from trading.utils.ledger import ARCHIVE, LEDGER, RESCUE
+
+if TYPE_CHECKING:
+    from tests.simulation.processes import Process
+    from tests.simulation.world import World
+
+CENT = Decimal("0.01")
+STOP_GRACE = 0.6
+"""Seconds between reading the state and having the intent on disk."""
+NAKED_BUDGET = 90.0
+"""Seconds, of those in which the desk was at work and nothing stood in its way, for which legs may be apart: expiry and
+proof of an order in doubt (15), completions (5), trims (TRIM_PATIENCE)."""
+RESIDUE_SHARE = Decimal("0.05")
+EQUITY_SLACK = Decimal("1.03")
+
+
+class Violation(AssertionError):
+    """A promise was broken."""
+
+
+def require(holds: bool, what: str) -> None:
+    """Raises Violation, saying *what*, unless it holds."""
+    if not holds:
+        raise Violation(what)
+
+
+@dataclass
+class Held:
+    """What a position's own orders did at the exchange, by coin, in coins."""
+
+    terms: Terms
+    opened: defaultdict[Coin, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
+    closed: defaultdict[Coin, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
+    notional: Decimal = ZERO
+    naked_seconds: float = 0.0
+
+    def left(self, coin: Coin) -> Decimal:
+        return self.opened[coin] - self.closed[coin]
+
+
+class Auditor:
+    """Hears of everything that is acknowledged, sent and done, and raises Violation."""
+
+    def __init__(self, world: "World") -> None:
+        self.world = world
+        self.trades: dict[TradeId, Trade] = {}
+        self.held: dict[PositionId, Held] = {}
+        self.intents: dict[ClientOrderId, tuple[Trade, float]] = {}
+        self.stopped_at: float | None = None
+        self.checks = 0
+        self._state: DeskState | None = None
+        self._asked = False
+        self._disturbed_at = 0.0
+
+    # What the desk acknowledges
+
+    def acknowledged(self, process: "Process", trade: Trade) -> None:
+        """The store has said that *trade* is on disk."""
+        known = self.trades.get(trade.id)
+        if known is not None:
+            both = min(len(known.events), len(trade.events))
+            require(known.events[:both] == trade.events[:both], f"{trade.id} was written over")
+            if len(trade.events) <= len(known.events):
+                return
+        self.trades[trade.id] = trade
+        if trade.opens and trade.terms.position_id not in self.held:
+            self.held[trade.terms.position_id] = Held(trade.terms)
+            self._check_limits(trade)
+        for event in trade.events[len(known.events) if known is not None else 0 :]:
+            if isinstance(event, OrdersIntended):
+                for order in event.orders:
+                    self.intents[order.client_order_id] = (trade, self.world.scheduler.now)
+                    self._check_stop(process, order)
+
+    def state_asked(self) -> None:
+        self._asked = True
+
+    def state_acknowledged(self, state: DeskState) -> None:
+        self._asked, self._state = False, state
+        if state.state is TradingState.ACTIVE:
+            self.stopped_at = None
+        elif state.state in (TradingState.LIQUIDATING, TradingState.HALTED) and self.stopped_at is None:
+            self.stopped_at = self.world.scheduler.now
+
+    def reopened(self, book: Book, state: DeskState, broken: Mapping[TradeId, str]) -> None:
+        """A process has read the disk: all that was acknowledged is there."""
+        require(not broken, f"trades do not fold: {dict(broken)}")
+        for trade_id, trade in self.trades.items():
+            found = book.find_trade(trade_id)
+            require(found is not None, f"the trade {trade_id} is forgotten")
+            if found is not None:
+                require(found.events[: len(trade.events)] == trade.events, f"events of {trade_id} are forgotten")
+                self.trades[trade_id] = found
+        if self._state is not None and not self._asked:
+            require(state == self._state, f"the state was {self._state.state}, and reads {state.state} now")
+        if self._asked:
+            self.state_acknowledged(state)
+
+    # What reaches the exchange
+
+    def sent(self, process: "Process", orders: Sequence[Order]) -> None:
+        """Orders leave a process: their intent has to be on disk, whatever becomes of the machine."""
+        for order in orders:
+            require(self._durable(order.client_order_id), f"{order.client_order_id} is sent and not on disk")
+            require(
+                order.client_order_id not in self.world.sent,
+                f"{order.client_order_id} of {order.coin} is sent a second time",
+            )
+            self.world.sent.add(order.client_order_id)
+
+    def _durable(self, order_id: ClientOrderId) -> bool:
+        files = self.world.disk.durable_files()
+        needle = order_id.encode()
+        return any(
+            needle in content
+            for path, content in files.items()
+            if path.name in (LEDGER, RESCUE) or path.parent.name == ARCHIVE
+        )
+
+    def happened(self, order: Order, report: OrderReport) -> None:
+        """The exchange has worked *order*."""
+        self.checks += 1
+        if not report.filled or order.client_order_id not in self.intents:
+            return
+        trade, _ = self.intents[order.client_order_id]
+        held = self.held[trade.terms.position_id]
+        if not trade.opens:
+            require(order.reduce_only, f"a close of {order.coin} that does not only reduce")
+            held.closed[order.coin] += report.filled
+        elif order.reduce_only:
+            held.opened[order.coin] -= report.filled
+        else:
+            held.opened[order.coin] += report.filled
+            held.notional += report.filled * (report.average_price or ZERO)
+            self._check_size(held, order.coin)
+        self._check_sign(order)
+
+    def _check_size(self, held: Held, coin: Coin) -> None:
+        """Never more than the size asked for and a lot a leg."""
+        leg = next(one for one in held.terms.legs if one.coin == coin)
+        lot = LISTED[coin][1]
+        asked = self.world.sizes[held.terms.signal.id] if held.terms.signal else held.terms.requested_usd
+        most = floor_to_step(asked / 2 / leg.arrival_price, lot) + lot
+        require(held.opened[coin] <= most, f"{held.opened[coin]} {coin} for a signal of {asked} USD: at most {most}")
+        signal = held.terms.signal
+        if signal is not None:
+            others = [one for one in self.held.values() if one.terms.signal and one.terms.signal.id == signal.id]
+            total = sum((one.opened[coin] for one in others), ZERO)
+            require(total <= most, f"{total} {coin} for the signal {signal.id}: at most {most}")
+
+    def _check_sign(self, order: Order) -> None:
+        """Reducing never turns a holding round."""
+        left = self.world.exchange.quantities[order.coin]
+        if order.reduce_only:
+            require(left * order.side.sign <= 0, f"reducing {order.coin} went through zero to {left}")
+
+    def _check_stop(self, process: "Process", order: Order) -> None:
+        """Nothing is opened once a stop is acknowledged."""
+        if order.reduce_only or self.stopped_at is None or process.frozen_until > self.stopped_at:
+            return
+        late = self.world.scheduler.now - self.stopped_at
+        require(late <= STOP_GRACE, f"{order.coin} is opened {late:.2f} s after the emergency stop")
+
+    def _check_limits(self, trade: Trade) -> None:
+        """Accepted: with all that stands, or may yet stand, within the limits."""
+        config, world = self.world.config, self.world
+        standing = [one for one in self.held.values() if self._may_stand(one)]
+        require(
+            len(standing) <= config.max_positions, f"{len(standing)} positions; the limit is {config.max_positions}"
+        )
+        gross = sum((self._at_risk(one) for one in standing), ZERO)
+        one_at_most = config.max_allocation * world.exchange.equity * EQUITY_SLACK
+        size, most = world.sizes_of(trade.terms), one_at_most * config.max_positions
+        require(size <= one_at_most, f"a position of {size} USD; the limit is {one_at_most:.0f}")
+        require(gross <= most, f"{gross} USD at risk; the limit is {most:.0f}")
+        pairs = [one.terms.pair for one in standing]
+        require(len(pairs) == len(set(pairs)), f"a pair stands twice: {pairs}")
+        sides = {(leg.coin, leg.side) for one in standing for leg in one.terms.legs}
+        require(len(sides) == len({coin for coin, _ in sides}), "a coin is held on both sides")
+
+    def _at_risk(self, held: Held) -> Decimal:
+        """What was asked for while more may come, what was bought after."""
+        live = self.trades[held.terms.trade_id].live
+        return max(held.notional, self.world.sizes_of(held.terms) if live else ZERO)
+
+    def _may_stand(self, held: Held) -> bool:
+        if any(held.left(leg.coin) > 0 for leg in held.terms.legs):
+            return True
+        return self.trades[held.terms.trade_id].live
+
+    # What is true at any moment
+
+    def disturbed(self) -> None:
+        """Something stands in the desk's way now: what is naked has its budget anew."""
+        self._disturbed_at = self.world.scheduler.now
+
+    def look(self, seconds: float) -> None:
+        """*seconds* have passed since the last look."""
+        self.checks += 1
+        for held in self.held.values():
+            apart = self.apart(held)
+            if not apart or self._in_its_way(held):
+                held.naked_seconds = 0.0
+                continue
+            held.naked_seconds += seconds
+            require(
+                held.naked_seconds <= NAKED_BUDGET or self._said(held),
+                f"{held.terms.pair} has been {apart:.2f} USD apart for {held.naked_seconds:.0f} s",
+            )
+
+    def apart(self, held: Held) -> Decimal:
+        """USD by which a position's legs are apart at the exchange, beyond what may stay; zero when they are level."""
+        fractions, notionals = [], []
+        for leg in held.terms.legs:
+            if not leg.quantity:
+                return ZERO
+            fractions.append(held.left(leg.coin) / leg.quantity)
+            notionals.append(leg.notional)
+        usd = abs(fractions[0] - fractions[1]) * min(notionals)
+        return usd if usd > self._tolerance(held.terms.legs) else ZERO
+
+    def _tolerance(self, legs: Sequence[LegPlan]) -> Decimal:
+        lots = [LISTED[leg.coin][1] * leg.arrival_price for leg in legs]
+        return max(*lots, RESIDUE_SHARE * max(leg.notional for leg in legs), Decimal("10.5"))
+
+    def _in_its_way(self, held: Held) -> bool:
+        world = self.world
+        return (
+            world.stormy
+            or world.reads_down
+            or world.writes_down
+            or not world.monitor_at_work
+            or any(leg.coin in world.foreign for leg in held.terms.legs)
+        )
+
+    def _said(self, held: Held) -> bool:
+        trades = self.world.trades_of(held.terms.position_id)
+        return any(trade.status is TradeStatus.SUSPENDED for trade in trades)
+
+    # What is true in the end
+
+    def book_equals_exchange(self, book: Book) -> str:
+        """Empty when each coin is held as the book says (or by other hands); else what is not."""
+        expected = defaultdict[Coin, Decimal](Decimal)
+        for position in book.standing_positions():
+            for leg in position.legs:
+                if leg.coin in LISTED:
+                    expected[leg.coin] += leg.held * leg.side.sign
+        words = [
+            f"{coin}: the exchange holds {held}, the book says {expected[coin]}"
+            for coin, held in self.world.exchange.quantities.items()
+            if held != expected[coin] and coin not in self.world.foreign
+        ]
+        return "; ".join(words)
+
+    def check_flat(self) -> None:
+        """Nothing is left of anything that the desk has bought."""
+        left = {coin: held for coin, held in self.world.exchange.quantities.items() if held}
+        mine = {coin: held for coin, held in left.items() if coin not in self.world.foreign}
+        require(not mine, f"not flat: {mine}")
+
+    def check_money(self, positions: Sequence[Position]) -> None:
+        """The positions explain the account, to the cent, where no other hands were in it."""
+        exchange = self.world.exchange
+        if self.world.foreign or any(fill.order is None for fill in exchange.fills):
+            return
+        made = sum((one.realized - one.fees - one.funding for one in positions), ZERO)
+        change = exchange.equity - exchange.equity_at_start
+        require(abs(change - made) < CENT, f"the account has changed by {change:.4f}, the positions made {made:.4f}")
