@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.simulation.disk import SimulatedDisk
+from tests.simulation.exchange import STEP_SECONDS
 from tests.simulation.tasks import Killed, Task
+from trading.adapters.nothing_rests import NothingRests
 from trading.domain.desk_state import DeskState
 from trading.domain.errors import (
     Busy,
@@ -22,14 +24,24 @@ from trading.domain.errors import (
     StoreCorrupt,
     VenueUnavailable,
 )
-from trading.domain.market import Account, Depth, FundingPayment, Instrument, Pair, Quote, Traits
+from trading.domain.market import (
+    Account,
+    Candle,
+    CandleInterval,
+    Depth,
+    FundingPayment,
+    Instrument,
+    Pair,
+    Quote,
+    Traits,
+)
 from trading.domain.orders import Order, OrderReport, OrderStatus
 from trading.domain.positions import Watch
 from trading.domain.signals import Approval, Signal
 from trading.domain.trades import Trade
 from trading.domain.units import ZERO, ClientOrderId, Coin, Price, Usd, hash_of
 from trading.engine.desk import Desk
-from trading.ports import Job, Outcome, Proposal, Store
+from trading.ports import Job, Outcome, Proposal, Store, Ticks
 from trading.utils.halted import HaltedStore
 from trading.utils.journal import Stamp
 from trading.utils.json_storage import JsonStore
@@ -282,7 +294,7 @@ class SimulatedStore(JsonStore):
         return state
 
 
-class SimulatedVenue:
+class SimulatedVenue(NothingRests):
     """The Venue port of one process: the way to the exchange and back, on which things get lost."""
 
     name = "simulated"
@@ -316,6 +328,22 @@ class SimulatedVenue:
     def depths(self, coins: Collection[Coin]) -> Mapping[Coin, Depth]:
         self._read("depths")
         return {coin: replace(self._world.exchange.depth(coin), taken_at=self._world.host_now()) for coin in coins}
+
+    def wait_for_ticks(self, since: int, coins: Collection[Coin], seconds: float) -> Ticks:
+        """Every coin has a new price with every step of the market, while the stream is not cut."""
+        process, scheduler = self._process, self._world.scheduler
+        process.at_risk("stream")
+        number = int(scheduler.now / STEP_SECONDS) + 1
+        if not coins or number <= since or self._world.reads_down:
+            left = number * STEP_SECONDS - scheduler.now
+            process.wait(min(seconds, left) if coins else seconds)
+            number = int(scheduler.now / STEP_SECONDS) + 1
+        fresh = number > since and not self._world.reads_down
+        return Ticks(number if fresh else since, frozenset(coins) if fresh else frozenset())
+
+    def candles(self, coin: Coin, interval: CandleInterval, start: datetime, end: datetime) -> tuple[Candle, ...]:
+        self._read("candles")
+        return ()
 
     def account(self) -> Account:
         world, chance = self._world, self._world.random.random

@@ -212,7 +212,7 @@ class World:
                 self.note(process, f"tick: {error.detail}")
                 if desk.store.trouble:
                     raise Killed from None
-            process.wait(pause)
+            monitor.listen(watchman, pause)
 
     # What the world does
 
