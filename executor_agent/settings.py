@@ -63,6 +63,7 @@ ROOT_URLCONF = "executor_agent.urls"
 WSGI_APPLICATION = "executor_agent.wsgi.application"
 INSTALLED_APPS = ["corsheaders", "rest_framework", "drf_spectacular", "trading"]
 MIDDLEWARE = [
+    "trading.tracing.Traced",
     "trading.middleware.Doors",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -94,8 +95,8 @@ APPEND_SLASH = False
 DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
 
 CORS_ALLOWED_ORIGINS = list(DESK_CONFIG.cors_allowed_origins)
-CORS_ALLOW_HEADERS = (*default_headers, "idempotency-key")
-CORS_EXPOSE_HEADERS = ("X-Total-Count", "Retry-After")
+CORS_ALLOW_HEADERS = (*default_headers, "idempotency-key", "x-request-id")
+CORS_EXPOSE_HEADERS = ("X-Total-Count", "X-Request-ID", "Retry-After")
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "no-referrer"
 
@@ -129,9 +130,7 @@ TEST_RUNNER = "tests.runner.DeskTestRunner"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {
-        "line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{", "datefmt": "%Y-%m-%dT%H:%M:%S%z"}
-    },
+    "formatters": {"line": {"()": "executor_agent.logs.formatter", "log_format": DESK_CONFIG.log_format}},
     # Tests provoke what would be logged; those that care for it catch it.
     "handlers": {
         "stderr": {"class": "logging.NullHandler" if TESTING else "logging.StreamHandler", "formatter": "line"}

@@ -29,6 +29,7 @@ from trading.domain.units import Ratio, Usd
 from trading.engine.courier import Courier
 from trading.engine.desk import Desk
 from trading.ports import Approver, Clock, Log, SignalSource
+from trading.utils import meters
 from trading.utils.journal import Journal
 from trading.utils.json_storage import STATE, JsonStore
 from trading.utils.locks import make_directory
@@ -95,7 +96,15 @@ def build_desk(config: Config, clock: Clock | None = None) -> Desk:
         log.write("error", f"the desk is HALTED: {store.trouble}", code=StoreCorrupt.code, event="DeskHalted")
     for word in store.mended:
         log.write("warning", f"the ledger was mended: {word}", event="LedgerMended")
+    venue = meters.measured(venue, "venue", meters.VENUE_CALLS, clock)
+    store = meters.measured(store, "store", meters.STORE_CALLS, clock)
     return Desk(config, venue, store, cache, signals, approvals, log, clock, AccountFile(config.data_dir))
+
+
+def process_clock() -> Clock:
+    """The clock of the desk that is served, or the system's while there is none. Builds nothing."""
+    with _lock:
+        return _installed[-1].clock if _installed else SystemClock()
 
 
 def build_courier(desk: Desk) -> Courier | None:
@@ -112,6 +121,14 @@ def build_courier(desk: Desk) -> Courier | None:
     with _blamed_on_configuration():
         notifier = AppriseNotifier(desk.config.alert_urls)
     return Courier(desk, OutboxFile(desk.config.data_dir), notifier, f"Executor Agent ({desk.venue.name})")
+
+
+def alerts_waiting(desk: Desk) -> int | None:
+    """How many alerts and messages no target has taken yet; None without ALERT_URLS. Raises StoreCorrupt."""
+    if not desk.config.alert_urls:
+        return None
+    outbox = OutboxFile(desk.config.data_dir).load()
+    return len(outbox.waiting) + len(outbox.messages)
 
 
 def diagnoses(config: Config, clock: Clock | None = None) -> tuple[Diagnosis, ...]:

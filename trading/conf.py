@@ -262,6 +262,9 @@ class Config(BaseSettings):
     """Django's key, 50 characters or more; random in demo mode, required otherwise."""
     debug: bool = False
     """Django's debug pages; refused with DEMO_MODE=false."""
+    log_format: Literal["console", "json"] = "console"
+    """How the processes' own output looks: console has lines for people, in colour on a terminal; json has one object a
+    line for machines."""
     allowed_hosts: Annotated[Names, AfterValidator(_hosts)] = ("localhost", "127.0.0.1", "[::1]")
     """Comma list of the host names that requests may ask for; no wildcards."""
     cors_allowed_origins: Annotated[Names, AfterValidator(_origins)] = Field(default_factory=_default_cors)

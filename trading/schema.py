@@ -263,6 +263,12 @@ ROUTES: Mapping[str, Route] = {
         query=("schema_format",),
         open_in_demo=True,
     ),
+    "GET /metrics": Route(
+        "What Prometheus scrapes: orders, fills, fees, exposure, limits, states, ages and latencies, of all processes",
+        "service",
+        {200: Answer("Text exposition format 0.0.4", "Exposition", media="text/plain")},
+        open_in_demo=True,
+    ),
     "GET /api/docs": Route(
         "This document as a page to try the routes on",
         "service",
@@ -377,7 +383,7 @@ def _access(route: Route) -> str:
 
 def _operation_id(name: str) -> str:
     method, _, path = name.partition(" ")
-    words = [word.strip("{}") for word in path.removeprefix("/api/").split("/")]
+    words = [word.strip("{}") for word in path.removeprefix("/api").strip("/").split("/")]
     return "_".join([method.lower(), *words])
 
 
@@ -617,6 +623,7 @@ def _written_schemas() -> dict[str, Json]:
         "EventStream": {"type": "string", "description": "text/event-stream, as the HTML standard has it"},
         "Document": {"type": "string", "description": "An OpenAPI document"},
         "Page": {"type": "string"},
+        "Exposition": {"type": "string", "description": "Metrics, one sample a line"},
     }
 
 

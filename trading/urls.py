@@ -34,6 +34,7 @@ urlpatterns = [
     _route(r"api/events", views.Events),
     _route(r"api/schema", views.ApiSchema),
     _route(r"api/docs", views.Docs),
+    _route(r"metrics", views.Metrics),
     re_path(r"^\Z", views.Root.as_view()),
     # Of last resort, so that no other 404 page is ever shown, also with DEBUG on.
     re_path(r"", problems.not_found),

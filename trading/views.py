@@ -24,7 +24,7 @@ from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
 from executor_agent import __version__
-from trading import events, schema
+from trading import events, metrics, schema
 from trading.authentication import BearerAuthentication, Caller, caller_if_known, configuration
 from trading.bootstrap import get_desk
 from trading.conf import Config, Scope
@@ -53,6 +53,7 @@ from trading.serializers import (
     table_lines,
 )
 from trading.throttling import CallerThrottle
+from trading.utils.request_id import request_id
 
 OUTCOME_STATUSES: Mapping[entry.Outcome, int] = {
     entry.Outcome.OPENED: 201,
@@ -138,7 +139,7 @@ class Execute(DeskView):
     def post(self, request: Request) -> Response:
         asked = execute_request(body_of(request))
         key = idempotency_key(request.headers.get("Idempotency-Key"))
-        answer = entry.execute(get_desk(), asked, key)
+        answer = entry.execute(get_desk(), asked, key, request_id=request_id())
         return Response(render(answer.position), OUTCOME_STATUSES[answer.outcome])
 
 
@@ -235,7 +236,7 @@ class Close(DeskView):
 
     def post(self, request: Request, position_id: str) -> Response:
         nothing_asked(body_of(request), NO_PARTIAL_CLOSE)
-        position = closing.close_by_hand(get_desk(), PositionId(position_id))
+        position = closing.close_by_hand(get_desk(), PositionId(position_id), request_id())
         return Response(render(position), 200 if position.status is PositionStatus.CLOSED else 202)
 
 
@@ -330,6 +331,15 @@ class Docs(DeskView):
 
     def get(self, request: Request) -> HttpResponse:
         return HttpResponse(render_to_string("docs.html"))
+
+
+class Metrics(DeskView):
+    """GET /metrics : what Prometheus scrapes."""
+
+    permission_classes = (OpenInDemo,)
+
+    def get(self, request: Request) -> HttpResponse:
+        return HttpResponse(metrics.exposition(get_desk(), __version__), content_type=metrics.CONTENT_TYPE)
 
 
 def listed(name: str, kind: type, records: Sequence[object], total: int, *, table: bool) -> HttpResponseBase:

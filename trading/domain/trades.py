@@ -79,7 +79,7 @@ class Slice:
 @dataclass(frozen=True, slots=True)
 class Terms:
     """Everything fixed when the trade is accepted. `long` and `short` name the legs of the position, also in a
-    CLOSE."""
+    CLOSE. `request_id` is that of the HTTP request that asked for it, empty when none did."""
 
     trade_id: TradeId
     position_id: PositionId
@@ -100,6 +100,7 @@ class Terms:
     approval: Approval | None = None
     request_key: str = ""
     fingerprint: str = ""
+    request_id: str = ""
 
     @property
     def legs(self) -> tuple[LegPlan, LegPlan]:

@@ -3,6 +3,7 @@
 The law: asking twice is asking once; doubt about the opening never delays the close.
 """
 
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -20,7 +21,9 @@ ANSWER_SECONDS = 8.5
 PAUSE_SECONDS = 0.25
 
 
-def close(desk: Desk, position_id: PositionId, reason: ExitReason, *, until: float | None = None) -> Position:
+def close(
+    desk: Desk, position_id: PositionId, reason: ExitReason, *, until: float | None = None, request_id: str = ""
+) -> Position:
     """Close *position_id* and return it as it then stands: closed, or closing while the venue takes its time.
 
     *until* bounds the wait on the clock's `monotonic`. Raises PositionNotFound and StoreCorrupt; a venue that cannot be
@@ -35,7 +38,7 @@ def close(desk: Desk, position_id: PositionId, reason: ExitReason, *, until: flo
         opening = working.want_cancel(desk, opening, f"the position is being closed: {reason}")
     if opening.live and not opening.in_doubt:
         opening = working.work_if_free(desk, opening.id)
-    closing = _closing_trade(desk, position_id, reason)
+    closing = _closing_trade(desk, position_id, reason, request_id)
     if closing is not None:
         _work_both(desk, opening.id, closing.id, until)
     return desk.store.book().position(position_id)
@@ -59,9 +62,9 @@ def _left(desk: Desk, until: float) -> float:
     return max(until - desk.clock.monotonic(), 0.0)
 
 
-def close_by_hand(desk: Desk, position_id: PositionId) -> PositionView:
+def close_by_hand(desk: Desk, position_id: PositionId, request_id: str = "") -> PositionView:
     """Close on somebody's request; a second request finds the first and answers with it. Raises as `close` does."""
-    return queries.position(desk, close(desk, position_id, ExitReason.MANUAL).id)
+    return queries.position(desk, close(desk, position_id, ExitReason.MANUAL, request_id=request_id).id)
 
 
 def cancel(desk: Desk, trade_id: TradeId) -> TradeView:
@@ -79,7 +82,7 @@ def cancel(desk: Desk, trade_id: TradeId) -> TradeView:
     return queries.trade(desk, trade_id)
 
 
-def _closing_trade(desk: Desk, position_id: PositionId, reason: ExitReason) -> Trade | None:
+def _closing_trade(desk: Desk, position_id: PositionId, reason: ExitReason, request_id: str = "") -> Trade | None:
     """The live closing trade of a position, made now when there is none; None when there is nothing to close."""
     arrival = _arrival_prices(desk, desk.store.book().position(position_id))
     with desk.store.exclusive() as book:
@@ -100,7 +103,7 @@ def _closing_trade(desk: Desk, position_id: PositionId, reason: ExitReason) -> T
             reason=reason,
             event="ExitFired",
         )
-        return working.admit(desk, terms)
+        return working.admit(desk, replace(terms, request_id=request_id))
 
 
 def _terms(

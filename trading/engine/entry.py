@@ -66,11 +66,12 @@ class Answer:
     position: PositionView
 
 
-def execute(desk: Desk, request: ExecuteRequest, key: str | None = None) -> Answer:
+def execute(desk: Desk, request: ExecuteRequest, key: str | None = None, *, request_id: str = "") -> Answer:
     """Open the pair of a signal, or give the answer that the same request got before.
 
-    *key* names the request; the signal id serves otherwise. Answers within 9.5 s. Raises every refusal of the contract:
-    idempotency, trading state, monitor, signal, limits, Guardian, venue; a refusal before acceptance changes nothing.
+    *key* names the request, the signal id serves otherwise; *request_id* is only written down. Answers within 9.5 s.
+    Raises every refusal of the contract: idempotency, trading state, monitor, signal, limits, Guardian, venue; a
+    refusal before acceptance changes nothing.
     """
     until = desk.clock.monotonic() + ANSWER_SECONDS
     key = key or request.signal_id
@@ -81,7 +82,7 @@ def execute(desk: Desk, request: ExecuteRequest, key: str | None = None) -> Answ
         known = _known(desk, desk.store.book(), request, key)
         if known is not None:
             return known
-        trade = _accepted(desk, request, key, until)
+        trade = _accepted(desk, request, key, until, request_id)
     # The monitor may have taken it up already: it is re-read under its seat, or answered as it stands.
     patience = max(until - desk.clock.monotonic(), 0.0)
     return _answer(desk, working.work_if_free(desk, trade.id, until=until, wait_seconds=patience))
@@ -155,7 +156,7 @@ def _nothing_filled(trade: Trade) -> bool:
     return not trade.live and not trade.anything_filled and not trade.cancel_wanted
 
 
-def _accepted(desk: Desk, request: ExecuteRequest, key: str, until: float) -> Trade:
+def _accepted(desk: Desk, request: ExecuteRequest, key: str, until: float, request_id: str = "") -> Trade:
     """All gates, then the trade on disk."""
     require_active(desk)
     require_monitor(desk)
@@ -182,7 +183,7 @@ def _accepted(desk: Desk, request: ExecuteRequest, key: str, until: float) -> Tr
         if book.trade_of_approval(approval.id) is not None:
             raise GuardianUnavailable("Guardian's approval id has been used before; that is no approval")
         terms = planning.terms_of(desk, plan, trade_id, approval, key, fresh)
-        trade = working.admit(desk, terms)
+        trade = working.admit(desk, replace(terms, request_id=request_id))
     desk.log.write(
         "info",
         f"accepted: long {terms.long.coin}, short {terms.short.coin}, {request.position_size} USD by {plan.execution}",

@@ -201,6 +201,7 @@ class TradeView:
     status: str
     signal_id: str | None
     approval_id: str | None
+    request_id: str | None
     exit_reason: ExitReason | None
     requested_size: Usd
     leverage: int
@@ -585,6 +586,7 @@ def _view_trade(trade: Trade, now: datetime) -> TradeView:
         status=trade.status,
         signal_id=terms.signal.id if terms.signal else None,
         approval_id=terms.approval.id if terms.approval else None,
+        request_id=terms.request_id or None,
         exit_reason=terms.exit_reason,
         requested_size=terms.requested_usd,
         leverage=terms.leverage,

@@ -1,4 +1,4 @@
-"""The activity log: every entry goes to agent_logs.json and to the tail in Redis.
+"""The activity log: every entry goes to agent_logs.json, to the tail in Redis, and to the process's own output.
 
 The law: writing never raises and waits no longer than a file lock and a cache call may take; what cannot be written is
 one line on stderr, and the trade goes on. The file is the truth; Redis holds the newest `TAIL_KEPT` for quick reading
@@ -6,6 +6,7 @@ and is asked only as long as this process knows of no gap in it. Secrets are mas
 """
 
 import json
+import logging
 import os
 import re
 import sys
@@ -23,9 +24,13 @@ from trading.domain.errors import DeskError
 from trading.domain.units import hash_of
 from trading.ports import Clock, Json
 from trading.utils.journal import Journal
+from trading.utils.request_id import request_id
+
+_console = logging.getLogger("trading.activity")
 
 AGENT = "executor"
-KINDS = frozenset({"info", "success", "warning", "error"})
+_LEVELS = {"info": logging.INFO, "success": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+KINDS = frozenset(_LEVELS)
 TAIL_KEPT = 100
 FILE_KEPT = 1000
 MESSAGE_LENGTH_MAX = 1000
@@ -70,6 +75,7 @@ class ActivityLog:
 
     def write(self, kind: str, message: str, **facts: object) -> None:
         entry = self._entry(kind, message, facts)
+        _console.log(_LEVELS[str(entry["type"])], "%s", entry["message"], extra={"facts": entry["data"]})
         try:
             # Not synced: losing the last lines in a power failure costs less than waiting for the disk at every line.
             self._opened().append([entry], sync=False)
@@ -95,7 +101,8 @@ class ActivityLog:
 
     def _entry(self, kind: str, message: str, facts: Mapping[str, object]) -> dict[str, Json]:
         now, number = self._clock.now().isoformat(timespec="microseconds"), next(_numbers)
-        data = masked(facts)
+        named = {"request_id": request_id()} if request_id() else {}
+        data = masked({**named, **facts})
         if len(json.dumps(data)) > DATA_LENGTH_MAX:
             data = {"left_out": f"more than {DATA_LENGTH_MAX} characters"}
         return {

@@ -18,6 +18,7 @@ from trading.domain.errors import Busy, DeskError, StoreCorrupt
 from trading.engine import courier, monitor
 from trading.engine.desk import Desk
 from trading.management.notices import Notices
+from trading.utils import meters
 
 STANDBY_SECONDS = 0.5
 LISTEN_SECONDS = 0.25
@@ -44,7 +45,7 @@ class Command(BaseCommand):
         with _asked_to_stop() as stopping:
             try:
                 desk = get_desk()
-                with _alerts_carried(desk):
+                with _alerts_carried(desk), _meters_written(desk):
                     self._watch(desk, stopping, interval, once=options["once"])
             except ConfigurationError as error:
                 # The supervisor and systemd know this code: starting again changes nothing.
@@ -122,6 +123,16 @@ def _alerts_carried(desk: Desk) -> Iterator[None]:
     finally:
         if carrier is not None:
             carrier.stopping.set()
+
+
+@contextmanager
+def _meters_written(desk: Desk) -> Iterator[None]:
+    """What this process measures is on disk for the web process to show."""
+    stop = meters.keep_writing(desk.config.data_dir, "monitor")
+    try:
+        yield
+    finally:
+        stop()
 
 
 @contextmanager

@@ -1,0 +1,77 @@
+"""The process's own output: lines for people, JSON for machines, the same facts in both."""
+
+import io
+import json
+import logging
+import unittest
+from typing import Any
+from unittest import mock
+
+from executor_agent.logs import formatter
+from tests.unit.test_logger import LogCase
+from trading.utils.request_id import serving
+
+
+def a_logger(log_format: str, case: unittest.TestCase) -> tuple[logging.Logger, io.StringIO]:
+    out = io.StringIO()
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(formatter(log_format))
+    logger = logging.getLogger("trading.activity")
+    logger.addHandler(handler)
+    before = logger.level
+    logger.setLevel(logging.INFO)
+    case.addCleanup(logger.removeHandler, handler)
+    case.addCleanup(logger.setLevel, before)
+    return logger, out
+
+
+class JsonTest(LogCase):
+    def logged(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.out.getvalue())
+        return found
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.logger, self.out = a_logger("json", self)
+
+    def test_a_line_of_the_activity_log_is_one_object_with_its_facts(self) -> None:
+        with serving("req_1"):
+            self.log.write("error", "drift: BTC", event="OpeningStopped", cause="DRIFT", api_key="abc", level="mine")
+        self.assertEqual(1, self.out.getvalue().count("\n"))
+        line = self.logged()
+        self.assertEqual(
+            ("drift: BTC", "error", "trading.activity", "OpeningStopped", "DRIFT", "req_1", "***"),
+            tuple(line[key] for key in ("event", "level", "logger", "name", "cause", "request_id", "api_key")),
+        )
+        self.assertRegex(line["timestamp"], r"^\d{4}-\d\d-\d\dT.*Z$")
+
+    def test_a_line_of_any_other_logger_is_one_too_and_a_traceback_is_a_field_without_values(self) -> None:
+        secret = "".join(["s3cret", "-", "value"])
+        try:
+            raise ValueError("odd")
+        except ValueError:
+            self.logger.exception("it broke")
+        self.assertEqual("it broke", self.logged()["event"])
+        self.assertIn("ValueError: odd", self.logged()["exception"])
+        self.assertNotIn(secret, self.out.getvalue())
+
+
+class ConsoleTest(unittest.TestCase):
+    def test_people_get_a_line_without_colour_where_there_is_no_terminal(self) -> None:
+        logger, out = a_logger("console", self)
+        logger.warning("no price for %s", "BTC/ETH", extra={"facts": {"position_id": "pos_1", "why": None}})
+        self.assertRegex(out.getvalue(), r"^\S+Z \[warning *\] no price for BTC/ETH .*position_id=pos_1")
+        self.assertNotIn("\x1b", out.getvalue())
+        self.assertNotIn("why", out.getvalue())
+
+    def test_on_a_terminal_they_get_colour_and_a_traceback_never_shows_values(self) -> None:
+        with mock.patch("sys.stderr.isatty", return_value=True, create=True):
+            logger, out = a_logger("console", self)
+        secret = "".join(["s3cret", "-", "value"])
+        try:
+            raise ValueError(len(secret))
+        except ValueError:
+            logger.exception("it broke")
+        self.assertIn("\x1b", out.getvalue())
+        self.assertIn("ValueError: 12", out.getvalue())
+        self.assertNotIn(secret, out.getvalue())
