@@ -12,14 +12,16 @@ LOCKED := --quiet --universal --python-version 3.11 --generate-hashes --no-heade
 EXACT := trading/domain/*,trading/engine/playbook.py,trading/utils/trade_calculator.py,trading/utils/risk_controls.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check cover bench fuzz schema config interop fmt format-check lint types imports django-check drift
-.PHONY: dependencies lock audit clean
+.PHONY: help install setup run test check cover bench fuzz schema config interop fmt format-check lint types imports django-check drift
+.PHONY: dependencies lock audit going-live clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.runtime  ## the whole service in demo mode on http://127.0.0.1:8004; Ctrl-C stops it
 	@exec $(DJANGO) serve
+
+install: $(VENV)/.runtime  ## only what the service needs, into .venv
 
 setup: $(VENV)/.runtime  ## write a first .env by asking
 	@$(DJANGO) setup
@@ -54,6 +56,9 @@ drift: $(VENV)/.runtime  ## what is generated is what the code says: schema.yml,
 
 dependencies: $(VENV)/.tools  ## every pin is locked, every import pinned, every licence allowed
 	$(BIN)/python -m tests.dependencies
+
+going-live: $(VENV)/.tools  ## follow docs/going-live.md in a fresh clone with dependencies of its own
+	GOING_LIVE=fresh $(DJANGO) test tests.servers.test_going_live
 
 lock: .net/.ready $(VENV)/.created  ## pin all that requirements*.txt bring along, with hashes, and list the licences
 	.net/bin/uv pip compile $(LOCKED) requirements.txt --output-file requirements.lock

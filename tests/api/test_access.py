@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import io
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -15,7 +16,7 @@ from django.test import SimpleTestCase, override_settings
 
 from tests.api.base import EXECUTE, PROBLEM, ApiTestCase, told
 from trading.authentication import FORWARDED_HEADERS, caller_without_token, is_loopback_address
-from trading.conf import ApiToken, Config, Scope
+from trading.conf import ApiToken, Config, Scope, load_config
 from trading.domain.errors import StoreCorrupt
 from trading.middleware import HEADERS, NO_PAGE_POLICY, PAGE_POLICY, WsgiDoor
 from trading.views import without_paths
@@ -378,6 +379,30 @@ class CreateApiTokenTest(SimpleTestCase):
     def test_no_two_tokens_are_alike_and_each_has_256_bits(self) -> None:
         tokens = {self.made("a", "--scope", "read").splitlines()[0].split()[-1] for _ in range(20)}
         self.assertEqual((20, {43}), (len(tokens), {len(token) for token in tokens}))
+
+    def test_saved_it_is_known_from_the_next_start_on_and_nothing_else_in_the_file_changes(self) -> None:
+        file = Path(self.enterContext(tempfile.TemporaryDirectory())) / ".env"
+        for before in ("API_TOKENS=", "API_TOKENS=''", f"API_TOKENS={API_TOKENS}", f'API_TOKENS="{API_TOKENS}"  '):
+            with self.subTest(before[:14]):
+                file.write_text(f"PAPER_SEED=9\n{before}\n# DEBUG=true\n", encoding="utf-8")
+                known = load_config({}, file).api_tokens
+                said = self.made("orchestrator", "--scope", "trade", "--save", "--file", str(file))
+                config = load_config({}, file)
+                digest = hashlib.sha256(said.splitlines()[0].split()[-1].encode()).hexdigest()
+                self.assertEqual((*known, ApiToken("orchestrator", Scope.TRADE, digest)), config.api_tokens)
+                self.assertEqual(9, config.paper_seed)
+                self.assertIn("\n# DEBUG=true\n", file.read_text(encoding="utf-8"))
+                self.assertNotIn(digest, said)
+
+    def test_a_file_that_sets_no_tokens_or_sets_them_twice_is_left_alone(self) -> None:
+        file = Path(self.enterContext(tempfile.TemporaryDirectory())) / ".env"
+        for text in (None, "", "API_TOKENS_FILE=/x\n", "API_TOKENS=\nAPI_TOKENS=\n", "export API_TOKENS=\n"):
+            with self.subTest(text):
+                if text is not None:
+                    file.write_text(text, encoding="utf-8")
+                with self.assertRaises(CommandError):
+                    self.made("orchestrator", "--scope", "trade", "--save", "--file", str(file))
+                self.assertEqual(text, file.read_text(encoding="utf-8") if file.exists() else None)
 
     def test_names_that_would_break_the_line_are_refused(self) -> None:
         for name in ("", "a:b", "a,b", "a b", "-a", "x" * 65, "ä", "a\n"):

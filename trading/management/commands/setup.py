@@ -27,8 +27,8 @@ from trading.conf import (
     Scope,
     load_config,
 )
-from trading.management.commands.create_api_token import TOKEN_BYTES
 
+TOKEN_BYTES = 32
 OPERATOR = "operator"
 SECRET_KEY_BYTES = 50
 TRIES_MAX = 5
