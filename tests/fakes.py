@@ -136,6 +136,15 @@ class FakeCache:
         now = self._clock.monotonic()
         return {key: self.values[key] for key in keys if key in self.values and self._expires[key] > now}
 
+    def push_many(self, values: Mapping[str, Json], keep: int, ttl_seconds: float) -> None:
+        for key, value in values.items():
+            newest = [value, *self.tail(key, keep - 1)]
+            self.put_many({key: newest}, ttl_seconds)
+
+    def tail(self, key: str, limit: int) -> tuple[Json, ...]:
+        held = self.get_many([key]).get(key)
+        return tuple(held[:limit]) if isinstance(held, list) else ()
+
     def flush(self) -> None:
         """Forget everything, as FLUSHALL does."""
         self.values.clear()

@@ -1,6 +1,8 @@
-"""Who is calling: a bearer token known by its SHA-256, or the loopback interface where that is enough.
+"""Who is calling: a bearer token known by its SHA-256, a browser's session, or the loopback interface where that is
+enough.
 
-The law: a token that is presented must be right, wherever the caller sits; a forwarded request is never local.
+The law: a token or session that is presented must be right, wherever the caller sits; a session writes only with its
+key, which no other site can read; a forwarded request is never local.
 """
 
 import hashlib
@@ -11,12 +13,14 @@ from ipaddress import IPv6Address, ip_address
 
 from django.conf import settings
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 
-from trading.bootstrap import get_desk
+from trading.bootstrap import get_desk, process_clock
 from trading.conf import ApiToken, Config, Scope
 from trading.domain.errors import StoreCorrupt
+from trading.sessions import WRITE_HEADER, cookie_of, session_of
 
 TOKEN_CHARS_MAX = 512
 CHALLENGE = 'Bearer realm="executor-agent"'
@@ -52,16 +56,21 @@ class Caller:
 
 
 class BearerAuthentication(BaseAuthentication):
-    """`Authorization: Bearer TOKEN`, or nothing where the configuration asks for nothing."""
+    """`Authorization: Bearer TOKEN`, the cookie of a session, or nothing where the configuration asks for nothing."""
 
     def authenticate(self, request: Request) -> tuple[None, Caller] | None:
-        """The caller as (no user, Caller); None when nobody can be told. Raises AuthenticationFailed."""
+        """The caller as (no user, Caller); None when nobody can be told. Raises AuthenticationFailed, and
+        PermissionDenied for a session that writes without its key."""
         config = configuration()
         header = request.META.get("HTTP_AUTHORIZATION")
-        if header is None:
-            caller = caller_without_token(request.META, config)
-            return (None, caller) if caller is not None else None
-        return (None, caller_with_token(str(header), config.api_tokens))
+        if header is not None:
+            return (None, caller_with_token(str(header), config.api_tokens))
+        cookie = cookie_of(request.META, config)
+        if cookie is not None:
+            key = None if request.method in SAFE_METHODS else request.headers.get(WRITE_HEADER, "")
+            return (None, caller_with_session(cookie, config, key))
+        caller = caller_without_token(request.META, config)
+        return (None, caller) if caller is not None else None
 
     def authenticate_header(self, request: Request) -> str:
         return CHALLENGE
@@ -81,21 +90,38 @@ def caller_with_token(header: str, tokens: tuple[ApiToken, ...]) -> Caller:
     scheme, _, token = header.strip().partition(" ")
     if scheme.lower() != "bearer" or not 0 < len(token) <= TOKEN_CHARS_MAX:
         raise AuthenticationFailed("the Authorization header must be: Bearer TOKEN")
+    owner = owner_of(token, tokens)
+    return Caller(owner.name, owner.scope)
+
+
+def owner_of(token: str, tokens: tuple[ApiToken, ...]) -> ApiToken:
+    """The entry of API_TOKENS that *token* is of. Raises AuthenticationFailed when there is none."""
     digest = digest_of(token)
     # Every token is compared, in constant time: the answer takes as long whichever matches, or none.
     matches = [one for one in tokens if hmac.compare_digest(one.digest, digest)]
     if not matches:
         raise AuthenticationFailed("the token is not known; API_TOKENS lists those that are")
-    return Caller(matches[0].name, matches[0].scope)
+    return matches[0]
+
+
+def caller_with_session(cookie: str, config: Config, write_key: str | None) -> Caller:
+    """Who has logged in; *write_key* is None for a request that changes nothing. Raises AuthenticationFailed,
+    PermissionDenied."""
+    session = session_of(cookie, config, process_clock().now())
+    if session is None:
+        raise AuthenticationFailed("the session has ended; log in again")
+    if write_key is not None and not session.may_write_with(write_key):
+        raise PermissionDenied(f"a session writes with its own key in the header {WRITE_HEADER}; reload the page")
+    return Caller(session.name, session.scope)
 
 
 def caller_if_known(meta: Mapping[str, object], config: Config) -> Caller | None:
     """Who calls, where that changes what is told and not whether: None for nobody and for a token that is wrong."""
-    header = meta.get("HTTP_AUTHORIZATION")
-    if header is None:
-        return caller_without_token(meta, config)
+    header, cookie = meta.get("HTTP_AUTHORIZATION"), cookie_of(meta, config)
     try:
-        return caller_with_token(str(header), config.api_tokens)
+        if header is not None:
+            return caller_with_token(str(header), config.api_tokens)
+        return caller_without_token(meta, config) if cookie is None else caller_with_session(cookie, config, None)
     except AuthenticationFailed:
         return None
 

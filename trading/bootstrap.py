@@ -28,6 +28,7 @@ from trading.domain.errors import InvalidRequest, StoreCorrupt, VenueUnavailable
 from trading.domain.units import Ratio, Usd
 from trading.engine.courier import Courier
 from trading.engine.desk import Desk
+from trading.engine.hearing import HeardApprover, HeardSignals, Hearing
 from trading.ports import Approver, Clock, Log, SignalSource
 from trading.utils import meters
 from trading.utils.journal import Journal
@@ -98,7 +99,19 @@ def build_desk(config: Config, clock: Clock | None = None) -> Desk:
         log.write("warning", f"the ledger was mended: {word}", event="LedgerMended")
     venue = meters.measured(venue, "venue", meters.VENUE_CALLS, clock)
     store = meters.measured(store, "store", meters.STORE_CALLS, clock)
-    return Desk(config, venue, store, cache, signals, approvals, log, clock, AccountFile(config.data_dir))
+    hearing = Hearing()
+    return Desk(
+        config=config,
+        venue=venue,
+        store=store,
+        cache=cache,
+        signals=HeardSignals(signals, hearing, clock),
+        approvals=HeardApprover(approvals, hearing, clock),
+        log=log,
+        clock=clock,
+        accounts=AccountFile(config.data_dir),
+        hearing=hearing,
+    )
 
 
 def process_clock() -> Clock:

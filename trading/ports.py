@@ -261,6 +261,12 @@ class Cache(Protocol):
     def get_many(self, keys: Sequence[str]) -> Mapping[str, Json]:
         """The values that are there."""
 
+    def push_many(self, values: Mapping[str, Json], keep: int, ttl_seconds: float) -> None:
+        """Put each value at the head of the list of its key, of which the newest *keep* stay."""
+
+    def tail(self, key: str, limit: int) -> tuple[Json, ...]:
+        """The newest *limit* values of the list *key*, newest first."""
+
 
 class Log(Protocol):
     """The activity log. Never raises."""

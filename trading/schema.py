@@ -28,31 +28,37 @@ from trading.domain.exit_plan import TIME_WINDOW_DEFAULT, TIME_WINDOWS
 from trading.domain.positions import PositionStatus
 from trading.engine.accounting import DAYS_DEFAULT, DAYS_MAX
 from trading.engine.barriers import STOP_LOSS_RANGE, TAKE_PROFIT_RANGE
+from trading.engine.connections import Connection
 from trading.engine.emergency import StopReport
 from trading.engine.fills import FillView
+from trading.engine.leaving import ClosePreview
 from trading.engine.previews import Preview, SignalView
 from trading.engine.queries import Health, Portfolio, PositionView, TradeView
 from trading.engine.requests import Execution
+from trading.engine.trail import TrailPoint
 from trading.events import CONTENT_TYPE as EVENT_STREAM
 from trading.events import MarkView
 from trading.ports import Json
 from trading.problems import CONTENT_TYPE as PROBLEM_JSON
 from trading.problems import STATUSES, TITLES, Problem
 from trading.serializers import present_type
+from trading.sessions import SessionView
 
 JSON = "application/json"
 CONTENT_TYPES: Mapping[str, str] = {"yaml": "application/yaml", "json": JSON}
 EXAMPLES_FILE = Path(__file__).with_name("schema_examples.json")
 
-BODIES_REQUIRED = ("ExecuteRequest", "ExitChange")
+BODIES_REQUIRED = ("ExecuteRequest", "ExitChange", "LogInRequest")
+
+PAGES = ("", "/login")
 
 Node = dict[str, Json]
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a route gives: a record type, many of them, a schema by name, or a media type of its own. *example* names an
-    entry of the examples' file."""
+    """What a route gives: a record type, many of them, a schema by name, or a media type of its own; an empty name is
+    no content. *example* names an entry of the examples' file."""
 
     says: str
     of: type | str
@@ -188,6 +194,26 @@ ROUTES: Mapping[str, Route] = {
         body_examples=("exit_change",),
         more="Loosening the stop beyond what was approved takes the admin scope.",
     ),
+    "GET /api/positions/{id}/marks": Route(
+        "Where a position has been since entry",
+        "looking",
+        {
+            200: Answer(
+                "Marks, oldest first, thinned; what the cache has lost is not there",
+                TrailPoint,
+                many=True,
+                example="mark",
+            )
+        },
+        errors=("POSITION_NOT_FOUND",),
+    ),
+    "GET /api/positions/{id}/close": Route(
+        "What closing a position would cost, without closing it",
+        "looking",
+        {200: Answer("By the depth of the books now", ClosePreview, example="close_preview")},
+        errors=("POSITION_NOT_FOUND",),
+        throttled=False,
+    ),
     "POST /api/positions/{id}/close": Route(
         "Close a position by hand, as a whole",
         "trading",
@@ -236,6 +262,12 @@ ROUTES: Mapping[str, Route] = {
         {200: Answer("Numbers are null where the venue cannot be read", Portfolio, example="portfolio")},
         query=("days",),
     ),
+    "GET /api/connections": Route(
+        "How the venue, its prices, Scout and Guardian are, and when each was last heard",
+        "service",
+        {200: Answer("One entry a peer", Connection, many=True, example="connection")},
+        more="Guardian is not asked for it.",
+    ),
     "GET /api/time_windows": Route(
         "The holding times that have a name",
         "service",
@@ -255,6 +287,30 @@ ROUTES: Mapping[str, Route] = {
             )
         },
         errors=("STREAMS_FULL",),
+    ),
+    "GET /api/session": Route(
+        "Who is looking",
+        "service",
+        {200: Answer("The caller; with a session, its end and what its writes carry", SessionView, example="session")},
+        scope=None,
+        errors=("NOT_AUTHENTICATED",),
+        more="For pages of this service.",
+    ),
+    "POST /api/session": Route(
+        "Log in: a token for a session, which is a signed cookie",
+        "service",
+        {201: Answer("Logged in", SessionView, example="session")},
+        scope=None,
+        errors=("TOKEN_UNKNOWN", "THROTTLED"),
+        body="LogInRequest",
+        body_examples=("log_in",),
+        more="Every request of a session that is no GET carries its `write_key` in the header `X-CSRF-Token`.",
+    ),
+    "DELETE /api/session": Route(
+        "Log out",
+        "service",
+        {204: Answer("The cookie is gone", "")},
+        scope=None,
     ),
     "GET /api/schema": Route(
         "This document",
@@ -282,6 +338,8 @@ _WORDS = {
     "Health.redis": ("connected", "disconnected"),
     "LegView.side": ("long", "short"),
     "LegPreview.side": ("long", "short"),
+    "LegClosePreview.side": ("long", "short"),
+    "Connection.status": ("up", "late", "down", "unknown"),
     "PositionView.risk_level": ("low", "medium", "high"),
     "MarkView.risk_level": ("low", "medium", "high"),
     "StopReport.status": ("all_positions_closed", "closing"),
@@ -307,12 +365,12 @@ class RouteSchema(AutoSchema):
 
 
 def named_as_in_the_contract(endpoints: list[tuple[str, str, str, object]]) -> list[tuple[str, str, str, object]]:
-    """Paths without a final slash, and every id called id; the list of routes at / is left to speak for itself."""
+    """Paths without a final slash, and every id called id; the pages for browsers are no part of the API."""
     named = [(path.rstrip("/"), regex, method, view) for path, regex, method, view in endpoints]
     return [
         (path.replace("{trade_id}", "{id}").replace("{position_id}", "{id}"), regex, method, view)
         for path, regex, method, view in named
-        if path
+        if path not in PAGES
     ]
 
 
@@ -388,6 +446,8 @@ def _operation_id(name: str) -> str:
 
 
 def _answer_node(answer: Answer) -> Node:
+    if not answer.of:
+        return {"description": answer.says}
     name = answer.of if isinstance(answer.of, str) else answer.of.__name__
     schema: Node = _ref("schemas", name)
     if answer.many:
@@ -581,6 +641,18 @@ def _written_schemas() -> dict[str, Json]:
                 "description": "Coins whose foreign holdings are somebody else's from now on",
             },
         ),
+        "LogInRequest": {
+            **_body(
+                token={
+                    "type": "string",
+                    "minLength": 1,
+                    "maxLength": serializers.TOKEN_CHARS_MAX,
+                    "pattern": r"^[!-~]+$",
+                    "description": "Of `manage.py create_api_token`",
+                }
+            ),
+            "required": ["token"],
+        },
         "Nothing": {**_body(), "description": "No field is known here; the body may be left out."},
         "DeskState": _record(
             ("trading_state", "causes", "why", "since", "accepted_drift"),

@@ -34,6 +34,7 @@ POSITION_SIZE_MAX = Decimal("1e12")
 SIGNAL_ID_CHARS_MAX = 128
 ID_CHARS_MAX = 128
 KEY_CHARS_MAX = 255
+TOKEN_CHARS_MAX = 512
 LEVERAGE_ASKED_MAX = 100  # MAX_LEVERAGE is for the risk controls to enforce; beyond this it is a slip of the keyboard
 TWAP_SECONDS_MAX = 86_400
 TWAP_SLICES_MAX = 500
@@ -211,6 +212,14 @@ def accepted_drift(content: Mapping[str, Content]) -> tuple[Coin, ...]:
     coins = body.coins("accept_drift")
     body.finish()
     return coins
+
+
+def log_in_request(content: Mapping[str, Content]) -> str:
+    """The body of POST /api/session: the token. Raises InvalidRequest."""
+    body = Fields(content)
+    token = body.text("token", TOKEN_CHARS_MAX, required=True)
+    body.finish()
+    return token or ""
 
 
 def idempotency_key(header: str | None) -> str | None:

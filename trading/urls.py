@@ -2,7 +2,7 @@
 
 from django.urls import URLPattern, re_path
 
-from trading import problems, views
+from trading import pages, problems, views
 
 handler400 = problems.bad_request
 handler403 = problems.permission_denied
@@ -26,16 +26,20 @@ urlpatterns = [
     _route(r"api/positions", views.Positions),
     _route(r"api/positions/(?P<position_id>[^/]+)", views.PositionDetail),
     _route(r"api/positions/(?P<position_id>[^/]+)/close", views.Close),
+    _route(r"api/positions/(?P<position_id>[^/]+)/marks", views.Marks),
     _route(r"api/emergency_stop", views.EmergencyStop),
     _route(r"api/resume", views.Resume),
     _route(r"api/agent/logs", views.AgentLogs),
     _route(r"api/portfolio", views.Portfolio),
+    _route(r"api/connections", views.Connections),
     _route(r"api/time_windows", views.TimeWindows),
     _route(r"api/events", views.Events),
     _route(r"api/schema", views.ApiSchema),
     _route(r"api/docs", views.Docs),
     _route(r"metrics", views.Metrics),
-    re_path(r"^\Z", views.Root.as_view()),
+    _route(r"api/session", pages.Sessions),
+    _route(r"login", pages.LogIn),
+    re_path(r"^\Z", pages.Root.as_view()),
     # Of last resort, so that no other 404 page is ever shown, also with DEBUG on.
     re_path(r"", problems.not_found),
 ]

@@ -34,7 +34,18 @@ from trading.domain.exit_plan import TIME_WINDOW_DEFAULT, TIME_WINDOWS
 from trading.domain.positions import PositionStatus
 from trading.domain.trades import TradeStatus
 from trading.domain.units import ClientOrderId, PositionId, TradeId
-from trading.engine import closing, emergency, entry, exits, fills, previews, queries
+from trading.engine import (
+    closing,
+    connections,
+    emergency,
+    entry,
+    exits,
+    fills,
+    leaving,
+    previews,
+    queries,
+    trail,
+)
 from trading.parsers import StrictJsonParser, body_of
 from trading.permissions import OpenInDemo, ScopeNeeded, require
 from trading.problems import response_of
@@ -61,8 +72,6 @@ OUTCOME_STATUSES: Mapping[entry.Outcome, int] = {
     entry.Outcome.REPEATED: 200,
 }
 NO_PARTIAL_CLOSE = "is not possible: a position closes as a whole, and without a body; partial closes do not exist yet"
-
-ROUTES = tuple(schema.ROUTES)
 
 
 class OnlyJson(BaseContentNegotiation):
@@ -109,13 +118,6 @@ class PublicView(DeskView):
     authentication_classes = ()
     permission_classes = ()
     throttle_classes = ()
-
-
-class Root(PublicView):
-    """GET / : where things are."""
-
-    def get(self, request: Request) -> Response:
-        return Response({"service": "executor_agent", "health": "/api/health", "routes": list(ROUTES)})
 
 
 class Health(PublicView):
@@ -229,10 +231,20 @@ class PositionDetail(DeskView):
         return Response(render(exits.change_exits(get_desk(), PositionId(position_id), change, admin=admin)))
 
 
+class Marks(DeskView):
+    """GET /api/positions/{id}/marks"""
+
+    def get(self, request: Request, position_id: str) -> Response:
+        return Response(render(trail.trail(get_desk(), PositionId(position_id))))
+
+
 class Close(DeskView):
-    """POST /api/positions/{id}/close"""
+    """GET and POST /api/positions/{id}/close : what it would cost, and do it."""
 
     throttle_classes = ()
+
+    def get(self, request: Request, position_id: str) -> Response:
+        return Response(render(leaving.preview_of_close(get_desk(), PositionId(position_id))))
 
     def post(self, request: Request, position_id: str) -> Response:
         nothing_asked(body_of(request), NO_PARTIAL_CLOSE)
@@ -284,6 +296,13 @@ class Portfolio(DeskView):
         days = query.days()
         query.finish()
         return Response(render(queries.portfolio(get_desk(), days)))
+
+
+class Connections(DeskView):
+    """GET /api/connections"""
+
+    def get(self, request: Request) -> Response:
+        return Response(render(connections.connections(get_desk())))
 
 
 class TimeWindows(DeskView):

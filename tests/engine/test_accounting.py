@@ -21,6 +21,7 @@ from tests.builders import (
 from trading.domain.accounts import EquityPoint, FundingShare, funded_to, funding_complete
 from trading.domain.book import Book, NoHistory, book_of
 from trading.domain.errors import InvalidRequest
+from trading.domain.exit_plan import ExitReason
 from trading.domain.market import FundingPayment, Pair
 from trading.domain.orders import OrderStatus
 from trading.domain.positions import Position, position_of
@@ -400,6 +401,16 @@ class HistoryTest(unittest.TestCase):
         self.assertEqual((Decimal(3), Decimal(0)), (second.unrealized_pnl, second.slippage_bps))
         self.assertEqual(sum(day.pnl for day in told.days), sum(pair.pnl for pair in told.pairs))
 
+    def test_each_way_out_has_its_line_whose_money_is_that_of_its_positions(self) -> None:
+        told = history(self.book, self.log, self.now, 2, self.unrealized)
+        (line,) = told.reasons
+        pair = told.pairs[0]
+        self.assertEqual((ExitReason.MANUAL, 1, 1), (line.exit_reason, line.closed, line.won))
+        self.assertEqual(
+            (pair.realized_pnl, pair.fees, pair.funding, pair.pnl, pair.turnover, pair.slippage_bps),
+            (line.realized_pnl, line.fees, line.funding, line.pnl, line.turnover, line.slippage_bps),
+        )
+
     def test_what_is_archived_is_read_too(self) -> None:
         archived = Archived((position_of((self.opening, self.close)), (self.opening, self.close)))
         told = history(Book(archived), self.log, self.now, 2, {})
@@ -413,7 +424,7 @@ class HistoryTest(unittest.TestCase):
     def test_a_position_that_never_filled_is_no_closed_one(self) -> None:
         canceled = given_a_trade(TradeCanceled(T0, "nobody wanted it"))
         told = history(book_of([canceled]), NothingKept(), after(60), 1, {})
-        self.assertEqual(((), (), ()), (told.days, told.pairs, told.equity_curve))
+        self.assertEqual(((), (), (), ()), (told.days, told.pairs, told.reasons, told.equity_curve))
         self.assertEqual((date(2026, 11, 22), ZERO, None), (told.today.day, told.today.pnl, told.today.slippage_bps))
 
     def test_a_loss_after_costs_is_not_won(self) -> None:

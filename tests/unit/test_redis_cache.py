@@ -131,6 +131,16 @@ class LiveServerTest(CacheCase):
         self.cache.put("single", 7, 60)
         self.assertEqual(self.cache.get_many([*values, "single", "absent"]), {**values, "single": 7})
 
+    def test_lists_keep_their_newest_and_go_in_time(self) -> None:
+        for number in range(5):
+            self.cache.push_many({"trail:1": number, "trail:2": [number]}, 3, 60)
+        self.assertEqual((4, 3, 2), self.cache.tail("trail:1", 10))
+        self.assertEqual(([4], [3]), self.cache.tail("trail:2", 2))
+        self.assertTrue(0 < int(str(self.raw.pttl("executor:trail:1"))) <= 60_000)
+        self.cache.push_many({"trail:3": 1, "trail:4": float("nan")}, 3, 0)
+        self.cache.push_many({"trail:4": float("nan")}, 3, 60)
+        self.assertEqual(((), ()), (self.cache.tail("trail:3", 9), self.cache.tail("trail:4", 9)))
+
     def test_nothing_asked_is_nothing_got(self) -> None:
         self.cache.put_many({}, 60)
         self.assertEqual(self.cache.get_many([]), {})

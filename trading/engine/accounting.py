@@ -180,6 +180,23 @@ class PairLine:
 
 
 @dataclass(frozen=True, slots=True)
+class ReasonLine:
+    """The positions that ended for one reason in the days asked for; `won` of them with a profit after costs. Their
+    money is that of those days."""
+
+    exit_reason: ExitReason
+    closed: int
+    won: int
+    realized_pnl: Decimal
+    fees: Decimal
+    funding: Decimal
+    pnl: Decimal
+    turnover: Decimal
+    slippage_usd: Decimal
+    slippage_bps: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
 class AccountHistory:
     """What `/api/portfolio` says of the last days, today included: `days` newest first, `equity_curve` oldest
     first."""
@@ -188,6 +205,7 @@ class AccountHistory:
     today: DayLine
     days: tuple[DayLine, ...]
     pairs: tuple[PairLine, ...]
+    reasons: tuple[ReasonLine, ...]
     equity_curve: tuple[EquityPoint, ...]
 
 
@@ -273,13 +291,19 @@ def history(
     moves: list[Move] = []
     standing: dict[Pair, list[Decimal | None]] = {}
     ended: dict[Pair, list[bool]] = {}
+    left: dict[ExitReason, list[tuple[bool, Money]]] = {}
     for position in positions:
         found = moves_of(position, book.trades_of_position(position.id), shares.get(position.id, ()))
-        moves.extend(move for move in found if move.at >= since)
+        mine = [move for move in found if move.at >= since]
+        moves.extend(mine)
         if not position.closed:
             standing.setdefault(position.pair, []).append(unrealized.get(position.id))
         elif position.exit_reason is not ExitReason.NOT_FILLED:
-            ended.setdefault(position.pair, []).append(position.realized > position.fees + position.funding)
+            won = position.realized > position.fees + position.funding
+            ended.setdefault(position.pair, []).append(won)
+            if position.exit_reason is not None:
+                money = sum((move.money for move in mine), NOTHING)
+                left.setdefault(position.exit_reason, []).append((won, money))
     cells = _summed(((move.day, move.pair), move.money) for move in moves)
     by_day = _summed((day, money) for (day, _), money in cells.items())
     by_pair = _summed((pair, money) for (_, pair), money in cells.items())
@@ -293,6 +317,7 @@ def history(
         today=_day_line(today, by_day.get(today, NOTHING)),
         days=tuple(_day_line(day, by_day[day]) for day in sorted(by_day, reverse=True)),
         pairs=tuple(sorted(pairs, key=lambda line: (-line.turnover, line.pair))[:PAIRS_MAX]),
+        reasons=tuple(_reason_line(reason, left[reason]) for reason in ExitReason if reason in left),
         equity_curve=thinned(log.equity(since, now), POINTS_MAX),
     )
 
@@ -338,6 +363,22 @@ def _pair_line(pair: Pair, money: Money, standing: Sequence[Decimal | None], end
         won=sum(ended),
         realized_pnl=money.realized,
         unrealized_pnl=_sum_known(standing),
+        fees=money.fees,
+        funding=money.funding,
+        pnl=money.net,
+        turnover=money.turnover,
+        slippage_usd=money.slippage,
+        slippage_bps=money.slippage_bps,
+    )
+
+
+def _reason_line(reason: ExitReason, ended: Sequence[tuple[bool, Money]]) -> ReasonLine:
+    money = sum((one for _, one in ended), NOTHING)
+    return ReasonLine(
+        exit_reason=reason,
+        closed=len(ended),
+        won=sum(won for won, _ in ended),
+        realized_pnl=money.realized,
         fees=money.fees,
         funding=money.funding,
         pnl=money.net,

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from trading.conf import Config
 from trading.engine.accounting import AccountLog, NothingKept
+from trading.engine.hearing import Hearing
 from trading.engine.threads import in_a_thread
 from trading.ports import Approver, Begin, Cache, Clock, Log, SignalSource, Store, Venue
 
@@ -19,4 +20,5 @@ class Desk:
     log: Log
     clock: Clock
     accounts: AccountLog = field(default_factory=NothingKept)
+    hearing: Hearing = field(default_factory=Hearing)
     begin: Begin = in_a_thread

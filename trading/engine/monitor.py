@@ -21,7 +21,7 @@ from trading.domain.errors import (
 )
 from trading.domain.exit_plan import ExitReason
 from trading.domain.units import Coin, PositionId, TradeId, Usd
-from trading.engine import closing, emergency, errands, exits, outcomes, working
+from trading.engine import closing, emergency, errands, exits, outcomes, trail, working
 from trading.engine.accounting import unfunded
 from trading.engine.desk import Desk
 from trading.engine.funding import collect_funding
@@ -66,6 +66,7 @@ class Watchman:
     ticked: int = 0
     corrupt: StoreCorrupt | None = None
     troubles: dict[str, str] = field(default_factory=dict)
+    trails: dict[PositionId, datetime] = field(default_factory=dict)
 
 
 def tick(watchman: Watchman, *, wait_seconds: float | None = None) -> None:
@@ -224,7 +225,7 @@ def _show_marks(watchman: Watchman) -> None:
 
     def show() -> None:
         desk.cache.put(BEAT_KEY, {"at": desk.clock.now().isoformat(), "problems": problems}, BEAT_TTL_SECONDS)
-        publish_marks(desk, account)
+        trail.follow(desk, watchman.trails, publish_marks(desk, account))
 
     _hand_out(watchman, MARKS, show)
 

@@ -13,7 +13,7 @@ from trading.domain.exit_plan import ExitReason, Reversion, TrailingStop
 from trading.domain.market import Account
 from trading.domain.orders import Order, OrderReport, Side
 from trading.domain.positions import Leg, Position, PositionStatus, naked_now
-from trading.domain.signals import Signal
+from trading.domain.signals import Approval, Signal
 from trading.domain.trades import (
     CancelWanted,
     Event,
@@ -35,6 +35,7 @@ from trading.engine.desk import Desk
 from trading.engine.playbook import next_slice_due, slices_done
 from trading.engine.recovery import foreign_holdings
 from trading.engine.states import live_beat
+from trading.engine.terms import DeskTerms, terms_of
 from trading.engine.valuing import (
     Mark,
     coins_of,
@@ -115,6 +116,17 @@ class SignalWords:
 
 
 @dataclass(frozen=True, slots=True)
+class GuardianWords:
+    """What Guardian said when it was asked."""
+
+    approved: bool
+    risk_score: Decimal | None
+    reasoning: str
+    concerns: tuple[str, ...]
+    answered_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class PositionView:
     """A position as the contract names it. What is not known now is None."""
 
@@ -162,6 +174,7 @@ class PositionView:
     closing_trade_id: TradeId | None
     marked_at: datetime | None
     signal: SignalWords | None
+    guardian: GuardianWords | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +253,7 @@ class Portfolio:
     fees: Decimal
     funding: Decimal
     history: AccountHistory | None
+    terms: DeskTerms
     taken_at: datetime
 
 
@@ -327,6 +341,7 @@ def portfolio(desk: Desk, days: int = DAYS_DEFAULT) -> Portfolio:
         fees=ever.fees,
         funding=ever.funding,
         history=_history(desk, book, now, days, views),
+        terms=terms_of(desk),
         taken_at=now,
     )
 
@@ -393,6 +408,16 @@ def signal_words(signal: Signal) -> SignalWords:
         confidence=signal.confidence,
         status=signal.status,
         timestamp=signal.created_at,
+    )
+
+
+def _guardian_words(approval: Approval) -> GuardianWords:
+    return GuardianWords(
+        approved=approval.approved,
+        risk_score=approval.risk_score,
+        reasoning=approval.reasoning,
+        concerns=approval.concerns,
+        answered_at=approval.answered_at,
     )
 
 
@@ -489,6 +514,7 @@ def _view_position(desk: Desk, position: Position, mark: Mark | None) -> Positio
         closing_trade_id=position.closing_trade_id,
         marked_at=mark.taken_at if mark is not None else None,
         signal=signal_words(position.signal) if position.signal else None,
+        guardian=_guardian_words(position.approval) if position.approval else None,
     )
 
 

@@ -3,7 +3,7 @@
 The law: a number that cannot be known is None, and None is never a reason to trade.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -77,7 +77,7 @@ def mark_of(desk: Desk, position: Position, prices: Prices, now: datetime) -> Ma
         return None
     if not (long.usable and short.usable and all(now - one.taken_at <= EXIT_PRICE_AGE_MAX for one in (long, short))):
         return None
-    by_depth = [_exit_price(leg, prices.depths.get(leg.coin), now) for leg in position.legs]
+    by_depth = [exit_price(leg, prices.depths.get(leg.coin), now) for leg in position.legs]
     fee = desk.venue.traits.taker_fee
     exit_return = mark_return = exit_ratio = mark_ratio = None
     if position.entry_notional > 0:
@@ -111,18 +111,21 @@ def stand_of(position: Position, ratio: Decimal | None) -> Stand | None:
     return None if ratio is None else Stand(position.entry_notional, ratio, base_long(position))
 
 
-def publish_marks(desk: Desk, account: Account | None) -> None:
-    """Leave the mark of every standing position in the cache, for whoever shows it."""
+def publish_marks(desk: Desk, account: Account | None) -> Sequence[tuple[Position, Mark]]:
+    """Leave the mark of every standing position in the cache, for whoever shows it, and return those there are."""
     positions = desk.store.book().standing_positions()
     if not positions:
-        return
+        return ()
     prices, now, marks = read_prices(desk, coins_of(positions)), desk.clock.now(), {}
+    found: list[tuple[Position, Mark]] = []
     for position in positions:
         mark = mark_of(desk, position, prices, now)
         if mark is not None:
+            found.append((position, mark))
             distance = None if account is None else distance_of(position, account, prices.quotes)
             marks[mark_key(position)] = encode_mark(replace(mark, liquidation_distance=distance))
     desk.cache.put_many(marks, MARK_TTL_SECONDS)
+    return found
 
 
 def unrealized_of(position: Position, mark: Mark) -> Usd:
@@ -225,7 +228,7 @@ def _is_price(value: Decimal | None) -> TypeGuard[Price]:
     return value is not None and value.is_finite() and value > 0
 
 
-def _exit_price(leg: Leg, depth: Depth | None, now: datetime) -> Price | None:
+def exit_price(leg: Leg, depth: Depth | None, now: datetime) -> Price | None:
     """What the leg can be got rid of at: a long at the bids, a short at the asks. A leg with nothing held has any
     price; a book that is old, crossed or damaged has none."""
     if depth is None or now - depth.taken_at > EXIT_PRICE_AGE_MAX or not is_sound(depth):

@@ -91,6 +91,24 @@ class RedisCache:
         texts = self._call(lambda: _texts(self._redis.mget([PREFIX + key for key in keys]))) or []
         return {key: value for key, text in zip(keys, texts, strict=False) for value in _values([text])}
 
+    def push_many(self, values: Mapping[str, Json], keep: int, ttl_seconds: float) -> None:
+        """Put each value at the head of the list of its key, in one exchange; the newest *keep* of a list stay, and all
+        of it goes that long after the last one. A value that is no JSON is left out."""
+        milliseconds = int(min(ttl_seconds, TTL_SECONDS_MAX) * 1000)
+        texts = {PREFIX + key: text for key, value in values.items() if (text := self._text(key, value)) is not None}
+        if not texts or milliseconds <= 0:
+            return
+
+        def store() -> None:
+            with self._redis.pipeline(transaction=False) as pipeline:
+                for name, text in texts.items():
+                    pipeline.lpush(name, text)
+                    pipeline.ltrim(name, 0, keep - 1)
+                    pipeline.pexpire(name, milliseconds)
+                pipeline.execute()
+
+        self._call(store)
+
     def push(self, key: str, value: Json, keep: int, afresh: bool = False) -> bool:
         """Put *value* at the head of the list *key* and keep its newest *keep*; True when that is done.
 

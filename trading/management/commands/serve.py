@@ -120,6 +120,7 @@ def announcement(port: int, redis: RunningRedis | None, config: Config) -> str:
     mode = "demo mode: paper venue, no real order is possible" if config.demo_mode else f"live on {config.venue}"
     return f"""
 The Executor Agent is ready on {url} ({mode})
+  dashboard  {url}/
   health     {url}/api/health
   positions  {url}/api/positions
   API docs   {url}/api/docs

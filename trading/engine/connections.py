@@ -1,0 +1,78 @@
+"""How the desk's peers are: the venue, its prices, Scout and Guardian, each with when it was last heard.
+
+The law: Guardian is never asked only to see whether it is there; what nobody has asked yet is unknown, not down.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from trading.domain.errors import VenueUnavailable
+from trading.domain.units import Coin
+from trading.engine.desk import Desk
+from trading.engine.hearing import GUARDIAN, SCOUT, Heard
+from trading.engine.valuing import EXIT_PRICE_AGE_MAX, coins_of
+
+SCOUT_AGE_MAX = timedelta(minutes=2)
+APPROVALS_LOOKED_AT_MAX = 50
+LIKELY_COIN = Coin("BTC")
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One peer. `status` is up, late (heard, but too long ago), down (it failed last), or unknown (not asked yet)."""
+
+    name: str
+    status: str
+    heard_at: datetime | None
+    words: str
+
+
+def connections(desk: Desk) -> tuple[Connection, ...]:
+    """Every peer as it is now. Never raises for a peer that fails: that is what it tells."""
+    return (_prices(desk), _venue(desk), _scout(desk), _guardian(desk))
+
+
+def _prices(desk: Desk) -> Connection:
+    """The oldest price among what stands, for an exit is as blind as its older leg; with nothing standing, any."""
+    coins = coins_of(desk.store.book().standing_positions()) or (LIKELY_COIN,)
+    try:
+        quotes = desk.venue.quotes(coins)
+    except VenueUnavailable as error:
+        return Connection("Prices", "down", None, error.detail)
+    if not quotes:
+        return Connection("Prices", "down", None, f"the venue has no price for {', '.join(coins)}")
+    oldest = min(quote.taken_at for quote in quotes.values())
+    late = desk.clock.now() - oldest > EXIT_PRICE_AGE_MAX
+    return Connection("Prices", "late" if late else "up", oldest, f"of {', '.join(quotes)}")
+
+
+def _venue(desk: Desk) -> Connection:
+    try:
+        account = desk.venue.account()
+    except VenueUnavailable as error:
+        return Connection("Venue", "down", None, error.detail)
+    return Connection("Venue", "up", account.taken_at, f"{desk.venue.name}, {desk.venue.network}")
+
+
+def _scout(desk: Desk) -> Connection:
+    heard = desk.hearing.of(SCOUT)
+    late = heard.at is not None and desk.clock.now() - heard.at > SCOUT_AGE_MAX
+    return _told("Scout", heard, late=late)
+
+
+def _guardian(desk: Desk) -> Connection:
+    """What this process has heard, or the newest approval that is on record."""
+    heard = desk.hearing.of(GUARDIAN)
+    if heard.at is None and not heard.why:
+        newest = desk.store.book().trades()[-APPROVALS_LOOKED_AT_MAX:]
+        answers = [trade.terms.approval.answered_at for trade in newest if trade.terms.approval is not None]
+        heard = Heard(at=max(answers, default=None))
+    return _told("Guardian", heard, late=False)
+
+
+def _told(name: str, heard: Heard, *, late: bool) -> Connection:
+    if heard.why:
+        return Connection(name, "down", heard.at, heard.why)
+    if heard.at is None:
+        return Connection(name, "unknown", None, "not asked yet")
+    return Connection(name, "late" if late else "up", heard.at, "answered")

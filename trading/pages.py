@@ -1,0 +1,119 @@
+"""What a browser gets besides the API: the dashboard at /, the log-in page, and the session behind it.
+
+The law: a page holds no number of the desk; what it shows it asks of the API, as its caller, like everybody else. What
+a page loads comes from this service, and nothing in it is inline.
+"""
+
+from collections.abc import Mapping
+
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.template.loader import render_to_string
+from rest_framework.exceptions import NotAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from trading import schema
+from trading.authentication import caller_if_known, configuration, owner_of
+from trading.bootstrap import get_desk, process_clock
+from trading.conf import Config, Scope
+from trading.domain.errors import StoreCorrupt
+from trading.parsers import body_of
+from trading.serializers import log_in_request, render
+from trading.sessions import Session, SessionView, begin, cookie_name, cookie_of, session_of
+from trading.throttling import CallerThrottle
+from trading.views import PublicView
+
+ROUTES = tuple(schema.ROUTES)
+LOG_IN_PATH = "/login"
+# Told to the browser at once, so that it need not read one to learn of the next.
+MODULES = (
+    *("api", "chart", "closing", "detail", "dom", "feed", "format", "glance", "history", "log", "positions", "signals"),
+    *("state", "stop", "ticket"),
+)
+
+
+class Root(PublicView):
+    """GET / : the dashboard for a browser; for everybody else, where things are."""
+
+    def get(self, request: Request) -> HttpResponseBase:
+        if "text/html" not in request.headers.get("Accept", ""):
+            return Response({"service": "executor_agent", "health": "/api/health", "routes": list(ROUTES)})
+        caller = caller_if_known(request.META, configuration())
+        if caller is None or not caller.scope.covers(Scope.READ):
+            return redirect(LOG_IN_PATH)
+        return page("desk.html", {"mode": mode_of_desk(), "modules": MODULES})
+
+
+class LogIn(PublicView):
+    """GET /login : where a token is shown once, for a session."""
+
+    def get(self, request: Request) -> HttpResponseBase:
+        config = configuration()
+        if not config.api_tokens:
+            return redirect("/")
+        cookie = cookie_of(request.META, config)
+        ended = cookie is not None and session_of(cookie, config, process_clock().now()) is None
+        return page("login.html", {"mode": mode_of_desk(), "ended": ended})
+
+
+class Sessions(PublicView):
+    """GET, POST and DELETE /api/session : who is looking, log in, log out."""
+
+    def get_throttles(self) -> list[CallerThrottle]:  # type: ignore[override]  # a list of the one kind there is
+        """Guessing is slow; asking and leaving are free."""
+        return [CallerThrottle()] if self.request.method == "POST" else []
+
+    def get(self, request: Request) -> Response:
+        config = configuration()
+        caller = caller_if_known(request.META, config)
+        if caller is None:
+            raise NotAuthenticated
+        cookie = None if "Authorization" in request.headers else cookie_of(request.META, config)
+        session = session_of(cookie, config, process_clock().now()) if cookie is not None else None
+        if session is not None:
+            return Response(render(_shown(session)))
+        return Response(render(SessionView(caller.name, caller.scope, None, None, bool(config.api_tokens))))
+
+    def post(self, request: Request) -> Response:
+        config = configuration()
+        session = begin(owner_of(log_in_request(body_of(request)), config.api_tokens), process_clock().now())
+        response = Response(render(_shown(session)), 201)
+        keep(response, session, request, config)
+        return response
+
+    def delete(self, request: Request) -> Response:
+        response = Response(status=204)
+        response.delete_cookie(cookie_name(configuration()), samesite="Strict")
+        return response
+
+
+def page(template: str, context: Mapping[str, object]) -> HttpResponse:
+    """A page; the doors give it the policy of pages."""
+    return HttpResponse(render_to_string(template, dict(context)))
+
+
+def keep(response: HttpResponse, session: Session, request: HttpRequest | Request, config: Config) -> None:
+    """Give the browser its session: for no script, no other site, and over TLS only where it came over TLS."""
+    response.set_cookie(
+        cookie_name(config),
+        session.value,
+        expires=session.ends_at,
+        httponly=True,
+        samesite="Strict",
+        secure=request.is_secure(),
+    )
+
+
+def mode_of_desk() -> str:
+    """What money is at stake: demo, testnet, mainnet, local (a simulator), or unknown while the desk cannot be read."""
+    try:
+        desk = get_desk()
+    except StoreCorrupt:
+        return "demo" if configuration().demo_mode else "unknown"
+    return "demo" if desk.config.demo_mode else desk.venue.network
+
+
+def _shown(session: Session) -> SessionView:
+    return SessionView(session.name, session.scope, session.ends_at, session.write_key, tokens=True)

@@ -1,0 +1,93 @@
+"""A browser's session: who has shown a token on the log-in page, in a signed cookie that no script can read.
+
+The law: the cookie holds no token, only the name of one and what is needed to see that it is still the same; it ends at
+its instant, with its token, or with the key that signed it, whichever comes first.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from django.core.signing import BadSignature, Signer
+from django.http import parse_cookie
+from django.utils.crypto import salted_hmac
+
+from trading.conf import ApiToken, Config, Scope
+
+SESSION_AGE_MAX = timedelta(hours=12)
+COOKIE_CHARS_MAX = 2048
+WRITE_HEADER = "X-CSRF-Token"
+_SALT = "trading.sessions"
+_MARK_CHARS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One log-in. `value` is the cookie's; `write_key` is what a write of this session carries in WRITE_HEADER."""
+
+    name: str
+    scope: Scope
+    ends_at: datetime
+    value: str
+
+    @property
+    def write_key(self) -> str:
+        return salted_hmac(f"{_SALT}.write", self.value, algorithm="sha256").hexdigest()
+
+    def may_write_with(self, key: str) -> bool:
+        """Whether *key* is this session's, compared in constant time."""
+        return hmac.compare_digest(key.encode("utf-8", "replace"), self.write_key.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class SessionView:
+    """Who is looking. `ends_at` and `write_key` are null for a caller without a session; a session sends the key in the
+    header X-CSRF-Token with everything that is no GET. `tokens` says whether there are any to log in with."""
+
+    name: str
+    scope: Scope
+    ends_at: datetime | None
+    write_key: str | None
+    tokens: bool
+
+
+def cookie_name(config: Config) -> str:
+    """One to a port: browsers share cookies between all ports of a host, and a demo may run beside a live desk."""
+    return f"executor_session_{config.executor_port}"
+
+
+def begin(token: ApiToken, now: datetime) -> Session:
+    """A session of the owner of *token*."""
+    ends = now.replace(microsecond=0) + SESSION_AGE_MAX
+    content = {"name": token.name, "mark": _mark(token), "ends": int(ends.timestamp())}
+    return Session(token.name, token.scope, ends, Signer(salt=_SALT).sign_object(content))
+
+
+def cookie_of(meta: Mapping[str, object], config: Config) -> str | None:
+    """The session cookie of a request; None without one, and where there are no tokens, for nobody can have got one."""
+    if not config.api_tokens:
+        return None
+    value = parse_cookie(str(meta.get("HTTP_COOKIE") or "")).get(cookie_name(config))
+    return value or None
+
+
+def session_of(value: str, config: Config, now: datetime) -> Session | None:
+    """The session of a cookie's *value*; None for one that has ended, whose token is gone, or that is not ours."""
+    if len(value) > COOKIE_CHARS_MAX:
+        return None
+    try:
+        content = Signer(salt=_SALT).unsign_object(value)
+    except (BadSignature, ValueError):
+        return None
+    ends = datetime.fromtimestamp(content["ends"], UTC)
+    for token in config.api_tokens:
+        if token.name == content["name"] and hmac.compare_digest(_mark(token), content["mark"]) and now < ends:
+            return Session(token.name, token.scope, ends, value)
+    return None
+
+
+def _mark(token: ApiToken) -> str:
+    """Tells a token from its successor of the same name, and says nothing about either."""
+    return hashlib.sha256(token.digest.encode()).hexdigest()[:_MARK_CHARS]

@@ -1,0 +1,115 @@
+// Lines over time, drawn by uPlot, which is fetched when the first chart is wanted.
+
+import { fill, h } from "./dom.js";
+
+let loading = null;
+
+function library() {
+  loading ??= new Promise((resolve, reject) => {
+    document.head.append(h("link", { rel: "stylesheet", href: "/static/vendor/uplot/uPlot.min.css" }));
+    const script = h("script", { src: "/static/vendor/uplot/uPlot.iife.min.js" });
+    script.onload = () => resolve(window.uPlot);
+    script.onerror = () => {
+      loading = null;
+      script.remove();
+      reject(new Error("the chart could not be loaded"));
+    };
+    document.head.append(script);
+  });
+  return loading;
+}
+
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+// A chart in *place* that can be given new points: {times in seconds, values}. *levels* are [value, name, colour]
+// lines across, *marks* are [seconds, name] lines down. *told* writes a value.
+export async function lineChart(place, { height, told, label, levels = () => [], marks = () => [] }) {
+  const uPlot = await library();
+  let chart = null;
+  let shown = [[], []];
+  const box = h("div", { class: "chart", role: "img", "aria-label": label });
+  fill(place, box);
+
+  const drawLines = (u) => {
+    const ctx = u.ctx;
+    const { left, top, width, height: tall } = u.bbox;
+    ctx.save();
+    ctx.font = `${11 * devicePixelRatio}px ${colour("--font")}`;
+    ctx.lineWidth = devicePixelRatio;
+    for (const [value, name, kind] of levels()) {
+      const y = u.valToPos(value, "y", true);
+      if (y < top - 1 || y > top + tall + 1) continue;
+      ctx.strokeStyle = ctx.fillStyle = colour(kind);
+      ctx.setLineDash([5 * devicePixelRatio, 4 * devicePixelRatio]);
+      ctx.beginPath();
+      ctx.moveTo(left, y);
+      ctx.lineTo(left + width, y);
+      ctx.stroke();
+      ctx.textAlign = "left";
+      ctx.fillText(name, left + 6 * devicePixelRatio, y - 4 * devicePixelRatio);
+    }
+    for (const [seconds, name] of marks()) {
+      const x = u.valToPos(seconds, "x", true);
+      if (x < left - 1 || x > left + width + 1) continue;
+      ctx.strokeStyle = ctx.fillStyle = colour("--quiet");
+      ctx.setLineDash([]);
+      ctx.beginPath();
+      ctx.moveTo(x, top);
+      ctx.lineTo(x, top + tall);
+      ctx.stroke();
+      ctx.textAlign = x > left + width / 2 ? "right" : "left";
+      ctx.fillText(name, x + (x > left + width / 2 ? -5 : 5) * devicePixelRatio, top + 12 * devicePixelRatio);
+    }
+    ctx.restore();
+  };
+
+  const range = (u, low, high) => {
+    const values = [low, high, ...levels().map(([value]) => value)].filter((one) => Number.isFinite(one));
+    if (!values.length) return [0, 1];
+    const [from, to] = [Math.min(...values), Math.max(...values)];
+    const room = (to - from || Math.abs(to) * 1e-4 || 1) * 0.12;
+    return [from - room, to + room];
+  };
+
+  function make() {
+    const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: `11px ${colour("--font")}` };
+    const old = chart;
+    chart = new uPlot(
+      {
+        width: Math.max(box.clientWidth, 200),
+        height,
+        legend: { show: false },
+        cursor: { y: false, points: { size: 6 } },
+        scales: { x: { time: true }, y: { range } },
+        axes: [
+          { ...axis, space: 80, values: (u, ticks) => ticks.map((one) => new Date(one * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", ...(u.scales.x.max - u.scales.x.min < 600 ? { second: "2-digit" } : {}) })) },
+          { ...axis, size: 74, values: (u, ticks) => ticks.map(told) },
+        ],
+        series: [{}, { stroke: colour("--accent"), width: 1.75, fill: colour("--accent-faint"), points: { show: shown[0].length < 2 } }],
+        hooks: { draw: [drawLines] },
+      },
+      shown,
+      box,
+    );
+    if (old) old.destroy();
+  }
+
+  const watch = new ResizeObserver(() => {
+    if (chart && box.clientWidth > 0 && Math.abs(chart.width - box.clientWidth) > 1) chart.setSize({ width: box.clientWidth, height });
+  });
+  watch.observe(box);
+  return {
+    show(times, values) {
+      const first = shown[0].length < 2;
+      shown = [times, values];
+      if (chart === null || first) make();
+      else chart.setData(shown);
+    },
+    repaint: () => chart && make(),
+    end() {
+      watch.disconnect();
+      if (chart) chart.destroy();
+      chart = null;
+    },
+  };
+}

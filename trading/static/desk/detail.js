@@ -1,0 +1,337 @@
+// One position, opened: how it came about, what it holds, what has happened since, and its exits to change.
+
+import { ask, get } from "./api.js";
+import { lineChart } from "./chart.js";
+import { empty, fill, h, problemBox, skeleton, text, toast } from "./dom.js";
+import { learn } from "./feed.js";
+import { bps, dayTime, duration, number, percent, price, quantity, signedPercent, signedUsd, time, tone, usd, words } from "./format.js";
+import { desk, may, on } from "./state.js";
+
+const CHART_HEIGHT = 220;
+const TRAIL_MS = 15000;
+const POINTS_MAX = 4000;
+const MEASURES = {
+  exit_return: ["Return if closed", (value) => signedPercent(value)],
+  spread: ["Spread", price],
+};
+
+let shown = null;
+
+export async function openDetail(place, position) {
+  end();
+  const mine = { id: position.position_id, trade: position.trade_id, closing: position.closing_trade_id, measure: "exit_return", points: [], chart: null, stops: [] };
+  shown = mine;
+  mine.chartPlace = h("div", { class: "chart-place" }, skeleton(1));
+  mine.notes = h("p", { class: "small quiet" });
+  mine.facts = h("div", {}, skeleton(3));
+  mine.exits = h("div", { class: "exits-form" });
+  mine.story = h("div", {}, skeleton(3));
+  fill(
+    place,
+    h(
+      "div",
+      { class: "detail" },
+      h("section", { class: "detail-chart", "aria-label": "Since entry" }, switcher(mine), mine.chartPlace, mine.notes),
+      h("section", { "aria-label": "Exits" }, h("h3", {}, "Exits"), mine.exits),
+      h("section", { class: "detail-facts", "aria-label": "Legs and costs" }, h("h3", {}, "Legs and costs"), mine.facts),
+      h("section", { class: "detail-story", "aria-label": "Story" }, mine.story),
+    ),
+  );
+  showExits(mine, position);
+  mine.stops.push(on("marks", () => follow(mine)));
+  mine.stops.push(on("positions", () => standing(mine) && showFacts(mine, standing(mine))));
+  mine.stops.push(on("theme", () => mine.chart && mine.chart.repaint()));
+  showFacts(mine, position);
+  await Promise.all([drawTrail(mine), showStory(mine)]);
+  mine.timer = setInterval(() => loadTrail(mine), TRAIL_MS);
+}
+
+export async function refreshDetail(id) {
+  if (shown && shown.id === id && shown.story.isConnected) await showStory(shown);
+}
+
+function end() {
+  if (shown === null) return;
+  clearInterval(shown.timer);
+  shown.stops.forEach((stop) => stop());
+  if (shown.chart) shown.chart.end();
+  shown = null;
+}
+
+const standing = (mine) => {
+  if (!mine.facts.isConnected) {
+    if (shown === mine) end();
+    return null;
+  }
+  return desk.positions && desk.positions.get(mine.id);
+};
+
+function switcher(mine) {
+  const choice = ([name, [title]]) =>
+    h("button", { type: "button", "aria-pressed": String(mine.measure === name), onclick: (event) => choose(name, event.target) }, title);
+  const choose = (name, button) => {
+    mine.measure = name;
+    for (const one of button.parentNode.children) one.setAttribute("aria-pressed", String(one === button));
+    drawTrail(mine);
+  };
+  return h("div", { class: "switch", role: "group", "aria-label": "What the chart shows" }, Object.entries(MEASURES).map(choice));
+}
+
+// The chart --------------------------------------------------------------------------------------------------------
+
+async function drawTrail(mine) {
+  const position = standing(mine);
+  if (!position) return;
+  const [title, told] = MEASURES[mine.measure];
+  if (mine.chart) mine.chart.end();
+  try {
+    const options = { height: CHART_HEIGHT, told, label: `${title} of ${position.pair} since entry`, levels: () => levels(mine), marks: () => instants(mine) };
+    mine.chart = await lineChart(mine.chartPlace, options);
+  } catch (failure) {
+    fill(mine.chartPlace, empty("No chart", failure.message));
+    return;
+  }
+  await loadTrail(mine);
+}
+
+function levels(mine) {
+  const position = desk.positions && desk.positions.get(mine.id);
+  if (!position) return [];
+  if (mine.measure === "spread") return position.entry_spread === null ? [] : [[position.entry_spread, "entry", "--quiet"]];
+  return [
+    [position.take_profit, `take profit ${percent(position.take_profit)}`, "--gain"],
+    [0, "even", "--quiet"],
+    [-position.stop_loss, `stop loss ${percent(-position.stop_loss)}`, "--loss"],
+  ];
+}
+
+function instants(mine) {
+  const position = desk.positions && desk.positions.get(mine.id);
+  return position ? [[Date.parse(position.entry_time) / 1000, "entry"]] : [];
+}
+
+async function loadTrail(mine) {
+  try {
+    const { body } = await get(`/api/positions/${mine.id}/marks`);
+    if (shown !== mine) return;
+    const newest = body.length ? Date.parse(body[body.length - 1].at) : 0;
+    const seen = mine.points.filter((one) => one.at > newest);
+    mine.points = [...body.map((one) => ({ at: Date.parse(one.at), spread: one.spread, exit_return: one.exit_return })), ...seen].slice(-POINTS_MAX);
+    mine.trouble = null;
+  } catch (problem) {
+    mine.trouble = problem.detail;
+  }
+  paint(mine);
+}
+
+function follow(mine) {
+  const position = standing(mine);
+  if (!position || !position.marked_at) return;
+  const at = Date.parse(position.marked_at);
+  if (mine.points.length && mine.points[mine.points.length - 1].at >= at) return;
+  mine.points.push({ at, spread: position.current_spread, exit_return: position.exit_return });
+  if (mine.points.length > POINTS_MAX) mine.points.shift();
+  paint(mine);
+}
+
+function paint(mine) {
+  if (!mine.chart || shown !== mine) return;
+  const points = mine.points.filter((one) => one[mine.measure] !== null);
+  if (points.length) mine.chart.show(points.map((one) => one.at / 1000), points.map((one) => one[mine.measure]));
+  const position = desk.positions && desk.positions.get(mine.id);
+  const late = position && points.length && points[0].at - Date.parse(position.entry_time) > 60000;
+  text(mine.notes, mine.trouble ? `History cannot be read: ${mine.trouble}` : !points.length ? "Waiting for the first mark." : late ? `Marks are known since ${time(points[0].at)}.` : "What closing now would return, by the depth of the book and after all costs.");
+}
+
+// Legs, costs, story -----------------------------------------------------------------------------------------------
+
+function showFacts(mine, one) {
+  const leg = (of) =>
+    h(
+      "tr",
+      {},
+      h("th", { scope: "row" }, `${of.side} ${of.coin}`),
+      h("td", { class: "num" }, quantity(of.quantity)),
+      h("td", { class: "num" }, price(of.entry_price)),
+      h("td", { class: "num" }, price(of.mark_price)),
+      h("td", { class: "num", "data-tone": tone(of.unrealized_pnl) }, signedUsd(of.unrealized_pnl)),
+      h("td", { class: "num" }, usd(of.fees)),
+      h("td", { class: "num" }, signedUsd(of.funding)),
+    );
+  const head = ["Leg", "Coins", "Entry", "Mark", "Unrealized", "Fees", "Funding paid"];
+  fill(
+    mine.facts,
+    h(
+      "div",
+      { class: "scroll" },
+      h(
+        "table",
+        { class: "plain-table" },
+        h("thead", {}, h("tr", {}, head.map((name, place) => h("th", { scope: "col", class: place ? "num" : "" }, name)))),
+        h("tbody", {}, leg(one.long), leg(one.short)),
+      ),
+    ),
+    h(
+      "dl",
+      { class: "facts" },
+      fact("Entry against arrival", bps(one.execution.slippage_bps)),
+      fact("Slices", `${one.execution.slices_done} of ${one.execution.slices_total} (${one.execution.type})`),
+      fact("Naked at most", usd(one.naked.max_usd)),
+      fact("Naked over time", `${number(one.naked.usd_seconds)} USD·s`),
+      fact("To liquidation", one.liquidation_distance === null ? "–" : percent(one.liquidation_distance, 0)),
+      fact("Margin leverage", `${one.leverage}×`),
+    ),
+  );
+}
+
+async function showStory(mine) {
+  const position = (desk.positions && desk.positions.get(mine.id)) || null;
+  const ids = [mine.trade, position ? position.closing_trade_id : mine.closing].filter(Boolean);
+  try {
+    const [detail, ...trades] = await Promise.all([get(`/api/positions/${mine.id}`), ...ids.map((id) => get(`/api/trades/${id}`))]);
+    if (shown !== mine) return;
+    fill(mine.story, guardian(detail.body), scout(detail.body), resting(detail.body), cancelButton(detail.body), timeline(trades.map((one) => one.body)), orders(trades.flatMap((one) => one.body.orders)));
+  } catch (problem) {
+    fill(mine.story, problemBox(problem));
+  }
+}
+
+function guardian(one) {
+  const said = one.guardian;
+  if (!said) return null;
+  return h(
+    "div",
+    { class: "quote" },
+    h("h3", {}, "Guardian"),
+    h("p", {}, said.reasoning || "No reasoning was given."),
+    said.concerns.length ? h("ul", {}, said.concerns.map((word) => h("li", {}, word))) : null,
+    h("p", { class: "small quiet" }, `${said.approved ? "Approved" : "Rejected"} ${dayTime(said.answered_at)}${said.risk_score === null ? "" : `, risk ${number(said.risk_score)}`}`),
+  );
+}
+
+function scout(one) {
+  if (!one.signal) return null;
+  const said = one.signal;
+  return h(
+    "div",
+    { class: "quote" },
+    h("h3", {}, "Scout"),
+    h("p", {}, `${words(said.signal_type)}, z-score ${number(said.zscore)}, confidence ${percent(said.confidence, 0)}`),
+    h("p", { class: "small quiet" }, `Signal ${said.id}, ${dayTime(said.timestamp)}`),
+  );
+}
+
+function resting(one) {
+  const found = one.protection || one.resting_orders;
+  if (!Array.isArray(found) || !found.length) return null;
+  const line = (order) => h("li", {}, `${words(order.side)} ${quantity(order.quantity)} ${order.coin} at ${price(order.trigger_price ?? order.limit_price)}`);
+  return h("div", { class: "quote" }, h("h3", {}, "Resting at the venue"), h("ul", { class: "num" }, found.map(line)));
+}
+
+function cancelButton(one) {
+  if (one.status !== "opening" || !may("trade")) return null;
+  const cancel = async (event) => {
+    event.target.disabled = true;
+    try {
+      const { body } = await ask("POST", `/api/trades/${one.trade_id}/cancel`, {});
+      toast(`The opening is ${words(body.status)}; what is filled stands.`);
+    } catch (problem) {
+      event.target.after(problemBox(problem));
+      event.target.disabled = false;
+    }
+  };
+  return h("div", { class: "buttons" }, h("button", { type: "button", onclick: cancel }, "Cancel the rest of the opening"));
+}
+
+// TradeAccepted as "trade accepted".
+const spoken = (event) => event.replace(/([a-z])([A-Z])/g, "$1 $2").toLowerCase();
+
+function timeline(trades) {
+  const events = trades.flatMap((trade) => trade.timeline);
+  return h(
+    "div",
+    {},
+    h("h3", {}, "Timeline"),
+    h("ol", { class: "timeline" }, events.map((one) => h("li", {}, h("time", { datetime: one.at, class: "num" }, time(one.at)), h("span", { class: "strong" }, spoken(one.event)), h("span", { class: "quiet" }, one.detail)))),
+  );
+}
+
+function orders(list) {
+  const head = ["Order", "Filled", "Average", "Limit", "Fee", "Status"];
+  const row = (one) =>
+    h(
+      "tr",
+      {},
+      h("th", { scope: "row" }, `${one.side} ${one.coin}${one.reduce_only ? ", reducing" : ""}`),
+      h("td", { class: "num" }, `${quantity(one.filled)} / ${quantity(one.quantity)}`),
+      h("td", { class: "num" }, price(one.average_price)),
+      h("td", { class: "num" }, price(one.limit_price)),
+      h("td", { class: "num" }, usd(one.fees)),
+      h("td", {}, words(one.status), one.reason ? h("span", { class: "small quiet" }, ` ${one.reason}`) : null),
+    );
+  return h(
+    "div",
+    {},
+    h("h3", {}, "Orders and fills"),
+    h("div", { class: "scroll" }, h("table", { class: "plain-table" }, h("thead", {}, h("tr", {}, head.map((name, place) => h("th", { scope: "col", class: place > 0 && place < 5 ? "num" : "" }, name)))), h("tbody", {}, list.map(row)))),
+  );
+}
+
+const fact = (name, value) => h("div", {}, h("dt", {}, name), h("dd", { class: "num" }, value));
+
+// The exits --------------------------------------------------------------------------------------------------------
+
+function showExits(mine, one) {
+  const field = (name, title, value, unit, hint) => {
+    const id = `${name}-${one.position_id}`;
+    return h("div", { class: "field" }, h("label", { for: id }, title), h("span", { class: "unit" }, h("input", { id, name, type: "number", step: "any", inputmode: "decimal", value: value ?? "", placeholder: hint || "", disabled: !may("trade") }), h("span", { "aria-hidden": "true" }, unit)));
+  };
+  const asPercent = (value) => (value === null || value === undefined ? null : Number((value * 100).toFixed(6)));
+  const trouble = h("div", {});
+  const save = h("button", { type: "submit", class: "needs-trade" }, "Change exits");
+  save.hidden = !may("trade");
+  const form = h(
+    "form",
+    { novalidate: true },
+    field("take_profit", "Take profit", asPercent(one.take_profit), "%"),
+    field("stop_loss", "Stop loss", asPercent(one.stop_loss), "%"),
+    field("arm", "Trailing from", asPercent(one.trailing_stop && one.trailing_stop.arm), "%", "off"),
+    field("gap", "Trailing gap", asPercent(one.trailing_stop && one.trailing_stop.gap), "%", "off"),
+    field("max_holding_seconds", "Leave after", one.max_holding_seconds, "s", "off"),
+    trouble,
+    h("div", { class: "buttons" }, save),
+  );
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    save.disabled = true;
+    try {
+      const { body } = await ask("PATCH", `/api/positions/${one.position_id}`, changeOf(form, one));
+      learn(body);
+      showExits(mine, body);
+      if (mine.chart) paint(mine);
+      toast(`${body.pair}: exits changed. Stop ${percent(body.stop_loss)}, target ${percent(body.take_profit)}.`, "good");
+    } catch (problem) {
+      fill(trouble, problemBox(problem));
+      save.disabled = false;
+    }
+  });
+  const until = one.window_expires_at ? h("p", { class: "small quiet" }, `Leaves at ${dayTime(one.window_expires_at)}, ${duration(one.max_holding_seconds)} after entry.`) : null;
+  fill(mine.exits, form, until);
+}
+
+// What of the form differs from the position, as the API takes it. Raises the Problem shape for half a trailing stop.
+function changeOf(form, one) {
+  const given = (name) => (form.elements[name].value.trim() === "" ? null : Number(form.elements[name].value));
+  const fraction = (name) => (given(name) === null ? null : Number((given(name) / 100).toFixed(10)));
+  const change = {};
+  for (const name of ["take_profit", "stop_loss"]) if (fraction(name) !== one[name]) change[name] = fraction(name);
+  const [arm, gap] = [fraction("arm"), fraction("gap")];
+  const was = one.trailing_stop;
+  if (arm === null && gap === null) {
+    if (was) change.trailing_stop = null;
+  } else if (!was || was.arm !== arm || was.gap !== gap) {
+    change.trailing_stop = { ...(arm === null ? {} : { arm }), ...(gap === null ? {} : { gap }) };
+  }
+  if (given("max_holding_seconds") !== one.max_holding_seconds) change.max_holding_seconds = given("max_holding_seconds");
+  return change;
+}

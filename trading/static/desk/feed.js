@@ -1,0 +1,186 @@
+// Keeping up with the desk: the event stream, polling while there is none, and slow looks at what no event tells.
+
+import { get } from "./api.js";
+import { desk, tell } from "./state.js";
+
+const HEALTH_MS = 2000;
+const PORTFOLIO_MS = 4000;
+const SIGNALS_MS = 10000;
+const CONNECTIONS_MS = 5000;
+const POLL_MS = 2000;
+const STREAM_RETRY_MS = 8000;
+const LOG_LINES_MAX = 500;
+const STANDING = ["opening", "open", "closing"];
+
+let source = null;
+let whole = true;
+let misses = 0;
+
+export function start() {
+  openStream();
+  repeat(HEALTH_MS, health);
+  repeat(PORTFOLIO_MS, portfolio);
+  repeat(SIGNALS_MS, signals);
+  repeat(CONNECTIONS_MS, connections);
+  repeat(POLL_MS, () => (desk.link === "live" ? null : poll()));
+  setInterval(() => tell("clock"), 1000);
+  log();
+}
+
+// Again *every* so long after the last one has ended, so that a slow service is not asked in parallel.
+function repeat(every, job) {
+  const round = async () => {
+    // Nobody looks at a hidden page: it only keeps its link.
+    if (!document.hidden || job === health) await job();
+    setTimeout(round, every);
+  };
+  round();
+}
+
+function openStream() {
+  source = new EventSource("/api/events");
+  whole = true;
+  source.onopen = () => {
+    whole = true;
+    linked("live");
+    log();
+  };
+  source.onerror = () => {
+    if (desk.link === "live") linked("polling");
+    if (source.readyState !== EventSource.CLOSED) return;
+    source.close();
+    setTimeout(openStream, STREAM_RETRY_MS);
+  };
+  hear("positions", (items) => {
+    if (whole) standing(items);
+    else items.forEach(moved);
+    whole = false;
+    tell("positions");
+  });
+  hear("marks", (items) => {
+    for (const item of items) marked(item);
+    tell("marks");
+  });
+  hear("trades", (items) => {
+    for (const trade of items) desk.lastTrade = trade;
+    tell("trades");
+    portfolio();
+  });
+  hear("logs", (items) => {
+    desk.log = [...items, ...desk.log].slice(0, LOG_LINES_MAX);
+    tell("log");
+  });
+  hear("problems", (items) => {
+    desk.problems.desk = items[items.length - 1] || null;
+    tell("problems");
+  });
+}
+
+function hear(name, listener) {
+  source.addEventListener(name, (event) => {
+    desk.heardAt = Date.now();
+    listener(JSON.parse(event.data));
+  });
+}
+
+function linked(link) {
+  if (desk.link !== link) {
+    desk.link = link;
+    tell("link");
+  }
+}
+
+function standing(items) {
+  desk.positions = new Map(items.filter((one) => one.status !== "closed").map((one) => [one.position_id, one]));
+}
+
+function moved(position) {
+  if (desk.positions === null) desk.positions = new Map();
+  if (position.status === "closed") {
+    desk.positions.delete(position.position_id);
+    desk.lastClosed = position;
+    tell("closed");
+  } else {
+    desk.positions.set(position.position_id, position);
+  }
+}
+
+// What an answer to a write says of a position is known before the stream tells it.
+export function learn(position) {
+  moved(position);
+  tell("positions");
+}
+
+function marked(mark) {
+  const position = desk.positions && desk.positions.get(mark.position_id);
+  if (!position) return;
+  position.current_spread = mark.current_spread;
+  position.pnl = mark.pnl;
+  position.pnl_percent = mark.pnl_percent;
+  position.unrealized_pnl = mark.unrealized_pnl;
+  position.exit_return = mark.exit_return;
+  position.risk_level = mark.risk_level;
+  position.liquidation_distance = mark.liquidation_distance;
+  position.marked_at = mark.marked_at;
+  position.long.mark_price = mark.long_price;
+  position.short.mark_price = mark.short_price;
+}
+
+async function health() {
+  try {
+    desk.health = (await get("/api/health")).body;
+    misses = 0;
+    desk.heardAt = Date.now();
+    if (desk.link === "lost" || desk.link === "connecting") linked(source.readyState === EventSource.OPEN ? "live" : "polling");
+    tell("health");
+  } catch (problem) {
+    misses += 1;
+    // One lost answer is no lost service.
+    if (misses > 1 || problem.code === "NO_ANSWER") linked("lost");
+  }
+}
+
+async function look(name, path, keep) {
+  try {
+    const answer = await get(path);
+    desk.problems[name] = null;
+    keep(answer.body, answer);
+  } catch (problem) {
+    if (problem.code !== "NO_ANSWER" || desk[name] === null) desk.problems[name] = problem;
+  }
+  tell(name);
+}
+
+export const portfolio = () =>
+  look("portfolio", "/api/portfolio?days=1", (body) => {
+    desk.portfolio = body;
+    desk.ahead = Date.parse(body.taken_at) - Date.now();
+  });
+
+export const signals = () =>
+  look("signals", "/api/signals", (body) => {
+    desk.signals = body;
+    desk.signalsAt = Date.now();
+  });
+
+const connections = () => look("connections", "/api/connections", (body) => (desk.connections = body));
+
+async function poll() {
+  try {
+    const pages = await Promise.all(STANDING.map((status) => get(`/api/positions?status=${status}&limit=1000`)));
+    if (desk.link === "live") return;
+    const gone = [...(desk.positions || new Map()).keys()];
+    standing(pages.flatMap((page) => page.body).sort((a, b) => (a.entry_time < b.entry_time ? 1 : -1)));
+    if (gone.some((id) => !desk.positions.has(id))) tell("closed");
+    desk.problems.positions = null;
+    tell("positions");
+    log();
+  } catch (problem) {
+    desk.problems.positions = problem;
+    tell("positions");
+  }
+}
+
+async function log() {
+  await look("log", "/api/agent/logs?limit=200", (body) => (desk.log = body));
+}

@@ -1,0 +1,168 @@
+// The strip at the top: what matters at one look, and how sure it is.
+
+import { $, h, mark, style, text } from "./dom.js";
+import { age, duration, percent, signedPercent, signedUsd, tone, usd, words } from "./format.js";
+import { desk, may, now, on } from "./state.js";
+
+const MODES = {
+  demo: ["DEMO", "Paper venue. No real order is possible."],
+  testnet: ["TESTNET", "Real exchange, play money."],
+  local: ["SIMULATOR", "An exchange simulator on this machine."],
+  mainnet: ["MAINNET", "Real money."],
+  unknown: ["UNKNOWN", "The desk cannot be read; take it for real money."],
+};
+const STATES = {
+  ACTIVE: ["Active", "ok", "opens and closes"],
+  REDUCING: ["Reducing", "warn", "closes only"],
+  LIQUIDATING: ["Liquidating", "bad", "closing everything"],
+  HALTED: ["Halted", "bad", "opens nothing"],
+};
+const SHAPES = { ok: "●", warn: "▲", bad: "■", none: "○" };
+const NAKED_NOTICE_USD = 1;
+
+const tile = (name) => document.querySelector(`[data-of="${name}"]`);
+
+export function showMode() {
+  const [word, wordsOfIt] = MODES[document.documentElement.dataset.mode] || MODES.unknown;
+  text($("mode-word"), word);
+  text($("mode-words"), wordsOfIt);
+}
+
+export function start() {
+  showMode();
+  on("health portfolio link problems", showState);
+  on("portfolio marks positions", showMoney);
+  on("portfolio positions", showLimits);
+  on("health connections clock link", showParts);
+  on("link clock portfolio problems health", showBanner);
+  showState();
+  showLimits();
+  showParts();
+}
+
+function showState() {
+  const state = (desk.health && desk.health.trading_state) || (desk.portfolio && desk.portfolio.trading_state);
+  const [word, level, means] = STATES[state] || ["…", "none", "asking the desk"];
+  const node = tile("state");
+  text(node, word);
+  mark($("tile-state"), "data-level", level);
+  const causes = (desk.portfolio && desk.portfolio.causes) || [];
+  text(tile("why"), causes.length && state !== "ACTIVE" ? `${means}: ${causes.map(words).join(", ")}` : means);
+  const old = $("resume");
+  const wanted = (state === "HALTED" || state === "REDUCING") && may("admin");
+  if (wanted && !old) $("tile-state").append(h("button", { type: "button", id: "resume", class: "primary small-button" }, "Resume trading"));
+  if (!wanted && old) old.remove();
+}
+
+function showMoney() {
+  const account = desk.portfolio;
+  if (!account) return;
+  text(tile("equity"), usd(account.equity));
+  text(tile("free"), account.margin_available === null ? "the venue cannot be read" : `${usd(account.margin_available, 0)} free margin`);
+  text(tile("today"), signedUsd(account.today_pnl));
+  mark(tile("today"), "data-tone", tone(account.today_pnl));
+  const base = account.today_pnl === null || account.equity === null ? null : account.equity - account.today_pnl;
+  text(tile("today-share"), base ? `${signedPercent(account.today_pnl / base, 3)} since 00:00 UTC` : "since 00:00 UTC");
+  text(tile("naked"), usd(account.naked_exposure));
+  const open = account.naked_exposure >= NAKED_NOTICE_USD;
+  mark($("tile-naked"), "data-level", open ? "warn" : "ok");
+  text(tile("naked-words"), open ? "legs are being levelled" : "every leg has its match");
+}
+
+function limitsInUse() {
+  const account = desk.portfolio;
+  if (!account || account.equity === null || !account.terms) return null;
+  const of = (name) => account.limits.find((one) => one.name === name);
+  const rows = [];
+  const count = of("max_positions");
+  if (count) rows.push(["Positions", count.actual, count.limit, `${count.actual} of ${count.limit}`]);
+  const gross = of("max_gross");
+  if (gross) rows.push(["Allocation", gross.actual, gross.limit, `${percent(gross.actual, 1)} of ${percent(gross.limit, 0)}`]);
+  const highest = Math.max(0, ...[...(desk.positions || new Map()).values()].map((one) => one.leverage));
+  rows.push(["Leverage", highest, account.terms.max_leverage, `${highest}× of ${account.terms.max_leverage}×`]);
+  if (account.today_pnl !== null) {
+    const base = account.equity - account.today_pnl;
+    const lost = base > 0 ? Math.max(0, -account.today_pnl / base) : 0;
+    rows.push(["Daily loss", lost, account.terms.max_daily_loss, `${percent(lost, 2)} of ${percent(account.terms.max_daily_loss, 0)}`]);
+  }
+  return rows;
+}
+
+const bars = new Map();
+
+function showLimits() {
+  const rows = limitsInUse() || ["Positions", "Allocation", "Leverage", "Daily loss"].map((name) => [name, null, null, desk.portfolio ? "unknown" : "…"]);
+  for (const [name, used, limit, told] of rows) {
+    if (!bars.has(name)) {
+      const bar = h("span", {});
+      const value = h("span", { class: "num" });
+      const meter = h("dd", {}, h("span", { class: "meter", "aria-hidden": "true" }, bar), value);
+      $("limits").append(h("div", {}, h("dt", {}, name), meter));
+      bars.set(name, { bar, value, meter });
+    }
+    const { bar, value, meter } = bars.get(name);
+    const share = limit ? used / limit : 0;
+    style(bar, "width", `${Math.min(100, share * 100).toFixed(1)}%`);
+    mark(meter, "data-level", limit === null ? "none" : share >= 0.999 ? "bad" : share >= 0.75 ? "warn" : "ok");
+    text(value, told);
+  }
+}
+
+function partsNow() {
+  const health = desk.health;
+  const lost = desk.link === "lost";
+  const links = { live: ["ok", "live"], polling: ["warn", "polling"], connecting: ["none", "connecting"], lost: ["bad", "no answer"] };
+  const rows = [["Page", ...links[desk.link]]];
+  if (!health) return rows;
+  rows.push(["Redis", health.redis === "connected" ? "ok" : "warn", health.redis === "connected" ? "connected" : "away"]);
+  const beat = health.monitor.last_beat_seconds;
+  rows.push(["Monitor", health.monitor.alive ? "ok" : "bad", health.monitor.alive ? age(beat) : beat === null ? "none" : `silent ${age(beat)}`]);
+  for (const one of desk.connections || []) {
+    const level = { up: "ok", late: "warn", down: "bad", unknown: "none" }[one.status];
+    const since = one.heard_at === null ? "not heard yet" : age((now() - Date.parse(one.heard_at)) / 1000);
+    rows.push([one.name, level, one.status === "down" ? `down, ${since}` : since, one.words]);
+  }
+  return lost ? rows.map(([name, level, told, why], place) => (place ? [name, "none", told, why] : [name, level, told, why])) : rows;
+}
+
+const chips = new Map();
+
+function showParts() {
+  for (const [name, level, told, why] of partsNow()) {
+    if (!chips.has(name)) {
+      const shape = h("span", { class: "shape", "aria-hidden": "true" });
+      const value = h("span", { class: "num" });
+      const chip = h("li", {}, shape, h("span", {}, name), value);
+      $("parts").append(chip);
+      chips.set(name, { chip, shape, value });
+    }
+    const { chip, shape, value } = chips.get(name);
+    mark(chip, "data-level", level);
+    mark(chip, "title", why || null);
+    text(shape, SHAPES[level]);
+    text(value, told);
+  }
+}
+
+function showBanner() {
+  const banner = $("banner");
+  const lost = desk.link === "lost";
+  document.body.classList.toggle("lost", lost);
+  const told = bannerWords(lost);
+  banner.hidden = told === null;
+  if (told !== null) text(banner, told);
+  mark(banner, "data-level", lost || (desk.health && desk.health.status === "unhealthy") ? "bad" : "warn");
+}
+
+function bannerWords(lost) {
+  if (lost) {
+    const seconds = desk.heardAt === null ? null : (Date.now() - desk.heardAt) / 1000;
+    const old = seconds === null ? "" : ` What you see is ${duration(seconds)} old.`;
+    return `The service does not answer; trying again.${old}`;
+  }
+  const trouble = desk.problems.portfolio || desk.problems.desk;
+  if (trouble) return trouble.detail;
+  if (desk.health && desk.health.status !== "healthy" && desk.health.problems.length) return desk.health.problems.join(" · ");
+  return null;
+}
+

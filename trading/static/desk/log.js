@@ -1,0 +1,65 @@
+// The activity log: live, newest first, narrowed by kind and by words.
+
+import { $, empty, fill, h, problemBox, skeleton, text } from "./dom.js";
+import { dayTime } from "./format.js";
+import { desk, on } from "./state.js";
+
+const KINDS = ["info", "success", "warning", "error"];
+const SHAPES = { info: "·", success: "✓", warning: "▲", error: "■" };
+const SHOWN_MAX = 300;
+
+const wanted = new Set(KINDS);
+const place = {};
+let built = false;
+
+export function start() {
+  on("view log problems", () => desk.view === "log" && show());
+}
+
+function build() {
+  built = true;
+  place.words = h("input", { type: "search", id: "log-words", placeholder: "Filter by words", "aria-label": "Filter by words", oninput: show });
+  place.count = h("span", { class: "count", role: "status" });
+  place.lines = h("div", {}, skeleton(6));
+  const kind = (name) => h("label", { class: "check" }, h("input", { type: "checkbox", checked: true, onchange: (event) => choose(name, event.target.checked) }), name);
+  fill($("view-log"), h("section", { class: "card", "aria-label": "Log" }, h("header", {}, h("h2", {}, "Log"), place.count), h("div", { class: "filters" }, KINDS.map(kind), place.words), place.lines));
+}
+
+function choose(name, chosen) {
+  if (chosen) wanted.add(name);
+  else wanted.delete(name);
+  show();
+}
+
+function matches(line, words) {
+  if (!wanted.has(line.type)) return false;
+  if (!words) return true;
+  return `${line.message} ${JSON.stringify(line.data)}`.toLowerCase().includes(words);
+}
+
+function show() {
+  if (!built) build();
+  if (desk.problems.log) {
+    fill(place.lines, problemBox(desk.problems.log));
+    return;
+  }
+  const words = place.words.value.trim().toLowerCase();
+  const lines = desk.log.filter((line) => matches(line, words)).slice(0, SHOWN_MAX);
+  text(place.count, `${lines.length} of ${desk.log.length}`);
+  if (!lines.length) {
+    fill(place.lines, desk.log.length ? empty("Nothing fits", "Other words or kinds may.") : empty("Nothing yet", "What the desk does is written here as it does it."));
+    return;
+  }
+  fill(place.lines, h("ol", { class: "log", tabindex: "0", "aria-label": "Log lines" }, lines.map(lineOf)));
+}
+
+function lineOf(line) {
+  const facts = Object.entries(line.data || {}).map(([name, value]) => `${name}: ${typeof value === "object" ? JSON.stringify(value) : value}`);
+  return h(
+    "li",
+    { "data-kind": line.type },
+    h("time", { class: "num", datetime: line.timestamp }, dayTime(line.timestamp)),
+    h("span", { class: "kind" }, h("span", { class: "shape", "aria-hidden": "true" }, SHAPES[line.type]), line.type),
+    h("span", { class: "message" }, line.message, facts.length ? h("span", { class: "small quiet data" }, facts.join("  ")) : null),
+  );
+}

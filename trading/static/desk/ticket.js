@@ -1,0 +1,169 @@
+// The ticket: what to trade, what it will be, and only then the button.
+// The law: what is executed is what was previewed; a change of the form takes the button away until it is previewed.
+
+import { ask } from "./api.js";
+import { fill, h, mark, openDialog, problemBox, skeleton, text, toast } from "./dom.js";
+import { learn, portfolio as lookAtPortfolio } from "./feed.js";
+import { bps, duration, number, percent, price, quantity, usd, words } from "./format.js";
+import { desk, may } from "./state.js";
+
+const SIZE_MIN_USD = 50;
+const SIZE_STEPS = 200;
+const PREVIEW_AFTER_MS = 250;
+const LIMIT_NAMES = {
+  max_positions: "Positions",
+  max_gross: "Allocation, all positions",
+  max_allocation: "Allocation, this position",
+  max_leverage: "Leverage",
+  min_portfolio_usd: "Portfolio",
+  margin_usd: "Margin",
+};
+
+export function openTicket(signal) {
+  const terms = desk.portfolio && desk.portfolio.terms;
+  if (!terms || desk.portfolio.equity === null) {
+    openDialog("No ticket now", h("p", {}, "The account cannot be read, so no size can be offered. It is asked again every few seconds."));
+    return;
+  }
+  const largest = Math.max(SIZE_MIN_USD, Math.floor(desk.portfolio.equity * terms.max_allocation));
+  const ticket = { signal, preview: null, asked: 0, body: null };
+  const field = (name, title, unit, hint) =>
+    h("div", { class: "field" }, h("label", { for: `ticket-${name}` }, title), h("span", { class: "unit" }, h("input", { id: `ticket-${name}`, name, type: "number", step: "any", inputmode: "decimal", placeholder: hint }), h("span", { "aria-hidden": "true" }, unit)));
+  const size = h("input", { id: "ticket-size", name: "size", type: "range", min: String(SIZE_MIN_USD), max: String(largest), step: String(Math.max(1, Math.round(largest / SIZE_STEPS))), value: String(Math.min(1000, largest)) });
+  const exact = h("input", { id: "ticket-exact", name: "exact", type: "number", min: "1", max: String(largest), step: "any", inputmode: "decimal", value: String(Math.min(1000, largest)), "aria-label": "Size in USD" });
+  const leverage = h("select", { id: "ticket-leverage", name: "leverage" }, Array.from({ length: terms.max_leverage }, (_, place) => h("option", { value: String(place + 1) }, `${place + 1}×`)));
+  const choice = (value, title, chosen) => h("label", {}, h("input", { type: "radio", name: "execution", value, checked: chosen }), title);
+  const verdict = h("div", { class: "ticket-verdict" }, skeleton(6));
+  const go = h("button", { type: "submit", class: "primary", id: "ticket-go", disabled: true }, "Execute");
+  const answer = h("div", { id: "ticket-answer" });
+  const twap = h("div", { class: "twap-fields", hidden: true }, field("duration", "Over", "s", String(terms.twap_duration_seconds)), field("slices", "Slices", "", String(terms.twap_slices)));
+  const form = h(
+    "form",
+    { class: "ticket", novalidate: true },
+    h(
+      "div",
+      { class: "ticket-form" },
+      h("div", { class: "field" }, h("label", { for: "ticket-size" }, "Size, both legs together"), h("span", { class: "size-row" }, size, h("span", { class: "unit before" }, h("span", { "aria-hidden": "true" }, "$"), exact)), h("p", { class: "small quiet num" }, `up to ${usd(largest, 0)}, ${percent(terms.max_allocation, 0)} of equity`)),
+      h("div", { class: "field" }, h("label", { for: "ticket-leverage" }, "Leverage"), leverage),
+      h("fieldset", {}, h("legend", {}, "Execution"), choice("", `by size, sliced above ${usd(terms.twap_threshold_usd, 0)}`, true), choice("market", "market"), choice("twap", "TWAP"), twap),
+      h("div", { class: "pair-of-fields" }, field("take_profit", "Take profit", "%", number(terms.take_profit * 100)), field("stop_loss", "Stop loss", "%", number(terms.stop_loss * 100)), field("arm", "Trailing from", "%", "off"), field("gap", "Trailing gap", "%", "off"), field("max_holding_seconds", "Leave after", "s", terms.max_holding_seconds ? String(terms.max_holding_seconds) : "off")),
+    ),
+    h("div", { class: "ticket-preview", "aria-live": "polite" }, verdict, answer, h("div", { class: "buttons" }, go)),
+  );
+  const window = openDialog(`${signal.pair}: long ${signal.long_coin}, short ${signal.short_coin}`, form, { kind: "wide" });
+
+  let timer = null;
+  const changed = () => {
+    ticket.body = null;
+    go.disabled = true;
+    mark(verdict, "aria-busy", "true");
+    clearTimeout(timer);
+    timer = setTimeout(preview, PREVIEW_AFTER_MS);
+  };
+
+  async function preview() {
+    const turn = (ticket.asked += 1);
+    const body = bodyOf(form, signal);
+    try {
+      const seen = (await ask("POST", "/api/trades/preview", body)).body;
+      if (turn !== ticket.asked) return;
+      ticket.body = body;
+      fill(verdict, showPreview(seen));
+      go.disabled = !(seen.would_execute && may("trade"));
+      text(go, may("trade") ? `Execute ${usd(body.position_size, 0)}` : "Read only");
+    } catch (problem) {
+      if (turn !== ticket.asked) return;
+      fill(verdict, problemBox(problem));
+    }
+    mark(verdict, "aria-busy", null);
+  }
+
+  form.addEventListener("input", (event) => {
+    if (event.target === size) exact.value = size.value;
+    if (event.target === exact) size.value = exact.value;
+    twap.hidden = form.elements.execution.value !== "twap";
+    fill(answer);
+    changed();
+  });
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    if (go.disabled || ticket.body === null) return;
+    go.disabled = true;
+    text(go, "Asking Guardian …");
+    try {
+      const { body } = await ask("POST", "/api/trades/execute", ticket.body);
+      learn(body);
+      lookAtPortfolio();
+      executed(window, body);
+    } catch (problem) {
+      fill(answer, problemBox(problem));
+      text(go, `Execute ${usd(ticket.body.position_size, 0)}`);
+      go.disabled = problem.code === "GUARDIAN_REJECTED";
+    }
+  });
+  preview();
+}
+
+function bodyOf(form, signal) {
+  const given = (name) => (form.elements[name].value.trim() === "" ? undefined : Number(form.elements[name].value));
+  const fraction = (name) => (given(name) === undefined ? undefined : Number((given(name) / 100).toFixed(10)));
+  const execution = form.elements.execution.value || undefined;
+  const twap = { duration_seconds: given("duration"), slices: given("slices") };
+  const trailing = { arm: fraction("arm"), gap: fraction("gap") };
+  const some = (group) => Object.values(group).some((one) => one !== undefined);
+  return {
+    signal_id: signal.id,
+    pair: signal.pair,
+    position_size: given("exact") ?? 0,
+    leverage: Number(form.elements.leverage.value),
+    execution,
+    twap: execution === "twap" && some(twap) ? twap : undefined,
+    take_profit: fraction("take_profit"),
+    stop_loss: fraction("stop_loss"),
+    trailing_stop: some(trailing) ? trailing : undefined,
+    max_holding_seconds: given("max_holding_seconds"),
+  };
+}
+
+function showPreview(seen) {
+  const leg = (one) =>
+    h("tr", {}, h("th", { scope: "row" }, `${one.side === "long" ? "Buy" : "Sell"} ${one.coin}`), h("td", { class: "num" }, quantity(one.quantity)), h("td", { class: "num" }, price(one.expected_price)), h("td", { class: "num" }, bps(one.slippage_bps)), h("td", { class: "num" }, usd(one.entry_fee)));
+  const head = ["Leg", "Coins", "Expected", "Slippage", "Fee"].map((name, place) => h("th", { scope: "col", class: place ? "num" : "" }, name));
+  const why = [...seen.reasons, ...seen.breaches];
+  return [
+    h("p", { class: "verdict-line", "data-take": String(seen.would_execute) }, seen.would_execute ? "✓ The desk would execute this; Guardian is asked when you do." : "✕ The desk would not execute this."),
+    why.length ? h("ul", { class: "reasons" }, why.map((one) => h("li", {}, h("strong", {}, words(one.code)), ` ${one.detail || ""}`))) : null,
+    h("div", { class: "scroll" }, h("table", { class: "plain-table" }, h("thead", {}, h("tr", {}, head)), h("tbody", {}, leg(seen.long), leg(seen.short)))),
+    h(
+      "dl",
+      { class: "facts" },
+      fact("Execution", seen.execution === "twap" ? `TWAP, ${seen.slices.length} slices in ${duration(seen.duration_seconds)}` : "market, at once"),
+      fact("Margin", usd(seen.margin)),
+      fact("Round trip", seen.round_trip_cost === null ? "–" : `${percent(seen.round_trip_cost)}, ${usd(seen.round_trip_cost * seen.position_size)}`),
+      fact("Exits", `stop ${percent(seen.stop_loss)}, target ${percent(seen.take_profit)}`),
+    ),
+    h("h3", {}, "What is left of each limit"),
+    h("dl", { class: "headroom" }, seen.headroom.map(limit)),
+  ];
+}
+
+function limit(one) {
+  const few = (value) => (Math.abs(value) >= 1000 ? number(value, 0) : Number.isInteger(value) ? String(value) : Math.abs(value) < 1 ? percent(value, Math.abs(value) < 0.01 ? 3 : 1) : number(value));
+  const name = LIMIT_NAMES[one.name] || words(one.name).replace(/^max |^min /, "");
+  return h("div", { "data-level": one.left < 0 ? "bad" : "ok" }, h("dt", {}, name), h("dd", { class: "num" }, h("span", {}, `${few(one.left)} left`), h("span", { class: "quiet" }, ` of ${few(one.limit)}`)));
+}
+
+function executed(window, position) {
+  const said = position.guardian;
+  toast(`${position.pair} is ${position.status}.`, "good");
+  fill(
+    window.body,
+    h("p", { class: "big" }, position.status === "opening" ? "Being worked" : "Opened"),
+    h("p", {}, `${position.pair}: ${usd(position.size)} filled of ${usd(position.requested_size)}.`),
+    said ? h("div", { class: "quote" }, h("h3", {}, "Guardian approved"), h("p", {}, said.reasoning || "No reasoning was given."), said.risk_score === null ? null : h("p", { class: "small quiet" }, `risk ${number(said.risk_score)}`)) : null,
+    h("div", { class: "buttons" }, h("button", { type: "button", class: "primary", onclick: window.close }, "Done")),
+  );
+  window.body.querySelector("button").focus();
+}
+
+const fact = (name, value) => h("div", {}, h("dt", {}, name), h("dd", { class: "num" }, value));
