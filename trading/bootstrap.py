@@ -39,6 +39,8 @@ from trading.utils.redis_cache import RedisCache
 
 if TYPE_CHECKING:
     from trading.adapters.hyperliquid import HyperliquidVenue
+    from trading.adapters.hyperliquid_readiness import Finding
+    from trading.adapters.pear import PearVenue
 
 LOG_FILE = "agent_logs.json"
 PAPER_ACCOUNT_FILE = "paper_account.json"
@@ -89,7 +91,7 @@ def build_desk(config: Config, clock: Clock | None = None) -> Desk:
     log = ActivityLog(config.data_dir / LOG_FILE, cache, clock)
     market = PaperMarket(config.paper_seed)
     with _blamed_on_configuration():
-        venue = _paper(config, market, clock) if config.demo_mode else _hyperliquid(config, clock, log)
+        venue = _paper(config, market, clock) if config.demo_mode else _live(config, clock, log)
         signals = WatchedSignals(_signals(config, market, clock, log), log)
         approvals = WatchedApprover(_approvals(config, clock), log)
     store = JsonStore.open_or_halted(config.data_dir, _binding(config))
@@ -148,14 +150,12 @@ def diagnoses(config: Config, clock: Clock | None = None) -> tuple[Diagnosis, ..
     """What `manage.py doctor` asks of the venue. Raises ConfigurationError when it cannot even be put together."""
     if config.demo_mode:
         return (Diagnosis("venue", "ok", "the paper venue; no real order is possible"),)
-    from trading.adapters.hyperliquid_readiness import readiness
-
     clock = clock or SystemClock()
     log = ActivityLog(config.data_dir / LOG_FILE, RedisCache(config.redis_url, clock), clock)
     with _blamed_on_configuration():
         venue = _opened(config, clock, log)
     try:
-        return tuple(Diagnosis(one.name, one.verdict, one.words, one.remedy) for one in readiness(venue, clock))
+        return tuple(Diagnosis(one.name, one.verdict, one.words, one.remedy) for one in _findings(venue, clock))
     finally:
         venue.close()
 
@@ -202,6 +202,18 @@ def keystore_of(key: str, password: str) -> tuple[str, str]:
     return encrypted(key, password)
 
 
+def pear_api_key(config: Config, name: str, key: str, password: str | None) -> str:
+    """A new API key of Pear's, called *name*, for the account whose own wallet *key* is. Nothing of it is kept.
+
+    Raises InvalidRequest for a key that is none, and VenueUnavailable when Pear refuses or does not answer.
+    """
+    from trading.adapters.keys import open_wallet
+    from trading.adapters.pear_login import mint, signed_by
+
+    wallet = open_wallet(key, password)
+    return mint(config.pear_api_url, wallet.address, config.pear_client_id, name, SystemClock(), signed_by(wallet))
+
+
 def _binding(config: Config) -> Binding:
     if config.demo_mode:
         return Binding("paper", "paper", f"paper:{config.paper_seed}")
@@ -214,13 +226,13 @@ def _paper(config: Config, market: PaperMarket, clock: Clock) -> PaperVenue:
     return PaperVenue(market, Journal(config.data_dir / PAPER_ACCOUNT_FILE), clock, Usd(config.paper_equity_usd))
 
 
-def _hyperliquid(config: Config, clock: Clock, log: Log) -> "HyperliquidVenue":
-    """The venue, once the key is known to be the account's own or an approved API wallet of it."""
+def _live(config: Config, clock: Clock, log: Log) -> "HyperliquidVenue | PearVenue":
+    """The venue, once everything that somebody would have to mend is known to be well."""
     from trading.adapters.hyperliquid_readiness import check_ready
 
     venue = _opened(config, clock, log)
     try:
-        check_ready(venue, clock)
+        check_ready(_findings(venue, clock))
     except VenueUnavailable as error:
         log.write("warning", f"the venue could not be asked at start: {error.detail}", event="VenueDown")
     except ConfigurationError:
@@ -229,19 +241,45 @@ def _hyperliquid(config: Config, clock: Clock, log: Log) -> "HyperliquidVenue":
     return venue
 
 
-def _opened(config: Config, clock: Clock, log: Log) -> "HyperliquidVenue":
+def _findings(venue: "HyperliquidVenue | PearVenue", clock: Clock) -> "tuple[Finding, ...]":
+    from trading.adapters import hyperliquid_readiness, pear_readiness
+    from trading.adapters.pear import PearVenue
+
+    if isinstance(venue, PearVenue):
+        return pear_readiness.readiness(venue, clock)
+    return hyperliquid_readiness.readiness(venue, clock)
+
+
+def _opened(config: Config, clock: Clock, log: Log) -> "HyperliquidVenue | PearVenue":
     """Imported here, for what signs costs half a second to load, and a demo signs nothing."""
     from trading.adapters.hyperliquid import HyperliquidVenue
     from trading.adapters.keys import open_wallet
+    from trading.adapters.pear import PearVenue
 
     key, password = config.hyperliquid_wallet_key, config.hyperliquid_keystore_password
-    wallet = open_wallet(key.get_secret_value() if key else "", password.get_secret_value() if password else None)
+    secret = key.get_secret_value() if key else ""
+    wallet = open_wallet(secret, password.get_secret_value() if password else None) if key else None
+    address = config.hyperliquid_account_address or ""
+    shared_dir = config.venue_shared_dir or config.data_dir / "venue"
+    if config.venue == "pear":
+        return PearVenue.open(
+            config.pear_api_url,
+            config.pear_api_key.get_secret_value() if config.pear_api_key else "",
+            config.pear_client_id,
+            config.hyperliquid_api_url,
+            address,
+            config.venue_weight_per_minute,
+            shared_dir,
+            clock,
+            log,
+            wallet=wallet,
+        )
     return HyperliquidVenue.open(
         config.hyperliquid_api_url,
-        wallet,
-        config.hyperliquid_account_address or "",
+        wallet or open_wallet(secret),
+        address,
         config.venue_weight_per_minute,
-        config.venue_shared_dir or config.data_dir / "venue",
+        shared_dir,
         clock,
         log,
     )

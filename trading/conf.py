@@ -359,7 +359,8 @@ class Config(BaseSettings):
     """Folder of the nonces and the request budget. Give all desks of one machine the same; blank: the folder venue in
     DATA_DIR."""
     hyperliquid_wallet_key: Annotated[SecretStr, AfterValidator(_wallet_key)] | None = None
-    """The API wallet's private key, or its keystore JSON together with the password below."""
+    """The API wallet's private key, or its keystore JSON together with the password below. With VENUE=pear it is
+    optional and recommended: closes that Pear does not confirm then go to the exchange directly."""
     hyperliquid_keystore_password: SecretStr | None = None
     hyperliquid_account_address: Annotated[str, AfterValidator(_address)] | None = None
     """The master account's address (not the API wallet's): its state is what is read."""
@@ -488,7 +489,6 @@ def load_config(environ: Mapping[str, str], dotenv_path: Path | None = None) -> 
     mistakes = [mistake for source in sources for mistake in source.mistakes]
     config, wrong = _parse(values, mistakes)
     mistakes += [one.line for one in contradictions(config) if not one.variables & wrong]
-    mistakes += _not_in_this_release(config)
     if mistakes:
         raise ConfigurationError(tuple(mistakes))
     return config
@@ -497,13 +497,6 @@ def load_config(environ: Mapping[str, str], dotenv_path: Path | None = None) -> 
 def contradictions(config: Config) -> tuple[Contradiction, ...]:
     """Every combination in *config* that cannot be meant, each with its remedy."""
     return (*_of_exits(config), *_of_slices(config), *(() if config.demo_mode else _of_live(config)))
-
-
-def _not_in_this_release(config: Config) -> list[str]:
-    """Pear is built in a later release; until then it is refused at the door."""
-    if config.demo_mode or config.venue != "pear":
-        return []
-    return ["VENUE: this release does not trade through Pear yet; set VENUE=hyperliquid, or DEMO_MODE=true"]
 
 
 def _meant(text: str | None) -> str:
@@ -565,7 +558,10 @@ def _of_live(config: Config) -> tuple[Contradiction, ...]:
 
 def _venue_secrets(config: Config) -> dict[str, str]:
     if config.venue == "pear":
-        return {"PEAR_API_KEY": "Pear issues one per account"}
+        return {
+            "PEAR_API_KEY": "make one with `DEMO_MODE=true python manage.py pear_login NAME`",
+            "HYPERLIQUID_ACCOUNT_ADDRESS": "set the address of the account that Pear trades for",
+        }
     return {
         "HYPERLIQUID_WALLET_KEY": "set the API wallet's private key, or its keystore",
         "HYPERLIQUID_ACCOUNT_ADDRESS": "set the master account's address, not the API wallet's",

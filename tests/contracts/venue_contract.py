@@ -532,12 +532,13 @@ class VenueContract(_Case):
         quantity = self.holding(self.major, 20_000).filled
         order = self.an_order(self.major, Side.SELL, quantity=quantity, given=counter)
         (report,) = counter.venue.submit([order])
-        self.assertEqual(report.filled, quantity)
+        if self.venue.traits.sizes_in_coins:
+            self.assertEqual(report.filled, quantity)
         self.clock.advance(3600)
         if counter.clock is not self.clock:
             counter.clock.advance(3600)
         (paid,), (received,) = self.payments([self.major]), self.payments([self.major], counter)
-        self.assertLess(abs(paid.amount + received.amount), CENT)
+        self.assertLess(abs(paid.amount + received.amount * quantity / report.filled), CENT)
 
     def test_v53_funding_comes_out_of_the_equity(self) -> None:
         start = self.venue.account().equity

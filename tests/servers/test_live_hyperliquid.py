@@ -39,6 +39,16 @@ FAULTS: dict[str, dict[str, object]] = {
 }
 
 
+def control_of(url: str, order: dict[str, object]) -> object:
+    """What a simulator in another process answers to *order*."""
+    request = urllib.request.Request(  # noqa: S310 - a simulator on the loopback interface
+        f"{url}/control", json.dumps(order).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+        found: object = json.loads(answer.read())
+    return found
+
+
 class LiveCase(ServiceCase):
     """An exchange simulator in a process of its own, Scout and Guardian in this one, and the service on top."""
 
@@ -91,11 +101,7 @@ class LiveCase(ServiceCase):
         return {"Authorization": f"Bearer {TOKEN}"}
 
     def control(self, order: dict[str, object]) -> dict[str, object]:
-        request = urllib.request.Request(  # noqa: S310 - the simulator on the loopback interface
-            f"{self.exchange}/control", json.dumps(order).encode(), {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
-            found = json.loads(answer.read())
+        found = control_of(self.exchange, order)
         assert isinstance(found, dict)
         return found
 

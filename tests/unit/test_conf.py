@@ -37,14 +37,13 @@ LIVE = {
     "SECRET_KEY": "k" * 50,
     "API_TOKENS": f"desk:trade:{DIGEST}",
     "PEAR_API_KEY": "pear-key-of-a-test",
+    "HYPERLIQUID_ACCOUNT_ADDRESS": "0x" + "AB" * 20,
 }
 LIVE_HYPERLIQUID = {
     **LIVE,
     "VENUE": "hyperliquid",
     "HYPERLIQUID_WALLET_KEY": WALLET_KEY,
-    "HYPERLIQUID_ACCOUNT_ADDRESS": "0x" + "AB" * 20,
 }
-NOT_YET = "VENUE: this release does not trade through Pear yet; set VENUE=hyperliquid, or DEMO_MODE=true"
 
 
 def mistakes_in(environ: dict[str, str], dotenv: Path | None = None) -> list[str]:
@@ -270,7 +269,8 @@ class Contradictions(unittest.TestCase):
     def test_a_live_desk_needs_its_secrets(self) -> None:
         lines = mistakes_in({"DEMO_MODE": "false"})
         self.assertEqual(
-            [line.partition(":")[0] for line in lines], ["SECRET_KEY", "API_TOKENS", "PEAR_API_KEY", "VENUE"]
+            [line.partition(":")[0] for line in lines],
+            ["SECRET_KEY", "API_TOKENS", "PEAR_API_KEY", "HYPERLIQUID_ACCOUNT_ADDRESS"],
         )
         lines = mistakes_in({"DEMO_MODE": "false", "VENUE": "hyperliquid"})
         self.assertEqual(
@@ -278,9 +278,9 @@ class Contradictions(unittest.TestCase):
             ["SECRET_KEY", "API_TOKENS", "HYPERLIQUID_WALLET_KEY", "HYPERLIQUID_ACCOUNT_ADDRESS"],
         )
 
-    def test_a_complete_live_configuration_is_taken_and_pear_refused_by_this_release_alone(self) -> None:
+    def test_a_complete_live_configuration_is_taken(self) -> None:
         self.assertEqual(mistakes_in(LIVE_HYPERLIQUID), [])
-        self.assertEqual(mistakes_in(LIVE), [NOT_YET])
+        self.assertEqual(mistakes_in(LIVE), [])
 
     def test_combinations_that_cannot_be_meant_are_refused_with_a_remedy(self) -> None:
         loopback = {"HYPERLIQUID_API_URL": "http://127.0.0.1:1", "PEAR_API_URL": "http://localhost:2"}
@@ -321,16 +321,16 @@ class Contradictions(unittest.TestCase):
             ({**keystore, "HYPERLIQUID_KEYSTORE_PASSWORD": "pw"}, None),
         ):
             with self.subTest(line=line, environ=sorted(environ)):
-                found = [one for one in mistakes_in(environ) if one != NOT_YET]
+                found = mistakes_in(environ)
                 self.assertEqual(found, [] if line is None else [line])
 
-    def test_all_mistakes_are_told_at_once_and_this_release_last(self) -> None:
+    def test_all_mistakes_are_told_at_once(self) -> None:
         lines = mistakes_in({**LIVE, "MAX_ALLOCATION": "7", "DEBUG": "true", "PAPER_SEED": "x"})
-        self.assertEqual([line.partition(":")[0] for line in lines], ["MAX_ALLOCATION", "PAPER_SEED", "DEBUG", "VENUE"])
+        self.assertEqual([line.partition(":")[0] for line in lines], ["MAX_ALLOCATION", "PAPER_SEED", "DEBUG"])
 
     def test_a_value_that_is_wrong_is_not_called_missing_too(self) -> None:
         lines = mistakes_in({**LIVE, "API_TOKENS": "nonsense"})
-        self.assertEqual([line.partition(":")[0] for line in lines], ["API_TOKENS", "VENUE"])
+        self.assertEqual([line.partition(":")[0] for line in lines], ["API_TOKENS"])
 
     def test_a_wrong_value_does_not_drag_along_the_defaults_that_depend_on_it(self) -> None:
         for name in ("DEMO_MODE", "REDIS_PORT", "VENUE"):
@@ -338,7 +338,7 @@ class Contradictions(unittest.TestCase):
                 self.assertEqual([line.partition(":")[0] for line in mistakes_in({name: "?"})], [name])
 
     def test_a_test_may_ask_for_a_contradiction(self) -> None:
-        self.assertEqual(len(contradictions(Config.of(demo_mode=False))), 3)
+        self.assertEqual(len(contradictions(Config.of(demo_mode=False))), 4)
 
     def test_no_line_and_no_text_of_a_configuration_shows_a_secret(self) -> None:
         secret = "hunter2"

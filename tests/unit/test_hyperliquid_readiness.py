@@ -25,13 +25,13 @@ class Readiness(HyperliquidWorld):
 
     def assert_refused(self, venue: HyperliquidVenue, *words: str) -> None:
         with self.assertRaises(ConfigurationError) as caught:
-            check_ready(venue, self.clock)
+            check_ready(readiness(venue, self.clock))
         for word in words:
             self.assertIn(word, str(caught.exception))
         self.assertNotIn(AGENT_KEY[2:], str(caught.exception))
 
     def test_a_healthy_desk_is_ready_and_nothing_is_sent(self) -> None:
-        findings = check_ready(self.venue, self.clock)
+        findings = check_ready(readiness(self.venue, self.clock))
         self.assertEqual({one.verdict for one in findings}, {"ok"}, findings)
         names = ["venue", "venue clock", "account", "wallet key", "equity", "fees", "request budget"]
         self.assertEqual([one.name for one in findings], names)
@@ -66,7 +66,7 @@ class Readiness(HyperliquidWorld):
     def test_the_account_s_own_key_works_with_a_warning(self) -> None:
         venue = self.opened(key=MASTER_KEY)
         self.assertEqual(self.findings(venue)["wallet key"].verdict, "warning")
-        check_ready(venue, self.clock)
+        check_ready(readiness(venue, self.clock))
 
     def test_an_api_wallet_that_ends_soon_is_a_warning(self) -> None:
         self.clock.advance(84 * 86_400)
@@ -84,7 +84,7 @@ class Readiness(HyperliquidWorld):
         (finding,) = readiness(self.venue, self.clock)
         self.assertEqual((finding.name, finding.verdict, finding.unavailable), ("venue", "error", True))
         with self.assertRaises(VenueUnavailable):
-            check_ready(self.venue, self.clock)
+            check_ready(readiness(self.venue, self.clock))
 
     def test_a_question_without_an_answer_is_an_error_that_may_pass(self) -> None:
         self.server.faults.add(Fault(INFO, Answer.BAD_GATEWAY, Commit.NEVER, "userRole", None))
@@ -98,7 +98,7 @@ class Readiness(HyperliquidWorld):
                 venue = self.opened(clock=FakeClock(self.clock.now() - timedelta(seconds=seconds)))
                 self.assertEqual(self.findings(venue)["venue clock"].verdict, verdict)
         with self.assertRaises(VenueUnavailable):
-            check_ready(venue, self.clock)
+            check_ready(readiness(venue, self.clock))
 
     def test_an_empty_account_and_a_unified_one_are_told_apart(self) -> None:
         self.exchange.account(MASTER).raw = Decimal(0)

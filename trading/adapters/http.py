@@ -116,6 +116,22 @@ class Peer:
         deadline = Deadline.after(self._clock, seconds)
         return self._exchange(deadline, "POST", path, body=json.dumps(body, allow_nan=False).encode())
 
+    def exchange(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+        within_seconds: float | None = None,
+    ) -> Answer:
+        """The answer of any status to one request, sent once; None as *body* sends none and no content type either."""
+        seconds = self._timeout_seconds if within_seconds is None else min(self._timeout_seconds, within_seconds)
+        content = None if body is None else json.dumps(body, allow_nan=False).encode()
+        deadline = Deadline.after(self._clock, seconds)
+        return self._exchange(deadline, method, path, params=params, body=content, headers=headers)
+
     def probe(self, path: str) -> int:
         """The status of one GET, whatever it is: somebody listens there. Raises the peer's Unavailable otherwise."""
         return self._exchange(Deadline.after(self._clock, self._timeout_seconds), "GET", path).status
@@ -144,6 +160,7 @@ class Peer:
         path: str,
         params: Mapping[str, str] | None = None,
         body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Answer:
         token = _deadline.set(deadline)
         try:
@@ -153,7 +170,7 @@ class Peer:
                 f"{self._base_url}{path}",
                 params=params,
                 data=body,
-                headers={"Content-Type": "application/json"} if body is not None else None,
+                headers={**(headers or {}), **({"Content-Type": "application/json"} if body is not None else {})},
                 timeout=(min(CONNECT_SECONDS_MAX, left), left),
                 allow_redirects=False,
                 stream=True,

@@ -35,6 +35,7 @@ from trading.adapters.hyperliquid_reports import (
     unknown,
 )
 from trading.adapters.hyperliquid_resting import RestingOrders
+from trading.adapters.hyperliquid_rules import mistake_in
 from trading.adapters.hyperliquid_signing import NonceRegister, Signer
 from trading.adapters.hyperliquid_stream import PriceStream, stream_url
 from trading.adapters.hyperliquid_wire import (
@@ -53,16 +54,16 @@ from trading.adapters.hyperliquid_wire import (
     encode_leverage,
     encode_noop,
     encode_orders,
+    instant_of,
     milliseconds,
 )
 from trading.adapters.keys import Wallet
-from trading.domain.errors import Busy, InvalidNumber, VenueRejected, VenueUnavailable
+from trading.domain.errors import Busy, VenueRejected, VenueUnavailable
 from trading.domain.market import Traits
 from trading.domain.orders import Order, OrderReport, OrderStatus, RejectReason
 from trading.domain.resting import RestingOrder, RestingReport
 from trading.domain.units import ClientOrderId, Coin
 from trading.ports import Clock, Log
-from trading.utils.trade_calculator import is_on_price_grid
 
 LEVERAGE_AGAIN_SECONDS = 1.0
 FILL_PAUSES_SECONDS = (0.05, 0.15, 0.3, 0.5)
@@ -222,7 +223,7 @@ class HyperliquidVenue(HyperliquidReader):
         The venue would refuse it whole with one sentence; here the culprit can be told from its group.
         """
         venue_now = self._venue_now_or_ours()
-        mistakes = [_mistake(one, listings.get(one.coin), venue_now) for one in orders]
+        mistakes = [mistake_in(one, listings.get(one.coin), venue_now) for one in orders]
         if not any(mistakes):
             return None
         now = self._clock.now()
@@ -281,6 +282,17 @@ class HyperliquidVenue(HyperliquidReader):
         return self._rests.cancel(orders)
 
     # Asking
+
+    def sent_at(self, client_order_id: ClientOrderId) -> datetime | None:
+        """When an order was sent, by whatever process: its nonce, as far as the register remembers. None: never.
+
+        Raises VenueUnavailable when that cannot be looked up.
+        """
+        try:
+            nonce = self._signer.register.nonce_of(client_order_id)
+        except (Busy, OSError) as error:
+            raise VenueUnavailable(f"the register of nonces cannot be had: {error}") from error
+        return None if nonce is None else instant_of(nonce)
 
     def reports(self, orders: Sequence[Order]) -> tuple[OrderReport, ...]:
         """Asked again within a quarter of a second (a second, when the doubt is older than two), an order in doubt is
@@ -425,26 +437,6 @@ class HyperliquidVenue(HyperliquidReader):
 
     def _proof_text(self) -> str:
         return f"{self.signer_address} is an API wallet of {self.account_id}\n"
-
-
-def _mistake(order: Order, listing: Listing | None, venue_now: datetime) -> Refusal | None:
-    """Why *order* must not be sent, by the venue's static rules."""
-    if listing is None:
-        return Refusal(RejectReason.NOT_TRADABLE, f"{order.coin} is not listed")
-    if listing.instrument.delisted:
-        return Refusal(RejectReason.NOT_TRADABLE, f"{order.coin} is delisted")
-    if venue_now > order.expires_at:
-        return Refusal(RejectReason.EXPIRED, "expired before it was sent")
-    try:
-        fits = is_on_price_grid(order.limit_price, listing.instrument.price_decimals_max)
-    except InvalidNumber:
-        fits = False
-    if not fits:
-        return Refusal(RejectReason.PRICE, "the price is not on the venue's grid")
-    quantity = order.quantity
-    if not quantity.is_finite() or quantity <= 0 or quantity % listing.instrument.quantity_step != 0:
-        return Refusal(RejectReason.SIZE, "the quantity is not on the venue's grid")
-    return None
 
 
 def _words(answer: object, count: int) -> tuple[Word, ...]:

@@ -37,6 +37,7 @@ from trading.adapters.hyperliquid_wire import (
     decode_taker_fee,
     decode_unified,
     milliseconds,
+    whole,
 )
 from trading.domain.errors import VenueRejected, VenueUnavailable
 from trading.domain.market import Account, Candle, CandleInterval, Depth, FundingPayment, Instrument, Quote, Traits
@@ -449,6 +450,10 @@ class HyperliquidReader:
     def agents(self) -> tuple[Agent, ...]:
         """The account's named API wallets. Raises VenueUnavailable."""
         return decode_agents(self._api.read(self._about("extraAgents"), HEAVY, Lane.ORDINARY))
+
+    def builder_fee(self, builder: str) -> int:
+        """The most that *builder* may take of a fill, in tenths of a basis point. Raises VenueUnavailable."""
+        return whole(self._api.read({**self._about("maxBuilderFee"), "builder": builder}, HEAVY, Lane.ORDINARY))
 
     def learn_fees(self) -> None:
         """Take the account's own taker fee into `traits`. Raises VenueUnavailable."""

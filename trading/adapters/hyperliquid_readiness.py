@@ -4,7 +4,7 @@ The law: reads only, and no word of an answer holds a secret. The key must be th
 wallet of it; anything else would trade another account, or none.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -12,6 +12,7 @@ from typing import Literal
 
 from trading.adapters.hyperliquid import HyperliquidVenue
 from trading.adapters.hyperliquid_api import SKEW_MAX, SKEW_WARNING
+from trading.adapters.hyperliquid_reader import HyperliquidReader
 from trading.conf import ConfigurationError
 from trading.domain.errors import VenueUnavailable
 from trading.ports import Clock
@@ -40,27 +41,37 @@ class Finding:
 
 def readiness(venue: HyperliquidVenue, clock: Clock) -> tuple[Finding, ...]:
     """Every finding about *venue*; never raises. After the venue cannot be reached nothing more is asked of it."""
-    reached = _market(venue)
+    reached = market(venue)
     if reached.verdict == "error":
         return (reached,)
-    questions: dict[str, Callable[[HyperliquidVenue], Finding]] = {
-        "venue clock": _clock,
-        "account": _account_role,
-        "wallet key": lambda one: _agent(one, clock),
-        "equity": _money,
-        "fees": _fees,
-        "request budget": _budget,
-    }
-    return (reached, *(_asked(name, question, venue) for name, question in questions.items()))
+    return (
+        reached,
+        *answers(
+            {
+                **clock_question(venue),
+                "account": lambda: _account_role(venue),
+                "wallet key": lambda: wallet_key(venue, clock),
+                **money_questions(venue),
+            }
+        ),
+    )
 
 
-def check_ready(venue: HyperliquidVenue, clock: Clock) -> tuple[Finding, ...]:
-    """The findings, for the start of the service.
+def money_questions(venue: HyperliquidReader) -> dict[str, Callable[[], Finding]]:
+    """What is asked about the account's money and the exchange's budget."""
+    return {"equity": lambda: _money(venue), "fees": lambda: _fees(venue), "request budget": lambda: _budget(venue)}
 
-    Raises ConfigurationError with a line for each error that somebody has to mend, and VenueUnavailable when the venue
+
+def clock_question(venue: HyperliquidReader) -> dict[str, Callable[[], Finding]]:
+    return {"venue clock": lambda: _clock(venue)}
+
+
+def check_ready(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """*findings* again, when the service may start on them.
+
+    Raises ConfigurationError with a line for each error that somebody has to mend, and VenueUnavailable when something
     could not be asked.
     """
-    findings = readiness(venue, clock)
     wrong = [one for one in findings if one.verdict == "error"]
     lasting = tuple(f"{one.words}; {one.remedy}" for one in wrong if not one.unavailable)
     if lasting:
@@ -70,9 +81,14 @@ def check_ready(venue: HyperliquidVenue, clock: Clock) -> tuple[Finding, ...]:
     return findings
 
 
-def _asked(name: str, question: Callable[[HyperliquidVenue], Finding], venue: HyperliquidVenue) -> Finding:
+def answers(questions: Mapping[str, Callable[[], Finding]]) -> tuple[Finding, ...]:
+    """Each question's finding; one that cannot be asked is a finding that says so."""
+    return tuple(_asked(name, question) for name, question in questions.items())
+
+
+def _asked(name: str, question: Callable[[], Finding]) -> Finding:
     try:
-        return question(venue)
+        return question()
     except VenueUnavailable as error:
         if error.facts.get("status") == "budget":
             remedy = "ask again in a minute, or set VENUE_WEIGHT_PER_MINUTE to what this machine may spend"
@@ -80,7 +96,8 @@ def _asked(name: str, question: Callable[[HyperliquidVenue], Finding], venue: Hy
         return Finding(name, "error", error.detail, "it may pass by itself; run it again", unavailable=True)
 
 
-def _market(venue: HyperliquidVenue) -> Finding:
+def market(venue: HyperliquidReader) -> Finding:
+    """Does the exchange answer. After an error nothing more need be asked of it."""
     try:
         instruments = venue.instruments()
     except VenueUnavailable as error:
@@ -90,7 +107,7 @@ def _market(venue: HyperliquidVenue) -> Finding:
     return Finding("venue", "ok", f"Hyperliquid {venue.network}, {traded} coins")
 
 
-def _clock(venue: HyperliquidVenue) -> Finding:
+def _clock(venue: HyperliquidReader) -> Finding:
     skew = venue.clock_skew()
     words = (
         f"{skew.ahead.total_seconds():+.3f} s against this machine, give or take {skew.uncertain.total_seconds():.3f}"
@@ -119,7 +136,8 @@ def _account_role(venue: HyperliquidVenue) -> Finding:
     )
 
 
-def _agent(venue: HyperliquidVenue, clock: Clock) -> Finding:
+def wallet_key(venue: HyperliquidVenue, clock: Clock) -> Finding:
+    """Is the key the account's, or an approved API wallet of it, for long enough."""
     signer = venue.signer_address
     if signer == venue.account_id:
         remedy = "approve an API wallet and set its key: it can trade but not withdraw"
@@ -136,19 +154,19 @@ def _agent(venue: HyperliquidVenue, clock: Clock) -> Finding:
     return Finding("wallet key", "ok", f"API wallet {signer}")
 
 
-def _money(venue: HyperliquidVenue) -> Finding:
+def _money(venue: HyperliquidReader) -> Finding:
     account = venue.account()
     if account.equity <= 0:
         return Finding("equity", "warning", "the account holds no USDC", "deposit, or check the network")
     return Finding("equity", "ok", f"{account.equity:.2f} USD, {account.margin_available:.2f} free")
 
 
-def _fees(venue: HyperliquidVenue) -> Finding:
+def _fees(venue: HyperliquidReader) -> Finding:
     venue.learn_fees()
     return Finding("fees", "ok", f"{venue.traits.taker_fee * 100:f} % as a taker")
 
 
-def _budget(venue: HyperliquidVenue) -> Finding:
+def _budget(venue: HyperliquidReader) -> Finding:
     used, limit = venue.meter.used(), venue.meter.limit
     if not limit:
         return Finding("request budget", "warning", "not metered", "set VENUE_WEIGHT_PER_MINUTE to 1200")

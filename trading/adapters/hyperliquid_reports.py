@@ -38,7 +38,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class _Sum:
+class Sum:
     """Coins, USD exchanged and fees of some fills."""
 
     quantity: Decimal = ZERO
@@ -60,7 +60,7 @@ def own_fills(order: Order, fills: Iterable[Fill], oids: Iterable[int]) -> tuple
 
 def report_on(order: Order, evidence: Evidence, now: datetime) -> OrderReport:
     """The present word on *order*, stamped *now*."""
-    total = _sum(evidence.fills)
+    total = sum_of(evidence.fills)
     if total.quantity > order.quantity:
         return _doubt(order, OrderStatus.UNKNOWN, now, "more fills carry its id than it may have")
     if total.quantity == order.quantity:
@@ -79,13 +79,13 @@ def answered(order: Order, executed: Executed, fills: Sequence[Fill], now: datet
 
     The answer carries no fee and a rounded price, so that only the fills make profit and loss right to the cent.
     """
-    total = _sum(fills)
+    total = sum_of(fills)
     if total.quantity == executed.quantity <= order.quantity:
         return ended(order, total, now)
     return _doubt(order, OrderStatus.ACCEPTED, now, f"filled {executed.quantity}; its fills are not readable yet")
 
 
-def ended(order: Order, total: "_Sum", now: datetime) -> OrderReport:
+def ended(order: Order, total: Sum, now: datetime) -> OrderReport:
     """A final word with a fill."""
     return OrderReport(
         client_order_id=order.client_order_id,
@@ -104,7 +104,7 @@ def computed(order: Order, executed: Executed, taker_fee: Decimal, now: datetime
     """
     usd = executed.quantity * executed.price
     fees = (usd * taker_fee).quantize(FEE_STEP, ROUND_DOWN)
-    return ended(order, _Sum(executed.quantity, usd, fees), now)
+    return ended(order, Sum(executed.quantity, usd, fees), now)
 
 
 def refused(order: Order, reason: RejectReason, words: str, now: datetime) -> OrderReport:
@@ -120,7 +120,7 @@ def can_no_longer_land(order: Order, venue_now: datetime) -> bool:
     return venue_now > order.expires_at + ABSENCE_MARGIN
 
 
-def _unknown_to_the_venue(order: Order, evidence: Evidence, total: _Sum, now: datetime) -> OrderReport:
+def _unknown_to_the_venue(order: Order, evidence: Evidence, total: Sum, now: datetime) -> OrderReport:
     if evidence.executed is not None:
         return answered(order, evidence.executed, evidence.fills, now)
     late = can_no_longer_land(order, evidence.venue_now)
@@ -134,7 +134,7 @@ def _unknown_to_the_venue(order: Order, evidence: Evidence, total: _Sum, now: da
     return unknown(order, "the venue does not know it yet", now)
 
 
-def _ended_at_the_venue(order: Order, evidence: Evidence, state: OrderState, total: _Sum, now: datetime) -> OrderReport:
+def _ended_at_the_venue(order: Order, evidence: Evidence, state: OrderState, total: Sum, now: datetime) -> OrderReport:
     """The venue says that the order is over: final once the fills add up to what it traded."""
     traded = state.original - state.remaining if evidence.executed is None else evidence.executed.quantity
     # A reduce-only order may have been shrunk, and then original less remaining is not what it traded: there the fills
@@ -151,8 +151,8 @@ def _doubt(order: Order, status: OrderStatus, now: datetime, words: str) -> Orde
     return OrderReport(order.client_order_id, status, now, detail=words)
 
 
-def _sum(fills: Sequence[Fill]) -> _Sum:
-    return _Sum(
+def sum_of(fills: Sequence[Fill]) -> Sum:
+    return Sum(
         sum((one.quantity for one in fills), ZERO),
         sum((one.quantity * one.price for one in fills), ZERO),
         sum((one.fee for one in fills), ZERO),

@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 
 from eth_account import Account
+from eth_account.messages import encode_typed_data
 from eth_account.signers.local import LocalAccount
 from hyperliquid.utils.signing import sign_l1_action
 
@@ -41,6 +42,11 @@ class Wallet:
         """
         signed: dict[str, object] = sign_l1_action(self._account, action, None, nonce, expires_after, mainnet)
         return signed
+
+    def typed_signature(self, full_message: Mapping[str, object]) -> str:
+        """The EIP-712 signature of *full_message*, whose types name the domain's, as 0x and 130 hex digits."""
+        signed = self._account.sign_message(encode_typed_data(full_message=dict(full_message)))
+        return "0x" + bytes(signed.signature).hex()
 
 
 def open_wallet(secret: str, password: str | None = None) -> Wallet:

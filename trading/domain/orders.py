@@ -51,6 +51,7 @@ class RejectReason(StrEnum):
     OPEN_INTEREST = "OPEN_INTEREST"
     NOT_TRADABLE = "NOT_TRADABLE"
     EXPIRED = "EXPIRED"
+    UNEXPLAINED = "UNEXPLAINED"
     RATE_LIMIT = "RATE_LIMIT"
     OTHER = "OTHER"
 
@@ -79,7 +80,11 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class OrderReport:
-    """The venue's cumulative word on one order: filled quantity in coins, average price, fees paid in USD."""
+    """The venue's cumulative word on one order: filled quantity in coins, average price, fees paid in USD.
+
+    `sized_by_venue`: the venue was told an amount of money and made coins of it, so that more than the order's quantity
+    may have been filled.
+    """
 
     client_order_id: ClientOrderId
     status: OrderStatus
@@ -89,6 +94,7 @@ class OrderReport:
     fees: Usd = Usd(ZERO)
     reason: RejectReason | None = None
     detail: str = ""
+    sized_by_venue: bool = False
 
 
 def client_order_id(trade_id: TradeId, slice_number: int, coin: Coin, attempt: int) -> ClientOrderId:

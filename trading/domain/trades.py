@@ -458,7 +458,7 @@ def _with_reports(trade: Trade, event: OrdersReported) -> Mapping[ClientOrderId,
             raise InvariantBroken("a report names an order of this trade", trade_id=trade.id)
         before = trade.report_of(order)
         _require(report.filled >= before.filled, trade, "fills never shrink")
-        _require(report.filled <= order.quantity, trade, "fills never exceed the order")
+        _require(report.filled <= order.quantity or report.sized_by_venue, trade, "fills never exceed the order")
         if not before.status.in_doubt:
             _require(report.status == before.status, trade, "an order that ended does not change its end")
             _require(report.filled == before.filled, trade, "an order that ended fills no more")

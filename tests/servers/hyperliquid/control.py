@@ -159,6 +159,12 @@ def _approve_agent(server: HyperliquidServer, order: Order) -> Row:
     return _done()
 
 
+def _approve_builder(server: HyperliquidServer, order: Order) -> Row:
+    account = server.exchange.account(_text(order, "user"))
+    account.builder_fees[_text(order, "builder")] = int(_text(order, "tenths_bps"))
+    return _done()
+
+
 def _liquidate(server: HyperliquidServer, order: Order) -> Row:
     server.exchange.liquidate(_text(order, "user"), _text(order, "coin"), str(order.get("method", "market")))
     return _done()
@@ -228,6 +234,7 @@ _ORDERS: dict[str, Callable[[HyperliquidServer, Order], object]] = {
     "exhaust_budget": _exhaust,
     "open_account": _open_account,
     "approve_agent": _approve_agent,
+    "approve_builder": _approve_builder,
     "liquidate": _liquidate,
     "deleverage": _deleverage,
     "charge_funding": _charge_funding,

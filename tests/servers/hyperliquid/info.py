@@ -278,6 +278,9 @@ class Info:
         ]
         return rows or None
 
+    def builders(self, request: Request) -> list[str]:
+        return [builder for builder, fee in self.user(request).builder_fees.items() if fee]
+
     def builder_fee(self, request: Request) -> int:
         return self.user(request).builder_fees.get(address(request, "builder"), 0)
 
@@ -382,6 +385,7 @@ _ANSWERS: dict[str, Callable[[Info, Request], object]] = {
     "extraAgents": Info.extra_agents,
     "subAccounts": Info.sub_accounts,
     "userAbstraction": lambda info, request: info.user(request).abstraction,
+    "approvedBuilders": Info.builders,
     "maxBuilderFee": Info.builder_fee,
     "activeAssetData": Info.active_asset,
 }

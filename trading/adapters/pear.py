@@ -1,0 +1,577 @@
+"""The Pear venue: pairs opened and closed through Pear's API, everything read from Hyperliquid itself.
+
+The law: what may have left the house is never called unsent, and nothing is posted twice; Pear's word is no fill, the
+exchange's is. Writes of the account go one at a time, closes before openings. With a wallet key of the account at hand,
+a close that Pear does not confirm in ten seconds goes to the exchange directly, where it can only reduce.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+from trading.adapters.hyperliquid import HyperliquidVenue
+from trading.adapters.hyperliquid_api import EXCHANGE_SECONDS_MAX, HyperliquidApi, network_of
+from trading.adapters.hyperliquid_budget import Lane, WeightMeter
+from trading.adapters.hyperliquid_reader import HyperliquidReader
+from trading.adapters.hyperliquid_reports import refused, unknown
+from trading.adapters.hyperliquid_rules import mistake_in
+from trading.adapters.hyperliquid_stream import PriceStream, stream_url
+from trading.adapters.hyperliquid_wire import Fill, Refusal, account_fill
+from trading.adapters.keys import Wallet
+from trading.adapters.pear_api import Done, PearApi
+from trading.adapters.pear_direct import DirectCloses
+from trading.adapters.pear_register import Sent, WriteRegister
+from trading.adapters.pear_reports import CLOCK_MARGIN, Evidence, Window, own_fills, report_on
+from trading.adapters.pear_wire import (
+    BUILDER_FEE,
+    NOTIONAL_MIN,
+    SLIPPAGE_MIN,
+    Basket,
+    Refused,
+    Unclear,
+    decode_baskets,
+    decode_created,
+    encode_close,
+    encode_open,
+    encode_targets,
+    slippage_of,
+)
+from trading.domain.errors import Busy, StoreCorrupt, VenueUnavailable
+from trading.domain.market import Instrument, Traits
+from trading.domain.orders import Order, OrderReport, RejectReason, Side
+from trading.domain.resting import AccountFill, RestingOrder, RestingReport, RestingStatus
+from trading.domain.units import ZERO, ClientOrderId, Coin, Quantity, Ratio, Usd, hash_of
+from trading.ports import Clock, Log
+
+SETTLE_PAUSES_SECONDS = (0.05, 0.15, 0.3, 0.5, 0.6, 0.6)
+# How long an order in doubt may be, and how often it is then asked about: a look at the fills is dear.
+ASK_PACES_SECONDS = ((2.0, 0.25), (15.0, 1.0), (float("inf"), 5.0))
+DEFAULT_LEVERAGE = 1
+REMEMBERED_MAX = 4096
+_SPOILT = "another order of the group cannot be sent, so the group was not"
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """One write that takes *orders* out of a basket: the whole of it, or down to *targets*."""
+
+    basket: Basket
+    orders: tuple[Order, ...]
+    targets: Mapping[Coin, Quantity]
+
+    @property
+    def expected(self) -> Mapping[Coin, Quantity]:
+        """What is to be taken of each coin."""
+        parts = {one.coin: one.quantity for one in self.basket.parts}
+        return {coin: Quantity(parts[coin] - target) for coin, target in self.targets.items()}
+
+    @property
+    def whole(self) -> bool:
+        return all(self.targets.get(one.coin, one.quantity) == 0 for one in self.basket.parts)
+
+
+class PearVenue(HyperliquidReader):
+    """A Venue (see ports) for the account at *address*. Safe for several threads and several processes.
+
+    Constructing it sends nothing. *direct* is the same account's own venue, for closes that Pear does not confirm.
+    `close` ends the streams.
+    """
+
+    name = "pear"
+
+    def __init__(
+        self,
+        api: HyperliquidApi,
+        pear: PearApi,
+        register: WriteRegister,
+        address: str,
+        network: str,
+        clock: Clock,
+        log: Log,
+        stream: PriceStream | None = None,
+        direct: HyperliquidVenue | None = None,
+    ) -> None:
+        traits = Traits(proves_absence=False, sizes_in_coins=False, rests_orders=direct is not None, tells_fills=True)
+        traits = replace(traits, taker_fee=Ratio(traits.taker_fee + BUILDER_FEE))
+        super().__init__(api, address, network, clock, log, traits, stream)
+        self.pear = pear
+        self.direct = direct
+        self._register = register
+        self._closes = DirectCloses(direct, clock, log) if direct is not None else None
+        self._leverages: dict[Coin, int] = {}
+        self._asked: dict[ClientOrderId, tuple[float, OrderReport]] = {}
+
+    @classmethod
+    def open(
+        cls,
+        pear_url: str,
+        api_key: str,
+        client_id: str,
+        exchange_url: str,
+        address: str,
+        weight_per_minute: int,
+        shared_dir: Path,
+        clock: Clock,
+        log: Log,
+        *,
+        wallet: Wallet | None = None,
+        streams: bool = True,
+        exchange_seconds: float = EXCHANGE_SECONDS_MAX,
+    ) -> "PearVenue":
+        """The venue behind *pear_url* and *exchange_url*, put together; sends nothing.
+
+        *shared_dir* holds the register of orders and the exchange's request budget: one folder for all desks of the
+        machine. Raises InvalidRequest for a URL that is no use and StoreCorrupt when *shared_dir* cannot be made.
+        """
+        network = network_of(exchange_url)
+        meter = WeightMeter(shared_dir / f"hyperliquid-{network}.weight", weight_per_minute, clock)
+        direct = None
+        if wallet is not None:
+            direct = HyperliquidVenue.open(
+                exchange_url, wallet, address, weight_per_minute, shared_dir, clock, log, streams=False
+            )
+        return cls(
+            HyperliquidApi(exchange_url, meter, clock, exchange_seconds),
+            PearApi(pear_url, address, api_key, client_id, clock),
+            WriteRegister(shared_dir / f"pear-{network}", address.lower()),
+            address,
+            network,
+            clock,
+            log,
+            PriceStream(stream_url(exchange_url), clock, log) if streams else None,
+            direct,
+        )
+
+    def close(self) -> None:
+        """End the price streams."""
+        super().close()
+        if self.direct is not None:
+            self.direct.close()
+
+    # The market and the account
+
+    def instruments(self) -> Mapping[Coin, Instrument]:
+        """What the exchange lists, with Pear's own minimum."""
+        listed = super().instruments()
+        return {
+            coin: replace(one, notional_min=Usd(max(one.notional_min, NOTIONAL_MIN))) for coin, one in listed.items()
+        }
+
+    def require_room(self) -> None:
+        """Raises VenueUnavailable, too, when Pear gives no token."""
+        super().require_room()
+        self.pear.log_in()
+
+    def set_leverage(self, coin: Coin, leverage: int) -> None:
+        """Nothing is sent: Pear sets it with the opening that it is for."""
+        self._leveraged(coin, leverage)
+        self._leverages[coin] = leverage
+
+    def learn_fees(self) -> None:
+        """The account's own fee at the exchange, and Pear's on top."""
+        super().learn_fees()
+        self._traits = replace(self._traits, taker_fee=Ratio(self._traits.taker_fee + BUILDER_FEE))
+
+    def baskets(self) -> tuple[Basket, ...]:
+        """The positions as Pear keeps them, synced with the exchange first. Raises VenueUnavailable."""
+        return decode_baskets(self.pear.read("/positions", {"syncPosition": "true"}))
+
+    # Sending
+
+    def submit(self, orders: Sequence[Order]) -> tuple[OrderReport, ...]:
+        """An order that was submitted before, by whatever process, is not sent again but told about."""
+        try:
+            known = self._register.known()
+        except (Busy, OSError, StoreCorrupt) as error:
+            return tuple(self._unsent(one, f"the register of orders cannot be had: {error}") for one in orders)
+        fresh = [one for one in orders if one.client_order_id not in known]
+        words = {one.client_order_id: one for one in self._told([o for o in orders if o.client_order_id in known])}
+        for reports in (
+            self._reduced([one for one in fresh if one.reduce_only]),
+            self._opened([one for one in fresh if not one.reduce_only]),
+        ):
+            words |= {one.client_order_id: one for one in reports}
+        return tuple(words[one.client_order_id] for one in orders)
+
+    def _opened(self, orders: Sequence[Order]) -> tuple[OrderReport, ...]:
+        """One POST /positions for all of *orders*, which open."""
+        if not orders:
+            return ()
+        try:
+            mistakes = self._mistakes(orders)
+            if not any(mistakes):
+                mids = {coin: one.mid for coin, one in self.quotes([one.coin for one in orders]).items()}
+                mistakes = [_off_market(one, mids[one.coin]) if one.coin in mids else _NO_PRICE for one in orders]
+            if any(mistakes):
+                return self._refused_unsent(orders, mistakes)
+            if self._skewed():
+                return tuple(self._unsent(one, "clock skew: see the clock of this machine") for one in orders)
+            slippage = slippage_of(orders, mids)
+            key = hash_of("pear", *(one.client_order_id for one in orders))[:32]
+            body = encode_open(orders, mids, self._leverage_of(orders), slippage, key)
+        except VenueUnavailable as error:
+            return tuple(self._unsent(one, f"{error.detail}: nothing was sent") for one in orders)
+        return self._written(orders, "/positions", body, key)
+
+    def _reduced(self, orders: Sequence[Order]) -> tuple[OrderReport, ...]:
+        """The baskets that hold what *orders* reduce, closed or cut down, one write each."""
+        if not orders:
+            return ()
+        try:
+            mistakes = self._mistakes(orders)
+            held = self.account()
+        except VenueUnavailable as error:
+            return tuple(self._unsent(one, f"{error.detail}: nothing was sent") for one in orders)
+        for place, order in enumerate(orders):
+            mistakes[place] = mistakes[place] or self._nothing_to_reduce(order, held.held(order.coin))
+        reports = {
+            order.client_order_id: self._kept(order, refused(order, one.reason, one.words, self._clock.now()))
+            for order, one in zip(orders, mistakes, strict=True)
+            if one is not None
+        }
+        left = [one for one in orders if one.client_order_id not in reports]
+        for report in self._cut(left):
+            reports[report.client_order_id] = report
+        return tuple(reports[one.client_order_id] for one in orders)
+
+    def _cut(self, orders: Sequence[Order]) -> list[OrderReport]:
+        if not orders:
+            return []
+        try:
+            cuts = _cuts(orders, self.baskets())
+        except VenueUnavailable as error:
+            return [self._closed_directly(one, f"Pear cannot be read: {error.detail}") for one in orders]
+        reports: list[OrderReport] = []
+        for cut in cuts:
+            path = f"/positions/{cut.basket.id}/"
+            path, body = (
+                (f"{path}close", encode_close())
+                if cut.whole
+                else (f"{path}adjust-advance", encode_targets(cut.basket, cut.targets))
+            )
+            key = hash_of(cut.basket.id, *(one.client_order_id for one in cut.orders))[:32]
+            reports += self._written(cut.orders, path, body, key, cut.expected)
+        found = {one.client_order_id for cut in cuts for one in cut.orders}
+        lost = [one for one in orders if one.client_order_id not in found]
+        return reports + [self._closed_directly(one, "Pear shows no position that holds it") for one in lost]
+
+    def _closed_directly(self, order: Order, why: str) -> OrderReport:
+        """By the exchange, when there is a key for it; nothing has gone to Pear."""
+        if self._closes is None:
+            return self._unsent(order, f"{why}, and there is no wallet key to close it with")
+        try:
+            if order.client_order_id not in self._register.known():
+                self._register.claim([order], "direct", self._clock.now())
+        except (Busy, OSError, StoreCorrupt) as error:
+            return self._unsent(order, f"the register of orders cannot be had: {error}")
+        self._changed()
+        report = self._closes.send(order, Quantity(ZERO), self._touch(order), why)
+        return report if report.status.in_doubt else self._kept(order, report)
+
+    def _touch(self, order: Order) -> Decimal | None:
+        """The touch that *order* would meet now; None without one."""
+        try:
+            quote = self.quotes([order.coin]).get(order.coin)
+        except VenueUnavailable:
+            return None
+        if quote is None or not quote.usable:
+            return None
+        return quote.ask if order.side is Side.BUY else quote.bid
+
+    def _written(
+        self,
+        orders: Sequence[Order],
+        path: str,
+        body: object,
+        key: str,
+        expected: Mapping[Coin, Quantity] | None = None,
+    ) -> tuple[OrderReport, ...]:
+        """Wait for the turn, register, post once, and read what came of it."""
+        closes = all(one.reduce_only for one in orders)
+        try:
+            self.pear.log_in()
+            with self._register.turn(closes=closes):
+                late = [one for one in orders if self._clock.now() > one.expires_at]
+                if late and not closes:
+                    return self._refused_unsent(orders, [_EXPIRED if one in late else None for one in orders])
+                if self._register.claim(orders, key, self._clock.now(), expected):
+                    return tuple(unknown(one, "it is being sent elsewhere", self._clock.now()) for one in orders)
+                self._changed()
+                outcome = self.pear.write("POST", path, body)
+                self._changed()
+                early = self._noted(orders, outcome)
+        except VenueUnavailable as error:
+            # No token: nothing was posted, and a close can still go to the exchange itself.
+            return tuple(
+                self._closed_directly(one, error.detail) if closes else self._unsent(one, error.detail)
+                for one in orders
+            )
+        except (Busy, OSError) as error:
+            return tuple(self._unsent(one, f"no turn could be had: {error}: nothing was sent") for one in orders)
+        return early or self._settled(orders)
+
+    def _noted(self, orders: Sequence[Order], outcome: Done | Refused | Unclear) -> tuple[OrderReport, ...]:
+        """Register what Pear said; reports, when that is the last word already."""
+        now = self._clock.now()
+        match outcome:
+            case Done(answer):
+                self._register.answered(orders, now, _told_in(answer))
+            case Refused(reason, words, _, _, True):
+                return tuple(self._kept(one, refused(one, reason, words, now)) for one in orders)
+            case Refused(reason, words):
+                self._register.refused(orders, reason, words)
+            case Unclear(words):
+                self._log.write("warning", f"Pear left it open what became of an order: {words}", event="PearUnclear")
+        return ()
+
+    def _settled(self, orders: Sequence[Order]) -> tuple[OrderReport, ...]:
+        """What the exchange shows, waited for as long as a caller can be held."""
+        reports = self._told(orders)
+        for pause in SETTLE_PAUSES_SECONDS:
+            if not any(one.status.in_doubt for one in reports):
+                break
+            self._clock.sleep(pause)
+            self._forget_pace(orders)
+            reports = self._told(orders)
+        return reports
+
+    def _mistakes(self, orders: Sequence[Order]) -> list[Refusal | None]:
+        """Why each of *orders* must not be sent, by the static rules. Raises VenueUnavailable."""
+        listings, now = self._listed_for([one.coin for one in orders]), self._venue_now_or_ours()
+        found = []
+        for order in orders:
+            mistake = mistake_in(order, listings.get(order.coin), now)
+            if mistake is None and not order.reduce_only and order.quantity * order.limit_price < NOTIONAL_MIN:
+                mistake = Refusal(RejectReason.NOTIONAL_MIN, f"below Pear's minimum of {NOTIONAL_MIN} USD a coin")
+            found.append(mistake)
+        return found
+
+    def _nothing_to_reduce(self, order: Order, held: Quantity) -> Refusal | None:
+        there = -held * order.side.sign
+        if there <= 0:
+            return Refusal(RejectReason.REDUCE_ONLY, "the account holds nothing that it would reduce")
+        if order.quantity < there and order.quantity * order.limit_price < NOTIONAL_MIN:
+            return Refusal(RejectReason.NOTIONAL_MIN, f"below Pear's minimum of {NOTIONAL_MIN} USD a coin")
+        return None
+
+    def _refused_unsent(self, orders: Sequence[Order], mistakes: Sequence[Refusal | None]) -> tuple[OrderReport, ...]:
+        """The whole group: one order alone would be a naked leg."""
+        now, spoilt = self._clock.now(), Refusal(RejectReason.OTHER, _SPOILT)
+        pairs = zip(orders, (one or spoilt for one in mistakes), strict=True)
+        return tuple(self._kept(order, refused(order, one.reason, one.words, now)) for order, one in pairs)
+
+    def _unsent(self, order: Order, words: str) -> OrderReport:
+        return self._kept(order, refused(order, RejectReason.OTHER, words, self._clock.now()))
+
+    def _kept(self, order: Order, report: OrderReport, fills: Sequence[Fill] = ()) -> OrderReport:
+        """*report*, registered as the last word, so that every process tells the same."""
+        try:
+            self._register.ended(order, report, (one.tid for one in fills))
+        except (Busy, OSError, StoreCorrupt) as error:
+            self._log.write("warning", f"the last word on an order could not be registered: {error}")
+        return report
+
+    def _leverage_of(self, orders: Sequence[Order]) -> int:
+        """As agreed for these coins; of two that differ the lower one."""
+        present: Mapping[Coin, int] = {}
+        if any(one.coin not in self._leverages for one in orders):
+            present = self.account().leverages
+        return min(self._leverages.get(one.coin) or present.get(one.coin) or DEFAULT_LEVERAGE for one in orders)
+
+    # Asking
+
+    def reports(self, orders: Sequence[Order]) -> tuple[OrderReport, ...]:
+        """Asked again within a pace that slows as a doubt grows old, an order is answered with the last word on it."""
+        now = self._clock.monotonic()
+        due = [one for one in orders if self._is_due(one, now)]
+        told = {one.client_order_id: one for one in self._asked_about(due)} if due else {}
+        return tuple(told.get(one.client_order_id) or self._asked[one.client_order_id][1] for one in orders)
+
+    def _told(self, orders: Sequence[Order]) -> tuple[OrderReport, ...]:
+        """Reports for a submit, which must not raise."""
+        try:
+            return self.reports(orders)
+        except VenueUnavailable as error:
+            return tuple(unknown(one, error.detail, self._clock.now()) for one in orders)
+
+    def _asked_about(self, orders: Sequence[Order]) -> list[OrderReport]:
+        try:
+            known = self._register.known()
+        except (Busy, OSError, StoreCorrupt) as error:
+            raise VenueUnavailable(f"the register of orders cannot be had: {error}") from error
+        ended = {name: one.final for name, one in known.items() if one.final is not None}
+        open_ones = [one for one in orders if one.client_order_id not in ended]
+        reports = {one.client_order_id: one for one in self._from_fills(open_ones, known)} if open_ones else {}
+        found = [reports.get(one.client_order_id) or ended[one.client_order_id] for one in orders]
+        for order, report in zip(orders, found, strict=True):
+            self._remember(order, report)
+        return found
+
+    def _from_fills(self, orders: Sequence[Order], known: Mapping[ClientOrderId, Sent]) -> list[OrderReport]:
+        lane = Lane.CLOSE if any(one.reduce_only for one in orders) else Lane.WATCH
+        # The clock first: what an order is found to be later is true of an instant after this one.
+        venue_now, skew = self._venue_now(lane), self._api.skew(lane).ahead
+        since = {one.client_order_id: _sent_at(one, known) for one in orders}
+        fills = self._fills_between(min(since.values()), self._clock.now(), lane)
+        own = {one.client_order_id: own_fills(one, known, fills, _window(one, known, skew)) for one in orders}
+        reports = []
+        for order in orders:
+            sent = known.get(order.client_order_id)
+            group = [fill.at for one in orders if _same_group(one, order, known) for fill in own[one.client_order_id]]
+            evidence = Evidence(
+                sent=sent,
+                fills=own[order.client_order_id],
+                venue_now=venue_now,
+                sent_at=since[order.client_order_id] + skew,
+                answered_at=None if sent is None or sent.answered_at is None else sent.answered_at + skew,
+                group_filled_at=max(group, default=None),
+            )
+            reports.append(self._judged(order, evidence))
+        return reports
+
+    def _judged(self, order: Order, evidence: Evidence) -> OrderReport:
+        report = report_on(order, evidence, self._clock.now())
+        if self._closes is not None and order.reduce_only:
+            report = self._closes.instead(order, report, evidence, lambda: self._touch(order))
+        return report if report.status.in_doubt else self._kept(order, report, evidence.fills)
+
+    def _is_due(self, order: Order, now: float) -> bool:
+        known = self._asked.get(order.client_order_id)
+        if known is None:
+            return True
+        if not known[1].status.in_doubt:
+            return False
+        age = (self._clock.now() - order.intended_at).total_seconds()
+        return now - known[0] >= next(pace for limit, pace in ASK_PACES_SECONDS if age <= limit)
+
+    def _remember(self, order: Order, report: OrderReport) -> None:
+        while len(self._asked) >= REMEMBERED_MAX:
+            del self._asked[next(iter(self._asked))]
+        self._asked[order.client_order_id] = self._clock.monotonic(), report
+
+    def _forget_pace(self, orders: Sequence[Order]) -> None:
+        for order in orders:
+            self._asked.pop(order.client_order_id, None)
+
+    # Resting, and the account's fills
+
+    def place_resting(self, orders: Sequence[RestingOrder], expires_at: datetime) -> tuple[RestingReport, ...]:
+        """At the exchange itself, by the wallet key; without one nothing can rest."""
+        if self.direct is not None:
+            return self.direct.place_resting(orders, expires_at)
+        words = "nothing rests at the exchange without HYPERLIQUID_WALLET_KEY"
+        return tuple(
+            RestingReport(one.client_order_id, RestingStatus.REJECTED, RejectReason.OTHER, words) for one in orders
+        )
+
+    def cancel_resting(self, orders: Sequence[RestingOrder]) -> bool:
+        return self.direct is None or self.direct.cancel_resting(orders)
+
+    def account_fills(self, since: datetime) -> tuple[AccountFill, ...]:
+        """Fills that Pear made for the desk carry the desk's own ids, as the register knows them."""
+        fills = self._fills_between(since, self._clock.now(), Lane.CLOSE)
+        skew = self._api.skew(Lane.CLOSE)
+        try:
+            owners = _owners(self._register.known(), fills, skew.ahead)
+        except (Busy, OSError, StoreCorrupt) as error:
+            raise VenueUnavailable(f"the register of orders cannot be had: {error}") from error
+        first = since + skew.ahead - skew.uncertain
+        told = sorted((one for one in fills if one.at >= first), key=lambda one: (one.at, one.tid, one.oid))
+        return tuple(
+            replace(account_fill(one, self.account_id), client_order_id=owners[one.tid, one.oid])
+            if (one.tid, one.oid) in owners
+            else account_fill(one, self.account_id)
+            for one in told
+        )
+
+
+_NO_PRICE = Refusal(RejectReason.NOT_TRADABLE, "no price can be had")
+_EXPIRED = Refusal(RejectReason.EXPIRED, "expired before it was sent")
+
+
+def _off_market(order: Order, mid: Decimal) -> Refusal | None:
+    """Pear takes a band around the mid, not a limit: one that does not reach the market, or is narrower than Pear's
+    narrowest, would be overstepped."""
+    band = (order.limit_price / mid - 1) * order.side.sign
+    if band <= 0:
+        return Refusal(RejectReason.NO_MATCH, "its limit does not reach the market")
+    if band < SLIPPAGE_MIN:
+        return Refusal(RejectReason.PRICE, f"its band is narrower than Pear's narrowest, {SLIPPAGE_MIN}")
+    return None
+
+
+def _told_in(answer: object) -> Mapping[int, tuple[Coin, Quantity]]:
+    """The fills that an answer tells; none when it tells none that can be read: the exchange's are the truth."""
+    try:
+        return decode_created(answer).told
+    except VenueUnavailable:
+        return {}
+
+
+def _cuts(orders: Sequence[Order], baskets: Collection[Basket]) -> list[_Cut]:
+    """The writes that carry out *orders*: those of one basket together where one holds them all, else coin by coin.
+
+    Of several baskets that hold a coin the one that was changed last is cut, as far as it reaches.
+    """
+    newest = sorted(baskets, key=lambda one: one.updated_at, reverse=True)
+    whole = next((one for one in newest if all(_holds(one, order) for order in orders)), None)
+    groups = [(whole, tuple(orders))] if whole is not None else []
+    if whole is None:
+        for order in orders:
+            basket = next((one for one in newest if _holds(one, order)), None)
+            groups += [(basket, (order,))] if basket is not None else []
+    return [_Cut(basket, group, _targets(basket, group)) for basket, group in groups if basket is not None]
+
+
+def _holds(basket: Basket, order: Order) -> bool:
+    part = basket.part(order.coin)
+    return part is not None and part.side is not order.side
+
+
+def _targets(basket: Basket, orders: Sequence[Order]) -> Mapping[Coin, Quantity]:
+    """What each coin of *basket* that is reduced is to have left."""
+    parts = {one.coin: one for one in basket.parts}
+    return {one.coin: Quantity(max(parts[one.coin].quantity - one.quantity, ZERO)) for one in orders}
+
+
+def _sent_at(order: Order, known: Mapping[ClientOrderId, Sent]) -> datetime:
+    """When it was registered as sent; without that, when it was intended."""
+    sent = known.get(order.client_order_id)
+    return sent.sent_at if sent is not None else order.intended_at
+
+
+def _window(order: Order, known: Mapping[ClientOrderId, Sent], skew: timedelta) -> Window:
+    """From a moment before it was sent to when the next of its coin and side was: writes go one at a time."""
+    sent_at = _sent_at(order, known)
+    later = [
+        one.sent_at
+        for one in known.values()
+        if one.coin == order.coin and one.side is order.side and one.sent_at > sent_at and one.key
+    ]
+    return Window(sent_at + skew - CLOCK_MARGIN, min(later) + skew if later else None)
+
+
+def _same_group(one: Order, other: Order, known: Mapping[ClientOrderId, Sent]) -> bool:
+    if one is other:
+        return True
+    left, right = known.get(one.client_order_id), known.get(other.client_order_id)
+    return left is not None and right is not None and left.key == right.key != ""
+
+
+def _owners(
+    known: Mapping[ClientOrderId, Sent], fills: Sequence[Fill], skew: timedelta
+) -> Mapping[tuple[int, int], ClientOrderId]:
+    """Whose each fill is, of those that are the desk's: as told, as claimed, or in the window of one in doubt."""
+    owners: dict[tuple[int, int], ClientOrderId] = {}
+    for sent in known.values():
+        for one in fills:
+            if one.oid in sent.told or one.tid in sent.tids:
+                owners[one.tid, one.oid] = sent.client_order_id
+    for sent in known.values():
+        if sent.final is None:
+            for one in fills:
+                if one.coin == sent.coin and one.side is sent.side and one.at >= sent.sent_at + skew - CLOCK_MARGIN:
+                    owners.setdefault((one.tid, one.oid), sent.client_order_id)
+    return owners

@@ -1,0 +1,178 @@
+"""The door to Pear's API and the session behind it: an API key for tokens that expire, and one renewal at a time.
+
+The law: tokens live in memory only and are in no repr, log line or exception; a read may be repeated, a write is sent
+once, and once more only after a 401, which Pear says before it does anything. Nothing is sent by constructing anything.
+"""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from trading.adapters.http import Answer, Peer
+from trading.adapters.pear_wire import Refused, Seconds, Unclear, decode_tokens, refusal_in
+from trading.domain.errors import VenueUnavailable
+from trading.ports import Clock
+
+URL_VARIABLE = "PEAR_API_URL"
+KEY_VARIABLE = "PEAR_API_KEY"
+READ_SECONDS_MAX = 3.0
+# Pear answers a market order in a second or a few; a longer wait would only hold the caller, for what became of it is
+# told by the fills.
+WRITE_SECONDS_MAX = 5.0
+LOGIN_SECONDS_MAX = 3.0
+READ_PAUSES_SECONDS = (0.0, 0.2)
+# A token is renewed a minute before its end, or when three quarters of a short life are over.
+RENEW_BEFORE = Seconds(60.0)
+RENEW_SHARE = 0.25
+# A refused log-in is not tried again at once: it would be refused again, and counted.
+LOGIN_AGAIN_SECONDS = 2.0
+_TRY_AGAIN = frozenset({429, 500, 502, 503, 504})
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A write that Pear says it has carried out: its answer, decoded."""
+
+    answer: object
+
+
+@dataclass
+class _Session:
+    """What a log-in gave; the ends on the monotonic clock."""
+
+    access: str = field(repr=False)
+    refresh: str = field(repr=False)
+    renew_at: float
+
+
+class PearApi:
+    """*base_url* for the account at *address*. Safe for several threads.
+
+    Raises InvalidRequest for a *base_url* that is no use.
+    """
+
+    def __init__(self, base_url: str, address: str, api_key: str, client_id: str, clock: Clock) -> None:
+        self._address = address.lower()
+        self._api_key = api_key
+        self._client_id = client_id
+        self._clock = clock
+        self._peer = Peer("Pear", URL_VARIABLE, base_url, WRITE_SECONDS_MAX, clock, VenueUnavailable)
+        self._lock = threading.Lock()
+        self._session: _Session | None = None
+        self._refused: tuple[float, str] | None = None
+
+    def healthy(self) -> None:
+        """Raises VenueUnavailable when Pear does not answer."""
+        self._peer.decoded(self._peer.exchange("GET", "/health", within_seconds=READ_SECONDS_MAX))
+
+    def log_in(self) -> None:
+        """Have a valid token. Raises VenueUnavailable, with the `status` when Pear refused the key."""
+        self._token()
+
+    def read(self, path: str, params: Mapping[str, str] | None = None) -> object:
+        """The decoded answer to a GET. Raises VenueUnavailable, with the `status` when there was one."""
+        ends_at = self._clock.monotonic() + READ_SECONDS_MAX
+        for pause in READ_PAUSES_SECONDS:
+            try:
+                answer = self._authorized("GET", path, params, None, ends_at - self._clock.monotonic())
+            except VenueUnavailable as error:
+                if "status" in error.facts or self._clock.monotonic() + pause >= ends_at:
+                    raise
+            else:
+                if answer.status not in _TRY_AGAIN:
+                    return self._peer.decoded(answer)
+            self._clock.sleep(pause)
+        return self._peer.decoded(self._authorized("GET", path, params, None, ends_at - self._clock.monotonic()))
+
+    def write(self, method: str, path: str, body: object) -> Done | Refused | Unclear:
+        """What became of a request that changes something, sent once. Never raises once a byte may have left.
+
+        Raises VenueUnavailable when no token could be had: then nothing was sent.
+        """
+        token = self._token()
+        try:
+            answer = self._sent(method, path, None, body, token, WRITE_SECONDS_MAX)
+            if answer.status == 401:
+                answer = self._sent(method, path, None, body, self._renewed(token), WRITE_SECONDS_MAX)
+        except VenueUnavailable as error:
+            return Unclear(error.detail)
+        if not answer.ok:
+            return refusal_in(answer.status, answer.content)
+        try:
+            return Done(self._peer.decoded(answer))
+        except VenueUnavailable as error:
+            return Unclear(error.detail)
+
+    def _authorized(
+        self, method: str, path: str, params: Mapping[str, str] | None, body: object, seconds: float
+    ) -> Answer:
+        token = self._token()
+        answer = self._sent(method, path, params, body, token, seconds)
+        if answer.status != 401:
+            return answer
+        return self._sent(method, path, params, body, self._renewed(token), seconds)
+
+    def _sent(
+        self, method: str, path: str, params: Mapping[str, str] | None, body: object, token: str, seconds: float
+    ) -> Answer:
+        headers = {"Authorization": f"Bearer {token}"}
+        return self._peer.exchange(method, path, params=params, body=body, headers=headers, within_seconds=seconds)
+
+    # The session
+
+    def _token(self) -> str:
+        """A token that is not about to end, renewed by one thread while the others wait for it."""
+        with self._lock:
+            session = self._session
+            if session is None or self._clock.monotonic() >= session.renew_at:
+                session = self._renew(session)
+            return session.access
+
+    def _renewed(self, refused: str) -> str:
+        """A token instead of one that Pear refused; somebody else's, when that has been got meanwhile."""
+        with self._lock:
+            session = self._session
+            if session is None or session.access == refused:
+                session = self._renew(session)
+            return session.access
+
+    def _renew(self, session: _Session | None) -> _Session:
+        """By the refresh token, which serves once; whatever is wrong with it, by logging in again."""
+        self._session = None
+        if session is not None:
+            try:
+                answer = self._post("/auth/refresh", {"refreshToken": session.refresh})
+                if answer.ok:
+                    self._session = self._kept(answer)
+            except VenueUnavailable:
+                self._session = None
+        if self._session is None:
+            self._session = self._logged_in()
+        return self._session
+
+    def _logged_in(self) -> _Session:
+        now = self._clock.monotonic()
+        if self._refused is not None and now - self._refused[0] < LOGIN_AGAIN_SECONDS:
+            raise VenueUnavailable(self._refused[1], status=401)
+        body = {
+            "method": "api_key",
+            "address": self._address,
+            "clientId": self._client_id,
+            "details": {"apiKey": self._api_key},
+        }
+        answer = self._post("/auth/login", body)
+        if answer.status in (400, 401, 403):
+            words = f"Pear refused the log-in of {self._address} as {self._client_id} (status {answer.status})"
+            self._refused = now, words
+            raise VenueUnavailable(words, status=answer.status)
+        return self._kept(answer)
+
+    def _post(self, path: str, body: object) -> Answer:
+        return self._peer.exchange("POST", path, body=body, within_seconds=LOGIN_SECONDS_MAX)
+
+    def _kept(self, answer: Answer) -> _Session:
+        tokens = decode_tokens(self._peer.decoded(answer))
+        life = tokens.expires_in
+        return _Session(
+            tokens.access, tokens.refresh, self._clock.monotonic() + life - min(RENEW_BEFORE, life * RENEW_SHARE)
+        )

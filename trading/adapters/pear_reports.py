@@ -1,0 +1,142 @@
+"""What the evidence on one order sent through Pear adds up to: what Pear answered, and the exchange's fills.
+
+The law: pure. A fill is a fact only at the exchange; Pear's success is no fill and Pear's refusal no proof that one leg
+was not done. Pear has neither an order's id nor an expiry, so that absence cannot be proven here: an opening of which
+nothing was seen for ninety seconds is called unexplained, and what shows up later is somebody's to flatten.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from trading.adapters.hyperliquid_reports import FILLS_LAG, Sum, ended, refused, sum_of, unknown
+from trading.adapters.hyperliquid_wire import Fill
+from trading.adapters.pear_register import Sent
+from trading.adapters.pear_wire import CLOID_MARK
+from trading.domain.orders import Order, OrderReport, OrderStatus, RejectReason
+from trading.domain.units import ZERO, ClientOrderId
+
+# Reads at the exchange lag writes by up to a second (measured on testnet); a leg may have been done although Pear says
+# no, so that a no is believed after this.
+REFUSAL_SETTLED = timedelta(seconds=1.5)
+# Pear says that it did something and the exchange shows none of it: it may be slow to do it.
+ANSWER_SETTLED = timedelta(seconds=10)
+OPEN_PATIENCE = timedelta(seconds=90)
+# A close is safe to repeat (sizes at Pear are absolute, closes go by state), so that it is not waited for as long.
+CLOSE_PATIENCE = timedelta(seconds=15)
+# What was filled just before the order was sent is not its own; clocks differ by no more than this unnoticed.
+CLOCK_MARGIN = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known of one order. `fills` are its own; `group_filled_at` is the newest fill of its group.
+
+    `sent_at` is when it was, or was intended to be, sent; instants are the exchange's.
+    """
+
+    sent: Sent | None
+    fills: Sequence[Fill]
+    venue_now: datetime
+    sent_at: datetime
+    answered_at: datetime | None
+    group_filled_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """When an order may have traded, by the exchange's clock: from its sending to that of the next like it."""
+
+    from_at: datetime
+    until_at: datetime | None
+
+    def holds(self, at: datetime) -> bool:
+        return self.from_at <= at and (self.until_at is None or at < self.until_at)
+
+
+def own_fills(
+    order: Order, known: Mapping[ClientOrderId, Sent], fills: Iterable[Fill], window: Window
+) -> tuple[Fill, ...]:
+    """The fills of *order*: those of the exchange's order ids that Pear told, else those of its coin and side in its
+    *window* that belong to no other order, Pear's own by their mark where there are any."""
+    sent = known.get(order.client_order_id)
+    there = [one for one in fills if one.coin == order.coin and one.side is order.side]
+    if sent is not None and sent.told:
+        return tuple(one for one in there if one.oid in sent.told)
+    rest = [one for one in known.values() if one.client_order_id != order.client_order_id]
+    tids, oids = {tid for one in rest for tid in one.tids}, {oid for one in rest for oid in one.told}
+    free = [
+        one
+        for one in there
+        if window.holds(one.at) and one.tid not in tids and one.oid not in oids and one.cloid not in known
+    ]
+    marked = [one for one in free if one.cloid is not None and one.cloid.startswith(CLOID_MARK)]
+    return tuple(marked or [one for one in free if one.liquidated is None])
+
+
+def report_on(order: Order, evidence: Evidence, now: datetime) -> OrderReport:
+    """The present word on *order*, stamped *now*."""
+    total, sent = sum_of(evidence.fills), evidence.sent
+    if total.quantity and total.quantity in _complete(order, sent):
+        return ended_by_venue(order, total, now)
+    if evidence.answered_at is not None:
+        return _answered(order, evidence, total, now)
+    if total.quantity:
+        return (
+            ended_by_venue(order, total, now) if _is_still(evidence) else _doubt(order, now, "its fills are coming in")
+        )
+    if evidence.group_filled_at is not None and _is_still(evidence):
+        return refused(order, RejectReason.NO_MATCH, "the rest of its group was filled, it was not", now)
+    if sent is not None and sent.refused is not None:
+        if evidence.venue_now > evidence.sent_at + REFUSAL_SETTLED:
+            return refused(order, *sent.refused, now)
+        return _doubt(order, now, f"Pear says no: {sent.refused[1]}")
+    return _unexplained(order, evidence, now)
+
+
+def _complete(order: Order, sent: Sent | None) -> tuple[Decimal, ...]:
+    """The quantities at which nothing more is to come."""
+    if sent is None:
+        return (order.quantity,)
+    told = sum(sent.told.values(), ZERO)
+    return (order.quantity, told) if sent.expected is None else (order.quantity, told, sent.expected)
+
+
+def _answered(order: Order, evidence: Evidence, total: Sum, now: datetime) -> OrderReport:
+    """Pear says that it was done: what the exchange shows once that has had time to show."""
+    assert evidence.answered_at is not None  # noqa: S101 - the caller has looked
+    waited = evidence.venue_now - evidence.answered_at
+    told = evidence.sent is not None and evidence.sent.told
+    if total.quantity and waited > FILLS_LAG and _is_still(evidence):
+        return ended_by_venue(order, total, now)
+    if not total.quantity and waited > (FILLS_LAG if told or evidence.group_filled_at else ANSWER_SETTLED):
+        return refused(order, RejectReason.NO_MATCH, "Pear did it and nothing of it was filled", now)
+    return _doubt(order, now, "Pear did it; its fills are not readable yet")
+
+
+def _unexplained(order: Order, evidence: Evidence, now: datetime) -> OrderReport:
+    waited = evidence.venue_now - evidence.sent_at
+    if order.reduce_only and waited > CLOSE_PATIENCE:
+        return refused(order, RejectReason.OTHER, "Pear did not confirm it and nothing was filled", now)
+    if waited > OPEN_PATIENCE:
+        seconds = int(OPEN_PATIENCE.total_seconds())
+        return refused(order, RejectReason.UNEXPLAINED, f"nothing was seen of it for {seconds} s", now)
+    return unknown(order, "Pear did not say what became of it", now)
+
+
+def _is_still(evidence: Evidence) -> bool:
+    """One batch trades in one block: some seconds after the newest fill of the group all of them can be read."""
+    newest = evidence.group_filled_at
+    return newest is not None and evidence.venue_now > newest + FILLS_LAG
+
+
+def ended_by_venue(order: Order, total: Sum, now: datetime) -> OrderReport:
+    """A final word with a fill, which may be of more than was asked: Pear makes coins of dollars by itself."""
+    report = ended(order, total, now)
+    status = OrderStatus.FILLED if total.quantity >= order.quantity else OrderStatus.PARTIALLY_FILLED
+    return replace(report, status=status, sized_by_venue=total.quantity > order.quantity)
+
+
+def _doubt(order: Order, now: datetime, words: str) -> OrderReport:
+    return OrderReport(order.client_order_id, OrderStatus.ACCEPTED, now, detail=words)
