@@ -31,7 +31,10 @@ from trading.domain.units import Ratio
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 HYPERLIQUID_MAINNET = "https://api.hyperliquid.xyz"
 HYPERLIQUID_TESTNET = "https://api.hyperliquid-testnet.xyz"
+# What Django itself calls too weak (security.W009).
 SECRET_KEY_CHARS_MIN = 50
+SECRET_KEY_DISTINCT_MIN = 5
+INSECURE_PREFIX = "django-insecure-"
 # In demo mode, because a live desk that lacks its tokens would refuse to start this command, too.
 TOKEN_REMEDY = "make one with `DEMO_MODE=true python manage.py create_api_token NAME --scope read|trade|admin`"  # noqa: S105
 SECRET_KEY_REMEDY = "make one with `python -c 'import secrets; print(secrets.token_urlsafe(50))'`"  # noqa: S105
@@ -548,12 +551,22 @@ def _of_live(config: Config) -> tuple[Contradiction, ...]:
         for name, remedy in missing.items()
         if not getattr(config, name.lower())
     ]
-    if config.secret_key and len(config.secret_key.get_secret_value()) < SECRET_KEY_CHARS_MIN:
-        line = f"SECRET_KEY: must have at least {SECRET_KEY_CHARS_MIN} characters; {SECRET_KEY_REMEDY}"
-        found.append(Contradiction(frozenset({"SECRET_KEY"}), line))
+    if config.secret_key and (weakness := _weakness_of(config.secret_key.get_secret_value())):
+        found.append(Contradiction(frozenset({"SECRET_KEY"}), f"SECRET_KEY: {weakness}; {SECRET_KEY_REMEDY}"))
     if config.debug:
         found.append(Contradiction(frozenset({"DEBUG"}), "DEBUG: must be false with DEMO_MODE=false"))
     return (*found, *_of_keystore(config), *_of_networks(config))
+
+
+def _weakness_of(key: str) -> str:
+    """Why *key* could be guessed; blank when nothing speaks for it."""
+    if len(key) < SECRET_KEY_CHARS_MIN:
+        return f"must have at least {SECRET_KEY_CHARS_MIN} characters"
+    if key.startswith(INSECURE_PREFIX):
+        return "must not be the key that Django makes up for a new project, which is in many repositories"
+    if len(set(key)) < SECRET_KEY_DISTINCT_MIN:
+        return f"must have at least {SECRET_KEY_DISTINCT_MIN} different characters"
+    return ""
 
 
 def _venue_secrets(config: Config) -> dict[str, str]:

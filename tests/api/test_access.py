@@ -4,7 +4,9 @@ import contextlib
 import hashlib
 import io
 import json
+import re
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -15,10 +17,12 @@ from django.http import HttpResponse
 from django.test import SimpleTestCase, override_settings
 
 from tests.api.base import EXECUTE, PROBLEM, ApiTestCase, told
+from trading import bootstrap
 from trading.authentication import FORWARDED_HEADERS, caller_without_token, is_loopback_address
 from trading.conf import ApiToken, Config, Scope, load_config
 from trading.domain.errors import StoreCorrupt
 from trading.middleware import HEADERS, NO_PAGE_POLICY, PAGE_POLICY, WsgiDoor
+from trading.urls import urlpatterns
 from trading.views import without_paths
 
 TOKENS = {"read": "r" * 43, "trade": "t" * 43, "admin": "a" * 43}
@@ -200,6 +204,56 @@ class LoopbackTest(ApiTestCase):
 
     def test_a_wrong_token_is_refused_also_on_loopback(self) -> None:
         self.assert_problem(self.get("/api/positions", Authorization="Bearer nonsense"), 401, "TOKEN_UNKNOWN")
+
+
+class StrangerTest(ApiTestCase):
+    """Once money is real, who has no token learns how the service is, and nothing else."""
+
+    public = ("api/health", "", "login", "api/session")
+
+    def setUp(self) -> None:
+        super().setUp()
+        body = {"signal_id": "signal_123", "position_size": 1000, "pair": "BTC/ETH"}
+        self.position = told(self.execute(body))
+        live = Config.of(**{**self.defaults(), "demo_mode": False, "api_tokens": API_TOKENS})
+        self.enterContext(bootstrap.use_desk(replace(self.desk, config=live)))
+
+    def paths(self) -> list[str]:
+        """A path for every route there is, the catch-all left out; ids are those of what exists."""
+        ids = {"trade_id": self.position["trade_id"], "position_id": self.position["position_id"]}
+        raw = [str(one.pattern).removeprefix("^").removesuffix(r"\Z").removesuffix("/?") for one in urlpatterns[:-1]]
+        return [re.sub(r"\(\?P<(\w+)>[^)]*\)", lambda match: str(ids[match[1]]), one) for one in raw]
+
+    def test_every_route_but_health_is_shut_for_every_method(self) -> None:
+        shut = [path for path in self.paths() if path not in self.public]
+        self.assertGreater(len(shut), 15)
+        before = self.facts_on_disk()
+        for path in shut:
+            for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"):
+                for ending in ("", "/"):
+                    with self.subTest(f"{method} /{path}{ending}"):
+                        self.assertEqual(401, self.send(method, f"/{path}{ending}", b"{}").status_code)
+        self.assertEqual(before, self.facts_on_disk())
+
+    def test_what_is_open_says_nothing_of_the_account_and_changes_nothing(self) -> None:
+        before = self.facts_on_disk()
+        for path in self.public:
+            for method in ("GET", "POST", "PATCH", "DELETE"):
+                with self.subTest(f"{method} /{path}"):
+                    text = self.send(method, f"/{path}", b"{}").content.decode()
+                    for word in (
+                        self.position["position_id"],
+                        self.position["trade_id"],
+                        "BTC",
+                        "signal_123",
+                        "the-admin",
+                    ):
+                        self.assertNotIn(word, text)
+        self.assertEqual(before, self.facts_on_disk())
+
+    def test_loopback_is_no_exemption_and_health_names_no_folder(self) -> None:
+        self.assertEqual(401, self.send_raw("GET", "/api/positions", b"", REMOTE_ADDR="127.0.0.1").status_code)
+        self.assertNotIn(str(self.folder), self.get("/api/health").content.decode())
 
 
 class DemoTest(ApiTestCase):

@@ -88,7 +88,7 @@ class LiveCase(ServiceCase):
             "HYPERLIQUID_API_URL": self.exchange,
             "HYPERLIQUID_ACCOUNT_ADDRESS": MASTER,
             "HYPERLIQUID_WALLET_KEY": AGENT_KEY,
-            "SECRET_KEY": "k" * 64,
+            "SECRET_KEY": "0123456789" * 6,
             "API_TOKENS": f"operator:admin:{hashlib.sha256(TOKEN.encode()).hexdigest()}",
             "SCOUT_URL": self.scout.url,
             "GUARDIAN_URL": self.guardian,

@@ -18,6 +18,7 @@ from trading.conf import (
     HYPERLIQUID_MAINNET,
     HYPERLIQUID_TESTNET,
     PROJECT_ROOT,
+    SECRET_KEY_REMEDY,
     SECRETS,
     ApiToken,
     Config,
@@ -34,7 +35,7 @@ DIGEST = hashlib.sha256(b"a token").hexdigest()
 WALLET_KEY = "0x" + "1f" * 32
 LIVE = {
     "DEMO_MODE": "false",
-    "SECRET_KEY": "k" * 50,
+    "SECRET_KEY": "0123456789" * 5,
     "API_TOKENS": f"desk:trade:{DIGEST}",
     "PEAR_API_KEY": "pear-key-of-a-test",
     "HYPERLIQUID_ACCOUNT_ADDRESS": "0x" + "AB" * 20,
@@ -299,9 +300,17 @@ class Contradictions(unittest.TestCase):
             ({**LIVE, "DEBUG": "true"}, "DEBUG: must be false with DEMO_MODE=false"),
             ({"DEBUG": "true"}, None),
             (
-                {**LIVE, "SECRET_KEY": "k" * 49},
-                "SECRET_KEY: must have at least 50 characters; "
-                "make one with `python -c 'import secrets; print(secrets.token_urlsafe(50))'`",
+                {**LIVE, "SECRET_KEY": "0123456789" * 4 + "012345678"},
+                f"SECRET_KEY: must have at least 50 characters; {SECRET_KEY_REMEDY}",
+            ),
+            (
+                {**LIVE, "SECRET_KEY": "django-insecure-" + "0123456789" * 5},
+                "SECRET_KEY: must not be the key that Django makes up for a new project, which is in many "
+                f"repositories; {SECRET_KEY_REMEDY}",
+            ),
+            (
+                {**LIVE, "SECRET_KEY": "abcd" * 20},
+                f"SECRET_KEY: must have at least 5 different characters; {SECRET_KEY_REMEDY}",
             ),
             ({"SECRET_KEY": "short"}, None),
             (
