@@ -30,6 +30,18 @@ CONFIGURATION_EXIT_CODE = 3
 NO_REDIS_URL = "redis://127.0.0.1:1/3"
 
 
+def dotenv_of(environ: Mapping[str, str]) -> Path | None:
+    """The file that is read besides the environment: `.env`, or what ENV_FILE names, or none where that is blank.
+
+    Raises SystemExit for a name that leads nowhere: a desk must not start with the defaults because of a slip.
+    """
+    named = environ.get("ENV_FILE", ".env").strip()
+    path = BASE_DIR / Path(named).expanduser()
+    if named and "ENV_FILE" in environ and not path.is_file():
+        raise refused_start(ConfigurationError(("ENV_FILE: names no file; mend the path, or leave it away for .env",)))
+    return path if named else None
+
+
 def refused_start(error: ConfigurationError) -> SystemExit:
     """Say every mistake on stderr, one a line, and return what ends the process."""
     sys.stderr.write("The configuration is wrong, so nothing was started:\n")
@@ -37,7 +49,7 @@ def refused_start(error: ConfigurationError) -> SystemExit:
     return SystemExit(CONFIGURATION_EXIT_CODE)
 
 
-def configure(environ: Mapping[str, str], dotenv: Path, *, testing: bool) -> Config:
+def configure(environ: Mapping[str, str], dotenv: Path | None, *, testing: bool) -> Config:
     """The configuration to run with; *testing* has defaults, a new folder and no Redis, whatever *environ* says.
 
     Raises SystemExit after it has said what is wrong.
@@ -52,7 +64,9 @@ def configure(environ: Mapping[str, str], dotenv: Path, *, testing: bool) -> Con
         raise refused_start(error) from None
 
 
-DESK_CONFIG = Config.of() if SETTING_UP else configure(os.environ, BASE_DIR / ".env", testing=TESTING)
+# Tests and the command that writes it look at no file.
+ENV_FILE = None if TESTING or SETTING_UP else dotenv_of(os.environ)
+DESK_CONFIG = Config.of() if SETTING_UP else configure(os.environ, ENV_FILE, testing=TESTING)
 
 # The supervisor hands its key down, so that every process it starts has the same one; on its own, a demo makes one up.
 SECRET_KEY = DESK_CONFIG.secret_key.get_secret_value() if DESK_CONFIG.secret_key else get_random_secret_key()

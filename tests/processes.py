@@ -1,5 +1,6 @@
 """What tests of programs need: whether a process lives, waiting with a bound, and a port that nobody uses."""
 
+import os
 import socket
 import time
 import unittest
@@ -8,6 +9,11 @@ from pathlib import Path
 
 WAIT_SECONDS = 20.0
 PAUSE_SECONDS = 0.02
+
+
+def environ_of(**variables: str) -> dict[str, str]:
+    """The environment of a program that is to see these variables, and neither the developer's nor the `.env` here."""
+    return {"PATH": os.environ["PATH"], "ENV_FILE": "", **variables}
 
 
 def lives(pid: int) -> bool:

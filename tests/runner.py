@@ -90,5 +90,7 @@ class DeskTestRunner(DiscoverRunner):
 
     def setup_test_environment(self, **kwargs: object) -> None:
         super().setup_test_environment(**kwargs)
+        # What a test starts without an environment of its own must not find a live desk's file here.
+        os.environ["ENV_FILE"] = ""
         if not _surroundings():
             self.log("No Redis server can be started here; the tests that need one are skipped.")

@@ -451,6 +451,10 @@ class CreateApiTokenTest(SimpleTestCase):
                 self.assertIn("\n# DEBUG=true\n", file.read_text(encoding="utf-8"))
                 self.assertNotIn(digest, said)
 
+    def test_where_no_file_is_read_none_is_written_unless_it_is_named(self) -> None:
+        with self.assertRaisesRegex(CommandError, "--file"):
+            self.made("orchestrator", "--scope", "trade", "--save")
+
     def test_a_file_that_sets_no_tokens_or_sets_them_twice_is_left_alone(self) -> None:
         file = Path(self.enterContext(tempfile.TemporaryDirectory())) / ".env"
         for text in (None, "", "API_TOKENS_FILE=/x\n", "API_TOKENS=\nAPI_TOKENS=\n", "export API_TOKENS=\n"):

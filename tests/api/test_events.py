@@ -21,7 +21,7 @@ from django.test import SimpleTestCase
 
 from tests.api.base import ApiTestCase, told
 from tests.fakes import FakeClock
-from tests.processes import free_port, wait_until
+from tests.processes import environ_of, free_port, wait_until
 from trading import events
 from trading.domain.errors import StoreCorrupt
 from trading.events import (
@@ -308,7 +308,7 @@ class ServedTest(SimpleTestCase):
     def setUp(self) -> None:
         self.port = free_port()
         folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
-        environ = {"DATA_DIR": str(folder / "data"), "REDIS_URL": "redis://127.0.0.1:1/3", "PATH": os.environ["PATH"]}
+        environ = environ_of(DATA_DIR=str(folder / "data"), REDIS_URL="redis://127.0.0.1:1/3")
         command = (sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{self.port}", "--worker-class", "gthread")
         options = ("--threads", "16", "--graceful-timeout", "8", "--no-control-socket", "--log-level", "error")
         self.server = subprocess.Popen(

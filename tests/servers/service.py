@@ -10,7 +10,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from tests.processes import free_port, lives, wait_until
+from tests.processes import environ_of, free_port, lives, wait_until
 from trading.conf import PROJECT_ROOT
 
 ASK_SECONDS = 15.0
@@ -30,7 +30,7 @@ class ServiceCase(unittest.TestCase):
     @property
     def environ(self) -> dict[str, str]:
         return {
-            "PATH": os.environ["PATH"],
+            **environ_of(),
             "TMPDIR": str(self.folder),
             "DEMO_MODE": "true",
             "EXECUTOR_PORT": str(self.port),

@@ -4,7 +4,6 @@ import base64
 import hashlib
 import http.client
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from pathlib import Path
 from eth_account import Account
 
 from executor_agent.redis_server import answers, installed_programs
-from tests.processes import wait_until
+from tests.processes import environ_of, wait_until
 from tests.servers.service import ASK_SECONDS, family_of
 from tests.servers.sibling import Reply
 from tests.servers.test_live_hyperliquid import AGENT_KEY, DETAIL, LiveCase
@@ -89,7 +88,7 @@ class SearchTest(unittest.TestCase):
 class RefusedStartTest(unittest.TestCase):
     def test_a_start_that_is_refused_shows_none_of_them_either(self) -> None:
         wrong = {name: f"http://{secrets[0]} is wrong" for name, secrets in HIDDEN.items()} | {"SECRET_KEY": "MARK"}
-        environ = {"PATH": os.environ["PATH"], "DEMO_MODE": "false", "VENUE": "hyperliquid", **wrong}
+        environ = environ_of(DEMO_MODE="false", VENUE="hyperliquid", **wrong)
         done = subprocess.run(
             (sys.executable, "manage.py", "serve"),
             cwd=PROJECT_ROOT,

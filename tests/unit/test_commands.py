@@ -24,7 +24,7 @@ from rich.console import Console
 
 from tests.engine.bent_venue import a_bent_scene, corrupt, with_store
 from tests.engine.scripted_venue import lost_before
-from tests.processes import wait_until
+from tests.processes import environ_of, wait_until
 from tests.servers.sibling import Reply, Sibling, says
 from trading import bootstrap
 from trading.domain.desk_state import TradingState
@@ -189,7 +189,7 @@ class ProcessTest(unittest.TestCase):
     def setUp(self) -> None:
         folder = self.enterContext(tempfile.TemporaryDirectory(prefix="executor_commands_"))
         self.environ = {
-            "PATH": os.environ["PATH"],
+            **environ_of(),
             "DATA_DIR": f"{folder}/data",
             "DEMO_MODE": "true",
             "REDIS_URL": "redis://127.0.0.1:1/3",

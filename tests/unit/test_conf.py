@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
 
+from tests.processes import environ_of
 from trading.conf import (
     HYPERLIQUID_MAINNET,
     HYPERLIQUID_TESTNET,
@@ -409,7 +410,7 @@ class Refusal(unittest.TestCase):
     """What an operator sees when the service does not start."""
 
     def run_with_mistakes(self, *command: str) -> "subprocess.CompletedProcess[str]":
-        environ = {"PATH": os.environ["PATH"], "MAX_ALLOCATION": "7", "DEMO_MODE": "true"}
+        environ = environ_of(MAX_ALLOCATION="7", DEMO_MODE="true")
         return subprocess.run(
             (sys.executable, *command),
             cwd=PROJECT_ROOT,

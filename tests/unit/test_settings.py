@@ -1,7 +1,6 @@
 """Tests of the settings: what tests may see, and what Django is told."""
 
 import io
-import os
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,8 @@ from django.core.handlers.asgi import ASGIHandler
 from django.test import SimpleTestCase
 
 from executor_agent import asgi, wsgi
-from executor_agent.settings import CONFIGURATION_EXIT_CODE, configure
+from executor_agent.settings import CONFIGURATION_EXIT_CODE, configure, dotenv_of
+from tests.processes import environ_of
 from tests.runner import PROCESSES_MAX, private_redis, processes_by_default
 from trading.conf import PROJECT_ROOT
 from trading.middleware import WsgiDoor
@@ -28,7 +28,7 @@ def setting(expression: str, environ: dict[str, str], *arguments: str) -> str:
     done = subprocess.run(
         (sys.executable, "-c", script),
         cwd=PROJECT_ROOT,
-        env={"PATH": os.environ["PATH"], **environ},
+        env=environ_of(**environ),
         capture_output=True,
         text=True,
         timeout=60,
@@ -104,6 +104,23 @@ class Fresh(unittest.TestCase):
         self.assertEqual(
             setting(expression, {"DEMO_MODE": "true", **environ}), "9 ['desk.example'] ['https://a.example']"
         )
+
+    def test_another_file_than_dotenv_is_read_where_one_is_named_and_none_where_it_is_blank(self) -> None:
+        folder = self.enterContext(tempfile.TemporaryDirectory())
+        file = Path(folder) / "testnet.env"
+        file.write_text("PAPER_SEED=11\n", encoding="utf-8")
+        for named, seed, read in ((str(file), "11", str(file)), ("", "7", "None")):
+            with self.subTest(named):
+                found = setting("settings.DESK_CONFIG.paper_seed, settings.ENV_FILE", {"ENV_FILE": named})
+                self.assertEqual(found, f"{seed} {read}")
+        self.assertEqual(dotenv_of({}), PROJECT_ROOT / ".env")
+
+    def test_a_file_that_is_named_and_not_there_stops_the_start(self) -> None:
+        said = io.StringIO()
+        with redirect_stderr(said), self.assertRaises(SystemExit) as caught:
+            dotenv_of({"ENV_FILE": "/nowhere/live.env"})
+        self.assertEqual(caught.exception.code, CONFIGURATION_EXIT_CODE)
+        self.assertIn("  ENV_FILE: ", said.getvalue())
 
     def test_a_demo_makes_up_its_key_and_a_key_that_is_given_is_used(self) -> None:
         made_up = {setting("settings.SECRET_KEY", {"DEMO_MODE": "true"}, "test") for _ in range(2)}

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from trading.authentication import digest_of
-from trading.conf import PROJECT_ROOT, Scope
+from trading.conf import Scope
 from trading.management.commands.setup import TOKEN_BYTES, quoted, write_privately
 
 _ENTRIES = re.compile(r"^API_TOKENS=(?P<quote>['\"]?)(?P<entries>[^'\"\n]*)(?P=quote)[ \t]*$", re.MULTILINE)
@@ -29,7 +29,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--save", action="store_true", help="add the entry to the file, too; restart to make it known"
         )
-        parser.add_argument("--file", type=Path, default=PROJECT_ROOT / ".env", help="which file that is (.env)")
+        parser.add_argument("--file", type=Path, default=settings.ENV_FILE, help="which file that is (.env)")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Raises CommandError for a name that is malformed or taken."""
@@ -40,6 +40,8 @@ class Command(BaseCommand):
             raise CommandError(f"NAME: {name} is in API_TOKENS already; choose another or remove that entry")
         token = secrets.token_urlsafe(TOKEN_BYTES)
         if options["save"]:
+            if options["file"] is None:
+                raise CommandError("no file is read here: ENV_FILE is blank; name one with --file")
             save(f"{name}:{scope}:{digest_of(token)}", options["file"])
             self.stdout.write(f"Token of {name}, scope {scope} (shown this once):  {token}")
             self.stdout.write(f"{options['file']} knows it from the next start on")
