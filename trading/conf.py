@@ -348,6 +348,8 @@ class Config(BaseSettings):
     monitor_interval_seconds: Annotated[float, Field(ge=0.1, le=60, allow_inf_nan=False)] = 1.0
     """Pace of the monitor, and whether nothing is opened without it. Blank: false in demo mode, else true."""
     require_monitor: bool = Field(default_factory=_live)
+    resting_protection: bool = True
+    """Whether a stop and a mirrored take-profit rest at the venue for each leg of a position, where the venue can."""
 
     paper_equity_usd: Money = Decimal(100_000)
     """What the paper account starts with, and the number that its market is derived from."""

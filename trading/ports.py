@@ -188,8 +188,8 @@ class Store(Protocol):
     def save(self, trade: Trade) -> Trade:
         """Append the events of *trade* that are not stored yet, synced, and return it as stored.
 
-        Events that others appended meanwhile (CancelWanted) are kept: the new ones are recorded after them. Raises
-        InvariantBroken when they cannot follow.
+        Events that others appended meanwhile (CancelWanted, LegLost) are kept: the new ones are recorded after them.
+        Raises InvariantBroken when they cannot follow.
         """
 
     def save_watch(self, watch: Watch) -> None:

@@ -495,11 +495,14 @@ def a_request(signal_id: str = "signal_1", size: str = "2000", **changes: Any) -
     return ExecuteRequest(signal_id, Usd(Decimal(size)), **changes)
 
 
-def a_scene(case: unittest.TestCase, equity: str = "100000", **config: Any) -> Scene:
-    """A desk of its own for *case*, in a folder that goes with it. *config* overrides the demo's defaults."""
+def a_scene(
+    case: unittest.TestCase, equity: str = "100000", *, kind: type[ScriptedVenue] = ScriptedVenue, **config: Any
+) -> Scene:
+    """A desk of its own for *case*, in a folder that goes with it, on a venue of *kind*. *config* overrides the demo's
+    defaults."""
     folder = Path(case.enterContext(tempfile.TemporaryDirectory(prefix="executor_engine_")))
     clock = FakeClock()
-    venue, signals, cache, log = ScriptedVenue(clock, equity), FakeSignals(), FakeCache(clock), FakeLog()
+    venue, signals, cache, log = kind(clock, equity), FakeSignals(), FakeCache(clock), FakeLog()
     approver = FakeApprover(clock=clock)
     store = JsonStore(folder / "data", BINDING)
     desk = Desk(

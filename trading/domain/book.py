@@ -144,6 +144,7 @@ class Book:
         self._standing: dict[PositionId, Position] = {}
         self._approvals: dict[str, TradeId] = {}
         self._untold: dict[PositionId, Position] = {}
+        self._guarded: dict[PositionId, Position] = {}
         self._losing_exits: dict[Pair, datetime] = {}
 
     def put_trade(self, trade: Trade) -> None:
@@ -188,7 +189,7 @@ class Book:
                 for trade_id in self._of_position.pop(position_id, ()):
                     self._unindex(self._trades.pop(trade_id))
                     self._live.pop(trade_id, None)
-                for known in (self._watches, self._positions, self._standing, self._untold):
+                for known in (self._watches, self._positions, self._standing, self._untold, self._guarded):
                     known.pop(position_id, None)
 
     def holds(self, position_id: PositionId) -> bool:
@@ -329,6 +330,11 @@ class Book:
         with self._lock:
             return tuple(self._untold.values())
 
+    def guarded_after_end(self) -> tuple[Position, ...]:
+        """Closed positions for which something may still rest at the venue."""
+        with self._lock:
+            return tuple(self._guarded.values())
+
     def losing_exits(self) -> Mapping[Pair, datetime]:
         """When each pair was last left by its stop loss or by liquidation."""
         archived = self._history.losing_exits()
@@ -392,6 +398,10 @@ class Book:
             self._untold[position_id] = position
         else:
             self._untold.pop(position_id, None)
+        if position.closed and watch is not None and watch.resting:
+            self._guarded[position_id] = position
+        else:
+            self._guarded.pop(position_id, None)
         if position.closed:
             self._standing.pop(position_id, None)
             if (

@@ -14,6 +14,7 @@ from trading.domain.errors import InvariantBroken
 from trading.domain.exit_plan import ExitPlan, ExitReason
 from trading.domain.market import Pair
 from trading.domain.orders import Side
+from trading.domain.resting import Resting
 from trading.domain.signals import Approval, Signal
 from trading.domain.trades import LegPlan, Naked, Trade
 from trading.domain.units import ZERO, Coin, PositionId, Price, Quantity, Ratio, TradeId, Usd
@@ -31,7 +32,8 @@ class Watch:
     """What must survive a restart beside the trades.
 
     `high_water` is the highest net return seen, `funding_*` USD paid so far, `outcome_told` whether Guardian knows
-    the end.
+    the end. `resting` is all that may rest at the venue for the position, `rested` how many groups ever did: no number
+    serves twice.
     """
 
     position_id: PositionId
@@ -41,6 +43,8 @@ class Watch:
     funding_short: Usd = Usd(ZERO)
     funded_until: datetime | None = None
     outcome_told: bool = False
+    resting: tuple[Resting, ...] = ()
+    rested: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,10 @@ class Leg:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """The projection of one opening trade and the closing trades that followed it."""
+    """The projection of one opening trade and the closing trades that followed it.
+
+    `lost` says that fills of others have taken something of a leg, and which reason that is for leaving.
+    """
 
     id: PositionId
     trade_id: TradeId
@@ -98,6 +105,7 @@ class Position:
     naked_max: Usd
     naked_usd_seconds: Decimal
     high_water: Ratio | None
+    lost: ExitReason | None = None
 
     @property
     def legs(self) -> tuple[Leg, Leg]:
@@ -156,7 +164,8 @@ def position_of(trades: Sequence[Trade], watch: Watch | None = None) -> Position
     long = _leg(opening, closings, opening.terms.long, watch.funding_long)
     short = _leg(opening, closings, opening.terms.short, watch.funding_short)
     status = _status(opening, closings, held=long.held > 0 or short.held > 0)
-    last = max((trade.ended_at for trade in trades if trade.ended_at is not None), default=None)
+    ends = [trade.ended_at for trade in trades if trade.ended_at is not None]
+    last = max([*ends, *(loss.at for loss in opening.lost)], default=None)
     naked = [trade.naked for trade in trades]
     return Position(
         id=opening.terms.position_id,
@@ -177,6 +186,7 @@ def position_of(trades: Sequence[Trade], watch: Watch | None = None) -> Position
         naked_max=Usd(max(one.max for one in naked)),
         naked_usd_seconds=sum((one.usd_seconds for one in naked), ZERO),
         high_water=watch.high_water,
+        lost=_lost_by(opening),
     )
 
 
@@ -202,7 +212,17 @@ def _exit_reason(opening: Trade, closings: Sequence[Trade], status: PositionStat
         return ExitReason.NOT_FILLED
     if closings:
         return closings[-1].terms.exit_reason
-    return ExitReason.REPAIR if status is PositionStatus.CLOSED else None
+    if status is not PositionStatus.CLOSED:
+        return None
+    return _lost_by(opening) or ExitReason.REPAIR
+
+
+def _lost_by(opening: Trade) -> ExitReason | None:
+    """The reason for leaving that a lost leg is; a liquidation outweighs the rest."""
+    reasons = {loss.reason for loss in opening.lost}
+    if not reasons:
+        return None
+    return ExitReason.LIQUIDATION if ExitReason.LIQUIDATION in reasons else ExitReason.LEG_LOST
 
 
 def _leg(opening: Trade, closings: Sequence[Trade], plan: LegPlan, funding: Usd) -> Leg:
@@ -224,10 +244,15 @@ def _leg(opening: Trade, closings: Sequence[Trade], plan: LegPlan, funding: Usd)
             else:
                 bought += report.filled
                 traded += report.filled * report.average_price
-        for loss in trade.gone:
+        for gone in trade.gone:
+            if gone.coin == plan.coin:
+                sold += gone.quantity
+                exits += gone.quantity * gone.price
+        for loss in trade.lost:
             if loss.coin == plan.coin:
                 sold += loss.quantity
                 exits += loss.quantity * loss.price
+                fees += loss.fees
     entry = traded / bought if bought else None
     realized = (exits - sold * entry) * plan.side.sign if entry is not None else ZERO
     return Leg(

@@ -44,6 +44,18 @@ def resting_order_id(position_id: PositionId, coin: Coin, kind: TriggerKind, num
     return ClientOrderId("0x" + hash_of("resting", position_id, coin, kind, number)[:32])
 
 
+@dataclass(frozen=True, slots=True)
+class Resting:
+    """An order that may rest at the venue: written down before it is sent, struck out when the venue has it no more.
+
+    `placed` says that the venue has taken it; before that it is in doubt.
+    """
+
+    order: RestingOrder
+    intended_at: datetime
+    placed: bool = False
+
+
 class RestingStatus(StrEnum):
     RESTING = "RESTING"
     REJECTED = "REJECTED"

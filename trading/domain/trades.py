@@ -179,6 +179,26 @@ class HoldingGone:
 
 
 @dataclass(frozen=True, slots=True)
+class LegLost:
+    """A fill that no trade of the desk ordered took *quantity* coins of an opened leg: a liquidation, a deleveraging,
+    an order that rested for the leg, or somebody else's order.
+
+    `price` and `fees` in USD are the fill's own, `filled_at` its instant by the venue, `fill_id` the venue's name of
+    it: of one fill a position loses its part once.
+    """
+
+    at: datetime
+    coin: Coin
+    quantity: Quantity
+    price: Price
+    fees: Usd
+    filled_at: datetime
+    fill_id: str
+    reason: ExitReason
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class TradeFilled:
     at: datetime
 
@@ -215,6 +235,7 @@ Event = (
     | LegsBalanced
     | CancelWanted
     | HoldingGone
+    | LegLost
     | TradeFilled
     | TradeRejected
     | TradeCanceled
@@ -235,6 +256,7 @@ TRANSITIONS: Mapping[TradeStatus, Mapping[type, TradeStatus]] = {
         LegsUnbalanced: _S.REPAIRING,
         CancelWanted: _S.WORKING,
         HoldingGone: _S.WORKING,
+        LegLost: _S.WORKING,
         TradeFilled: _S.FILLED,
         TradeRejected: _S.REJECTED,
         TradeCanceled: _S.CANCELED,
@@ -246,17 +268,19 @@ TRANSITIONS: Mapping[TradeStatus, Mapping[type, TradeStatus]] = {
         LegsBalanced: _S.WORKING,
         CancelWanted: _S.REPAIRING,
         HoldingGone: _S.REPAIRING,
+        LegLost: _S.REPAIRING,
         TradeCanceled: _S.CANCELED,
         TradeSuspended: _S.SUSPENDED,
     },
     _S.SUSPENDED: {
         OrdersReported: _S.SUSPENDED,
         CancelWanted: _S.SUSPENDED,
+        LegLost: _S.SUSPENDED,
         TradeCanceled: _S.CANCELED,
         TradeResumed: _S.WORKING,
     },
-    _S.FILLED: {OrdersReported: _S.FILLED},
-    _S.CANCELED: {OrdersReported: _S.CANCELED},
+    _S.FILLED: {OrdersReported: _S.FILLED, LegLost: _S.FILLED},
+    _S.CANCELED: {OrdersReported: _S.CANCELED, LegLost: _S.CANCELED},
     _S.REJECTED: {},
 }
 
@@ -281,6 +305,7 @@ class Trade:
     orders: tuple[Order, ...] = ()
     reports: Mapping[ClientOrderId, OrderReport] = field(default_factory=dict)
     gone: tuple[HoldingGone, ...] = ()
+    lost: tuple[LegLost, ...] = ()
     cancel_wanted: str = ""
     repairing_since: datetime | None = None
     ended_at: datetime | None = None
@@ -343,7 +368,12 @@ class Trade:
 
     @property
     def fees(self) -> Usd:
-        return Usd(sum((report.fees for report in self.reports.values()), ZERO))
+        reported = sum((report.fees for report in self.reports.values()), ZERO)
+        return Usd(reported + sum((one.fees for one in self.lost), ZERO))
+
+    def lost_of(self, coin: Coin) -> Quantity:
+        """Coins of the leg that fills of others have taken."""
+        return Quantity(sum((one.quantity for one in self.lost if one.coin == coin), ZERO))
 
 
 def leg_fraction(trade: Trade, leg: LegPlan) -> Decimal:
@@ -401,6 +431,8 @@ def record(trade: Trade, event: Event) -> Trade:
             return replace(after, repairing_since=None)
         case HoldingGone():
             return replace(after, gone=_with_gone(trade, event))
+        case LegLost():
+            return replace(after, lost=_with_lost(trade, event))
         case CancelWanted():
             return replace(after, cancel_wanted=trade.cancel_wanted or event.why)
         case TradeSuspended():
@@ -447,6 +479,16 @@ def _with_gone(trade: Trade, event: HoldingGone) -> tuple[HoldingGone, ...]:
     _require(not trade.in_doubt, trade, "nothing is written off while an order is in doubt")
     _require(event.quantity > 0 and event.price > 0, trade, "what is gone has a quantity and a price")
     return (*trade.gone, event)
+
+
+def _with_lost(trade: Trade, event: LegLost) -> tuple[LegLost, ...]:
+    _require(trade.opens, trade, "a leg is lost to the trade that opened it")
+    _require(event.quantity > 0 and event.price > 0, trade, "what is lost has a quantity and a price")
+    known = {(one.fill_id, one.coin) for one in trade.lost}
+    _require((event.fill_id, event.coin) not in known, trade, "a fill takes its part once")
+    left = trade.filled(event.coin) - trade.lost_of(event.coin)
+    _require(event.quantity <= left, trade, "nothing is lost that was not filled")
+    return (*trade.lost, event)
 
 
 def _with_reports(trade: Trade, event: OrdersReported) -> Mapping[ClientOrderId, OrderReport]:

@@ -12,7 +12,7 @@ from trading.domain.exit_plan import ExitReason
 from trading.domain.positions import Leg, Position
 from trading.domain.trades import LegPlan, PositionEffect, Slice, Terms, Trade, close_trade_id
 from trading.domain.units import ZERO, Coin, PositionId, Price, TradeId, Usd
-from trading.engine import queries, working
+from trading.engine import protection, queries, working
 from trading.engine.desk import Desk
 from trading.engine.playbook import CLOSE_BANDS
 from trading.engine.queries import PositionView, TradeView
@@ -38,10 +38,14 @@ def close(
         opening = working.want_cancel(desk, opening, f"the position is being closed: {reason}")
     if opening.live and not opening.in_doubt:
         opening = working.work_if_free(desk, opening.id)
+    protection.clear_way(desk, position_id)
     closing = _closing_trade(desk, position_id, reason, request_id)
     if closing is not None:
         _work_both(desk, opening.id, closing.id, until)
-    return desk.store.book().position(position_id)
+    position = desk.store.book().position(position_id)
+    if position.closed:
+        protection.take_back(desk, position_id)
+    return position
 
 
 def _work_both(desk: Desk, opening_id: TradeId, closing_id: TradeId, until: float) -> None:

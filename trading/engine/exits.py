@@ -200,6 +200,9 @@ def _frozen(desk: Desk, position: Position, plan: ExitPlan, bars: Bars) -> ExitP
 def _reason_to_leave(
     desk: Desk, memory: Memory, position: Position, mark: Mark | None, *, near: bool, now: datetime
 ) -> ExitReason | None:
+    if position.lost is not None:
+        # What is lost has made its result already: no barrier is a better reason than that.
+        return position.lost
     plan, held_seconds = position.exit_plan, Decimal(str((now - position.entered_at).total_seconds()))
     by_time = ExitReason.TIME_LIMIT if time_is_up(plan, held_seconds) else None
     present = None if mark is None else mark.mark_return if mark.exit_return is None else mark.exit_return

@@ -13,7 +13,7 @@ from trading.domain.book import Book
 from trading.domain.market import FundingPayment
 from trading.domain.orders import Order, OrderReport, Side
 from trading.domain.positions import Position
-from trading.domain.trades import HoldingGone, LegPlan, OrdersReported, Trade
+from trading.domain.trades import HoldingGone, LegLost, LegPlan, OrdersReported, Trade
 from trading.domain.units import ZERO, ClientOrderId, Coin, PositionId, Price, Quantity, TradeId, Usd
 
 HELD_MAX = timedelta(days=31)
@@ -27,7 +27,7 @@ class Fill:
     """What one order traded at one instant: coins, the USD exchanged and the fee. `arrival_price` is its trade's.
 
     A correction of fees alone is a fill of nothing. What a close found gone is a fill without an order, at the mark it
-    was booked at.
+    was booked at; what others' fills took of a leg is one without an order of the desk's, at its true price.
     """
 
     position_id: PositionId
@@ -60,6 +60,8 @@ def fills_of(trade: Trade) -> tuple[Fill, ...]:
     for event in trade.events:
         if isinstance(event, HoldingGone):
             fills.append(_loss(trade, legs[event.coin], event))
+        if isinstance(event, LegLost):
+            fills.append(_taken(trade, legs[event.coin], event))
         if not isinstance(event, OrdersReported):
             continue
         for report in event.reports:
@@ -178,6 +180,23 @@ def _loss(trade: Trade, leg: LegPlan, event: HoldingGone) -> Fill:
         fees=Usd(ZERO),
         arrival_price=event.price,
         filled_at=event.at,
+    )
+
+
+def _taken(trade: Trade, leg: LegPlan, event: LegLost) -> Fill:
+    """Measured against its own price: nobody of ours chose the moment."""
+    return Fill(
+        position_id=trade.terms.position_id,
+        trade_id=trade.id,
+        client_order_id=None,
+        coin=leg.coin,
+        side=leg.side.opposite,
+        reduces=True,
+        quantity=event.quantity,
+        notional=Usd(event.quantity * event.price),
+        fees=event.fees,
+        arrival_price=event.price,
+        filled_at=event.filled_at,
     )
 
 

@@ -20,8 +20,9 @@ from trading.domain.errors import (
     VenueUnavailable,
 )
 from trading.domain.exit_plan import ExitReason
+from trading.domain.positions import PositionStatus
 from trading.domain.units import Coin, PositionId, TradeId, Usd
-from trading.engine import closing, emergency, errands, exits, outcomes, trail, working
+from trading.engine import closing, emergency, errands, exits, losses, outcomes, protection, trail, working
 from trading.engine.accounting import unfunded
 from trading.engine.desk import Desk
 from trading.engine.funding import collect_funding
@@ -35,6 +36,8 @@ BLIND_AFTER = timedelta(seconds=60)
 ROLL_EVERY = timedelta(hours=1)
 RESERVE_RETRY = timedelta(seconds=30)
 FUNDING_RETRY = timedelta(seconds=30)
+LOSS_RETRY = timedelta(seconds=1)
+LOSS_RETRY_MAX = timedelta(seconds=30)
 VENUE_PATIENCE = timedelta(seconds=10)
 CLOSE_SECONDS = 3.0
 OUTCOMES = "outcomes"
@@ -53,6 +56,9 @@ class Watchman:
     desk: Desk
     memory: exits.Memory = field(default_factory=exits.Memory)
     drift: DriftMemory = field(default_factory=DriftMemory)
+    guards: protection.Memory = field(default_factory=protection.Memory)
+    explained_tried: datetime | None = None
+    explained_pause: timedelta = LOSS_RETRY
     in_hand: dict[str, Errand] = field(default_factory=dict)
     outbox: Outbox = field(default_factory=Outbox)
     funding_tried: datetime | None = None
@@ -80,7 +86,7 @@ def tick(watchman: Watchman, *, wait_seconds: float | None = None) -> None:
     if wait_seconds is not None:
         finish(watchman, wait_seconds)
     # It beats between parts: a venue that is slow to be read is no dead monitor.
-    for part in (_beat, _sweep, _beat, _recover, _push, _beat, _show_marks, _tell_outcomes, _keep_house):
+    for part in (_beat, _sweep, _guard, _beat, _recover, _push, _beat, _show_marks, _tell_outcomes, _keep_house):
         _attempt(watchman, part)
     if wait_seconds is not None:
         finish(watchman, wait_seconds)
@@ -265,9 +271,48 @@ def _account_duties(watchman: Watchman) -> None:
         return
     _note_venue(watchman, "")
     watchman.memory.account = account
+    _explain(watchman, bool(losses.missing(book, account, desk.store.state())))
     reconcile(desk, watchman.drift, book, account)
     _keep_equity(watchman, account.equity)
     _measure_day(watchman, account.equity)
+
+
+def _explain(watchman: Watchman, lacking: bool) -> None:
+    """Look for the fills that explain what the account lacks: at once, then at growing pauses, for it costs."""
+    now = watchman.desk.clock.now()
+    if not lacking:
+        watchman.explained_tried, watchman.explained_pause = None, LOSS_RETRY
+    elif watchman.explained_tried is None or now - watchman.explained_tried >= watchman.explained_pause:
+        if watchman.explained_tried is not None:
+            watchman.explained_pause = min(2 * watchman.explained_pause, LOSS_RETRY_MAX)
+        watchman.explained_tried = now
+        _hand_out(watchman, "lost legs", lambda: _find_losses(watchman))
+
+
+def _find_losses(watchman: Watchman) -> None:
+    if working.book_losses(watchman.desk):
+        _leave_lost(watchman)
+
+
+def _guard(watchman: Watchman) -> None:
+    """What has lost a leg is left, whoever found that, before whatever crash; what stands is guarded at the venue."""
+    desk = watchman.desk
+    _leave_lost(watchman)
+    for position_id in protection.due(desk, watchman.guards, desk.store.book()):
+        _hand_out(watchman, f"guard {position_id}", _guardian(watchman, position_id))
+
+
+def _leave_lost(watchman: Watchman) -> None:
+    for position in watchman.desk.store.book().standing_positions():
+        if position.lost is not None and position.holds and position.status is not PositionStatus.CLOSING:
+            _leave(watchman, position.id, position.lost)
+
+
+def _guardian(watchman: Watchman, position_id: PositionId) -> Job:
+    def guard() -> None:
+        protection.protect(watchman.desk, watchman.guards, position_id)
+
+    return guard
 
 
 def _note_venue(watchman: Watchman, trouble: str) -> None:

@@ -151,7 +151,7 @@ def _next_of_open(trade: Trade, market: Market, policy: Policy) -> Step:
     if policy.close_wanted:
         # The close takes both legs whole, level or not: trimming beside it would be a second hand selling the same.
         return Note(TradeCanceled(market.now, trade.cancel_wanted or _why_not(policy)))
-    may_open = policy.trading_state is TradingState.ACTIVE and not trade.cancel_wanted
+    may_open = policy.trading_state is TradingState.ACTIVE and not trade.cancel_wanted and not trade.lost
     due = next_slice_due(trade)
     given_up = bool(trade.orders) and market.now >= trade.terms.gives_up_at
     done = due is None or _tail_is_dust(trade, market)
@@ -159,7 +159,8 @@ def _next_of_open(trade: Trade, market: Market, policy: Policy) -> Step:
     if levelling is not None:
         return levelling
     if not may_open:
-        return Note(TradeCanceled(market.now, trade.cancel_wanted or _why_not(policy)))
+        why = "a leg was taken at the venue by other hands" if trade.lost else _why_not(policy)
+        return Note(TradeCanceled(market.now, trade.cancel_wanted or why))
     if due is None or done:
         return _verdict(trade, market.now)
     if given_up:

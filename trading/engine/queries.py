@@ -18,6 +18,7 @@ from trading.domain.trades import (
     CancelWanted,
     Event,
     HoldingGone,
+    LegLost,
     LegsUnbalanced,
     OrdersIntended,
     OrdersReported,
@@ -101,6 +102,20 @@ class ZscoreView:
 
 
 @dataclass(frozen=True, slots=True)
+class RestingView:
+    """An order that rests at the venue for a position; `placed` is false while the venue has not confirmed it."""
+
+    client_order_id: str
+    coin: Coin
+    kind: str
+    side: str
+    quantity: Decimal
+    trigger_price: Price
+    limit_price: Price
+    placed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class SignalWords:
     """What Scout said, in Scout's own measures."""
 
@@ -175,6 +190,7 @@ class PositionView:
     marked_at: datetime | None
     signal: SignalWords | None
     guardian: GuardianWords | None
+    resting_orders: tuple[RestingView, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -515,6 +531,24 @@ def _view_position(desk: Desk, position: Position, mark: Mark | None) -> Positio
         marked_at=mark.taken_at if mark is not None else None,
         signal=signal_words(position.signal) if position.signal else None,
         guardian=_guardian_words(position.approval) if position.approval else None,
+        resting_orders=_view_resting(desk, position),
+    )
+
+
+def _view_resting(desk: Desk, position: Position) -> tuple[RestingView, ...]:
+    watch = desk.store.book().watch(position.id)
+    return tuple(
+        RestingView(
+            client_order_id=one.order.client_order_id,
+            coin=one.order.coin,
+            kind=one.order.kind,
+            side=one.order.side,
+            quantity=one.order.quantity,
+            trigger_price=one.order.trigger_price,
+            limit_price=one.order.limit_price,
+            placed=one.placed,
+        )
+        for one in (watch.resting if watch is not None else ())
     )
 
 
@@ -666,6 +700,8 @@ def _detail(event: Event) -> str:
             return f"{imbalance:.2f} USD apart"
         case HoldingGone(coin=coin, quantity=quantity, price=price, why=why):
             return f"{quantity} {coin} booked at {price}: {why}"
+        case LegLost(coin=coin, quantity=quantity, price=price, why=why):
+            return f"{quantity} {coin} taken at {price}: {why}"
         case CancelWanted(why=why) | TradeRejected(why=why) | TradeCanceled(why=why):
             return why
         case TradeSuspended(why=why) | TradeResumed(why=why):

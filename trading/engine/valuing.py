@@ -163,10 +163,12 @@ def maintenance_share(account: Account) -> Decimal:
 def risk_level(position: Position, mark: Mark | None) -> str:
     """low, medium or high: how much of the way to the nearest stop is used up, or how near liquidation is.
 
-    What is held without a price is never low: nobody knows.
+    What is held without a price is never low: nobody knows. What is held without its whole sister is no hedge.
     """
     if not position.holds:
         return "low"
+    if position.lost is not None:
+        return "high"
     present, ratio = (None, None) if mark is None else (mark.exit_return, mark.exit_ratio)
     if mark is not None and present is None:
         present, ratio = mark.mark_return, mark.mark_ratio

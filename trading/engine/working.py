@@ -4,7 +4,8 @@ The law: nothing is sent that is not already on disk, and what the venue answere
 from it.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import assert_never
@@ -16,6 +17,8 @@ from trading.domain.orders import Order, OrderReport, OrderStatus, Side, client_
 from trading.domain.positions import Position, PositionStatus, position_of
 from trading.domain.trades import (
     CancelWanted,
+    HoldingGone,
+    LegLost,
     LegPlan,
     OrdersIntended,
     OrdersReported,
@@ -29,7 +32,8 @@ from trading.domain.trades import (
     accept,
     record,
 )
-from trading.domain.units import ZERO, Coin, Price, Quantity, TradeId
+from trading.domain.units import ZERO, Coin, PositionId, Price, Quantity, TradeId
+from trading.engine import losses
 from trading.engine.desk import Desk
 from trading.engine.playbook import CLOSE_BANDS, CLOSE_TTL, Ask, Market, Note, Policy, Send, Wait, next_step
 from trading.utils.trade_calculator import marketable_limit
@@ -74,6 +78,9 @@ def work(desk: Desk, trade: Trade) -> Trade:
                 if leveraged is None:
                     return desk.store.save(trade)
                 trade, prepared = leveraged, True
+            case Note(HoldingGone()) if book_losses(desk):
+                # A fill explains it: it is booked at its own price, and not at a mark.
+                continue
             case Note(event):
                 trade = record(trade, event)
                 _tell(desk, trade)
@@ -119,6 +126,52 @@ def want_cancel(desk: Desk, trade: Trade, why: str) -> Trade:
             # Whoever works it wrote first: the wish belongs after that.
             trade = desk.store.book().trade(trade.id)
     raise Busy(f"{trade.id} is written faster than it can be told to stop", trade_id=trade.id)
+
+
+def book_losses(desk: Desk) -> tuple[PositionId, ...]:
+    """Write down what fills of others have taken of standing positions; those that have lost something now.
+
+    Needs no seat. Nothing is written unless the account lacks what the book says, a fill explains it, and no trade has
+    moved meanwhile; a venue that cannot be read explains nothing.
+    """
+    if not desk.venue.traits.tells_fills:
+        return ()
+    book = desk.store.book()
+    before = losses.versions(book, [leg.coin for one in book.standing_positions() for leg in one.legs])
+    try:
+        lacks = losses.missing(book, desk.venue.account(), desk.store.state())
+        coins = [lack.coin for lack in lacks]
+        if not coins:
+            return ()
+        fills, instruments = desk.venue.account_fills(losses.since_of(book, coins)), desk.venue.instruments()
+    except VenueUnavailable:
+        return ()
+    found: list[PositionId] = []
+    with desk.store.exclusive() as book:
+        present = losses.versions(book, coins)
+        if any(before.get(one) != count for one, count in present.items()):
+            return ()
+        for lack in lacks:
+            step = instruments[lack.coin].quantity_step
+            explained = losses.explained(book, lack, fills, step, desk.clock.now())
+            for position_id, lost in explained.items():
+                _lose(desk, book.trades_of_position(position_id)[0], lost)
+                found.append(position_id)
+    return tuple(dict.fromkeys(found))
+
+
+def _lose(desk: Desk, opening: Trade, lost: Iterable[LegLost]) -> None:
+    for loss in lost:
+        opening = record(opening, replace(loss, at=_later(desk, opening)))
+        desk.log.write(
+            "error",
+            f"{opening.terms.pair}: {loss.quantity} {loss.coin} lost at {loss.price}: {loss.why}",
+            position_id=opening.terms.position_id,
+            trade_id=opening.id,
+            event="LegLost",
+            reason=loss.reason,
+        )
+    desk.store.save(opening)
 
 
 def work_if_free(desk: Desk, trade_id: TradeId, *, until: float | None = None, wait_seconds: float = 0.0) -> Trade:

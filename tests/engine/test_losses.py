@@ -1,0 +1,316 @@
+"""Legs that the venue takes: what explains them, whose loss they are, and that the sister goes at once."""
+
+import unittest
+from decimal import Decimal
+
+from tests.engine.resting_venue import RestingVenue
+from tests.engine.scripted_venue import Scene, a_scene, lost_after
+from trading.domain.desk_state import Cause, TradingState
+from trading.domain.exit_plan import ExitReason
+from trading.domain.orders import RejectReason
+from trading.domain.positions import Position, PositionStatus
+from trading.domain.resting import FillCause
+from trading.domain.trades import HoldingGone, LegLost
+from trading.domain.units import Coin, Quantity
+from trading.engine import emergency, monitor, queries, working
+from trading.engine.accounting import account_of
+from trading.engine.monitor import Watchman
+
+ETH, BTC, SOL = Coin("ETH"), Coin("BTC"), Coin("SOL")
+WAIT_SECONDS = 5.0
+EQUITY = Decimal(100_000)
+
+
+class LossCase(unittest.TestCase):
+    """Long 0.25 ETH at about 4,000 and short 0.01 BTC at about 100,000, watched by a monitor."""
+
+    def setUp(self) -> None:
+        self.scene = a_scene(self, kind=RestingVenue, max_positions=5, max_allocation=Decimal(1))
+        self.watchman = Watchman(self.scene.desk)
+
+    @property
+    def venue(self) -> RestingVenue:
+        assert isinstance(self.scene.venue, RestingVenue)
+        return self.scene.venue
+
+    def tick(self, count: int = 1, seconds: float = 1.0) -> None:
+        for _ in range(count):
+            self.scene.clock.advance(seconds)
+            monitor.tick(self.watchman)
+            for _ in range(2):
+                # A thread may hand out another: one that finds a leg lost begins the close of its sister.
+                for thread in tuple(self.watchman.in_hand.values()):
+                    thread.join(WAIT_SECONDS)
+
+    def restart(self) -> None:
+        self.scene = self.scene.reopened()
+        self.watchman = Watchman(self.scene.desk)
+
+    def reduced(self, scene: Scene | None = None) -> bool:
+        return (scene or self.scene).store.state().state is TradingState.REDUCING
+
+    def losses(self, position: Position) -> list[LegLost]:
+        return list(self.scene.trade(position.trade_id).lost)
+
+    def assert_account_explained(self) -> None:
+        """To the last digit: what the positions made is what the account has become."""
+        positions = self.scene.desk.store.book().positions()
+        made = sum((one.realized - one.fees - one.funding for one in positions), Decimal(0))
+        self.assertTrue(self.venue.flat)
+        self.assertEqual(self.venue.cash - EQUITY, made)
+        for one in positions:
+            trades = self.scene.desk.store.book().trades_of_position(one.id)
+            self.assertEqual(account_of(one, trades).money.net, one.realized - one.fees - one.funding)
+
+
+class Explained(LossCase):
+    def test_a_liquidated_leg_is_booked_at_its_own_price_and_its_sister_goes_at_once(self) -> None:
+        position = self.scene.opened()
+        self.tick()
+        self.venue.take("ETH", "0.25", "3100", FillCause.LIQUIDATION)
+        self.tick()
+        after = self.scene.position(position.id)
+        self.assertEqual((after.status, after.exit_reason), (PositionStatus.CLOSED, ExitReason.LIQUIDATION))
+        (loss,) = self.losses(position)
+        self.assertEqual((loss.coin, loss.quantity, loss.price), (ETH, Decimal("0.25"), Decimal(3100)))
+        self.assertEqual(after.long.exit_price, Decimal(3100))
+        self.assert_account_explained()
+        self.assertFalse(self.reduced())
+        (entry,) = [one for one in self.scene.log.entries if one.facts.get("event") == "LegLost"]
+        self.assertEqual((entry.kind, entry.facts["reason"]), ("error", ExitReason.LIQUIDATION))
+
+    def test_each_cause_has_its_reason(self) -> None:
+        for number, (cause, reason, words) in enumerate(
+            (
+                (FillCause.LIQUIDATION, ExitReason.LIQUIDATION, "liquidated"),
+                (FillCause.AUTO_DELEVERAGING, ExitReason.LEG_LOST, "deleveraged"),
+                (FillCause.ORDER, ExitReason.LEG_LOST, "not the desk's"),
+            )
+        ):
+            with self.subTest(cause=cause):
+                position = self.scene.opened(f"signal_{number}")
+                self.venue.take("BTC", "0.01", "101000", cause)
+                self.tick()
+                self.assertEqual(self.scene.position(position.id).exit_reason, reason)
+                self.assertIn(words, self.losses(position)[0].why)
+                self.tick(seconds=1000)
+        self.assert_account_explained()
+
+    def test_a_part_of_a_leg_is_enough_to_leave(self) -> None:
+        position = self.scene.opened()
+        self.venue.take("ETH", "0.1", "3900", FillCause.AUTO_DELEVERAGING)
+        self.tick()
+        after = self.scene.position(position.id)
+        self.assertEqual((after.status, after.exit_reason), (PositionStatus.CLOSED, ExitReason.LEG_LOST))
+        self.assertEqual(after.long.closed, Decimal("0.25"))
+        self.assert_account_explained()
+
+    def test_both_legs_gone_need_no_close(self) -> None:
+        position = self.scene.opened()
+        self.venue.take("ETH", "0.25", "3000", FillCause.LIQUIDATION)
+        self.venue.take("BTC", "0.01", "120000", FillCause.LIQUIDATION)
+        sent = len(self.venue.sent)
+        self.tick(2)
+        after = self.scene.position(position.id)
+        self.assertEqual((after.status, after.exit_reason), (PositionStatus.CLOSED, ExitReason.LIQUIDATION))
+        self.assertEqual(after.exited_at, self.losses(position)[-1].at)
+        self.assertEqual(len(self.venue.sent), sent)
+        self.assert_account_explained()
+
+    def test_a_fill_is_booked_once_whoever_looks_and_however_often(self) -> None:
+        position = self.scene.opened()
+        self.venue.take("ETH", "0.1")
+        other = self.scene.beside()
+        self.assertEqual(working.book_losses(self.scene.desk), (position.id,))
+        self.assertEqual(working.book_losses(other.desk), ())
+        self.assertEqual(working.book_losses(self.scene.desk), ())
+        self.assertEqual(len(self.losses(position)), 1)
+
+    def test_a_crash_between_the_loss_and_the_close_forgets_neither(self) -> None:
+        position = self.scene.opened()
+        self.venue.take("ETH", "0.25", "3100", FillCause.LIQUIDATION)
+        self.assertEqual(working.book_losses(self.scene.desk), (position.id,))
+        self.restart()
+        self.venue.reads_down.add("fills")
+        self.tick()
+        after = self.scene.position(position.id)
+        self.assertEqual((after.status, after.exit_reason), (PositionStatus.CLOSED, ExitReason.LIQUIDATION))
+        self.assert_account_explained()
+
+    def test_fills_that_come_late_are_found_though_the_desk_reduces_meanwhile(self) -> None:
+        position = self.scene.opened()
+        self.venue.reads_down.add("fills")
+        self.venue.take("ETH", "0.25", "3100", FillCause.LIQUIDATION)
+        self.tick(4)
+        self.assertTrue(self.reduced())
+        self.assertEqual(self.scene.position(position.id).status, PositionStatus.OPEN)
+        self.venue.reads_down.clear()
+        self.tick(8)
+        self.assertEqual(self.scene.position(position.id).exit_reason, ExitReason.LIQUIDATION)
+        self.assert_account_explained()
+
+    def test_the_fills_of_an_unexplained_holding_are_not_asked_for_every_second(self) -> None:
+        self.scene.opened()
+        self.venue.hold("ETH", "-0.1")
+        self.tick(6, seconds=10)
+        self.assertLessEqual(self.venue.calls.count("fills"), 8)
+
+    def test_a_leg_lost_amid_a_twap_ends_the_opening(self) -> None:
+        position = self.scene.opened(size="6000")
+        self.tick(2)
+        filled = self.scene.position(position.id).long.held
+        self.venue.take("ETH", str(filled), "3900", FillCause.LIQUIDATION)
+        self.tick(2)
+        self.assertEqual(self.scene.position(position.id).status, PositionStatus.CLOSED)
+        sent = len(self.venue.sent)
+        self.tick(5, seconds=60)
+        self.assertEqual(len(self.venue.sent), sent)
+        self.assert_account_explained()
+
+    def test_an_opening_that_has_lost_something_sends_no_slice(self) -> None:
+        position = self.scene.opened(size="6000")
+        self.venue.take("ETH", "0.01")
+        working.book_losses(self.scene.desk)
+        trade = self.scene.trade(position.trade_id)
+        sent = len(self.venue.sent)
+        self.scene.ticks(3, seconds=60)
+        self.assertEqual(len(self.venue.sent), sent)
+        self.assertIn("other hands", self.scene.trade(trade.id).why)
+
+    def test_a_close_that_finds_a_leg_gone_books_the_fill_and_not_the_mark(self) -> None:
+        position = self.scene.opened()
+        self.venue.take("ETH", "0.25", "3500")
+        self.scene.close(position)
+        self.scene.ticks(4)
+        after = self.scene.position(position.id)
+        self.assertEqual((after.status, after.exit_reason), (PositionStatus.CLOSED, ExitReason.MANUAL))
+        self.assertEqual(after.long.exit_price, Decimal(3500))
+        closing = self.scene.trades()[-1]
+        self.assertFalse([one for one in closing.events if isinstance(one, HoldingGone)])
+        self.assert_account_explained()
+
+    def test_the_timeline_says_what_was_taken_and_why(self) -> None:
+        position = self.scene.opened()
+        self.venue.take("ETH", "0.25", "3100", FillCause.LIQUIDATION)
+        working.book_losses(self.scene.desk)
+        view = queries.trade(self.scene.desk, position.trade_id)
+        self.assertEqual(view.timeline[-1].event, "LegLost")
+        self.assertIn("0.25 ETH taken at 3100: the venue liquidated it", view.timeline[-1].detail)
+
+
+class Unexplained(LossCase):
+    def test_a_holding_that_only_reads_differently_is_drift_and_nothing_is_sent(self) -> None:
+        position = self.scene.opened()
+        self.venue.hold("ETH", "-0.25")
+        sent = len(self.venue.sent)
+        self.tick(5)
+        self.assertTrue(self.reduced())
+        self.assertIn(Cause.DRIFT, self.scene.store.state().causes)
+        self.assertEqual(self.scene.position(position.id).status, PositionStatus.OPEN)
+        self.assertEqual(len(self.venue.sent), sent)
+
+    def test_an_account_that_suddenly_reads_empty_explains_nothing(self) -> None:
+        position = self.scene.opened()
+        held = {coin: str(-self.venue.held(coin)) for coin in ("ETH", "BTC")}
+        for coin, quantity in held.items():
+            self.venue.hold(coin, quantity)
+        self.tick()
+        for coin, quantity in held.items():
+            self.venue.hold(coin, str(-Decimal(quantity)))
+        self.tick(3)
+        self.assertEqual(self.scene.position(position.id).status, PositionStatus.OPEN)
+        self.assertEqual((self.losses(position), self.reduced()), ([], False))
+
+    def test_the_desk_s_own_fills_explain_no_loss(self) -> None:
+        first, second = self.scene.opened(), self.scene.opened("signal_2", pair="SOL/ETH")
+        self.scene.close(first)
+        self.venue.hold("ETH", "-0.01")
+        self.assertEqual(working.book_losses(self.scene.desk), ())
+        self.assertEqual(self.losses(second), [])
+
+    def test_somebody_who_sells_what_is_theirs_takes_nothing_of_the_desk_s(self) -> None:
+        position = self.scene.opened()
+        self.venue.hold("ETH", "1")
+        emergency.resume(self.scene.desk, [ETH])
+        self.venue.take("ETH", "0.6")
+        self.assertEqual(working.book_losses(self.scene.desk), ())
+        self.venue.take("ETH", "0.5")
+        self.assertEqual(working.book_losses(self.scene.desk), (position.id,))
+        self.assertEqual(sum(one.quantity for one in self.losses(position)), Decimal("0.1"))
+
+    def test_nothing_is_concluded_while_an_order_of_ours_is_on_its_way(self) -> None:
+        position = self.scene.opened()
+        self.venue.script(lost_after())
+        self.scene.close(position)
+        self.venue.reads_down.add("reports")
+        self.assertEqual(working.book_losses(self.scene.desk), ())
+
+    def test_nothing_is_concluded_when_a_trade_moves_between_two_looks(self) -> None:
+        position = self.scene.opened()
+        self.venue.take("ETH", "0.05")
+
+        def meanwhile(name: str) -> None:
+            if name == "fills":
+                self.venue.on_read = None
+                self.venue.refusing = {"ETH": RejectReason.NO_MATCH, "BTC": RejectReason.NO_MATCH}
+                self.scene.close(position)
+
+        self.venue.on_read = meanwhile
+        self.assertEqual(working.book_losses(self.scene.desk), ())
+
+    def test_a_venue_that_does_not_tell_fills_is_never_asked(self) -> None:
+        plain = a_scene(self)
+        plain.opened()
+        plain.venue.hold("ETH", "-0.1")
+        self.assertEqual(working.book_losses(plain.desk), ())
+
+
+class Shared(LossCase):
+    """Two positions that are both long ETH."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.first = self.scene.opened(size="2000")
+        self.second = self.scene.opened("signal_2", size="4000", pair="SOL/ETH")
+        self.assertEqual(self.venue.held("ETH"), Decimal("0.75"))
+
+    def lost(self, position: Position) -> Quantity:
+        return self.scene.trade(position.trade_id).lost_of(ETH)
+
+    def test_a_forced_fill_is_everybody_s_pro_rata_and_the_parts_are_the_whole(self) -> None:
+        self.venue.take("ETH", "0.1", cause=FillCause.AUTO_DELEVERAGING)
+        working.book_losses(self.scene.desk)
+        self.assertEqual((self.lost(self.first), self.lost(self.second)), (Decimal("0.0333"), Decimal("0.0667")))
+        fees = [loss.fees for one in (self.first, self.second) for loss in self.losses(one)]
+        self.assertAlmostEqual(sum(fees), Decimal("0.1") * 4000 * Decimal("0.00045"), places=20)
+
+    def test_a_liquidation_in_many_fills_takes_exactly_what_each_held(self) -> None:
+        for part in ("0.1001", "0.2", "0.3333", "0.1166"):
+            self.venue.take("ETH", part, "3000", FillCause.LIQUIDATION)
+        self.tick(2)
+        self.assertEqual((self.lost(self.first), self.lost(self.second)), (Decimal("0.25"), Decimal("0.5")))
+        for one in (self.first, self.second):
+            self.assertEqual(self.scene.position(one.id).exit_reason, ExitReason.LIQUIDATION)
+        self.assert_account_explained()
+
+    def test_a_part_booked_before_a_crash_is_not_booked_again(self) -> None:
+        self.venue.take("ETH", "0.3", cause=FillCause.LIQUIDATION)
+        saves: list[str] = []
+        save = self.scene.store.save
+
+        def once(trade: object) -> object:
+            saves.append("")
+            if len(saves) > 1:
+                raise KeyboardInterrupt
+            return save(trade)  # type: ignore[arg-type]
+
+        self.scene.store.save = once  # type: ignore[method-assign,assignment]
+        with self.assertRaises(KeyboardInterrupt):
+            working.book_losses(self.scene.desk)
+        self.restart()
+        working.book_losses(self.scene.desk)
+        self.assertEqual((self.lost(self.first), self.lost(self.second)), (Decimal("0.1"), Decimal("0.2")))
+
+
+if __name__ == "__main__":
+    unittest.main()

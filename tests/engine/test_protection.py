@@ -1,0 +1,508 @@
+"""What rests at the venue: how far, how much, when it is worth an action, and that none is forgotten or outlives."""
+
+import unittest
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+
+from tests.builders import after, given_a_filled_trade, given_account, given_instrument
+from tests.engine.scripted_venue import Crash, Scene, a_scene
+from tests.engine.test_losses import LossCase
+from trading.domain.exit_plan import ExitReason
+from trading.domain.market import Account, Holding
+from trading.domain.orders import Side
+from trading.domain.positions import Position, PositionStatus, position_of
+from trading.domain.resting import Resting, RestingOrder, TriggerKind, resting_order_id
+from trading.domain.units import Coin, PositionId, Price, Quantity
+from trading.engine import emergency, monitor, protection, queries
+from trading.engine.monitor import Watchman
+from trading.engine.protection import Changes, Guard, Listing, decide, distance, settled, wanted
+
+ETH, BTC = Coin("ETH"), Coin("BTC")
+STOP, TAKE = TriggerKind.STOP, TriggerKind.TAKE_PROFIT
+HERE = PositionId("pos_1")
+
+
+def holding(coin: Coin, quantity: str, entry: str, liquidation: str | None = None) -> Holding:
+    price = None if liquidation is None else Price(Decimal(liquidation))
+    return Holding(coin, Quantity(Decimal(quantity)), Price(Decimal(entry)), price)
+
+
+def an_account(eth: str | None = None, btc: str | None = None, eth_held: str = "0.25") -> Account:
+    """Long 0.25 ETH and short 0.01 BTC, with these liquidation prices."""
+    return given_account(holdings=(holding(ETH, eth_held, "4000", eth), holding(BTC, "-0.01", "100000", btc)))
+
+
+def a_position() -> Position:
+    return position_of([given_a_filled_trade()])
+
+
+INSTRUMENTS = {coin: given_instrument(coin, "0.0001") for coin in (ETH, BTC)}
+
+
+class Distance(unittest.TestCase):
+    def test_a_quarter_at_most_and_four_fifths_of_the_way_to_the_nearer_liquidation(self) -> None:
+        for eth, btc, expected in (
+            (None, None, "0.25"),
+            ("1000", None, "0.25"),
+            ("3000", None, "0.2"),
+            ("3000", "110000", "0.08"),
+            (None, "140000", "0.25"),
+            ("3960", None, None),
+            ("4100", None, None),
+            ("3949", None, "0.0102"),
+        ):
+            with self.subTest(eth=eth, btc=btc):
+                found = distance(a_position(), an_account(eth, btc))
+                self.assertEqual(found, None if expected is None else Decimal(expected))
+
+
+class Wanted(unittest.TestCase):
+    def test_a_leg_gets_a_stop_and_a_mirrored_take_profit_with_limits_a_tenth_beyond(self) -> None:
+        found = wanted(a_position(), an_account("3000"), INSTRUMENTS)
+        self.assertEqual(
+            found[ETH],
+            (
+                Guard(ETH, Side.SELL, STOP, quantity("0.25"), price("3200"), price("2880")),
+                Guard(ETH, Side.SELL, TAKE, quantity("0.25"), price("4800"), price("4320")),
+            ),
+        )
+        self.assertEqual(
+            found[BTC],
+            (
+                Guard(BTC, Side.BUY, STOP, quantity("0.01"), price("120000"), price("132000")),
+                Guard(BTC, Side.BUY, TAKE, quantity("0.01"), price("80000"), price("88000")),
+            ),
+        )
+
+    def test_prices_are_on_the_venue_s_grid_rounded_towards_the_entry(self) -> None:
+        position = a_position()
+        position = replace(position, long=replace(position.long, entry_price=price("3333.37")))
+        stop, take = wanted(position, an_account(), INSTRUMENTS)[ETH]
+        self.assertEqual((stop.trigger_price, stop.limit_price), (price("2500.1"), price("2250.1")))
+        self.assertEqual((take.trigger_price, take.limit_price), (price("4166.7"), price("3750.1")))
+
+    def test_a_leg_of_which_too_little_is_known_is_left_alone(self) -> None:
+        position = a_position()
+        for name, found in {
+            "less at the venue than in the book": wanted(position, an_account(eth_held="0.2"), INSTRUMENTS),
+            "not listed": wanted(position, an_account(), {BTC: INSTRUMENTS[BTC]}),
+        }.items():
+            with self.subTest(name):
+                self.assertEqual(set(found), {BTC})
+        self.assertEqual(wanted(position, an_account("3999"), INSTRUMENTS), {})
+        closing = replace(position, status=PositionStatus.CLOSING)
+        self.assertEqual(wanted(closing, an_account(), INSTRUMENTS), {})
+
+    def test_nothing_is_to_rest_for_what_is_gone_delisted_or_too_small(self) -> None:
+        position, nothing = a_position(), {ETH: (), BTC: ()}
+        self.assertEqual(wanted(replace(position, status=PositionStatus.CLOSED), an_account(), INSTRUMENTS), nothing)
+        self.assertEqual(wanted(replace(position, lost=ExitReason.LEG_LOST), an_account(), INSTRUMENTS), nothing)
+        delisted = {coin: replace(one, delisted=True) for coin, one in INSTRUMENTS.items()}
+        self.assertEqual(wanted(position, an_account(), delisted), nothing)
+        small = replace(position, long=replace(position.long, opened=quantity("0.002")))
+        self.assertEqual(wanted(small, an_account(), INSTRUMENTS)[ETH], ())
+        self.assertEqual(len(wanted(small, an_account(eth_held="0.002"), INSTRUMENTS)[ETH]), 2)
+        bare = replace(position, long=replace(position.long, entry_price=None))
+        self.assertEqual(wanted(bare, an_account(), INSTRUMENTS)[ETH], ())
+
+    def test_a_price_that_the_grid_does_not_have_guards_nothing(self) -> None:
+        position = a_position()
+        position = replace(position, long=replace(position.long, entry_price=price("0.001")))
+        self.assertEqual(wanted(position, an_account(), INSTRUMENTS)[ETH], ())
+
+
+def price(text: str) -> Price:
+    return Price(Decimal(text))
+
+
+def quantity(text: str) -> Quantity:
+    return Quantity(Decimal(text))
+
+
+def a_guard(amount: str = "0.25", trigger: str = "3000", kind: TriggerKind = STOP, coin: Coin = ETH) -> Guard:
+    return Guard(coin, Side.SELL, kind, quantity(amount), price(trigger), price(trigger))
+
+
+def a_resting(
+    amount: str = "0.25",
+    trigger: str = "3000",
+    kind: TriggerKind = STOP,
+    *,
+    at: float = 0,
+    placed: bool = True,
+    number: int = 1,
+    coin: Coin = ETH,
+) -> Resting:
+    name = resting_order_id(HERE, coin, kind, number)
+    order = RestingOrder(name, coin, Side.SELL, quantity(amount), price(trigger), price(trigger), kind)
+    return Resting(order, after(at), placed)
+
+
+class Decisions(unittest.TestCase):
+    """At T0 + 60 s."""
+
+    def decided(self, guards: Sequence[Guard], *resting: Resting, wish: Mapping[Coin, Sequence[Guard]] | None = None):  # type: ignore[no-untyped-def]
+        return decide({ETH: guards} if wish is None else wish, resting, after(60))
+
+    def test_the_table(self) -> None:
+        stop, take = a_guard(), a_guard(trigger="5000", kind=TAKE)
+        there = a_resting()
+        old = a_resting("0.2", number=1)
+        late = a_resting("0.2", at=55)
+        much = a_resting("0.3", at=55)
+        unsure = a_resting("0.2", placed=False)
+        for name, guards, resting, expected in (
+            ("nothing rests yet", (stop, take), (), Changes(place=(stop, take))),
+            ("all is well", (stop,), (there,), Changes()),
+            ("one side is missing", (stop, take), (there,), Changes(place=(take,))),
+            ("it has grown", (stop,), (old,), Changes(place=(stop,), replaced=(old,))),
+            ("it has grown again too soon", (stop,), (late,), Changes()),
+            ("more rests than is held", (stop,), (much,), Changes(place=(stop,), replaced=(much,))),
+            ("one is on its way", (stop,), (unsure,), Changes()),
+            ("a small move is worth nothing", (a_guard(trigger="3030"),), (there,), Changes()),
+            (
+                "a large one is",
+                (a_guard(trigger="3031"),),
+                (there,),
+                Changes(place=(a_guard(trigger="3031"),), replaced=(there,)),
+            ),
+            ("none is wanted", (), (there,), Changes(cancel=(there,))),
+            ("two do what one should", (stop,), (there, old), Changes(cancel=(old,))),
+        ):
+            with self.subTest(name):
+                self.assertEqual(self.decided(guards, *resting), expected)
+
+    def test_a_leg_that_is_left_alone_keeps_what_rests(self) -> None:
+        self.assertEqual(self.decided((), a_resting(), wish={BTC: ()}), Changes())
+
+    def test_c17_after_fills_one_two_and_four_what_rests_is_what_is_filled(self) -> None:
+        rests: tuple[Resting, ...] = ()
+        sizes = []
+        for number, filled in enumerate(("0.250", "0.500", "1.000"), start=1):
+            changes = decide({ETH: (a_guard(filled),)}, rests, after(36 * number))
+            self.assertEqual(len(changes.place), 1)
+            rests = tuple(a_resting(str(one.quantity), at=36 * number, number=number) for one in changes.place)
+            sizes.append(sum(one.order.quantity for one in rests))
+        self.assertEqual(sizes, [Decimal("0.25"), Decimal("0.5"), Decimal(1)])
+
+
+class Settling(unittest.TestCase):
+    def test_the_table(self) -> None:
+        sure, unsure = a_resting(), a_resting(placed=False)
+        name = sure.order.client_order_id
+        for words, one, ids, asked, expected in (
+            ("listed is placed", unsure, {name}, 1, (replace(unsure, placed=True),)),
+            ("a list that is too young tells nothing of a placed one", sure, set(), 2, (sure,)),
+            ("a later one does", sure, set(), 3, ()),
+            ("one on its way may land until it expires", unsure, set(), 14, (unsure,)),
+            ("and not after", unsure, set(), 15, ()),
+        ):
+            with self.subTest(words):
+                self.assertEqual(settled([one], Listing(frozenset(ids), after(asked))), expected)
+        self.assertEqual(settled([sure], None), (sure,))
+
+
+class ProtectionCase(LossCase):
+    def resting(self, position: Position) -> tuple[Resting, ...]:
+        watch = self.scene.desk.store.book().watch(position.id)
+        return watch.resting if watch is not None else ()
+
+    def assert_known(self, position: Position) -> None:
+        """What rests at the venue and what is written down are the same."""
+        written = {one.order.client_order_id for one in self.resting(position)}
+        self.assertEqual(written, set(self.venue.rests))
+
+    def events(self, name: str) -> int:
+        return sum(entry.facts.get("event") == name for entry in self.scene.log.entries)
+
+
+class Life(ProtectionCase):
+    def test_both_legs_are_guarded_in_one_group_and_nothing_is_left_after_the_close(self) -> None:
+        position = self.scene.opened()
+        self.tick()
+        self.assertEqual([len(one) for one in self.venue.placements], [4])
+        self.assertEqual([kind for kind, _, _ in self.venue.guards("ETH")], ["stop", "take_profit"])
+        self.assertEqual([kind for kind, _, _ in self.venue.guards("BTC")], ["take_profit", "stop"])
+        self.assertEqual({one[2] for one in self.venue.guards("ETH")}, {Decimal("0.25")})
+        self.assert_known(position)
+        self.tick(4, seconds=10)
+        self.assertEqual((len(self.venue.placements), self.venue.cancels), (1, []))
+        self.scene.close(position)
+        self.assertEqual((self.venue.rests, self.resting(position)), ({}, ()))
+        self.assertEqual((self.events("ProtectionPlaced"), self.events("ProtectionRemoved")), (4, 1))
+
+    def test_the_detail_view_shows_what_rests(self) -> None:
+        position = self.scene.opened()
+        self.tick()
+        shown = queries.position(self.scene.desk, position.id).resting_orders
+        self.assertEqual(len(shown), 4)
+        stop = next(one for one in shown if (one.coin, one.kind) == (ETH, "stop"))
+        self.assertEqual((stop.side, stop.quantity, stop.placed), ("sell", Decimal("0.25"), True))
+        self.assertAlmostEqual(stop.limit_price, stop.trigger_price * Decimal("0.9"), delta=Decimal("0.1"))
+
+    def test_it_follows_the_slices_of_a_twap(self) -> None:
+        position = self.scene.opened(size="6000")
+        for slices in range(1, 6):
+            self.tick(6, seconds=6)
+            self.tick(4)
+            held = self.scene.position(position.id).long.held
+            self.assertEqual({one[2] for one in self.venue.guards("ETH")}, {held}, slices)
+            self.assert_known(position)
+        self.assertLessEqual(len(self.venue.placements), 6)
+
+    def test_liquidation_that_comes_nearer_draws_the_triggers_in(self) -> None:
+        self.scene.opened()
+        self.tick()
+        self.venue.liquidations = {"ETH": "3500", "BTC": "115000"}
+        self.tick(4, seconds=10)
+        entry = self.venue.fills[0][2]
+        stop = self.venue.guards("ETH")[0]
+        self.assertEqual(stop[0], "stop")
+        self.assertAlmostEqual(stop[1], entry - Decimal("0.8") * (entry - 3500), delta=1)
+        self.assertEqual(len(self.venue.rests), 4)
+
+    def test_a_refusal_is_said_and_tried_again_a_minute_later(self) -> None:
+        self.venue.script_rest("refused")
+        position = self.scene.opened()
+        self.tick(4, seconds=8)
+        self.assertEqual((len(self.venue.placements), self.events("ProtectionRefused")), (1, 4))
+        self.assertEqual(self.resting(position), ())
+        self.tick(6, seconds=10)
+        self.assertEqual(len(self.venue.rests), 4)
+        self.assert_known(position)
+
+    def test_moves_have_a_budget_and_first_placements_do_not(self) -> None:
+        self.scene.opened()
+        self.tick()
+        self.watchman.guards.moved.extend([self.scene.clock.now() + timedelta(seconds=30)] * 40)
+        self.venue.liquidations = {"ETH": "3500"}
+        self.tick(4, seconds=8)
+        self.assertEqual(len(self.venue.placements), 1)
+        self.scene.opened("signal_2", pair="SOL/AVAX")
+        self.tick()
+        self.assertEqual(len(self.venue.placements), 2)
+        self.tick(9, seconds=10)
+        self.assertEqual(len(self.venue.placements), 3)
+
+    def test_switched_off_it_takes_back_what_rests_and_places_nothing(self) -> None:
+        position = self.scene.opened()
+        self.tick()
+        desk = replace(self.scene.desk, config=switched_off(self.scene))
+        self.scene = replace(self.scene, desk=desk)
+        self.watchman = Watchman(desk)
+        self.tick(2)
+        self.assertEqual((self.venue.rests, self.resting(position)), ({}, ()))
+        self.scene.opened("signal_2", pair="SOL/AVAX")
+        self.tick(2)
+        self.assertEqual(len(self.venue.placements), 1)
+
+    def test_a_venue_that_rests_nothing_is_asked_for_nothing(self) -> None:
+        plain = a_scene(self)
+        plain.opened()
+        self.assertEqual(protection.due(plain.desk, protection.Memory(), plain.desk.store.book()), ())
+
+    def test_a_failure_here_delays_no_exit(self) -> None:
+        position = self.scene.opened()
+        self.venue.reads_down = {"resting"}
+        self.venue.script_rest("lost_before")
+        self.venue.cancel_fails = True
+        self.tick(2)
+        before = self.scene.clock.now()
+        self.venue.move("ETH", "3600")
+        self.tick(2)
+        self.assertEqual(self.scene.position(position.id).exit_reason, ExitReason.STOP_LOSS)
+        self.assertLess(self.scene.clock.now() - before, timedelta(seconds=5))
+
+
+def switched_off(scene: Scene):  # type: ignore[no-untyped-def]
+    return scene.desk.config.model_copy(update={"resting_protection": False})
+
+
+class Firing(ProtectionCase):
+    def test_one_that_fires_takes_the_sister_along_at_once(self) -> None:
+        position = self.scene.opened()
+        self.tick()
+        self.venue.fire("ETH", "stop")
+        self.tick()
+        after_it = self.scene.position(position.id)
+        self.assertEqual((after_it.status, after_it.exit_reason), (PositionStatus.CLOSED, ExitReason.LEG_LOST))
+        self.assertIn("fired", self.losses(position)[0].why)
+        self.tick(5)
+        self.assertEqual((self.venue.rests, self.resting(position)), ({}, ()))
+        self.assert_account_explained()
+
+    def test_one_that_fires_while_the_desk_is_dead_is_found_at_the_start(self) -> None:
+        position = self.scene.opened()
+        self.tick()
+        self.venue.fire("BTC", "stop")
+        self.scene.clock.advance(7200)
+        self.restart()
+        self.tick()
+        self.assertEqual(self.scene.position(position.id).exit_reason, ExitReason.LEG_LOST)
+        self.tick(5)
+        self.assertEqual((self.venue.rests, self.resting(position)), ({}, ()))
+        self.assert_account_explained()
+
+    def test_both_that_fire_while_the_desk_is_dead_leave_nothing_to_send(self) -> None:
+        position = self.scene.opened()
+        self.tick()
+        self.venue.fire("ETH", "take_profit")
+        self.venue.fire("BTC", "stop")
+        self.restart()
+        sent = len(self.venue.sent)
+        self.tick(5, seconds=4)
+        self.assertEqual(self.scene.position(position.id).exit_reason, ExitReason.LEG_LOST)
+        self.assertEqual((len(self.venue.sent), self.resting(position)), (sent, ()))
+        self.assert_account_explained()
+
+    def test_one_that_fires_in_part_leaves_nothing_behind(self) -> None:
+        position = self.scene.opened()
+        self.tick()
+        self.venue.fire("ETH", "stop", "0.1")
+        self.tick(5)
+        self.assertEqual(self.scene.position(position.id).status, PositionStatus.CLOSED)
+        self.assertEqual((self.venue.rests, self.resting(position)), ({}, ()))
+        self.assert_account_explained()
+
+    def test_what_is_fired_before_the_loss_is_known_is_not_placed_again(self) -> None:
+        self.scene.opened()
+        self.tick()
+        self.venue.reads_down.add("fills")
+        self.venue.fire("ETH", "stop")
+        self.tick(7, seconds=10)
+        self.assertEqual(len(self.venue.placements), 1)
+
+
+class SharedCoin(ProtectionCase):
+    """Two positions that are both long ETH."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.first = self.scene.opened(size="2000")
+        self.second = self.scene.opened("signal_2", size="4000", pair="SOL/ETH")
+        self.tick()
+
+    def test_each_guards_its_own_part(self) -> None:
+        sizes = sorted(one[2] for one in self.venue.guards("ETH") if one[0] == "stop")
+        self.assertEqual(sizes, [Decimal("0.25"), Decimal("0.5")])
+
+    def test_what_would_sell_the_other_s_part_is_taken_back_before_the_close(self) -> None:
+        seen: list[set[Decimal]] = []
+        self.venue.on_submit = lambda orders: seen.append({one[2] for one in self.venue.guards("ETH")})
+        self.scene.close(self.first)
+        self.assertEqual(seen, [{Decimal("0.5")}])
+        self.assertEqual(self.resting(self.first), ())
+        self.assertEqual(len(self.resting(self.second)), 4)
+
+    def test_a_way_that_cannot_be_cleared_does_not_stop_the_close_and_is_cleared_after_it(self) -> None:
+        self.venue.cancel_fails = True
+        self.assertEqual(self.scene.close(self.first).status, PositionStatus.CLOSED)
+        self.assertEqual(len(self.venue.guards("ETH")), 4)
+        self.venue.cancel_fails = False
+        self.tick(5)
+        self.assertEqual({one[2] for one in self.venue.guards("ETH")}, {Decimal("0.5")})
+        self.assertEqual(self.resting(self.first), ())
+
+    def test_what_fires_is_the_loss_of_whom_it_rested_for(self) -> None:
+        order = next(one.order for one in self.resting(self.second) if one.order.coin == ETH)
+        self.venue.rests.pop(order.client_order_id)
+        self.venue.take("ETH", "0.5", "3000", cloid=order.client_order_id)
+        self.tick(2)
+        self.assertEqual(self.scene.position(self.second.id).exit_reason, ExitReason.LEG_LOST)
+        self.assertEqual(self.scene.position(self.first.id).status, PositionStatus.OPEN)
+
+    def test_what_outlived_its_position_and_fires_is_everybody_else_s_loss(self) -> None:
+        self.venue.cancel_fails = True
+        order = next(one.order for one in self.resting(self.first) if one.order.coin == ETH)
+        self.scene.close(self.first)
+        self.venue.take("ETH", "0.25", "3000", cloid=order.client_order_id)
+        self.tick(2)
+        self.assertEqual(self.scene.position(self.second.id).exit_reason, ExitReason.LEG_LOST)
+
+
+class Stopping(ProtectionCase):
+    def test_the_emergency_stop_leaves_nothing_at_the_venue_without_a_monitor(self) -> None:
+        positions = [self.scene.opened(), self.scene.opened("signal_2", pair="SOL/ETH")]
+        self.tick()
+        self.assertEqual(emergency.stop(self.scene.beside().desk).status, "all_positions_closed")
+        self.assertEqual(self.venue.rests, {})
+        self.assertEqual([self.resting(one) for one in positions], [(), ()])
+
+    def test_what_could_not_be_taken_back_is_taken_back_by_the_monitor_in_any_state(self) -> None:
+        position = self.scene.opened()
+        self.venue.hold("ETH", "1")
+        self.tick()
+        self.venue.cancel_fails = True
+        self.venue.hold("BTC", "-1")
+        emergency.stop(self.scene.desk)
+        self.assertEqual(len(self.venue.rests), 4)
+        self.restart()
+        self.tick(2)
+        self.venue.cancel_fails = False
+        self.tick(5)
+        self.assertEqual((self.venue.rests, self.resting(position)), ({}, ()))
+
+
+class Crashes(ProtectionCase):
+    def crash_with(self, word: str) -> Position:
+        """The monitor dies with the first placement, in the way of *word*."""
+        position = self.scene.opened()
+        self.venue.script_rest(word)
+        memory = protection.Memory()
+        with self.assertRaises(Crash):
+            protection.protect(self.scene.desk, memory, position.id)
+        self.assertEqual([one.placed for one in self.resting(position)], [False] * 4)
+        self.restart()
+        return position
+
+    def test_between_intent_and_send_nothing_rests_twice(self) -> None:
+        position = self.crash_with("dies_before")
+        self.tick(3, seconds=3)
+        self.assertEqual(self.venue.rests, {})
+        self.tick(4, seconds=4)
+        self.assertEqual(len(self.venue.rests), 4)
+        self.assert_known(position)
+        watch = self.scene.desk.store.book().watch(position.id)
+        assert watch is not None
+        self.assertEqual(watch.rested, 2)
+
+    def test_between_send_and_answer_it_is_found_and_not_placed_again(self) -> None:
+        position = self.crash_with("dies_after")
+        self.tick(5, seconds=4)
+        self.assertEqual((len(self.venue.placements), len(self.venue.rests)), (1, 4))
+        self.assertEqual([one.placed for one in self.resting(position)], [True] * 4)
+        self.assert_known(position)
+
+    def test_a_position_closed_while_its_orders_were_in_doubt_leaves_none_behind(self) -> None:
+        position = self.crash_with("dies_after")
+        self.venue.hold("ETH", "1")
+        self.venue.hold("BTC", "-1")
+        self.scene.close(position)
+        self.tick(5, seconds=4)
+        self.assertEqual((self.venue.rests, self.resting(position)), ({}, ()))
+
+    def test_lost_answers_end_in_the_same_place(self) -> None:
+        for number, word in enumerate(("lost_before", "lost_after")):
+            with self.subTest(word=word):
+                self.venue.script_rest(word)
+                position = self.scene.opened(f"signal_{number}", pair="BTC/ETH" if number else "SOL/AVAX")
+                self.tick(6, seconds=5)
+                self.assertEqual(len(self.resting(position)), 4)
+                self.assertTrue(all(one.placed for one in self.resting(position)))
+        self.assertEqual(len(self.venue.rests), 8)
+
+    def test_two_monitors_do_not_place_the_same_twice(self) -> None:
+        position = self.scene.opened()
+        other = Watchman(self.scene.beside().desk)
+        with self.scene.store.seat(position.id):
+            monitor.tick(other, wait_seconds=2)
+        self.assertEqual(self.venue.placements, [])
+        self.tick()
+        monitor.tick(other, wait_seconds=2)
+        self.assertEqual(len(self.venue.placements), 1)
+
+
+if __name__ == "__main__":
+    unittest.main()

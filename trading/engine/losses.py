@@ -1,0 +1,182 @@
+"""What the venue has taken of the desk's legs by fills that no trade of the desk ordered, and whose loss that is.
+
+The law: a leg is lost only when a fill explains it; a holding that merely reads differently, or an account that
+suddenly reads empty, explains nothing. Of one fill every position loses its part once, and the parts add up to no more
+than the fill and no more than is missing.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from trading.domain.book import Book
+from trading.domain.desk_state import DeskState
+from trading.domain.exit_plan import ExitReason
+from trading.domain.market import Account
+from trading.domain.positions import Position
+from trading.domain.resting import AccountFill, FillCause, TriggerKind, resting_order_id
+from trading.domain.trades import LegLost
+from trading.domain.units import ZERO, ClientOrderId, Coin, PositionId, Quantity, Usd, floor_to_step
+from trading.engine.holdings import back_to
+from trading.engine.recovery import book_holdings
+
+RESTED_REMEMBERED = 64
+"""How many of a position's latest resting groups a late fill is recognised by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Coins, unsigned, that the desk should hold on one side and the account does not."""
+
+    coin: Coin
+    sign: int
+    quantity: Quantity
+
+
+def missing(book: Book, account: Account, state: DeskState) -> tuple[Missing, ...]:
+    """What *account* lacks of the least that *book* allows for.
+
+    What somebody else is known to hold on the same side does not count as lacking: theirs goes first.
+    """
+    found = []
+    for coin, (low, high) in book_holdings(book).items():
+        sign = 1 if low >= 0 and high > 0 else -1
+        least = low if sign > 0 else -high
+        abroad = state.accepted_drift.get(coin, ZERO) * sign
+        lacking = least + min(abroad, ZERO) - account.held(coin) * sign
+        if least > 0 and lacking > 0:
+            found.append(Missing(coin, sign, Quantity(min(lacking, least))))
+    return tuple(found)
+
+
+def since_of(book: Book, coins: Collection[Coin]) -> datetime:
+    """The first instant at which a fill can have taken something of the positions standing in *coins*."""
+    return min(one.entered_at for one in _holders(book, coins))
+
+
+def versions(book: Book, coins: Collection[Coin]) -> Mapping[PositionId, int]:
+    """How many events the standing positions of *coins* have: as long as that stays, so does what they say."""
+    return {
+        one.id: sum(len(trade.events) for trade in book.trades_of_position(one.id)) for one in _holders(book, coins)
+    }
+
+
+def explained(
+    book: Book, lack: Missing, fills: Sequence[AccountFill], step: Quantity, now: datetime
+) -> Mapping[PositionId, tuple[LegLost, ...]]:
+    """The part of *lack* that *fills* explain, by position: what rested for a position is its own loss, the rest is
+    everybody's, pro rata on the lots of *step*, what that leaves over the largest holder's."""
+    holders = _holders(book, [lack.coin])
+    rested = {one.id: _rested_ids(book, one) for one in holders}
+    left = {one.id: one.leg_of(lack.coin).held for one in holders}
+    losses: dict[PositionId, list[LegLost]] = {one.id: [] for one in holders}
+    lacking: Decimal = lack.quantity
+    for fill, quantity in _candidates(book, lack, fills, rested.values()):
+        owner = next((one for one, ids in rested.items() if fill.client_order_id in ids), None)
+        quantity = Quantity(min(quantity, lacking))
+        parts = _parts(quantity, left, owner, step, _took_part(book, holders, fill))
+        for position_id, part in parts.items():
+            losses[position_id].append(_loss(fill, part, now, rested=owner is not None))
+            left[position_id] = Quantity(left[position_id] - part)
+        lacking -= sum(parts.values(), ZERO)
+    return {position_id: tuple(found) for position_id, found in losses.items() if found}
+
+
+def _holders(book: Book, coins: Collection[Coin]) -> tuple[Position, ...]:
+    return tuple(
+        one for one in book.standing_positions() if any(leg.coin in coins and leg.held > 0 for leg in one.legs)
+    )
+
+
+def _rested_ids(book: Book, position: Position) -> frozenset[ClientOrderId]:
+    """The ids under which something rested for *position*, the latest ones, whatever became of them."""
+    watch = book.watch(position.id)
+    last = watch.rested if watch is not None else 0
+    return frozenset(
+        resting_order_id(position.id, leg.coin, kind, number)
+        for number in range(max(last - RESTED_REMEMBERED, 0) + 1, last + 1)
+        for leg in position.legs
+        for kind in TriggerKind
+    )
+
+
+def _candidates(
+    book: Book, lack: Missing, fills: Sequence[AccountFill], rested: Collection[frozenset[ClientOrderId]]
+) -> Iterator[tuple[AccountFill, Quantity]]:
+    """The fills that can have taken something, with how much of each is still free: first what rested for the desk,
+    then what the venue forced, then the orders of others, each oldest first."""
+    reducing = [one for one in fills if one.coin == lack.coin and one.side.sign == -lack.sign]
+    if not reducing:
+        return
+    since = min(one.filled_at for one in reducing)
+    known = [one for one in back_to(book, since) if lack.coin in (one.long.coin, one.short.coin)]
+    trades = [trade for one in known for trade in book.trades_of_position(one.id)]
+    own = {order.client_order_id.lower() for trade in trades for order in trade.orders if order.coin == lack.coin}
+    booked: dict[str, Decimal] = {}
+    for trade in trades:
+        for loss in trade.lost:
+            if loss.coin == lack.coin:
+                booked[loss.fill_id] = booked.get(loss.fill_id, ZERO) + loss.quantity
+    ours = frozenset().union(*rested)
+
+    def rank(fill: AccountFill) -> int:
+        return 0 if fill.client_order_id in ours else 2 if fill.cause is FillCause.ORDER else 1
+
+    for fill in sorted(reducing, key=lambda one: (rank(one), one.filled_at, one.id)):
+        free = fill.quantity - booked.get(fill.id, ZERO)
+        if free > 0 and fill.client_order_id not in own:
+            yield fill, Quantity(free)
+
+
+def _took_part(book: Book, holders: Collection[Position], fill: AccountFill) -> frozenset[PositionId]:
+    """Those who have lost their part of *fill* already."""
+    return frozenset(
+        one.id
+        for one in holders
+        if any((loss.fill_id, loss.coin) == (fill.id, fill.coin) for loss in book.trade(one.trade_id).lost)
+    )
+
+
+def _parts(
+    quantity: Quantity,
+    held: Mapping[PositionId, Quantity],
+    owner: PositionId | None,
+    step: Quantity,
+    without: Collection[PositionId],
+) -> Mapping[PositionId, Quantity]:
+    """*quantity* in parts: *owner*'s first, the rest pro rata; nobody loses more than is held."""
+    parts: dict[PositionId, Decimal] = {}
+    rest: Decimal = quantity
+    if owner is not None and owner not in without:
+        parts[owner] = min(rest, held[owner])
+        rest -= parts[owner]
+    others = {one: amount for one, amount in held.items() if one not in without and one != owner and amount > 0}
+    total = sum(others.values(), ZERO)
+    if rest > 0 and total > 0:
+        spread = min(rest, total)
+        floored = {one: floor_to_step(spread * amount / total, step) for one, amount in others.items()}
+        over = spread - sum(floored.values(), ZERO)
+        for one in sorted(others, key=lambda one: (others[one], one), reverse=True):
+            more = min(over, others[one] - floored[one])
+            parts[one], over = floored[one] + more, over - more
+    return {one: Quantity(part) for one, part in parts.items() if part > 0}
+
+
+def _loss(fill: AccountFill, part: Quantity, now: datetime, *, rested: bool) -> LegLost:
+    why = {
+        FillCause.LIQUIDATION: "the venue liquidated it",
+        FillCause.AUTO_DELEVERAGING: "the venue deleveraged it",
+        FillCause.ORDER: "an order that is not the desk's took it",
+    }[fill.cause]
+    return LegLost(
+        at=now,
+        coin=fill.coin,
+        quantity=part,
+        price=fill.price,
+        fees=Usd(fill.fee * part / fill.quantity),
+        filled_at=fill.filled_at,
+        fill_id=fill.id,
+        reason=ExitReason.LIQUIDATION if fill.cause is FillCause.LIQUIDATION else ExitReason.LEG_LOST,
+        why="what rested for it fired at the venue" if rested else why,
+    )

@@ -1,0 +1,413 @@
+"""What rests at the venue for each position while nobody of ours may be alive: a stop and a mirrored take-profit a leg.
+
+The law: what may rest is on disk before it is sent and is struck out only when the venue has it no more, so that no
+trigger is forgotten and none outlives its position. It only reduces and opens nothing; a failure here delays no exit.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from trading.domain.book import Book
+from trading.domain.errors import Busy, InvalidNumber, VenueUnavailable
+from trading.domain.market import Account, Instrument
+from trading.domain.orders import Side
+from trading.domain.positions import Leg, Position, PositionStatus, Watch, first_watch
+from trading.domain.resting import (
+    Resting,
+    RestingOrder,
+    RestingReport,
+    RestingStatus,
+    TriggerKind,
+    resting_order_id,
+)
+from trading.domain.units import ClientOrderId, Coin, PositionId, Price, Quantity, Ratio, floor_to_step
+from trading.engine import errands
+from trading.engine.desk import Desk
+from trading.utils.trade_calculator import fit_price, marketable_limit
+
+DISTANCE_MAX = Ratio(Decimal("0.25"))
+LIQUIDATION_SHARE = Ratio(Decimal("0.80"))
+DISTANCE_MIN = Ratio(Decimal("0.01"))
+"""Nearer than this nothing rests: ordinary noise would fire it, and so near a liquidation the desk leaves by itself."""
+LIMIT_BAND = Ratio(Decimal("0.10"))
+MOVE_MIN = Ratio(Decimal("0.01"))
+MOVE_INTERVAL = timedelta(seconds=10)
+MOVES_PER_MINUTE_MAX = 40
+LIFE = timedelta(seconds=10)
+LANDED_AFTER = LIFE + timedelta(seconds=5)
+LISTED_AFTER = timedelta(seconds=3)
+"""Reads lag writes by up to a second (measured on Hyperliquid's testnet); so long after, a list shows what was sent."""
+LIST_AGE_MAX = timedelta(seconds=60)
+LIST_AGE_IN_DOUBT = timedelta(seconds=5)
+LOOK_EVERY = timedelta(seconds=30)
+LOOK_AGAIN = timedelta(seconds=3)
+REFUSED_PAUSE = timedelta(seconds=60)
+WAY_SECONDS = 1.0
+SEAT_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What should rest for one leg at one side of the market: a RestingOrder that has no name yet."""
+
+    coin: Coin
+    side: Side
+    kind: TriggerKind
+    quantity: Quantity
+    trigger_price: Price
+    limit_price: Price
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Guards to place, and resting orders to take back. Those in `replaced` go only once what replaces them rests."""
+
+    place: tuple[Guard, ...] = ()
+    cancel: tuple[Resting, ...] = ()
+    replaced: tuple[Resting, ...] = ()
+
+    @property
+    def moves(self) -> int:
+        """Actions that are no first placement and no removal."""
+        return 2 * len(self.replaced)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The ids that the venue listed, asked at `taken_at`."""
+
+    ids: frozenset[ClientOrderId]
+    taken_at: datetime
+
+
+@dataclass
+class Memory:
+    """What one monitor remembers between two looks. Losing it costs one more look at the venue's list."""
+
+    looks: dict[PositionId, tuple[tuple[object, ...], datetime]] = field(default_factory=dict)
+    refused: dict[PositionId, datetime] = field(default_factory=dict)
+    moved: deque[datetime] = field(default_factory=deque)
+    listing: Listing | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+# Deciding -------------------------------------------------------------------------------------------------------------
+
+
+def distance(position: Position, account: Account) -> Ratio | None:
+    """How far from entry the triggers of *position* lie, a fraction; None when there is no room for any.
+
+    The same for both legs, the smaller of what each would bear: only so does a common move take both.
+    """
+    bounds: list[Decimal] = [DISTANCE_MAX]
+    for leg in position.legs:
+        holding = account.holdings.get(leg.coin)
+        liquidation = holding.liquidation_price if holding is not None else None
+        if leg.held > 0 and leg.entry_price is not None and liquidation is not None and liquidation > 0:
+            bounds.append(LIQUIDATION_SHARE * (leg.entry_price - liquidation) * leg.side.sign / leg.entry_price)
+    nearest = min(bounds)
+    return Ratio(nearest) if nearest >= DISTANCE_MIN else None
+
+
+def wanted(
+    position: Position, account: Account, instruments: Mapping[Coin, Instrument]
+) -> Mapping[Coin, tuple[Guard, ...]]:
+    """What should rest on each leg of *position*, sized to what is filled of it. A leg that is left out is to be left
+    alone: what is known of it is not enough to guard it otherwise than it is."""
+    if position.closed or position.lost:
+        return {leg.coin: () for leg in position.legs}
+    away = distance(position, account)
+    if position.status is PositionStatus.CLOSING or away is None:
+        return {}
+    found = {}
+    for leg in position.legs:
+        instrument = instruments.get(leg.coin)
+        # Less at the venue than in the book: something is being found out, and nothing is to be moved meanwhile.
+        if instrument is not None and account.held(leg.coin) * leg.side.sign >= leg.held:
+            guards = [_guard(leg, kind, away, account, instrument) for kind in TriggerKind]
+            found[leg.coin] = tuple(one for one in guards if one is not None)
+    return found
+
+
+def decide(wish: Mapping[Coin, Sequence[Guard]], resting: Sequence[Resting], now: datetime) -> Changes:
+    """What to do so that *wish* rests, when *resting* does. One that is still on its way counts as there."""
+    place: list[Guard] = []
+    cancel: list[Resting] = []
+    replaced: list[Resting] = []
+    guards = {(one.coin, one.kind): one for some in wish.values() for one in some}
+    judged = [one for one in resting if one.order.coin in wish]
+    cancel += [one for one in judged if _key(one) not in guards]
+    for key, guard in guards.items():
+        there = [one for one in judged if _key(one) == key]
+        best = next((one for one in there if _serves(one.order, guard)), None)
+        if not there:
+            place.append(guard)
+        elif best is not None:
+            cancel += [one for one in there if one is not best]
+        elif _may_move(there, guard, now):
+            place.append(guard)
+            replaced += there
+    return Changes(tuple(place), tuple(cancel), tuple(replaced))
+
+
+def _key(one: Resting) -> tuple[Coin, TriggerKind]:
+    return one.order.coin, one.order.kind
+
+
+def settled(resting: Sequence[Resting], listing: Listing | None) -> tuple[Resting, ...]:
+    """*resting* as the venue's list tells it: what it shows is placed, and what it would show by now is gone.
+
+    Gone is fired, ended with its holding, taken back by whoever, or never arrived; if it fired, the fills tell.
+    """
+    if listing is None:
+        return tuple(resting)
+    left = []
+    for one in resting:
+        if one.order.client_order_id in listing.ids:
+            left.append(replace(one, placed=True))
+        elif listing.taken_at < one.intended_at + (LISTED_AFTER if one.placed else LANDED_AFTER):
+            left.append(one)
+    return tuple(left)
+
+
+def _guard(leg: Leg, kind: TriggerKind, away: Ratio, account: Account, instrument: Instrument) -> Guard | None:
+    quantity = Quantity(floor_to_step(leg.held, instrument.quantity_step))
+    if leg.entry_price is None or quantity <= 0 or instrument.delisted:
+        return None
+    against = -leg.side.sign if kind is TriggerKind.STOP else leg.side.sign
+    side, digits = leg.side.opposite, instrument.price_decimals_max
+    try:
+        # Rounded back towards the entry: rather a tick too early than past the distance.
+        trigger = Price(fit_price(leg.entry_price * (1 + against * away), digits, up=against < 0))
+        limit = marketable_limit(trigger, side, LIMIT_BAND, digits)
+    except InvalidNumber:
+        return None
+    if (trigger - leg.entry_price) * against <= 0:
+        # The grid is too coarse for this price: the nearest legal trigger is the entry itself, or beyond it.
+        return None
+    if quantity * min(trigger, limit) < instrument.notional_min and quantity != abs(account.held(leg.coin)):
+        # Under its minimum the venue takes only what closes the whole of a coin.
+        return None
+    return Guard(leg.coin, side, kind, quantity, trigger, limit)
+
+
+def _serves(order: RestingOrder, guard: Guard) -> bool:
+    """As good as wanted: the same coins, at a trigger that is not worth an action to move."""
+    apart = abs(order.trigger_price - guard.trigger_price)
+    return (order.side, order.quantity) == (guard.side, guard.quantity) and apart <= MOVE_MIN * guard.trigger_price
+
+
+def _may_move(there: Sequence[Resting], guard: Guard, now: datetime) -> bool:
+    """Not too often, and not while one is on its way; at once when more rests than is held, for it may be others'."""
+    if not all(one.placed for one in there):
+        return False
+    too_much = any(one.order.quantity > guard.quantity for one in there)
+    return too_much or now - max(one.intended_at for one in there) >= MOVE_INTERVAL
+
+
+# Doing ----------------------------------------------------------------------------------------------------------------
+
+
+def due(desk: Desk, memory: Memory, book: Book) -> tuple[PositionId, ...]:
+    """The positions whose protection is to be looked at now: changed ones at once, the others every half minute."""
+    if not desk.venue.traits.rests_orders:
+        return ()
+    now, found = desk.clock.now(), []
+    with memory.lock:
+        known, memory.looks = memory.looks, {}
+        for position in (*book.standing_positions(), *book.guarded_after_end()):
+            signature = (position.status, position.long.held, position.short.held)
+            look = known.get(position.id)
+            if look is None or look[0] != signature or now >= look[1]:
+                look = (signature, now + (LOOK_AGAIN if position.closed else LOOK_EVERY))
+                found.append(position.id)
+            memory.looks[position.id] = look
+        memory.refused = {key: at for key, at in memory.refused.items() if now - at < REFUSED_PAUSE}
+    return tuple(found)
+
+
+def protect(desk: Desk, memory: Memory, position_id: PositionId) -> None:
+    """Bring what rests for a position to what should. Raises Busy when somebody else is at it, VenueUnavailable."""
+    with desk.store.seat(position_id):
+        book, now = desk.store.book(), desk.clock.now()
+        position, watch = book.position(position_id), _watch(book, position_id)
+        if position.status is PositionStatus.CLOSING:
+            # The close has made its way; what is left there guards what is not closed yet, and ends with it.
+            return
+        if not watch.resting and (position.closed or not desk.config.resting_protection):
+            return
+        present = settled(watch.resting, _listing(desk, memory, watch.resting))
+        wish: Mapping[Coin, Sequence[Guard]] = {leg.coin: () for leg in position.legs}
+        if not position.closed and desk.config.resting_protection:
+            wish = wanted(position, desk.venue.account(), desk.venue.instruments())
+        changes = _affordable(memory, decide(wish, present, now), now)
+        if present != watch.resting:
+            _note(desk, position_id, lambda _: present)
+        _carry_out(desk, memory, position, changes)
+        doubtful = any(not one.placed for one in _watch(desk.store.book(), position_id).resting)
+        if doubtful or position.status is PositionStatus.OPENING or changes.replaced:
+            _look_soon(memory, position_id, now)
+
+
+def clear_way(desk: Desk, position_id: PositionId) -> None:
+    """Before a position is closed: take back what rests for it on a coin that others hold, too, where it could sell
+    theirs. Waits a second at most, for no exit waits for this."""
+    book = desk.store.book()
+    position, watch = book.position(position_id), book.watch(position_id)
+    if watch is None or not watch.resting:
+        return
+    others = {leg.coin for one in book.standing_positions() if one.id != position_id for leg in one.legs}
+    shared = others | set(desk.store.state().accepted_drift)
+    in_the_way = [one for one in watch.resting if one.order.coin in shared]
+    if in_the_way:
+        _wait_for(desk, f"clearing the way of {position.pair}", lambda: _take_back(desk, position_id, in_the_way))
+
+
+def take_back(desk: Desk, position_id: PositionId) -> None:
+    """After a position has ended: take back what may still rest for it. Waits a second at most; what could not be taken
+    back stays written down, and the monitor goes on."""
+    watch = desk.store.book().watch(position_id)
+    if watch is not None and watch.resting:
+        resting = watch.resting
+        _wait_for(desk, f"taking back what rests for {position_id}", lambda: _take_back(desk, position_id, resting))
+
+
+def _wait_for(desk: Desk, name: str, job: Callable[[], None]) -> None:
+    errands.wait(desk, [errands.start(desk, name, job)], desk.clock.monotonic() + WAY_SECONDS)
+
+
+def _take_back(desk: Desk, position_id: PositionId, resting: Sequence[Resting]) -> None:
+    try:
+        with desk.store.seat(position_id, SEAT_SECONDS):
+            _cancel(desk, position_id, resting)
+    except Busy:
+        # The monitor is at this very position: it finds it closed, or finds the order again, at its next look.
+        return
+
+
+def _carry_out(desk: Desk, memory: Memory, position: Position, changes: Changes) -> None:
+    """Place first, then take back what that replaces: between the two more rests than is held, which only reduces."""
+    refused = {(guard.coin, guard.kind) for guard in changes.place}
+    if changes.place and position.id not in memory.refused:
+        reports = _place(desk, position, changes.place)
+        named = zip(changes.place, reports, strict=True)
+        refused = {(guard.coin, guard.kind) for guard, one in named if one.status is RestingStatus.REJECTED}
+        if refused:
+            memory.refused[position.id] = desk.clock.now()
+    over = [one for one in changes.replaced if _key(one) not in refused]
+    _cancel(desk, position.id, [*changes.cancel, *over])
+
+
+def _place(desk: Desk, position: Position, guards: Sequence[Guard]) -> Sequence[RestingReport]:
+    """Intent to disk, then one group, then the answer to disk."""
+    now = desk.clock.now()
+    with desk.store.exclusive() as book:
+        watch = _watch(book, position.id)
+        number = watch.rested + 1
+        orders = [_named(position.id, guard, number) for guard in guards]
+        intended = tuple(Resting(order, now) for order in orders)
+        desk.store.save_watch(replace(watch, resting=(*watch.resting, *intended), rested=number))
+    reports = desk.venue.place_resting(orders, now + LIFE)
+    words = {one.client_order_id: one.status for one in reports}
+
+    def told(resting: Iterable[Resting]) -> tuple[Resting, ...]:
+        return tuple(
+            replace(one, placed=one.placed or words.get(one.order.client_order_id) is RestingStatus.RESTING)
+            for one in resting
+            if words.get(one.order.client_order_id) is not RestingStatus.REJECTED
+        )
+
+    _note(desk, position.id, told)
+    _tell_placed(desk, position, orders, reports)
+    return reports
+
+
+def _cancel(desk: Desk, position_id: PositionId, resting: Sequence[Resting]) -> None:
+    """What the venue says is not there is struck out, unless it may still be on its way."""
+    if not resting or not desk.venue.cancel_resting([one.order for one in resting]):
+        return
+    gone = {one.order.client_order_id for one in resting if one.placed}
+    if gone:
+        _note(desk, position_id, lambda there: tuple(one for one in there if one.order.client_order_id not in gone))
+        words = f"{len(gone)} order(s) that rested at the venue taken back"
+        desk.log.write("info", words, position_id=position_id, event="ProtectionRemoved")
+
+
+def _note(desk: Desk, position_id: PositionId, change: Callable[[Sequence[Resting]], tuple[Resting, ...]]) -> None:
+    with desk.store.exclusive() as book:
+        watch = _watch(book, position_id)
+        resting = change(watch.resting)
+        if resting != watch.resting:
+            desk.store.save_watch(replace(watch, resting=resting))
+
+
+def _named(position_id: PositionId, guard: Guard, number: int) -> RestingOrder:
+    return RestingOrder(
+        client_order_id=resting_order_id(position_id, guard.coin, guard.kind, number),
+        coin=guard.coin,
+        side=guard.side,
+        quantity=guard.quantity,
+        trigger_price=guard.trigger_price,
+        limit_price=guard.limit_price,
+        kind=guard.kind,
+    )
+
+
+def _listing(desk: Desk, memory: Memory, resting: Collection[Resting]) -> Listing | None:
+    """The venue's list, no older than *resting* needs it; None where nothing rests, and while it cannot be read."""
+    if not resting:
+        return None
+    age_max = LIST_AGE_MAX if all(one.placed for one in resting) else LIST_AGE_IN_DOUBT
+    with memory.lock:
+        known, now = memory.listing, desk.clock.now()
+        if known is not None and now - known.taken_at < age_max:
+            return known
+        try:
+            listed = desk.venue.resting()
+        except VenueUnavailable:
+            return None
+        ids = frozenset(one.client_order_id for one in listed if one.client_order_id is not None)
+        memory.listing = Listing(ids, now)
+        return memory.listing
+
+
+def _affordable(memory: Memory, changes: Changes, now: datetime) -> Changes:
+    """*changes* without the moves that the budget of the minute has no room for: those are tried again later."""
+    with memory.lock:
+        while memory.moved and now - memory.moved[0] >= timedelta(minutes=1):
+            memory.moved.popleft()
+        if len(memory.moved) + changes.moves <= MOVES_PER_MINUTE_MAX:
+            memory.moved.extend([now] * changes.moves)
+            return changes
+    kept = {_key(one) for one in changes.replaced}
+    return Changes(tuple(one for one in changes.place if (one.coin, one.kind) not in kept), changes.cancel)
+
+
+def _look_soon(memory: Memory, position_id: PositionId, now: datetime) -> None:
+    with memory.lock:
+        look = memory.looks.get(position_id)
+        if look is not None:
+            memory.looks[position_id] = (look[0], min(look[1], now + LOOK_AGAIN))
+
+
+def _watch(book: Book, position_id: PositionId) -> Watch:
+    return book.watch(position_id) or first_watch(book.trades_of_position(position_id)[0])
+
+
+def _tell_placed(
+    desk: Desk, position: Position, orders: Sequence[RestingOrder], reports: Sequence[RestingReport]
+) -> None:
+    for order, report in zip(orders, reports, strict=True):
+        refused = report.status is RestingStatus.REJECTED
+        desk.log.write(
+            "warning" if refused else "info",
+            f"{position.pair}: {order.kind} of {order.quantity} {order.coin} at {order.trigger_price}: {report.status}",
+            position_id=position.id,
+            client_order_id=order.client_order_id,
+            event="ProtectionRefused" if refused else "ProtectionPlaced",
+            detail=report.detail or None,
+        )
