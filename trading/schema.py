@@ -27,6 +27,7 @@ from trading.domain.desk_state import Cause, TradingState
 from trading.domain.exit_plan import TIME_WINDOW_DEFAULT, TIME_WINDOWS
 from trading.domain.positions import PositionStatus
 from trading.engine.accounting import DAYS_DEFAULT, DAYS_MAX
+from trading.engine.analytics import Analytics
 from trading.engine.barriers import STOP_LOSS_RANGE, TAKE_PROFIT_RANGE
 from trading.engine.connections import Connection
 from trading.engine.emergency import StopReport
@@ -267,6 +268,19 @@ ROUTES: Mapping[str, Route] = {
         "service",
         {200: Answer("One entry a peer", Connection, many=True, example="connection")},
         more="Guardian is not asked for it.",
+    ),
+    "GET /api/analytics": Route(
+        "Execution quality: cost against arrival, slices against their benchmark, naked exposure, repairs, times",
+        "looking",
+        {
+            200: Answer(
+                "Sums and percentiles in all, by pair and by day; trades newest first, which are what the table has",
+                Analytics,
+                example="analytics",
+                table=True,
+            )
+        },
+        query=("days", "format"),
     ),
     "GET /api/time_windows": Route(
         "The holding times that have a name",

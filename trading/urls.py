@@ -32,6 +32,7 @@ urlpatterns = [
     _route(r"api/agent/logs", views.AgentLogs),
     _route(r"api/portfolio", views.Portfolio),
     _route(r"api/connections", views.Connections),
+    _route(r"api/analytics", views.Analytics),
     _route(r"api/time_windows", views.TimeWindows),
     _route(r"api/events", views.Events),
     _route(r"api/schema", views.ApiSchema),

@@ -35,6 +35,7 @@ from trading.domain.positions import PositionStatus
 from trading.domain.trades import TradeStatus
 from trading.domain.units import ClientOrderId, PositionId, TradeId
 from trading.engine import (
+    analytics,
     closing,
     connections,
     emergency,
@@ -303,6 +304,21 @@ class Connections(DeskView):
 
     def get(self, request: Request) -> Response:
         return Response(render(connections.connections(get_desk())))
+
+
+class Analytics(DeskView):
+    """GET /api/analytics"""
+
+    takes_query = True
+
+    def get(self, request: Request) -> HttpResponseBase:
+        query = Query(request.query_params)
+        days, table = query.days(), query.wants_table()
+        query.finish()
+        found = analytics.analytics(get_desk(), days)
+        if table:
+            return listed("analytics", analytics.TradeQuality, found.trades, found.total.trades, table=True)
+        return Response(render(found))
 
 
 class TimeWindows(DeskView):

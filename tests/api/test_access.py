@@ -37,6 +37,7 @@ ROUTES: tuple[tuple[str, str, str], ...] = (
     ("GET", "/api/trades", "read"),
     ("GET", "/api/trades/trd_1", "read"),
     ("GET", "/api/fills", "read"),
+    ("GET", "/api/analytics", "read"),
     ("GET", "/api/signals", "read"),
     ("HEAD", "/api/events", "read"),
     ("GET", "/api/positions", "read"),

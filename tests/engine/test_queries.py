@@ -232,10 +232,18 @@ class TradeTest(QueriesTestCase):
         position = self.scene.opened()
         view = queries.trade(self.scene.desk, position.trade_id)
         events = [one.event for one in view.timeline]
-        self.assertEqual(["TradeAccepted", "OrdersIntended", "OrdersReported", "TradeFilled"], events)
-        details = [one.detail for one in view.timeline]
-        self.assertEqual("buy 0.2500 ETH, sell 0.01000 BTC in 1 slice(s)", details[0])
-        self.assertEqual("FILLED 0.2500 at 4000.4000, FILLED 0.01000 at 99990.0000", details[2].replace("E+1", ""))
+        self.assertEqual(
+            [
+                *("SignalOffered", "Approved", "ChecksPassed", "TradeAccepted", "OrdersIntended", "OrdersReported"),
+                *("Filled", "Filled", "TradeFilled"),
+            ],
+            events,
+        )
+        details = {one.event: one.detail for one in view.timeline}
+        self.assertEqual("buy 0.2500 ETH, sell 0.01000 BTC in 1 slice(s)", details["TradeAccepted"])
+        self.assertEqual(
+            "FILLED 0.2500 at 4000.4000, FILLED 0.01000 at 99990.0000", details["OrdersReported"].replace("E+1", "")
+        )
         self.assertEqual(("OPEN", "FILLED", None), (view.effect, view.status, view.why))
         self.assertEqual([("ETH", "FILLED"), ("BTC", "FILLED")], [(one.coin, one.status) for one in view.orders])
 

@@ -32,7 +32,11 @@ TEXT_CHARS_MAX = 300
 TITLES: Mapping[str, str] = {
     "TradeSuspended": "trade suspended",
     "HoldingGone": "leg gone at the venue",
+    "LegLost": "leg lost",
     "CloseDelayed": "close not through",
+    "ClosedDirectly": "closed at the exchange directly",
+    "PearUnclear": "Pear unclear",
+    "ProtectionRefused": "protection refused",
     "OpeningStopped": "opening stopped",
     "EmergencyStop": "emergency stop",
     "NotFlatYet": "emergency stop not flat yet",

@@ -64,7 +64,7 @@ class RejectReason(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Order:
     """One immediate-or-cancel limit order on one leg. `quantity` in coins, `limit_price` in USD, both on the venue's
-    grids."""
+    grids. `mid` is the middle of the book when it was intended, where that was known: what its fill is measured by."""
 
     client_order_id: ClientOrderId
     coin: Coin
@@ -76,6 +76,7 @@ class Order:
     attempt: int
     intended_at: datetime
     expires_at: datetime
+    mid: Price | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,15 @@ class Slice:
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """One numeric limit and what it measured when the trade was accepted."""
+
+    name: str
+    limit: Decimal
+    actual: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class Terms:
     """Everything fixed when the trade is accepted. `long` and `short` name the legs of the position, also in a
     CLOSE. `request_id` is that of the HTTP request that asked for it, empty when none did."""
@@ -101,6 +110,7 @@ class Terms:
     request_key: str = ""
     fingerprint: str = ""
     request_id: str = ""
+    checks: tuple[Check, ...] = ()
 
     @property
     def legs(self) -> tuple[LegPlan, LegPlan]:

@@ -16,6 +16,7 @@ from trading.domain.orders import Side
 from trading.domain.positions import Position
 from trading.domain.signals import Approval, Signal
 from trading.domain.trades import (
+    Check,
     LegPlan,
     PositionEffect,
     Slice,
@@ -37,6 +38,7 @@ from trading.utils.risk_controls import (
     Limits,
     StandingPair,
     entry_breaches,
+    headroom,
 )
 from trading.utils.trade_calculator import (
     fillable,
@@ -142,6 +144,12 @@ def exposure_of(desk: Desk, book: Book, account: Account) -> Exposure:
         margin_pending=Usd(sum((_pending(book, one, account) / one.leverage for one in standing), ZERO)),
         cooling_until={pair: at + cooldown for pair, at in book.losing_exits().items()} if cooldown else {},
     )
+
+
+def checks_of(desk: Desk, plan: Draft, book: Book, account: Account) -> tuple[Check, ...]:
+    """What every numeric limit measured for *plan*, to be kept with the trade that it lets pass."""
+    measured = headroom(plan.entry, exposure_of(desk, book, account), limits_of(desk))
+    return tuple(Check(one.name, one.limit, one.actual) for one in measured)
 
 
 def breaches_of(desk: Desk, plan: Draft, book: Book, account: Account) -> tuple[Breach, ...]:

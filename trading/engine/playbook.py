@@ -554,4 +554,5 @@ def _order(
         attempt=attempt,
         intended_at=market.now,
         expires_at=market.now + (CLOSE_TTL if reduce_only else ENTRY_TTL),
+        mid=market.quotes[leg.coin].mid,
     )

@@ -14,21 +14,7 @@ from trading.domain.market import Account
 from trading.domain.orders import Order, OrderReport, Side
 from trading.domain.positions import Leg, Position, PositionStatus, naked_now
 from trading.domain.signals import Approval, Signal
-from trading.domain.trades import (
-    CancelWanted,
-    Event,
-    HoldingGone,
-    LegLost,
-    LegsUnbalanced,
-    OrdersIntended,
-    OrdersReported,
-    Trade,
-    TradeAccepted,
-    TradeCanceled,
-    TradeRejected,
-    TradeResumed,
-    TradeSuspended,
-)
+from trading.domain.trades import Trade
 from trading.domain.units import ZERO, Coin, PositionId, Price, TradeId, Usd
 from trading.engine import planning
 from trading.engine.accounting import DAYS_DEFAULT, AccountHistory, history, since_of
@@ -37,6 +23,7 @@ from trading.engine.playbook import next_slice_due, slices_done
 from trading.engine.recovery import foreign_holdings
 from trading.engine.states import live_beat
 from trading.engine.terms import DeskTerms, terms_of
+from trading.engine.timeline import TimelineEntry, events_of, timeline
 from trading.engine.valuing import (
     Mark,
     coins_of,
@@ -213,15 +200,8 @@ class OrderView:
 
 
 @dataclass(frozen=True, slots=True)
-class TimelineEntry:
-    at: datetime
-    event: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
 class TradeView:
-    """A trade with every event and its instant."""
+    """A trade with every event and its instant; alone also with what led to it and what became of it."""
 
     trade_id: TradeId
     position_id: PositionId
@@ -316,8 +296,9 @@ def trades(desk: Desk, limit: int, before: TradeId | None) -> tuple[tuple[TradeV
 
 
 def trade(desk: Desk, trade_id: TradeId) -> TradeView:
-    """Raises TradeNotFound."""
-    return _view_trade(desk.store.book().trade(trade_id), desk.clock.now())
+    """With the whole timeline. Raises TradeNotFound."""
+    found = desk.store.book().trade(trade_id)
+    return replace(_view_trade(found, desk.clock.now()), timeline=timeline(desk, found))
 
 
 def portfolio(desk: Desk, days: int = DAYS_DEFAULT) -> Portfolio:
@@ -660,7 +641,7 @@ def _view_trade(trade: Trade, now: datetime) -> TradeView:
         fees=trade.fees,
         naked=NakedView(meter.max, meter.usd_seconds),
         orders=tuple(_view_order(order, trade.report_of(order)) for order in trade.orders),
-        timeline=tuple(TimelineEntry(event.at, type(event).__name__, _detail(event)) for event in trade.events),
+        timeline=events_of(trade),
     )
 
 
@@ -682,32 +663,6 @@ def _view_order(order: Order, report: OrderReport) -> OrderView:
         sent_at=order.intended_at,
         expires_at=order.expires_at,
     )
-
-
-def _detail(event: Event) -> str:
-    match event:
-        case TradeAccepted(terms=terms):
-            legs = ", ".join(f"{leg.side} {leg.quantity} {leg.coin}" for leg in terms.legs)
-            return f"{legs} in {len(terms.slices)} slice(s)"
-        case OrdersIntended(orders=orders):
-            return ", ".join(f"{one.side} {one.quantity} {one.coin} at {one.limit_price}" for one in orders)
-        case OrdersReported(reports=reports):
-            return ", ".join(
-                f"{one.status} {one.filled}" + (f" at {one.average_price}" if one.average_price else "")
-                for one in reports
-            )
-        case LegsUnbalanced(imbalance=imbalance):
-            return f"{imbalance:.2f} USD apart"
-        case HoldingGone(coin=coin, quantity=quantity, price=price, why=why):
-            return f"{quantity} {coin} booked at {price}: {why}"
-        case LegLost(coin=coin, quantity=quantity, price=price, why=why):
-            return f"{quantity} {coin} taken at {price}: {why}"
-        case CancelWanted(why=why) | TradeRejected(why=why) | TradeCanceled(why=why):
-            return why
-        case TradeSuspended(why=why) | TradeResumed(why=why):
-            return why
-        case _:
-            return ""
 
 
 def _age(beat: datetime | None, now: datetime) -> float | None:
