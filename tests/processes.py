@@ -25,12 +25,12 @@ def lives(pid: int) -> bool:
     return status.rpartition(")")[2].split()[0] != "Z"
 
 
-def wait_until(true: Callable[[], bool], what: str) -> None:
+def wait_until(true: Callable[[], bool], what: str, seconds: float = WAIT_SECONDS) -> None:
     """Come back as soon as *true* is; fail the test, saying *what* did not happen, when it takes too long."""
-    give_up_at = time.monotonic() + WAIT_SECONDS
+    give_up_at = time.monotonic() + seconds
     while not true():
         if time.monotonic() > give_up_at:
-            raise unittest.TestCase.failureException(f"{what} did not happen within {WAIT_SECONDS} s")
+            raise unittest.TestCase.failureException(f"{what} did not happen within {seconds} s")
         time.sleep(PAUSE_SECONDS)
 
 

@@ -5,6 +5,7 @@ The law: checks read and never write; contradictions never come this far, becaus
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from django.apps import AppConfig
 from django.conf import settings
@@ -12,16 +13,27 @@ from django.core.checks import CheckMessage, Error, Warning, register
 
 from trading.conf import Config
 
+OTHERS = 0o077
+
 
 @register()
 def check_configuration(app_configs: Sequence[AppConfig] | None = None, **options: object) -> list[CheckMessage]:
     """Django calls this for every `check`, `runserver` and `test`."""
-    return findings(settings.DESK_CONFIG)
+    return [*findings(settings.DESK_CONFIG), *file_findings(settings.ENV_FILE)]
 
 
 def findings(config: Config) -> list[CheckMessage]:
     """Errors stop the commands that check first; warnings are printed."""
     return [*_of_data_dir(config), *_of_exposure(config), *_of_callers(config)]
+
+
+def file_findings(file: Path | None) -> list[CheckMessage]:
+    """What is wrong with the file that the configuration was read from: others of this machine may read its secrets."""
+    # Windows has other ways to say who may read a file, and answers this question the same for all.
+    if file is None or not file.is_file() or os.name == "nt" or not file.stat().st_mode & OTHERS:
+        return []
+    hint = f"Run: chmod 600 {file}"
+    return [Warning(f"{file} can be read or written by other users of this machine", hint=hint, id="trading.W003")]
 
 
 def _of_data_dir(config: Config) -> list[CheckMessage]:

@@ -213,7 +213,6 @@ ROUTES: Mapping[str, Route] = {
         "looking",
         {200: Answer("By the depth of the books now", ClosePreview, example="close_preview")},
         errors=("POSITION_NOT_FOUND",),
-        throttled=False,
     ),
     "POST /api/positions/{id}/close": Route(
         "Close a position by hand, as a whole",

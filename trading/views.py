@@ -95,6 +95,8 @@ class DeskView(APIView):
 
     takes_query: ClassVar[bool] = False
     write_scope: ClassVar[Scope] = Scope.TRADE
+    free_methods: ClassVar[Sequence[str]] = ()
+    """Those that are never throttled, though others of the view are."""
     authentication_classes: Sequence[type[BaseAuthentication]] = (BearerAuthentication,)
     permission_classes: Sequence[type[BasePermission]] = (ScopeNeeded,)
     parser_classes = (StrictJsonParser,)
@@ -242,7 +244,7 @@ class Marks(DeskView):
 class Close(DeskView):
     """GET and POST /api/positions/{id}/close : what it would cost, and do it."""
 
-    throttle_classes = ()
+    free_methods = ("POST",)
 
     def get(self, request: Request, position_id: str) -> Response:
         return Response(render(leaving.preview_of_close(get_desk(), PositionId(position_id))))

@@ -34,6 +34,7 @@ from trading.events import (
     Stream,
     hung_up,
 )
+from trading.management.commands import serve
 from trading.middleware import WsgiDoor
 
 OPENING = {"signal_id": "signal_123", "position_size": 1000, "pair": "BTC/ETH"}
@@ -218,6 +219,9 @@ class StreamTest(FeedCase):
 
 
 class PlacesTest(ApiTestCase):
+    def test_streams_leave_most_of_the_servers_threads_to_others(self) -> None:
+        self.assertLess(2 * STREAMS_MAX, serve.THREADS)
+
     def open(self) -> Any:
         return self.get("/api/events")
 

@@ -68,6 +68,10 @@ class LimitTest(ApiTestCase):
             with self.subTest(path):
                 self.assertEqual([status] * (TRADES + 2), self.statuses(TRADES + 2, "POST", path))
 
+    def test_asking_what_a_close_would_cost_is_a_read_like_any_other(self) -> None:
+        self.assertEqual([404] * READS + [429], self.statuses(READS + 1, "GET", "/api/positions/pos_1/close"))
+        self.assertEqual(404, self.send("POST", "/api/positions/pos_1/close").status_code)
+
     def test_a_resume_counts_as_a_trade(self) -> None:
         self.assertEqual([200] * TRADES + [429], self.statuses(TRADES + 1, "POST", "/api/resume", **bearer("admin")))
 

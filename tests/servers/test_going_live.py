@@ -29,6 +29,7 @@ TOKEN = "<the operator's token>"
 SIGNAL = "signal_of_the_rehearsal"
 NOT_PART_OF_IT = (".git", ".venv", ".env", "data", "data-*", "secrets", ".*_cache", ".net", ".interop", "__pycache__")
 STAMPS = (".created", ".runtime", ".tools")
+LOOPBACK = "0100007F"
 TOOLS = ("git", "make", "curl", "bash")
 
 _BLOCK = re.compile(
@@ -51,6 +52,12 @@ def blocks_in(text: str) -> Iterator[Block]:
     for match in _BLOCK.finditer(text):
         dialogue = tuple((row["asked"], row["answer"]) for row in _ROW.finditer(match["after"]))
         yield Block(match["commands"], dialogue, match["background"] is not None)
+
+
+def listening_at(port: int) -> set[str]:
+    """The addresses at which this machine takes connections to *port*, as the kernel writes them (proc(5))."""
+    lines = [line.split() for table in ("tcp", "tcp6") for line in Path(f"/proc/net/{table}").read_text().splitlines()]
+    return {at.partition(":")[0] for _, at, _, state, *_ in lines if at.endswith(f":{port:04X}") and state == "0A"}
 
 
 class DocumentTest(unittest.TestCase):
@@ -161,7 +168,7 @@ class GoingLiveTest(LiveCase):
             )
         self.addCleanup(service.wait)
         self.addCleanup(service.kill)
-        wait_until(lambda: self.said("is ready on") or service.poll() is not None, "getting ready")
+        wait_until(lambda: self.said("is ready on") or service.poll() is not None, "getting ready", BLOCK_SECONDS)
         self.assertIsNone(service.poll(), self.output.read_text(encoding="utf-8"))
         wait_until(self.is_healthy, "being healthy")
         return service
@@ -185,6 +192,7 @@ class GoingLiveTest(LiveCase):
         """Production mode under gunicorn, for token holders only; one trade, opened and closed on the exchange."""
         programs = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in family_of(service.pid)]
         self.assertTrue(any(b"gunicorn" in one for one in programs))
+        self.assertEqual(listening_at(self.port), {LOOPBACK})
         self.assertEqual(stat.S_IMODE((self.clone / ".env").stat().st_mode), 0o600)
         self.assertNotIn(AGENT_KEY[2:], (self.clone / ".env").read_text(encoding="utf-8"))
         self.assertFalse(self.ask("GET", "/api/health")[1]["demo_mode"])

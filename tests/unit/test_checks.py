@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 from django.test import SimpleTestCase, override_settings
 
-from trading.checks import check_configuration, findings
+from trading.checks import check_configuration, file_findings, findings
 from trading.conf import Config
 
 
@@ -42,6 +42,18 @@ class Checks(unittest.TestCase):
             with self.subTest(positions=positions, allocation=allocation):
                 config = Config.of(data_dir=self.folder, max_positions=positions, max_allocation=allocation)
                 self.assertEqual(ids(config), expected)
+
+    def test_a_file_of_secrets_that_others_may_read_is_a_warning_with_the_command_that_mends_it(self) -> None:
+        path = self.folder / ".env"
+        self.assertEqual(file_findings(None), [])
+        self.assertEqual(file_findings(path), [])
+        path.touch()
+        for mode, warned in ((0o600, False), (0o400, False), (0o640, True), (0o604, True), (0o620, True)):
+            with self.subTest(oct(mode)):
+                path.chmod(mode)
+                found = file_findings(path)
+                self.assertEqual([one.id for one in found], ["trading.W003"] if warned else [])
+                self.assertTrue(all(str(path) in str(one.hint) for one in found))
 
     def test_callers_without_tokens_are_a_warning_once_money_is_real(self) -> None:
         for demo, anonymous, expected in (
