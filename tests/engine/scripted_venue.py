@@ -412,8 +412,9 @@ class ScriptedVenue(NothingRests):
         fees = amount * price * FEE
         self.cash -= fees
         self.fills.append((order, amount, price))
-        status = OrderStatus.FILLED if amount == order.quantity else OrderStatus.PARTIALLY_FILLED
-        return OrderReport(order.client_order_id, status, at, Quantity(amount), price, Usd(fees))
+        status = OrderStatus.FILLED if amount >= order.quantity else OrderStatus.PARTIALLY_FILLED
+        report = OrderReport(order.client_order_id, status, at, Quantity(amount), price, Usd(fees))
+        return replace(report, sized_by_venue=amount > order.quantity)
 
     def _refusal(self, order: Order, at: datetime, reason: RejectReason) -> OrderReport:
         return OrderReport(order.client_order_id, OrderStatus.REJECTED, at, reason=reason, detail=f"{reason} by script")

@@ -151,8 +151,13 @@ class OrdersTest(unittest.TestCase):
             with self.subTest(status=status):
                 self.assertIs(status.in_doubt, status in doubtful)
 
-    def test_only_margin_open_interest_and_delisting_do_not_heal(self) -> None:
-        hopeless = {RejectReason.MARGIN, RejectReason.OPEN_INTEREST, RejectReason.NOT_TRADABLE}
+    def test_margin_open_interest_delisting_and_what_nobody_explains_do_not_heal(self) -> None:
+        hopeless = {
+            RejectReason.MARGIN,
+            RejectReason.OPEN_INTEREST,
+            RejectReason.NOT_TRADABLE,
+            RejectReason.UNEXPLAINED,
+        }
         for reason in RejectReason:
             with self.subTest(reason=reason):
                 self.assertIs(reason.heals, reason not in hopeless)

@@ -37,6 +37,7 @@ TITLES: Mapping[str, str] = {
     "ClosedDirectly": "closed at the exchange directly",
     "PearUnclear": "Pear unclear",
     "ProtectionRefused": "protection refused",
+    "LateFill": "late fill, being sold off",
     "OpeningStopped": "opening stopped",
     "EmergencyStop": "emergency stop",
     "NotFlatYet": "emergency stop not flat yet",

@@ -26,6 +26,7 @@ class Cause(StrEnum):
     DISK = "DISK"
     OPERATOR = "OPERATOR"
     BROKEN_RECORD = "BROKEN_RECORD"
+    OVERFILLED = "OVERFILLED"
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,12 @@ class RejectReason(StrEnum):
     @property
     def heals(self) -> bool:
         """False when sending the same again cannot succeed soon: repair then goes straight to trimming."""
-        return self not in (RejectReason.MARGIN, RejectReason.OPEN_INTEREST, RejectReason.NOT_TRADABLE)
+        return self not in (
+            RejectReason.MARGIN,
+            RejectReason.OPEN_INTEREST,
+            RejectReason.NOT_TRADABLE,
+            RejectReason.UNEXPLAINED,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import assert_never
 from trading.domain.errors import InvariantBroken
 from trading.domain.exit_plan import ExitPlan, ExitReason
 from trading.domain.market import Pair
-from trading.domain.orders import Order, OrderReport, OrderStatus, Side
+from trading.domain.orders import Order, OrderReport, OrderStatus, RejectReason, Side
 from trading.domain.signals import Approval, Signal
 from trading.domain.units import (
     ONE,
@@ -35,6 +35,9 @@ class PositionEffect(StrEnum):
 
     OPEN = "OPEN"
     CLOSE = "CLOSE"
+
+
+OVERFILL_MAX = Decimal("1.2")
 
 
 class TradeStatus(StrEnum):
@@ -373,6 +376,11 @@ class Trade:
         return any(report.filled > 0 for report in self.reports.values())
 
     @property
+    def unexplained(self) -> tuple[Order, ...]:
+        """The orders that were given up although nobody could tell what became of them: they may yet turn up."""
+        return tuple(one for one in self.orders if self.report_of(one).reason is RejectReason.UNEXPLAINED)
+
+    @property
     def last_sent_at(self) -> datetime | None:
         return self.orders[-1].intended_at if self.orders else None
 
@@ -400,6 +408,16 @@ def imbalance_of(trade: Trade) -> Usd:
     long, short = trade.terms.long, trade.terms.short
     apart = leg_fraction(trade, long) - leg_fraction(trade, short)
     return Usd(apart * (long.notional if apart > 0 else short.notional))
+
+
+def overfill_of(trade: Trade, coin: Coin) -> Quantity:
+    """Coins that an OPEN holds beyond what it asked for, where that is more than OVERFILL_MAX allows; else zero.
+
+    Only a venue that is told dollars can fill so much more: it has understood something else than was meant.
+    """
+    asked = sum((one.quantity for one in trade.orders if one.coin == coin and not one.reduce_only), ZERO)
+    filled = trade.filled(coin)
+    return Quantity(filled - asked if trade.opens and filled > OVERFILL_MAX * asked else ZERO)
 
 
 def replay(events: Iterable[Event]) -> Trade:

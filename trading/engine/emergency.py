@@ -249,7 +249,7 @@ def _look_abroad(desk: Desk, abroad: _Abroad, until: float | None = None) -> Non
         with desk.store.exclusive() as now_known:
             own |= set(book_holdings(now_known))
             for coin in sorted(foreign.keys() & tradable - own):
-                terms = _next_adoption(desk, now_known, foreign[coin], account)
+                terms = next_adoption(desk, now_known, foreign[coin], account)
                 if terms is not None:
                     working.adopt(desk, terms, foreign[coin].entry_price)
                     abroad.adopted.append(terms.position_id)
@@ -263,7 +263,7 @@ def _tradable(desk: Desk) -> frozenset[Coin]:
     return frozenset(coin for coin, one in desk.venue.instruments().items() if not one.delisted)
 
 
-def _next_adoption(desk: Desk, book: Book, holding: Holding, account: Account) -> Terms | None:
+def next_adoption(desk: Desk, book: Book, holding: Holding, account: Account) -> Terms | None:
     """The terms of the next adoption of a coin; None when somebody has taken it over since *account* was read."""
     leverage, number = account.leverages.get(holding.coin, 1), 1
     while (known := book.find_trade((terms := _adoption(desk, holding, number, leverage)).trade_id)) is not None:

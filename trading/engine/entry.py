@@ -117,7 +117,7 @@ def owned(book: Book, signal_id: str) -> Trade | None:
     traded."""
     trades = book.trades_of_signal(signal_id)
     for trade in trades:
-        if trade.live or trade.anything_filled:
+        if trade.live or trade.anything_filled or trade.unexplained:
             return trade
     return trades[-1] if len(trades) >= ATTEMPTS_OF_A_SIGNAL_MAX else None
 

@@ -22,10 +22,11 @@ from trading.domain.errors import (
 from trading.domain.exit_plan import ExitReason
 from trading.domain.positions import PositionStatus
 from trading.domain.units import Coin, PositionId, TradeId, Usd
-from trading.engine import closing, emergency, errands, exits, losses, outcomes, protection, trail, working
+from trading.engine import closing, emergency, errands, exits, late, losses, outcomes, protection, trail, working
 from trading.engine.accounting import unfunded
 from trading.engine.desk import Desk
 from trading.engine.funding import collect_funding
+from trading.engine.late import LateMemory
 from trading.engine.outcomes import Outbox
 from trading.engine.recovery import DRIFT_PATIENCE, DriftMemory, reconcile, recover
 from trading.engine.states import lift, reduce
@@ -59,6 +60,7 @@ class Watchman:
     guards: protection.Memory = field(default_factory=protection.Memory)
     explained_tried: datetime | None = None
     explained_pause: timedelta = LOSS_RETRY
+    late: LateMemory = field(default_factory=LateMemory)
     in_hand: dict[str, Errand] = field(default_factory=dict)
     outbox: Outbox = field(default_factory=Outbox)
     funding_tried: datetime | None = None
@@ -272,7 +274,8 @@ def _account_duties(watchman: Watchman) -> None:
     _note_venue(watchman, "")
     watchman.memory.account = account
     _explain(watchman, bool(losses.missing(book, account, desk.store.state())))
-    reconcile(desk, watchman.drift, book, account)
+    if not late.flatten(desk, watchman.late, book, account, lambda one, reason: _leave(watchman, one, reason)):
+        reconcile(desk, watchman.drift, book, account)
     _keep_equity(watchman, account.equity)
     _measure_day(watchman, account.equity)
 

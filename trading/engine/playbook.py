@@ -28,6 +28,7 @@ from trading.domain.trades import (
     TradeStatus,
     TradeSuspended,
     imbalance_of,
+    overfill_of,
 )
 from trading.domain.units import ONE, ZERO, Coin, Price, Quantity, Ratio, Usd, floor_to_step
 from trading.utils.trade_calculator import marketable_limit
@@ -152,8 +153,11 @@ def _next_of_open(trade: Trade, market: Market, policy: Policy) -> Step:
         # The close takes both legs whole, level or not: trimming beside it would be a second hand selling the same.
         return Note(TradeCanceled(market.now, trade.cancel_wanted or _why_not(policy)))
     may_open = policy.trading_state is TradingState.ACTIVE and not trade.cancel_wanted and not trade.lost
+    overfilled = _take_back(trade, market)
+    if overfilled is not None:
+        return overfilled
     due = next_slice_due(trade)
-    given_up = bool(trade.orders) and market.now >= trade.terms.gives_up_at
+    given_up = bool(trade.orders) and (market.now >= trade.terms.gives_up_at or bool(trade.unexplained))
     done = due is None or _tail_is_dust(trade, market)
     levelling = _levelling(trade, market, may_open=may_open, last=done or given_up or not may_open)
     if levelling is not None:
@@ -281,11 +285,11 @@ def _verdict(trade: Trade, now: datetime) -> Note:
 
 
 def _give_up(trade: Trade, now: datetime) -> Note:
-    return (
-        _verdict(trade, now)
-        if not trade.anything_filled
-        else Note(TradeCanceled(now, "its time is over; what was not filled is given up"))
-    )
+    if not trade.anything_filled:
+        return _verdict(trade, now)
+    if trade.unexplained:
+        return Note(TradeCanceled(now, "an order was never explained, so that no more is sent"))
+    return Note(TradeCanceled(now, "its time is over; what was not filled is given up"))
 
 
 def _refusals(trade: Trade) -> str:
@@ -356,7 +360,8 @@ def _completion(trade: Trade, market: Market, ahead: LegPlan, behind: LegPlan, s
         return Wait("no fresh quote on the lagging leg", since + COMPLETION_WINDOW)
     wanted = trade.filled(ahead.coin) * behind.quantity / ahead.quantity
     step = market.instruments[behind.coin].quantity_step
-    missing = Quantity(floor_to_step(wanted - trade.filled(behind.coin), step))
+    # A leading leg may have been filled beyond its plan: the lagging one does not follow it there.
+    missing = Quantity(floor_to_step(min(wanted, behind.quantity) - trade.filled(behind.coin), step))
     band = COMPLETION_BANDS[len(_repairs(trade, reduce_only=False))]
     if not _reaches_minimum(market, behind.coin, behind.side, missing, band):
         return None
@@ -394,6 +399,25 @@ def _trim(trade: Trade, market: Market, ahead: LegPlan, behind: LegPlan, since: 
     if market.now - since > TRIM_PATIENCE:
         return Note(TradeSuspended(market.now, f"the venue holds no {ahead.coin} that could be trimmed back"))
     return Wait(f"the venue holds no {ahead.coin} to trim", since + TRIM_PATIENCE)
+
+
+def _take_back(trade: Trade, market: Market) -> Step | None:
+    """Back to what was asked for, where the venue has filled far more; None when there is nothing to take back."""
+    over = [(leg, excess) for leg in trade.terms.legs if (excess := overfill_of(trade, leg.coin))]
+    if not over:
+        return None
+    tries = sum(1 for event in trade.events if isinstance(event, OrdersIntended) and event.orders[0].reduce_only)
+    if tries >= TRIMS_MAX:
+        return Note(TradeSuspended(market.now, "more was filled than asked for, and it could not be taken back"))
+    pause = _pause_until(trade.orders, tries)
+    if pause is not None and market.now < pause:
+        return Wait("the next try to take back is not due", pause)
+    orders = tuple(
+        _reducing_order(trade, market, leg, quantity, tries, trade.orders[-1].slice_number)
+        for leg, excess in over
+        if _usable_quote(market, leg.coin) is not None and (quantity := _clamped(market, leg.coin, excess)) > 0
+    )
+    return Send(orders) if orders else Wait("no price to take back what was filled beyond what was asked for")
 
 
 # --- closing ---------------------------------------------------------------------------------------------------------

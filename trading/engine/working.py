@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import assert_never
 
 from trading.domain.codec import encode_event
+from trading.domain.desk_state import Cause
 from trading.domain.errors import Busy, InvariantBroken, VenueRejected, VenueUnavailable
 from trading.domain.market import Account, Instrument, Quote
 from trading.domain.orders import Order, OrderReport, OrderStatus, Side, client_order_id
@@ -30,12 +31,14 @@ from trading.domain.trades import (
     TradeStatus,
     TradeSuspended,
     accept,
+    overfill_of,
     record,
 )
 from trading.domain.units import ZERO, Coin, PositionId, Price, Quantity, TradeId
 from trading.engine import losses
 from trading.engine.desk import Desk
 from trading.engine.playbook import CLOSE_BANDS, CLOSE_TTL, Ask, Market, Note, Policy, Send, Wait, next_step
+from trading.engine.states import reduce
 from trading.utils.trade_calculator import marketable_limit
 
 STEPS_MAX = 64
@@ -67,6 +70,7 @@ def work(desk: Desk, trade: Trade) -> Trade:
         match next_step(trade, market, _policy(desk, trade)):
             case Ask(orders):
                 trade = desk.store.save(_ask(desk, trade, orders))
+                _watch_size(desk, trade)
                 if trade.in_doubt:
                     return trade
             case Send(orders) if prepared:
@@ -213,7 +217,16 @@ def _send(desk: Desk, trade: Trade, orders: tuple[Order, ...]) -> Trade:
     trade = desk.store.save(record(trade, OrdersReported(_later(desk, trade), reports)))
     for report in reports:
         _tell_report(desk, trade, report)
+    _watch_size(desk, trade)
     return trade
+
+
+def _watch_size(desk: Desk, trade: Trade) -> None:
+    """A venue that fills far more than it was asked for has understood something else: nothing more is opened."""
+    over = {leg.coin: excess for leg in trade.terms.legs if (excess := overfill_of(trade, leg.coin))}
+    if over:
+        words = ", ".join(f"{quantity} {coin}" for coin, quantity in over.items())
+        reduce(desk, Cause.OVERFILLED, f"{trade.terms.pair}: the venue filled {words} more than was asked for")
 
 
 def _with_wishes(desk: Desk, trade: Trade) -> Trade:
@@ -297,7 +310,8 @@ def _held_of(account: Account, trade: Trade, leg: LegPlan) -> Quantity:
 
 
 def _reduces(trade: Trade) -> bool:
-    return not trade.opens or trade.status is TradeStatus.REPAIRING
+    overfilled = any(overfill_of(trade, leg.coin) for leg in trade.terms.legs)
+    return not trade.opens or trade.status is TradeStatus.REPAIRING or overfilled
 
 
 def _account(desk: Desk) -> Account | None:

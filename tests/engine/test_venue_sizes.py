@@ -1,0 +1,144 @@
+"""A venue that is told dollars and proves no absence: more than was asked is taken back, what turns up late is sold."""
+
+import unittest
+from dataclasses import replace
+from decimal import Decimal
+
+from tests.engine.bent_venue import a_bent_scene
+from tests.engine.scripted_venue import fine, partly, refused
+from trading.domain.desk_state import Cause, TradingState
+from trading.domain.errors import SignalNotPending, TradingHalted, VenueRejected
+from trading.domain.exit_plan import ExitReason
+from trading.domain.orders import RejectReason
+from trading.domain.positions import PositionStatus
+from trading.domain.trades import TradeStatus
+from trading.domain.units import Coin, Quantity
+from trading.engine import closing, monitor
+from trading.engine.monitor import Watchman
+from trading.engine.requests import Execution, TwapRequest
+
+WAIT_SECONDS = 5.0
+UNEXPLAINED = refused(BTC=RejectReason.UNEXPLAINED, ETH=RejectReason.UNEXPLAINED)
+
+
+class VenueSizesTestCase(unittest.TestCase):
+    def setUp(self) -> None:
+        self.scene, self.venue = a_bent_scene(self)
+        self.venue.traits = replace(self.venue.traits, proves_absence=False, sizes_in_coins=False)
+        self.watchman = Watchman(self.scene.desk)
+
+    def tick(self, count: int = 1) -> None:
+        for _ in range(count):
+            self.scene.clock.advance(1.0)
+            monitor.tick(self.watchman)
+            for errand in tuple(self.watchman.in_hand.values()):
+                errand.join(WAIT_SECONDS)
+
+    @property
+    def state(self) -> TradingState:
+        return self.scene.store.state().state
+
+
+class FilledBeyond(VenueSizesTestCase):
+    def test_some_lots_more_are_the_trade_s_and_leave_with_it(self) -> None:
+        self.venue.script(partly(BTC="1.01", ETH="1.01"))
+        position = self.scene.opened()
+        self.assertEqual(abs(self.venue.held("ETH")), position.leg_of(Coin("ETH")).held)
+        self.assertGreater(position.entry_notional, 2010)
+        self.assertEqual(self.state, TradingState.ACTIVE)
+        self.scene.close(position)
+        self.assertTrue(self.venue.flat)
+
+    def test_twice_of_what_was_asked_is_taken_back_at_once_and_nothing_more_is_opened(self) -> None:
+        self.venue.script(partly(BTC="2", ETH="2"))
+        position = self.scene.opened()
+        self.assertLess(position.entry_notional - position.legs[0].fees, 2010)
+        self.assertEqual(abs(self.venue.held("ETH")), Decimal("0.25"))
+        self.assertEqual(position.status, PositionStatus.OPEN)
+        self.assertEqual(self.state, TradingState.REDUCING)
+        self.assertEqual(self.scene.store.state().causes, frozenset({Cause.OVERFILLED}))
+        with self.assertRaises(TradingHalted):
+            self.scene.execute("another", pair="SOL/AVAX")
+
+    def test_a_leg_filled_beyond_its_plan_is_not_followed_by_the_other(self) -> None:
+        self.venue.script(partly(BTC="1.15"))
+        self.scene.opened()
+        self.assertEqual(abs(self.venue.held("ETH")), Decimal("0.25"))
+        self.assertLess(abs(self.venue.held("BTC")), Decimal("0.0104"))
+
+    def test_what_cannot_be_taken_back_suspends_the_trade_and_stays_under_the_exits(self) -> None:
+        self.venue.script(partly(BTC="2", ETH="2"))
+        self.venue.on_submit = lambda orders: self.venue.refusing.update(
+            {one.coin: RejectReason.NO_MATCH for one in orders if one.reduce_only}
+        )
+        self.scene.execute()
+        self.tick(80)
+        (trade,) = self.scene.trades()
+        self.assertIs(trade.status, TradeStatus.SUSPENDED)
+        self.venue.on_submit = None
+        self.venue.refusing.clear()
+        closing.close(self.scene.desk, trade.terms.position_id, ExitReason.MANUAL)
+        self.assertTrue(self.venue.flat)
+
+
+class NeverExplained(VenueSizesTestCase):
+    def test_the_signal_is_used_up_for_ever(self) -> None:
+        self.venue.script(UNEXPLAINED)
+        with self.assertRaises(VenueRejected):
+            self.scene.execute(key="one")
+        with self.assertRaises(SignalNotPending):
+            self.scene.execute(key="two")
+
+    def test_no_further_slice_is_sent(self) -> None:
+        self.venue.script(fine(), UNEXPLAINED)
+        self.scene.execute(size="6000", execution=Execution.TWAP, twap=TwapRequest(30, 3))
+        self.tick(40)
+        (trade,) = self.scene.trades()
+        self.assertIs(trade.status, TradeStatus.CANCELED)
+        self.assertEqual(len(self.venue.sent), 2)
+
+    def test_what_turns_up_late_is_adopted_and_sold_off_with_an_alert(self) -> None:
+        self.venue.script(UNEXPLAINED)
+        with self.assertRaises(VenueRejected):
+            self.scene.execute()
+        self.venue.hold("BTC", "-0.01")
+        self.tick(4)
+        self.assertTrue(self.venue.flat)
+        adopted = [one for one in self.scene.desk.store.book().positions() if one.exit_reason is ExitReason.REPAIR]
+        self.assertEqual([one.status for one in adopted], [PositionStatus.CLOSED])
+        self.assertTrue(any("turned up" in one for one in self.scene.log.messages("error")))
+        self.tick(4)
+        self.assertEqual(self.state, TradingState.ACTIVE)
+
+    def test_what_it_cannot_have_bought_is_left_alone(self) -> None:
+        self.venue.script(UNEXPLAINED)
+        with self.assertRaises(VenueRejected):
+            self.scene.execute()
+        self.venue.hold("BTC", "0.01")
+        self.venue.hold("SOL", "5")
+        self.tick(4)
+        self.assertEqual((self.venue.held("BTC"), self.venue.held("SOL")), (Decimal("0.01"), Decimal(5)))
+
+    def test_beside_a_position_in_the_coin_only_what_is_beyond_the_book_is_sold(self) -> None:
+        self.scene.opened("first")
+        before = self.venue.held("BTC")
+        self.venue.script(refused(BTC=RejectReason.UNEXPLAINED, SOL=RejectReason.UNEXPLAINED))
+        with self.assertRaises(VenueRejected):
+            self.scene.execute("second", pair="BTC/SOL")
+        self.venue.hold("BTC", "-0.01")
+        self.tick(4)
+        self.assertEqual(self.venue.held("BTC"), before)
+        self.assertEqual(self.state, TradingState.ACTIVE)
+
+    def test_after_a_quarter_of_an_hour_it_is_somebody_else_s(self) -> None:
+        self.venue.script(UNEXPLAINED)
+        with self.assertRaises(VenueRejected):
+            self.scene.execute()
+        self.scene.clock.advance(15 * 60)
+        self.venue.hold("BTC", "-0.01")
+        self.tick(4)
+        self.assertEqual(self.venue.held("BTC"), Quantity(Decimal("-0.01")))
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,79 @@
+"""Holdings of openings that nobody could explain in time: adopted when they turn up, and sold off at once.
+
+The law: only where a venue cannot prove absence, only what such an order may have bought, and only while it may still
+arrive; anything else that the venue holds beyond the book is drift, and never traded on.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from trading.domain.book import Book
+from trading.domain.exit_plan import ExitReason
+from trading.domain.market import Account, Holding
+from trading.domain.orders import Side
+from trading.domain.trades import OVERFILL_MAX
+from trading.domain.units import ZERO, Coin, PositionId, Quantity
+from trading.engine import working
+from trading.engine.desk import Desk
+from trading.engine.emergency import next_adoption
+from trading.engine.recovery import book_holdings
+
+ARRIVES_WITHIN = timedelta(minutes=15)
+SEEN_FOR = timedelta(seconds=1)
+
+
+@dataclass
+class LateMemory:
+    """What has turned up and since when: only what two readings show is believed."""
+
+    seen: dict[Coin, tuple[Quantity, datetime]] = field(default_factory=dict)
+
+
+def flatten(
+    desk: Desk, memory: LateMemory, book: Book, account: Account, leave: Callable[[PositionId, ExitReason], None]
+) -> bool:
+    """Adopt and hand to *leave* what has turned up of unexplained openings; True while there is any of it.
+
+    *book* was read before *account*.
+    """
+    if desk.venue.traits.proves_absence:
+        return False
+    found = _arrivals(book, account, desk.store.state().accepted_drift)
+    memory.seen = {coin: one for coin, one in memory.seen.items() if found.get(coin) == one[0]}
+    for coin, quantity in found.items():
+        since = memory.seen.setdefault(coin, (quantity, account.taken_at))[1]
+        if account.taken_at - since >= SEEN_FOR:
+            _adopt(desk, replace(account.holdings[coin], quantity=quantity), account, leave)
+    return bool(found)
+
+
+def _arrivals(book: Book, account: Account, accepted: Mapping[Coin, Quantity]) -> Mapping[Coin, Quantity]:
+    """Signed coins beyond the book that an unexplained opening may have bought or sold."""
+    expected: dict[tuple[Coin, Side], Decimal] = {}
+    for trade in book.trades():
+        for order in trade.unexplained if trade.opens else ():
+            if not order.reduce_only and account.taken_at - order.intended_at <= ARRIVES_WITHIN:
+                key = order.coin, order.side
+                expected[key] = expected.get(key, ZERO) + order.quantity
+    bounds = book_holdings(book) if expected else {}
+    found = {}
+    for (coin, side), quantity in expected.items():
+        low, high = bounds.get(coin, (Quantity(ZERO), Quantity(ZERO)))
+        held = account.held(coin) - accepted.get(coin, ZERO)
+        beyond = held - high if side is Side.BUY else low - held
+        if beyond > 0:
+            found[coin] = Quantity(min(beyond, quantity * OVERFILL_MAX) * side.sign)
+    return found
+
+
+def _adopt(desk: Desk, holding: Holding, account: Account, leave: Callable[[PositionId, ExitReason], None]) -> None:
+    with desk.store.exclusive() as book:
+        terms = next_adoption(desk, book, holding, account)
+        if terms is None:
+            return
+        working.adopt(desk, terms, holding.entry_price)
+    words = f"{holding.quantity} {holding.coin} of an order that was given up have turned up; they are being sold off"
+    desk.log.write("error", words, event="LateFill", position_id=terms.position_id, coin=holding.coin)
+    leave(terms.position_id, ExitReason.REPAIR)
