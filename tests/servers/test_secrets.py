@@ -5,6 +5,7 @@ import hashlib
 import http.client
 import json
 import signal
+import stat
 import subprocess
 import sys
 import unittest
@@ -208,3 +209,5 @@ class SecretsTest(LiveCase):
         self.assertGreater(len(said["answers before"]), 100_000)
         self.assertGreater(len(said[str(self.folder / "data" / "agent_logs.json")]), 500)
         self.assertEqual({}, {name: found for name, text in said.items() if (found := leaks_in(text))})
+        for path in (self.folder / "data", *(self.folder / "data").rglob("*")):
+            self.assertEqual(0o700 if path.is_dir() else 0o600, stat.S_IMODE(path.stat().st_mode), path)

@@ -64,6 +64,7 @@ from trading.domain.orders import Order, OrderReport, OrderStatus, RejectReason
 from trading.domain.resting import RestingOrder, RestingReport
 from trading.domain.units import ClientOrderId, Coin
 from trading.ports import Clock, Log
+from trading.utils.locks import for_this_user
 
 LEVERAGE_AGAIN_SECONDS = 1.0
 FILL_PAUSES_SECONDS = (0.05, 0.15, 0.3, 0.5)
@@ -432,8 +433,8 @@ class HyperliquidVenue(HyperliquidReader):
     def _keep_proof(self) -> None:
         """A proof that cannot be written is asked for again by the next process."""
         if self._proof is not None:
-            with suppress(OSError):
-                self._proof.write_text(self._proof_text(), encoding="utf-8")
+            with suppress(OSError), open(self._proof, "w", encoding="utf-8", opener=for_this_user) as file:
+                file.write(self._proof_text())
 
     def _proof_text(self) -> str:
         return f"{self.signer_address} is an API wallet of {self.account_id}\n"

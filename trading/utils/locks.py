@@ -24,9 +24,16 @@ POLL_SECONDS = 0.002
 NEXT_LOOKS_TIMES = 10
 FILE_MODE = 0o600
 DIRECTORY_MODE = 0o700
+
+
 MONITOR_SECONDS = 1.0
 LOOK_SECONDS = 2.0
 _SEAT = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def for_this_user(path: str, flags: int) -> int:
+    """The `opener` of a file that is made for this user only."""
+    return os.open(path, flags, FILE_MODE)
 
 
 class _OpenFile:
