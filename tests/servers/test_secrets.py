@@ -18,16 +18,17 @@ from eth_account import Account
 
 from executor_agent.redis_server import answers, installed_programs
 from tests.processes import environ_of, wait_until
+from tests.servers.pear import API_KEY
 from tests.servers.service import ASK_SECONDS, family_of
 from tests.servers.sibling import Reply
-from tests.servers.test_live_hyperliquid import AGENT_KEY, DETAIL, LiveCase
+from tests.servers.test_live_hyperliquid import AGENT_KEY, DETAIL
+from tests.servers.test_live_pear import OPEN, PearCase
 from trading.conf import PROJECT_ROOT, SECRETS
 
 TOKEN = "token-MARK-of-the-operator-0123456789abcdef"
 PASSWORD = "keystore-MARK-password"
 REDIS_PASSWORD = "redis-MARK-password"
 SECRET_KEY = "django-MARK-" + "k" * 50
-PEAR_KEY = "pear-MARK-key"
 ALERT_PATH = "alert-MARK-path"
 DIGEST = hashlib.sha256(TOKEN.encode()).hexdigest()
 KEYSTORE = json.dumps(Account.encrypt(bytes.fromhex(AGENT_KEY[2:]), PASSWORD, kdf="pbkdf2", iterations=2))
@@ -40,7 +41,7 @@ HIDDEN: dict[str, tuple[str, ...]] = {
     "REDIS_URL": (REDIS_PASSWORD,),
     "HYPERLIQUID_WALLET_KEY": (AGENT_KEY[2:], CIPHERTEXT),
     "HYPERLIQUID_KEYSTORE_PASSWORD": (PASSWORD,),
-    "PEAR_API_KEY": (PEAR_KEY,),
+    "PEAR_API_KEY": (API_KEY,),
     "ALERT_URLS": (ALERT_PATH,),
 }
 ROUTES = (
@@ -100,11 +101,16 @@ class RefusedStartTest(unittest.TestCase):
         )
         self.assertEqual(done.returncode, 3)
         self.assertNotIn(b"MARK", done.stdout + done.stderr)
+        self.assertEqual([], leaks_in(done.stdout + done.stderr))
         for name in ("SECRET_KEY", "API_TOKENS", "REDIS_URL", "HYPERLIQUID_WALLET_KEY"):
             self.assertIn(f"  {name}: ".encode(), done.stderr)
 
 
-class SecretsTest(LiveCase):
+class SecretsTest(PearCase):
+    """Through Pear, with a key of the desk's own beside it, so that every kind of secret is in use."""
+
+    direct = True
+
     def setUp(self) -> None:
         super().setUp()
         self.redis_url = f"unix://:{REDIS_PASSWORD}@{self.folder}/redis.sock?db=3"
@@ -135,7 +141,6 @@ class SecretsTest(LiveCase):
             "REDIS_URL": self.redis_url,
             "HYPERLIQUID_WALLET_KEY": KEYSTORE,
             "HYPERLIQUID_KEYSTORE_PASSWORD": PASSWORD,
-            "PEAR_API_KEY": PEAR_KEY,
             "ALERT_URLS": f"json://127.0.0.1:1/{ALERT_PATH}",
         }
 
@@ -175,8 +180,11 @@ class SecretsTest(LiveCase):
     def trade_under_faults(self) -> None:
         self.assertEqual(self.execute("whole")[0], 201)
         self.control({**DETAIL, "answer": "garbage", "commit": "before"})
+        self.at_pear({**OPEN, "answer": "garbage", "commit": "never"})
         self.execute("garbled")
+        self.at_pear({"do": "tokens", "forget": True})
         self.control({"do": "lift"})
+        self.at_pear({"do": "lift"})
         if self.redis is not None:
             self.redis.kill()
         self.scout.script(Reply(breaks_off=True))
