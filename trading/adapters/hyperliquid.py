@@ -22,6 +22,7 @@ from trading.adapters.hyperliquid_api import (
     network_of,
 )
 from trading.adapters.hyperliquid_budget import Lane, WeightMeter
+from trading.adapters.hyperliquid_news import AccountNews
 from trading.adapters.hyperliquid_reader import HyperliquidReader
 from trading.adapters.hyperliquid_reports import (
     FILLS_LAG,
@@ -67,6 +68,8 @@ from trading.ports import Clock, Log
 from trading.utils.locks import for_this_user
 
 LEVERAGE_AGAIN_SECONDS = 1.0
+# The stream tells of fills about when the answer comes; asking for them costs a request of its own.
+FILLS_NEWS_SECONDS = 0.15
 FILL_PAUSES_SECONDS = (0.05, 0.15, 0.3, 0.5)
 ASK_PACE_SECONDS = 0.25
 ASK_PACE_LATER_SECONDS = 1.0
@@ -146,7 +149,7 @@ class HyperliquidVenue(HyperliquidReader):
             network,
             clock,
             log,
-            PriceStream(stream_url(base_url), clock, log) if streams else None,
+            PriceStream(stream_url(base_url), clock, log, news=AccountNews(address)) if streams else None,
             shared_dir / f"hyperliquid-{network}.proven",
         )
 
@@ -252,7 +255,9 @@ class HyperliquidVenue(HyperliquidReader):
         executed = [order for order, word in zip(orders, words, strict=True) if isinstance(word, Executed)]
         if not executed:
             return reports
-        told = {}
+        told = self._heard(executed)
+        if told:
+            return tuple(told.get(one.client_order_id, one) for one in reports)
         for pause in (0.0, *FILL_PAUSES_SECONDS):
             self._clock.sleep(pause)
             try:
@@ -263,6 +268,21 @@ class HyperliquidVenue(HyperliquidReader):
             if not any(one.status.in_doubt for one in told.values()):
                 break
         return tuple(told.get(one.client_order_id, one) for one in reports)
+
+    def _heard(self, orders: Sequence[Order]) -> dict[ClientOrderId, OrderReport]:
+        """The reports of *orders*, all executed, by the fills that the stream tells; nothing when one is missing."""
+        executed = [doubt.executed for doubt in map(self._doubt, orders) if doubt.executed is not None]
+        if self._news is None:
+            return {}
+        heard = self._news.fills_of({one.oid: one.quantity for one in executed}, FILLS_NEWS_SECONDS)
+        if heard is None:
+            return {}
+        fills, number = heard
+        told = {one.client_order_id: self._answered(one, fills) for one in orders}
+        if any(one.status.in_doubt for one in told.values()):
+            return {}
+        self._changed_by = number
+        return told
 
     def _answered(self, order: Order, fills: Sequence[Fill]) -> OrderReport:
         executed = self._doubt(order).executed

@@ -61,6 +61,8 @@ STALE_ACCOUNT_SECONDS_MAX = 10.0
 OPENING_WEIGHT = 100
 STREAM_AGE_MAX = timedelta(seconds=2)
 STREAM_WAIT_SECONDS = 0.5
+# How long a standing is waited for that follows an order of our own, before it is asked for.
+STANDING_WAIT_SECONDS = 0.02
 FILLS_MARGIN = timedelta(minutes=2)
 FILLS_PAGE = 2000
 ROWS_PAGE = 500
@@ -142,6 +144,8 @@ class HyperliquidReader:
         self._unified = _Kept(clock, INSTRUMENTS_AGE_MIN_SECONDS, self._read_unified)
         self._account: tuple[float, Account] | None = None
         self._changes = 0
+        self._news = stream.news if stream is not None else None
+        self._changed_by = 0
         self._marks_lock = threading.Lock()
         self._books: dict[Coin, tuple[BookFrame, datetime]] = {}
         self._marks: tuple[datetime, Mapping[Coin, Price]] | None = None
@@ -281,9 +285,12 @@ class HyperliquidReader:
         """The account's money in USD: perpetuals in a classic account, spot USDC plus unrealized profit in a unified
         one, whose collateral lives there (documentation, "Account abstraction modes").
 
-        A fifth of a second old at most, some seconds as the request budget fills, and never older than what this
-        process sent last.
+        As the live stream says; else a fifth of a second old at most, some seconds as the request budget fills. Never
+        older than what this process sent last.
         """
+        streamed = self._streamed_account()
+        if streamed is not None:
+            return streamed
         known, changes = self._account, self._changes
         age = None if known is None else self._clock.monotonic() - known[0]
         if known is not None and age is not None and age <= ACCOUNT_AGES_SECONDS[self._pressure()]:
@@ -302,6 +309,7 @@ class HyperliquidReader:
         """The account is about to be, or has just been, changed: what was read of it before is of no use."""
         self._changes += 1
         self._account = None
+        self._changed_by = self._news.number if self._news is not None else 0
 
     def _pressure(self) -> int:
         """How full the minute's budget is: an index into the paces."""
@@ -317,21 +325,22 @@ class HyperliquidReader:
         if self._skewed():
             raise VenueUnavailable("the clocks of this machine and the venue are too far apart for an opening")
 
+    def _streamed_account(self) -> Account | None:
+        """A classic account as the stream has said within two seconds; a unified one's money is not in its words."""
+        if self._news is None:
+            return None
+        told = self._news.standing_after(self._changed_by, STANDING_WAIT_SECONDS)
+        if told is None or self._clock.now() - told[1] > STREAM_AGE_MAX or self.unified():
+            return None
+        return _account_of(told[0], told[0].account_value, told[1])
+
     def _read_account(self) -> Account:
         state = self._state(Lane.LOOK)
         equity = state.account_value
         if self.unified():
             answer = self._api.read(self._about("spotClearinghouseState"), LIGHT, Lane.LOOK)
             equity = decode_collateral(answer) + state.unrealized
-        return Account(
-            equity=Usd(equity),
-            margin_used=Usd(state.margin_used),
-            margin_available=Usd(equity - state.margin_used),
-            maintenance_margin=Usd(state.maintenance),
-            holdings=state.holdings,
-            leverages=state.leverages,
-            taken_at=self._clock.now(),
-        )
+        return _account_of(state, equity, self._clock.now())
 
     def unified(self) -> bool:
         """Does the account's money live in spot. Read anew every minute. Raises VenueUnavailable."""
@@ -459,6 +468,18 @@ class HyperliquidReader:
         """Take the account's own taker fee into `traits`. Raises VenueUnavailable."""
         rate = decode_taker_fee(self._api.read(self._about("userFees"), HEAVY, Lane.ORDINARY))
         self._traits = replace(self._traits, taker_fee=rate)
+
+
+def _account_of(state: PerpState, equity: Decimal, taken_at: datetime) -> Account:
+    return Account(
+        equity=Usd(equity),
+        margin_used=Usd(state.margin_used),
+        margin_available=Usd(equity - state.margin_used),
+        maintenance_margin=Usd(state.maintenance),
+        holdings=state.holdings,
+        leverages=state.leverages,
+        taken_at=taken_at,
+    )
 
 
 def _hour_of(instant: datetime) -> datetime:

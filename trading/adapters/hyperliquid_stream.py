@@ -15,6 +15,7 @@ from decimal import Decimal
 
 import websocket
 
+from trading.adapters.hyperliquid_news import AccountNews
 from trading.adapters.hyperliquid_wire import BookFrame, decode_book, decode_mark, mapping, text
 from trading.domain.errors import VenueUnavailable
 from trading.domain.units import Coin, Price
@@ -46,10 +47,18 @@ class PriceStream:
     """The prices behind the WebSocket *url*. Nothing is connected before the first coin is wanted.
 
     *look_seconds* is how long one look at the socket waits: new coins are subscribed, and silence is counted, in these
-    steps.
+    steps. *news* is told what the same connection says of the account.
     """
 
-    def __init__(self, url: str, clock: Clock, log: Log, look_seconds: float = LOOK_SECONDS) -> None:
+    def __init__(
+        self,
+        url: str,
+        clock: Clock,
+        log: Log,
+        look_seconds: float = LOOK_SECONDS,
+        news: AccountNews | None = None,
+    ) -> None:
+        self.news = news
         self._url = url
         self._clock = clock
         self._log = log
@@ -148,6 +157,8 @@ class PriceStream:
         )
         try:
             socket.settimeout(self._look_seconds)
+            for subscription in self.news.subscriptions if self.news is not None else ():
+                socket.send(json.dumps({"method": "subscribe", "subscription": subscription}))
             subscribed: set[Coin] = set()
             silent = 0
             while not self._closing.is_set():
@@ -201,6 +212,8 @@ class PriceStream:
             coin = Coin(text(context, "coin"))
             self._marks[coin] = (decode_mark(context.get("ctx")), now)
             self._tick(coin)
+        elif self.news is not None:
+            self.news.take(channel, payload, now)
 
     def _tick(self, coin: Coin) -> None:
         """Only coins that were asked for, so that what the venue says of others is not remembered for ever."""
@@ -214,6 +227,8 @@ class PriceStream:
             self._books.clear()
             self._marks.clear()
             self._changed.notify_all()
+        if self.news is not None:
+            self.news.forget()
 
 
 def stream_url(base_url: str) -> str:

@@ -1,0 +1,101 @@
+"""What Hyperliquid's WebSocket says of the account: its fills as they happen, and how it stands.
+
+The law: a word counts only while the connection that brought it lives, and a standing only when it came after what this
+process has changed last. Frames of one connection are numbered, for they come in the order in which things happened.
+Whoever finds nothing here asks over HTTP.
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+
+from trading.adapters.hyperliquid_wire import Fill, PerpState, decode_fills, decode_state, items, mapping
+from trading.domain.units import ZERO
+
+FILLS = "userFills"
+STANDING = "clearinghouseState"
+ORDERS_KEPT = 512
+
+
+class AccountNews:
+    """The news of the account at *address*. Fed by the thread of the stream, read by any."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address.lower()
+        self._heard = threading.Condition()
+        self._number = 0
+        self._fills: dict[int, dict[tuple[int, str], tuple[Fill, int]]] = {}
+        self._standing: tuple[PerpState, datetime, int] | None = None
+        self._tells_fills = False
+
+    @property
+    def subscriptions(self) -> Sequence[Mapping[str, str]]:
+        """Fills first: the standing that follows them then holds them."""
+        return ({"type": FILLS, "user": self._address}, {"type": STANDING, "user": self._address})
+
+    @property
+    def number(self) -> int:
+        """How many frames there have been; what comes later has a higher one."""
+        return self._number
+
+    def take(self, channel: object, payload: object, now: datetime) -> None:
+        """Believe a frame of ours; others are passed over. Raises VenueUnavailable for a malformed one."""
+        if channel not in (FILLS, STANDING):
+            return
+        record = mapping(payload)
+        if str(record.get("user", "")).lower() != self._address:
+            return
+        with self._heard:
+            self._number += 1
+            if channel == FILLS:
+                self._take_fills(record)
+            elif not record.get("dex"):
+                self._standing = decode_state(record.get(STANDING)), now, self._number
+            self._heard.notify_all()
+
+    def forget(self) -> None:
+        """The connection is gone, and with it what it said."""
+        with self._heard:
+            self._fills.clear()
+            self._standing = None
+            self._tells_fills = False
+            self._heard.notify_all()
+
+    def fills_of(self, quantities: Mapping[int, Decimal], seconds: float) -> tuple[tuple[Fill, ...], int] | None:
+        """All fills of the orders in *quantities*, by the venue's ids, once they add up to those coins, and the number
+        of the last frame that told of them. None when they are not told of within *seconds*."""
+
+        def complete() -> bool:
+            return all(sum((one.quantity for one in self._of(oid)), ZERO) >= all_of for oid, all_of in sums)
+
+        sums = tuple(quantities.items())
+        with self._heard:
+            if not self._heard.wait_for(lambda: not self._tells_fills or complete(), seconds):
+                return None
+            if not complete():
+                return None
+            found = [pair for oid in quantities for pair in self._fills.get(oid, {}).values()]
+            return tuple(fill for fill, _ in found), max((number for _, number in found), default=0)
+
+    def standing_after(self, number: int, seconds: float) -> tuple[PerpState, datetime] | None:
+        """How the account stands by a frame that came after frame *number*, and when it came; waits for one at most
+        *seconds*, and not at all while nothing is said of the account."""
+        with self._heard:
+            self._heard.wait_for(lambda: self._standing is None or self._standing[2] > number, seconds)
+            if self._standing is None or self._standing[2] <= number:
+                return None
+            return self._standing[0], self._standing[1]
+
+    def _of(self, oid: int) -> Sequence[Fill]:
+        return [fill for fill, _ in self._fills.get(oid, {}).values()]
+
+    def _take_fills(self, record: Mapping[str, object]) -> None:
+        """The snapshot that a subscription begins with is of the past; it shows that the subscription works."""
+        self._tells_fills = True
+        if record.get("isSnapshot") is True:
+            return
+        for fill in decode_fills(items(record.get("fills"))):
+            while fill.oid not in self._fills and len(self._fills) >= ORDERS_KEPT:
+                del self._fills[next(iter(self._fills))]
+            self._fills.setdefault(fill.oid, {})[fill.tid, fill.coin] = fill, self._number
