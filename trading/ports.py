@@ -185,12 +185,18 @@ class Store(Protocol):
     def book(self) -> Book:
         """The book, caught up with what every process has written."""
 
-    def save(self, trade: Trade) -> Trade:
+    def save(self, trade: Trade, *, durable: bool = True) -> Trade:
         """Append the events of *trade* that are not stored yet, synced, and return it as stored.
+
+        Not *durable*: synced with the next event that is, by whomever, or by `make_sure`. For what nothing is sent or
+        answered upon before: a machine that dies first has neither.
 
         Events that others appended meanwhile (CancelWanted, LegLost) are kept: the new ones are recorded after them.
         Raises InvariantBroken when they cannot follow.
         """
+
+    def make_sure(self) -> None:
+        """Sync what this process has saved without. Costs nothing when there is nothing."""
 
     def save_watch(self, watch: Watch) -> None:
         """Synced."""

@@ -23,7 +23,7 @@ from trading.adapters.hyperliquid_api import (
 )
 from trading.adapters.hyperliquid_budget import Lane, WeightMeter
 from trading.adapters.hyperliquid_news import AccountNews
-from trading.adapters.hyperliquid_reader import HyperliquidReader
+from trading.adapters.hyperliquid_reader import STREAM_AGE_MAX, HyperliquidReader
 from trading.adapters.hyperliquid_reports import (
     FILLS_LAG,
     Evidence,
@@ -113,6 +113,7 @@ class HyperliquidVenue(HyperliquidReader):
         super().__init__(api, address, network, clock, log, _TRAITS, stream)
         self._signer = signer
         self._unclear_leverage: dict[Coin, float] = {}
+        self._leveraged_by = 0
         self._doubts_lock = threading.Lock()
         self._doubts: dict[ClientOrderId, _Doubt] = {}
         self._burned: dict[int, bool] = {}
@@ -167,8 +168,7 @@ class HyperliquidVenue(HyperliquidReader):
         unclear_at = self._unclear_leverage.get(coin)
         if unclear_at is not None and self._clock.monotonic() - unclear_at < LEVERAGE_AGAIN_SECONDS:
             raise VenueUnavailable(f"whether the leverage of {coin} was set is not clear; asked again in a moment")
-        present = self._api.read({**self._about("activeAssetData"), "coin": coin}, HEAVY, Lane.ORDINARY)
-        if decode_leverage(present) == (True, leverage):
+        if self._leverage_of(coin) == (True, leverage):
             return
         try:
             nonce = self._signer.register.next_nonce()
@@ -179,11 +179,20 @@ class HyperliquidVenue(HyperliquidReader):
         )
         outcome = _done(answer)
         self._changed()
+        self._leveraged_by = self._changed_by
         if isinstance(outcome, Refusal) and outcome.reason is not RejectReason.RATE_LIMIT:
             raise VenueRejected(outcome.words, coin=coin)
         if outcome is not None:
             self._unclear_leverage[coin] = self._clock.monotonic()
             raise VenueUnavailable(f"the leverage of {coin} may not have been set: {outcome.words}")
+
+    def _leverage_of(self, coin: Coin) -> tuple[bool, int]:
+        """Is the coin's leverage cross, and how high: as the live stream has said within two seconds, else asked."""
+        told = self._news.leverage_after(self._leveraged_by, coin) if self._news is not None else None
+        if told is not None and self._clock.now() - told[2] <= STREAM_AGE_MAX:
+            return told[:2]
+        present = self._api.read({**self._about("activeAssetData"), "coin": coin}, HEAVY, Lane.ORDINARY)
+        return decode_leverage(present)
 
     # Sending
 

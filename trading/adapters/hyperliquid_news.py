@@ -1,4 +1,4 @@
-"""What Hyperliquid's WebSocket says of the account: its fills as they happen, and how it stands.
+"""What Hyperliquid's WebSocket says of the account: its fills as they happen, how it stands, its leverages.
 
 The law: a word counts only while the connection that brought it lives, and a standing only when it came after what this
 process has changed last. Frames of one connection are numbered, for they come in the order in which things happened.
@@ -10,11 +10,21 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 
-from trading.adapters.hyperliquid_wire import Fill, PerpState, decode_fills, decode_state, items, mapping
-from trading.domain.units import ZERO
+from trading.adapters.hyperliquid_wire import (
+    Fill,
+    PerpState,
+    decode_fills,
+    decode_leverage,
+    decode_state,
+    items,
+    mapping,
+    text,
+)
+from trading.domain.units import ZERO, Coin
 
 FILLS = "userFills"
 STANDING = "clearinghouseState"
+LEVERAGE = "activeAssetData"
 ORDERS_KEPT = 512
 
 
@@ -27,12 +37,17 @@ class AccountNews:
         self._number = 0
         self._fills: dict[int, dict[tuple[int, str], tuple[Fill, int]]] = {}
         self._standing: tuple[PerpState, datetime, int] | None = None
+        self._leverages: dict[Coin, tuple[bool, int, datetime, int]] = {}
         self._tells_fills = False
 
     @property
     def subscriptions(self) -> Sequence[Mapping[str, str]]:
         """Fills first: the standing that follows them then holds them."""
         return ({"type": FILLS, "user": self._address}, {"type": STANDING, "user": self._address})
+
+    def subscriptions_of(self, coin: Coin) -> Sequence[Mapping[str, str]]:
+        """What is wanted besides of a coin that may be traded."""
+        return ({"type": LEVERAGE, "user": self._address, "coin": coin},)
 
     @property
     def number(self) -> int:
@@ -41,7 +56,7 @@ class AccountNews:
 
     def take(self, channel: object, payload: object, now: datetime) -> None:
         """Believe a frame of ours; others are passed over. Raises VenueUnavailable for a malformed one."""
-        if channel not in (FILLS, STANDING):
+        if channel not in (FILLS, STANDING, LEVERAGE):
             return
         record = mapping(payload)
         if str(record.get("user", "")).lower() != self._address:
@@ -50,6 +65,8 @@ class AccountNews:
             self._number += 1
             if channel == FILLS:
                 self._take_fills(record)
+            elif channel == LEVERAGE:
+                self._leverages[Coin(text(record, "coin"))] = *decode_leverage(record), now, self._number
             elif not record.get("dex"):
                 self._standing = decode_state(record.get(STANDING)), now, self._number
             self._heard.notify_all()
@@ -59,6 +76,7 @@ class AccountNews:
         with self._heard:
             self._fills.clear()
             self._standing = None
+            self._leverages.clear()
             self._tells_fills = False
             self._heard.notify_all()
 
@@ -86,6 +104,11 @@ class AccountNews:
             if self._standing is None or self._standing[2] <= number:
                 return None
             return self._standing[0], self._standing[1]
+
+    def leverage_after(self, number: int, coin: Coin) -> tuple[bool, int, datetime] | None:
+        """Whether *coin*'s leverage is cross, how high, and when a frame after *number* said so."""
+        told = self._leverages.get(coin)
+        return None if told is None or told[3] <= number else told[:3]
 
     def _of(self, oid: int) -> Sequence[Fill]:
         return [fill for fill, _ in self._fills.get(oid, {}).values()]

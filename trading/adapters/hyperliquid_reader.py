@@ -6,7 +6,7 @@ an answer says is believed in full or not at all. Main-dex coins, cross margin.
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Generic, TypeVar
@@ -69,6 +69,7 @@ ROWS_PAGE = 500
 PAGES_MAX = 40
 FILL_ROWS_PER_WEIGHT = 20
 CANDLE_ROWS_PER_WEIGHT = 60
+BARS_AGE_MAX_SECONDS = 60.0
 HOUR = timedelta(hours=1)
 # Payments are stamped some milliseconds after the hour they are for, and are readable a little later.
 FUNDING_LAG = timedelta(seconds=10)
@@ -117,6 +118,22 @@ class _Kept(Generic[T]):
         return failed_lately or now - read_at <= age_max_seconds
 
 
+@dataclass(frozen=True, slots=True)
+class _Bars:
+    """Bars as they were read at `read_at`, on the monotonic clock, for the span from `start` to `end`."""
+
+    bars: tuple[Candle, ...]
+    start: datetime
+    end: datetime
+    read_at: float
+
+    def serves(self, interval: CandleInterval, start: datetime, end: datetime, now: float) -> bool:
+        """Has no bar of the span asked for begun since, and is the running one fresh enough."""
+        epoch = datetime.fromtimestamp(0, end.tzinfo)
+        same_bar = (end - epoch) // interval.length == (self.end - epoch) // interval.length
+        return self.start <= start and self.end <= end and same_bar and now - self.read_at <= BARS_AGE_MAX_SECONDS
+
+
 class HyperliquidReader:
     """The account at *address*, and the market, through *api*. Safe for several threads.
 
@@ -146,6 +163,7 @@ class HyperliquidReader:
         self._changes = 0
         self._news = stream.news if stream is not None else None
         self._changed_by = 0
+        self._bars: dict[tuple[Coin, CandleInterval], _Bars] = {}
         self._marks_lock = threading.Lock()
         self._books: dict[Coin, tuple[BookFrame, datetime]] = {}
         self._marks: tuple[datetime, Mapping[Coin, Price]] | None = None
@@ -185,15 +203,25 @@ class HyperliquidReader:
         return {coin: Depth(coin, book.bids, book.asks, at) for coin, (book, _, at) in self._prices(coins).items()}
 
     def candles(self, coin: Coin, interval: CandleInterval, start: datetime, end: datetime) -> tuple[Candle, ...]:
-        """At most the newest 5,000 are to be had (documentation, "Candle snapshot"); paid for by their number."""
+        """At most the newest 5,000 are to be had (documentation, "Candle snapshot"); paid for by their number.
+
+        Bars of an hour or longer are read once a minute: those that have ended change no more, and a new one is asked
+        for when it is due.
+        """
         if coin not in self._listed_for((coin,)):
             return ()
+        kept = self._bars.get((coin, interval))
+        if kept is not None and kept.serves(interval, start, end, self._clock.monotonic()):
+            return tuple(bar for bar in kept.bars if start <= bar.opened_at <= end)
         span = {"coin": coin, "interval": interval, "startTime": milliseconds(start), "endTime": milliseconds(end)}
         answer = self._api.read({"type": "candleSnapshot", "req": span}, HEAVY, Lane.ORDINARY)
         bars = decode_candles(answer)
         self._api.meter.charge(len(bars) // CANDLE_ROWS_PER_WEIGHT)
         # The exchange counts the bar in which the span begins.
-        return tuple(bar for bar in bars if bar.opened_at >= start)
+        found = tuple(bar for bar in bars if bar.opened_at >= start)
+        if interval.length >= HOUR:
+            self._bars[coin, interval] = _Bars(found, start, end, self._clock.monotonic())
+        return found
 
     def wait_for_ticks(self, since: int, coins: Collection[Coin], seconds: float) -> Ticks:
         if self._stream is None:

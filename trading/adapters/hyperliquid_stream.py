@@ -26,7 +26,7 @@ LOOK_SECONDS = 0.05
 PING_AFTER_LOOKS = 20
 DEAD_AFTER_LOOKS = 100
 BACKOFF_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
-# The venue takes 1,000 subscriptions of one address (documentation, "Rate limits"); each coin has two.
+# The venue takes 1,000 subscriptions of one address (documentation, "Rate limits"); each coin has two or three.
 COINS_MAX = 100
 # A coin that has been silent for so long is asked for by name: its subscription may be gone while others flow.
 COIN_SILENCE_MAX = timedelta(seconds=15)
@@ -181,6 +181,8 @@ class PriceStream:
         for coin in [one for one in tuple(self._wanted) if one not in subscribed]:
             for kind in KINDS:
                 socket.send(json.dumps({"method": "subscribe", "subscription": {"type": kind, "coin": coin}}))
+            for subscription in self.news.subscriptions_of(coin) if self.news is not None else ():
+                socket.send(json.dumps({"method": "subscribe", "subscription": subscription}))
             subscribed.add(coin)
 
     def _take(self, frame: object) -> None:

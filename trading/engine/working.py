@@ -1,7 +1,8 @@
 """The only module that sends orders and saves trades.
 
-The law: nothing is sent that is not already on disk, and what the venue answered is on disk before anything follows
-from it.
+The law: nothing is sent that is not already on disk, and what the venue answered is on disk before anything else is
+sent, and before anybody is answered. One sync serves all that was written since the last: what a dead machine loses of
+that was neither sent nor told.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -50,8 +51,9 @@ WISHES_MAX = 8
 
 
 def admit(desk: Desk, terms: Terms) -> Trade:
-    """Store a new trade. The caller holds the book lock; from here on it counts, whatever happens."""
-    return desk.store.save(accept(TradeAccepted(terms.accepted_at, terms)))
+    """Store a new trade. The caller holds the book lock; from here on it counts. It is on disk with its first orders,
+    or when `work_if_free` returns."""
+    return desk.store.save(accept(TradeAccepted(terms.accepted_at, terms)), durable=False)
 
 
 def work(desk: Desk, trade: Trade) -> Trade:
@@ -76,7 +78,7 @@ def work(desk: Desk, trade: Trade) -> Trade:
             case Send(orders) if prepared:
                 trade, sends = _send(desk, trade, orders), sends + 1
                 if sends == SENDS_MAX:
-                    return trade
+                    return desk.store.save(trade)
             case Send():
                 leveraged = _with_leverage(desk, trade)
                 if leveraged is None:
@@ -186,6 +188,7 @@ def work_if_free(desk: Desk, trade_id: TradeId, *, until: float | None = None, w
             trade = desk.store.book().trade(trade_id)
             return work(desk, trade) if until is None else settle(desk, trade, until)
     except Busy:
+        desk.store.make_sure()
         return desk.store.book().trade(trade_id)
 
 
@@ -214,7 +217,7 @@ def _send(desk: Desk, trade: Trade, orders: tuple[Order, ...]) -> Trade:
         _alert(desk, trade, orders[0].slice_number)
     trade = desk.store.save(record(trade, OrdersIntended(orders[0].intended_at, orders)))
     reports = desk.venue.submit(orders)
-    trade = desk.store.save(record(trade, OrdersReported(_later(desk, trade), reports)))
+    trade = desk.store.save(record(trade, OrdersReported(_later(desk, trade), reports)), durable=False)
     for report in reports:
         _tell_report(desk, trade, report)
     _watch_size(desk, trade)

@@ -68,8 +68,11 @@ class HaltedStore:
     def book(self) -> Book:
         return self._fold.book
 
-    def save(self, trade: Trade) -> Trade:
+    def save(self, trade: Trade, *, durable: bool = True) -> Trade:
         self._refuse()
+
+    def make_sure(self) -> None:
+        """Nothing is ever saved."""
 
     def save_watch(self, watch: Watch) -> None:
         self._refuse()

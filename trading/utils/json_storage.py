@@ -119,6 +119,7 @@ class JsonStore:
         self._state = DeskState()
         self._fold = Fold(history=self._archive)
         self._applied: tuple[Stamp | None, Stamp | None] = (None, None)
+        self._deferred = False
         with self._desk_lock.held():
             with self._ledger_lock.held():
                 migrate(data_dir, self._disk, migrations)
@@ -187,28 +188,40 @@ class JsonStore:
                 self._with_reserve(self._catch_up)
         return self._fold.book
 
-    def save(self, trade: Trade) -> Trade:
+    def save(self, trade: Trade, *, durable: bool = True) -> Trade:
         """See the port. Each event is folded once more on its way to the disk; the projection follows it there."""
         with self._ledger_lock.held():
-            self._with_reserve(self._catch_up)
+            self._with_reserve(self._take_in)
             if trade.id in self._fold.broken:
                 raise StoreCorrupt(f"trade {trade.id} does not fold: {self._fold.broken[trade.id]}", trade_id=trade.id)
             if trade.opens:
                 first_watch(trade)  # without an exit plan there is no position to project
             stored = self._fold.book.find_trade(trade.id)
             steps = steps_after(stored, trade)
+            if not steps and durable:
+                self._with_reserve(self._write_projections)
             if not steps:
                 return stored or trade
             if stored is None and trade.opens:
                 self._require_space()
             records = [ledger_record(step) for step in steps]
             entries = self._with_reserve(
-                lambda: self._ledger.append_followed(records), opens=stored is None and trade.opens
+                lambda: self._ledger.append_followed(records, sync=durable), opens=stored is None and trade.opens
             )
             self._fold.own = steps[-1]
             self._fold.take_events(entries, self._ledger.path)
-            self._with_reserve(self._write_projections)
+            if durable:
+                self._with_reserve(self._write_projections)
+            else:
+                # The book has it; its position's line waits for the sync that makes it last.
+                self._applied, self._deferred = (self._ledger.seen, self._positions.seen), True
             return steps[-1]
+
+    def make_sure(self) -> None:
+        """See the port."""
+        if self._deferred:
+            with self._ledger_lock.held():
+                self._with_reserve(self._catch_up)
 
     def save_watch(self, watch: Watch) -> None:
         """Raises PositionNotFound when the ledger knows no such position."""
@@ -468,8 +481,13 @@ class JsonStore:
     def _catch_up(self) -> None:
         """Take in what anybody wrote, then write the projections that its writer did not live to write.
 
-        The caller holds the ledger's lock, so whatever is missing in positions.json was left by the dead.
+        The caller holds the ledger's lock, so whatever is missing in positions.json was left by the dead, or put off by
+        those who will sync with their next line.
         """
+        self._take_in()
+        self._write_projections()
+
+    def _take_in(self) -> None:
         self._applied = (None, None)
         events, lines = self._follow()
         if (self._ledger.replaced, self._positions.replaced) != self._fold.generation:
@@ -486,7 +504,6 @@ class JsonStore:
         except StoreCorrupt:
             self._fold.generation = _NEVER  # what was followed and not taken in must be read again
             raise
-        self._write_projections()
 
     def _follow(self) -> tuple[Sequence[Entry], Sequence[Entry]]:
         events = self._ledger.follow()
@@ -506,7 +523,7 @@ class JsonStore:
             records = [self._position_record(*one) for one in behind]
             lines = self._positions.append_followed(records, sync=False)
             self._fold.take_lines(lines, self._positions.path, self._ledger.seq)
-        self._applied = (self._ledger.seen, self._positions.seen)
+        self._applied, self._deferred = (self._ledger.seen, self._positions.seen), False
 
     def _check_order(self) -> None:
         """A position line is written after the ledger lines it knows of are on disk: without them something was lost.
