@@ -88,6 +88,22 @@ class StoreContract(Base):
             self.assertEqual(store.book().position(trade.terms.position_id).status, PositionStatus.OPEN)
             self.assertEqual(replay(store.book().trade(trade.id).events), trade)
 
+    def test_what_was_put_off_is_read_by_everybody_and_kept_by_the_next_that_was_not(self) -> None:
+        one, other = self.make_store(), self.make_store()
+        whole = given_a_filled_trade()
+        first, second = replay(whole.events[:1]), replay(whole.events[:2])
+        self.assertEqual(first, one.save(first, durable=False))
+        self.assertEqual(first, one.book().trade(whole.id))
+        self.assertEqual(first, other.book().trade(whole.id))
+        self.assertEqual(second, one.save(second, durable=False))
+        self.assertEqual(second, one.save(second))
+        self.assertEqual(whole, other.save(whole, durable=False))
+        other.make_sure()
+        other.make_sure()
+        for store in (one, other, self.make_store()):
+            self.assertEqual(whole, store.book().trade(whole.id))
+            self.assertEqual(PositionStatus.OPEN, store.book().position(whole.terms.position_id).status)
+
     def test_a_new_store_is_empty_and_knows_it(self) -> None:
         book = self.make_store().book()
         self.assertEqual((book.trades(), book.positions()), ((), ()))

@@ -121,6 +121,11 @@ class Episode:
         count = min(len(trade.events), done + self.random.randint(1, 4))
         part = replay(trade.events[:count])
         self.asked = part
+        if count > done + 1 and self.random.random() < 0.5:
+            # What is put off is acknowledged by the next that is not.
+            store.save(replay(trade.events[: self.random.randint(done + 1, count)]), durable=False)
+            if self.random.random() < 0.3:
+                store.make_sure()
         stored = store.save(part)
         self.trades[trade.id] = stored
         self.counts["trades saved"] += 1

@@ -63,6 +63,17 @@ for number in range(25):
 """
 
 
+class CountingDisk(SystemDisk):
+    """Counts how often something was made to last."""
+
+    def __init__(self) -> None:
+        self.syncs = 0
+
+    def sync(self, file: int) -> None:
+        self.syncs += 1
+        super().sync(file)
+
+
 class FullDisk(SystemDisk):
     """Refuses to write to the files named in `full`."""
 
@@ -317,6 +328,18 @@ class DamageTest(StoreCase):
                 self.refused(f"{path.name}:2 has no {name}")
                 self.assertEqual(verify(self.data_dir).problems[0], f"{path}:2 has no {name}")
             path.write_bytes(whole)
+
+    def test_one_sync_serves_what_was_put_off_before_it(self) -> None:
+        disk = CountingDisk()
+        store, whole = self.store(disk), given_a_filled_trade()
+        disk.syncs, counted = 0, []
+        for count in range(1, len(whole.events) + 1):
+            store.save(replay(whole.events[:count]), durable=count % 2 == 0)
+            store.book()
+            counted.append(disk.syncs)
+        store.make_sure()
+        store.save(whole)
+        self.assertEqual(([0, 1, 1, 2], 2), (counted, disk.syncs))
 
     def test_a_full_disk_refuses_and_loses_nothing(self) -> None:
         disk = FullDisk()

@@ -316,13 +316,13 @@ class HyperliquidReader:
         As the live stream says; else a fifth of a second old at most, some seconds as the request budget fills. Never
         older than what this process sent last.
         """
-        streamed = self._streamed_account()
-        if streamed is not None:
-            return streamed
         known, changes = self._account, self._changes
         age = None if known is None else self._clock.monotonic() - known[0]
         if known is not None and age is not None and age <= ACCOUNT_AGES_SECONDS[self._pressure()]:
             return known[1]
+        streamed = self._streamed_account()
+        if streamed is not None:
+            return streamed
         try:
             account = self._read_account()
         except VenueUnavailable as error:

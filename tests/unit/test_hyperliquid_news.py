@@ -1,0 +1,153 @@
+"""News of the account: believed in their order, waited for with a bound, and forgotten with their connection."""
+
+import unittest
+from datetime import timedelta
+from decimal import Decimal
+from unittest import mock
+
+from tests.fakes import NOON
+from tests.processes import wait_until
+from tests.servers.hyperliquid import MASTER
+from tests.unit.hyperliquid_world import ETH, HyperliquidWorld
+from trading.adapters.hyperliquid import HyperliquidVenue
+from trading.adapters.hyperliquid_news import ORDERS_KEPT, AccountNews
+from trading.domain.errors import VenueUnavailable
+from trading.domain.market import CandleInterval
+from trading.domain.orders import OrderStatus, Side
+from trading.domain.units import Coin
+
+USER = "0x" + "ab" * 20
+
+
+def fills(*oids: int, size: str = "0.5", **more: object) -> dict[str, object]:
+    rows = [
+        {
+            "coin": "ETH",
+            "oid": oid,
+            "px": "3000",
+            "sz": size,
+            "fee": "0.1",
+            "time": 1,
+            "tid": oid,
+            "side": "B",
+            "dir": "Open Long",
+        }
+        for oid in oids
+    ]
+    return {"user": USER, "fills": rows, **more}
+
+
+class NewsTest(unittest.TestCase):
+    def setUp(self) -> None:
+        self.news = AccountNews(USER.upper().replace("X", "x", 1))
+        self.news.take("userFills", fills(1, isSnapshot=True), NOON)
+
+    def hear(self, payload: dict[str, object], channel: str = "userFills") -> None:
+        self.news.take(channel, payload, NOON)
+
+    def test_the_fills_of_an_order_are_told_once_they_add_up(self) -> None:
+        wanted = {7: Decimal(1)}
+        self.hear(fills(7))
+        self.assertIsNone(self.news.fills_of(wanted, 0.01))
+        self.hear(fills(7))
+        self.assertIsNone(self.news.fills_of(wanted, 0.01), "the same fill said twice is one")
+        more = fills(7)
+        rows = more["fills"]
+        assert isinstance(rows, list)
+        rows[0]["tid"] = 8
+        self.hear(more)
+        found = self.news.fills_of(wanted, 0.01)
+        assert found is not None
+        self.assertEqual((2, self.news.number), (len(found[0]), found[1]))
+
+    def test_a_snapshot_is_of_the_past(self) -> None:
+        self.assertIsNone(self.news.fills_of({1: Decimal("0.5")}, 0.0))
+
+    def test_nobody_waits_while_nothing_is_told(self) -> None:
+        self.news.forget()
+        self.assertIsNone(self.news.fills_of({7: Decimal(1)}, 60.0))
+        self.assertIsNone(self.news.standing_after(0, 0.0))
+
+    def test_news_of_others_and_other_frames_are_passed_over(self) -> None:
+        before = self.news.number
+        self.hear({**fills(7), "user": "0x" + "cd" * 20})
+        self.news.take("pong", None, NOON)
+        self.hear({"user": USER, "dex": "other", "clearinghouseState": None}, "clearinghouseState")
+        self.assertEqual(before + 1, self.news.number)
+        self.assertIsNone(self.news.standing_after(0, 0.0))
+
+    def test_a_damaged_frame_is_refused(self) -> None:
+        with self.assertRaises(VenueUnavailable):
+            self.hear({"user": USER, "fills": [{"coin": "ETH"}]})
+
+    def test_only_so_many_orders_are_remembered(self) -> None:
+        for oid in range(10, 10 + ORDERS_KEPT + 1):
+            self.hear(fills(oid))
+        self.assertIsNone(self.news.fills_of({10: Decimal("0.5")}, 0.0))
+        self.assertIsNotNone(self.news.fills_of({11: Decimal("0.5")}, 0.0))
+
+
+class StreamedAccountTest(HyperliquidWorld):
+    def setUp(self) -> None:
+        super().setUp()
+        self.venue = self.streaming()
+
+    def streaming(self) -> HyperliquidVenue:
+        venue = self.opened(streams=True)
+        self.addCleanup(venue.close)
+        self.reads = self.enterContext(mock.patch.object(venue._api, "read", wraps=venue._api.read))
+        venue.quotes([ETH])
+        news = venue._news
+        assert news is not None
+        wait_until(lambda: news.leverage_after(0, ETH) is not None, "the first news of the account")
+        venue.is_proven()
+        return venue
+
+    def asked(self, kind: str) -> int:
+        """How often the venue was asked for *kind* over HTTP."""
+        return sum(call.args[0]["type"] == kind for call in self.reads.call_args_list)
+
+    def test_an_order_is_filled_and_the_account_known_without_a_question(self) -> None:
+        self.venue.account()
+        before = dict.fromkeys(("userFillsByTime", "clearinghouseState", "activeAssetData"), 0)
+        counted = {kind: self.asked(kind) for kind in before}
+        self.venue.set_leverage(ETH, 20)
+        (report,) = self.venue.submit([self.an_order(quantity="0.4")])
+        self.assertIs(OrderStatus.FILLED, report.status)
+        self.assertGreater(report.fees, 0)
+        self.assertEqual(Decimal("0.4"), self.venue.account().held(ETH))
+        (closed,) = self.venue.submit([self.an_order(ETH, Side.SELL, "0.4", reduce_only=True)])
+        self.assertIs(OrderStatus.FILLED, closed.status)
+        self.assertEqual(0, self.venue.account().held(ETH))
+        self.assertEqual(counted, {kind: self.asked(kind) for kind in before})
+
+    def test_a_stream_that_says_nothing_of_the_account_is_asked_past(self) -> None:
+        self.server.streams.silent = True
+        (report,) = self.venue.submit([self.an_order(quantity="0.4")])
+        self.assertIs(OrderStatus.FILLED, report.status)
+        self.assertEqual(Decimal("0.4"), self.venue.account().held(ETH))
+        self.assertGreater(self.asked("userFillsByTime"), 0)
+
+    def test_a_standing_grows_old(self) -> None:
+        self.server.streams.silent = True
+        counted = self.asked("clearinghouseState")
+        self.clock.advance(2.1)
+        self.venue.account()
+        self.assertEqual(counted + 1, self.asked("clearinghouseState"))
+
+    def test_the_days_bars_are_asked_for_once_a_minute_and_anew_with_a_new_bar(self) -> None:
+        def read(coin: Coin = ETH) -> None:
+            now = self.clock.now()
+            self.venue.candles(coin, CandleInterval.HOUR, now - timedelta(hours=27), now)
+
+        for seconds, count in ((0, 1), (30, 1), (31, 2), (3600, 3)):
+            self.clock.advance(seconds)
+            read()
+            self.assertEqual(count, self.asked("candleSnapshot"), seconds)
+        now = self.clock.now()
+        for _ in range(2):
+            self.venue.candles(ETH, CandleInterval.MINUTE, now - timedelta(minutes=5), now)
+        self.assertEqual(5, self.asked("candleSnapshot"))
+
+    def test_the_account_is_the_one_that_is_asked_for(self) -> None:
+        self.assertEqual(MASTER.lower(), self.venue.account_id)
