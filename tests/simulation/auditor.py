@@ -14,7 +14,7 @@ from trading.domain.book import Book
 from trading.domain.desk_state import DeskState, TradingState
 from trading.domain.orders import Order, OrderReport
 from trading.domain.positions import Position
-from trading.domain.trades import LegPlan, OrdersIntended, Terms, Trade, TradeStatus
+from trading.domain.trades import HoldingGone, LegPlan, OrdersIntended, Terms, Trade, TradeStatus
 from trading.domain.units import ZERO, ClientOrderId, Coin, PositionId, TradeId, floor_to_step
 from trading.utils.ledger import ARCHIVE, LEDGER, RESCUE
 
@@ -69,11 +69,30 @@ class Auditor:
         self._state: DeskState | None = None
         self._asked = False
         self._disturbed_at = 0.0
+        self._put_off: list[tuple[Process, Trade]] = []
 
     # What the desk acknowledges
 
+    def put_off(self, process: "Process", trade: Trade) -> None:
+        """The store has *trade* and has not said that it is on disk: it will be with what is said next of any trade."""
+        self._put_off.append((process, trade))
+
+    def made_sure(self) -> None:
+        """All that was put off is on disk."""
+        waiting, self._put_off = self._put_off, []
+        for process, trade in waiting:
+            self._take(process, trade)
+
+    def power_lost(self) -> None:
+        """What was put off may be gone, and nobody was told of it."""
+        self._put_off.clear()
+
     def acknowledged(self, process: "Process", trade: Trade) -> None:
         """The store has said that *trade* is on disk."""
+        self.made_sure()
+        self._take(process, trade)
+
+    def _take(self, process: "Process", trade: Trade) -> None:
         known = self.trades.get(trade.id)
         if known is not None:
             both = min(len(known.events), len(trade.events))
@@ -89,6 +108,9 @@ class Auditor:
                 for order in event.orders:
                     self.intents[order.client_order_id] = (trade, self.world.scheduler.now)
                     self._check_stop(process, order)
+            elif isinstance(event, HoldingGone):
+                # Other hands took it, and the book says so: it stands no more.
+                self.held[trade.terms.position_id].closed[event.coin] += event.quantity
 
     def state_asked(self) -> None:
         self._asked = True

@@ -273,12 +273,21 @@ class SimulatedStore(JsonStore):
         self._seats = SimulatedSeats(process)
         self._book_lock = SimulatedLock(process, self._book_lock.path, "the book", 2.0)
 
-    def save(self, trade: Trade) -> Trade:
+    def save(self, trade: Trade, *, durable: bool = True) -> Trade:
         self._process.moment("save")
-        stored = super().save(trade)
-        self._process.world.auditor.acknowledged(self._process, stored)
+        stored = super().save(trade, durable=durable)
+        if durable:
+            self._process.world.auditor.acknowledged(self._process, stored)
+        else:
+            self._process.world.auditor.put_off(self._process, stored)
         self._process.at_risk("saved")
         return stored
+
+    def make_sure(self) -> None:
+        self._process.moment("make sure")
+        super().make_sure()
+        self._process.world.auditor.made_sure()
+        self._process.at_risk("made sure")
 
     def save_watch(self, watch: Watch) -> None:
         self._process.moment("save watch")

@@ -143,6 +143,7 @@ class World:
         for process in list(self.processes.values()):
             self._kill(process, f"power lost {where}")
         self.disk.lose_power()
+        self.auditor.power_lost()
 
     def _kill(self, process: Process, where: str) -> None:
         if not process.alive:
