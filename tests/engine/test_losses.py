@@ -191,6 +191,7 @@ class Explained(LossCase):
 
     def test_the_timeline_says_what_was_taken_and_why(self) -> None:
         position = self.scene.opened()
+        self.scene.clock.advance(1)
         self.venue.take("ETH", "0.25", "3100", FillCause.LIQUIDATION)
         working.book_losses(self.scene.desk)
         view = queries.trade(self.scene.desk, position.trade_id)
