@@ -17,14 +17,14 @@ from trading.adapters.demo_scout import DemoScout
 from trading.adapters.guardian import GuardianClient
 from trading.adapters.hyperliquid_api import network_of
 from trading.adapters.outbox_file import OutboxFile
-from trading.adapters.paper import PaperVenue
 from trading.adapters.paper_market import PaperMarket
+from trading.adapters.paper_stage import ScriptFile, StagedMarket, StagedVenue
 from trading.adapters.scout import ScoutClient
 from trading.adapters.system import SystemClock
 from trading.adapters.watched import WatchedApprover, WatchedSignals
 from trading.conf import Config, ConfigurationError
 from trading.domain.desk_state import Binding
-from trading.domain.errors import InvalidRequest, StoreCorrupt, VenueUnavailable
+from trading.domain.errors import InvalidRequest, NotFound, StoreCorrupt, VenueUnavailable
 from trading.domain.units import Ratio, Usd
 from trading.engine.courier import Courier
 from trading.engine.desk import Desk
@@ -33,7 +33,6 @@ from trading.ports import Approver, Clock, Log, SignalSource
 from trading.utils import meters
 from trading.utils.journal import Journal
 from trading.utils.json_storage import STATE, JsonStore
-from trading.utils.locks import make_directory
 from trading.utils.logger import ActivityLog
 from trading.utils.redis_cache import RedisCache
 
@@ -91,7 +90,7 @@ def build_desk(config: Config, clock: Clock | None = None) -> Desk:
     log = ActivityLog(config.data_dir / LOG_FILE, cache, clock)
     market = PaperMarket(config.paper_seed)
     with _blamed_on_configuration():
-        venue = _paper(config, market, clock) if config.demo_mode else _live(config, clock, log)
+        venue = _paper(config, clock) if config.demo_mode else _live(config, clock, log)
         signals = WatchedSignals(_signals(config, market, clock, log), log)
         approvals = WatchedApprover(_approvals(config, clock), log)
     store = JsonStore.open_or_halted(config.data_dir, _binding(config))
@@ -144,6 +143,13 @@ def alerts_waiting(desk: Desk) -> int | None:
         return None
     outbox = OutboxFile(desk.config.data_dir).load()
     return len(outbox.waiting) + len(outbox.messages)
+
+
+def stage_of(desk: Desk) -> StagedVenue:
+    """The paper venue of a demo, on which faults may be staged. Raises NotFound for any other desk."""
+    if not desk.config.demo_mode or not isinstance(desk.venue, StagedVenue):
+        raise NotFound("there is no stage: this is not a demo on the paper venue")
+    return desk.venue
 
 
 def diagnoses(config: Config, clock: Clock | None = None) -> tuple[Diagnosis, ...]:
@@ -221,9 +227,10 @@ def _binding(config: Config) -> Binding:
     return Binding(config.venue, network_of(config.hyperliquid_api_url), address)
 
 
-def _paper(config: Config, market: PaperMarket, clock: Clock) -> PaperVenue:
-    make_directory(config.data_dir)
-    return PaperVenue(market, Journal(config.data_dir / PAPER_ACCOUNT_FILE), clock, Usd(config.paper_equity_usd))
+def _paper(config: Config, clock: Clock) -> StagedVenue:
+    script = ScriptFile(config.data_dir)
+    market, journal = StagedMarket(config.paper_seed, script), Journal(config.data_dir / PAPER_ACCOUNT_FILE)
+    return StagedVenue(market, journal, clock, Usd(config.paper_equity_usd), script)
 
 
 def _live(config: Config, clock: Clock, log: Log) -> "HyperliquidVenue | PearVenue":

@@ -26,6 +26,7 @@ from trading.conf import Scope
 from trading.domain.desk_state import Cause, TradingState
 from trading.domain.exit_plan import TIME_WINDOW_DEFAULT, TIME_WINDOWS
 from trading.domain.positions import PositionStatus
+from trading.domain.scenarios import Scenario, ScenarioKind
 from trading.engine.accounting import DAYS_DEFAULT, DAYS_MAX
 from trading.engine.analytics import Analytics
 from trading.engine.barriers import STOP_LOSS_RANGE, TAKE_PROFIT_RANGE
@@ -49,7 +50,7 @@ JSON = "application/json"
 CONTENT_TYPES: Mapping[str, str] = {"yaml": "application/yaml", "json": JSON}
 EXAMPLES_FILE = Path(__file__).with_name("schema_examples.json")
 
-BODIES_REQUIRED = ("ExecuteRequest", "ExitChange", "LogInRequest")
+BODIES_REQUIRED = ("ExecuteRequest", "ExitChange", "LogInRequest", "ScenarioRequest")
 
 PAGES = ("", "/login")
 
@@ -331,6 +332,29 @@ ROUTES: Mapping[str, Route] = {
         {200: Answer("OpenAPI 3.1", "Document", media="application/yaml")},
         query=("schema_format",),
         open_in_demo=True,
+    ),
+    "GET /api/demo/scenario": Route(
+        "What is staged on the paper venue now",
+        "demo",
+        {200: Answer("Scenarios, oldest first", Scenario, many=True, example="scenario")},
+        errors=("NOT_FOUND",),
+    ),
+    "POST /api/demo/scenario": Route(
+        "Stage a fault on the paper venue, to watch what the desk does about it",
+        "demo",
+        {201: Answer("Staged, from now on and for its time", Scenario, example="scenario")},
+        scope=Scope.TRADE,
+        errors=("NOT_FOUND",),
+        body="ScenarioRequest",
+        body_examples=("scenario_request",),
+        more="404 on any desk but a demo's.",
+    ),
+    "DELETE /api/demo/scenario": Route(
+        "End everything that is staged",
+        "demo",
+        {204: Answer("Nothing is staged any more", "")},
+        scope=Scope.TRADE,
+        errors=("NOT_FOUND",),
     ),
     "GET /metrics": Route(
         "What Prometheus scrapes: orders, fills, fees, exposure, limits, states, ages and latencies, of all processes",
@@ -645,6 +669,15 @@ def _written_schemas() -> dict[str, Json]:
             "description": "`gap` is smaller than `arm`.",
         },
         "ExitChange": change,
+        "ScenarioRequest": {
+            **_body(
+                kind=_one_of(ScenarioKind),
+                coin={"type": "string", "description": "All coins where none is named and none is needed"},
+                share=_between(serializers.SHARE_RANGE, "How much of an order is filled, or how far a price falls"),
+                seconds=_whole(1, serializers.SCENARIO_SECONDS_MAX, "How long it lasts"),
+            ),
+            "required": ["kind"],
+        },
         "StopRequest": _body(scope=_one_of(("book", "account"))),
         "ResumeRequest": _body(
             accept_drift={

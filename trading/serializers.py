@@ -23,6 +23,7 @@ from trading.domain.errors import InvalidRequest
 from trading.domain.exit_plan import TIME_WINDOWS, TrailingStop
 from trading.domain.market import Pair
 from trading.domain.positions import PositionStatus
+from trading.domain.scenarios import ScenarioKind, ScenarioRequest
 from trading.domain.units import Coin, Ratio, Usd
 from trading.engine.accounting import DAYS_DEFAULT, DAYS_MAX
 from trading.engine.barriers import STOP_LOSS_RANGE, TAKE_PROFIT_RANGE
@@ -46,6 +47,11 @@ TRAILING_GAP_RANGE = (Decimal("0.0001"), Decimal(5))
 HOLDING_SECONDS_MAX = 31_536_000
 PAGE_DEFAULT = 100
 PAGE_MAX = 1000
+COIN_CHARS_MAX = 20
+SHARE_RANGE = (Decimal("0.01"), Decimal("0.95"))
+SHARE_DEFAULT = Decimal("0.5")
+SCENARIO_SECONDS_MAX = 600
+SCENARIO_SECONDS_DEFAULT = 30
 LOG_LINES_DEFAULT = 50
 COINS_ACCEPTED_MAX = 500
 FIELDS_TOLD_MAX = 50
@@ -204,6 +210,24 @@ def stop_scope(content: Mapping[str, Content]) -> bool:
     scope = body.one_of("scope", ("book", "account"))
     body.finish()
     return scope == "account"
+
+
+def scenario_request(content: Mapping[str, Content]) -> ScenarioRequest:
+    """The body of POST /api/demo/scenario. Raises InvalidRequest with every wrong field."""
+    body = Fields(content)
+    kind = body.text("kind", KEY_CHARS_MAX, required=True)
+    if kind is not None and kind not in tuple(ScenarioKind):
+        body.refuse("kind", f"must be one of {', '.join(ScenarioKind)}")
+    coin = body.text("coin", COIN_CHARS_MAX)
+    share = body.number("share", *SHARE_RANGE)
+    seconds = body.whole("seconds", 1, SCENARIO_SECONDS_MAX)
+    body.finish()
+    return ScenarioRequest(
+        ScenarioKind(kind or ""),
+        Coin(coin) if coin else None,
+        SHARE_DEFAULT if share is None else share,
+        seconds or SCENARIO_SECONDS_DEFAULT,
+    )
 
 
 def accepted_drift(content: Mapping[str, Content]) -> tuple[Coin, ...]:

@@ -18,7 +18,7 @@ from trading.utils.request_id import serving
 
 Answer = HttpResponse | StreamingHttpResponse
 HEADER = "X-Request-ID"
-METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "OPTIONS"})
+METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"})
 OTHER = "other"
 _ACCEPTED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 _PARAMETER = re.compile(r"\(\?P<(\w+)>[^)]*\)")

@@ -37,6 +37,7 @@ urlpatterns = [
     _route(r"api/events", views.Events),
     _route(r"api/schema", views.ApiSchema),
     _route(r"api/docs", views.Docs),
+    _route(r"api/demo/scenario", views.DemoScenario),
     _route(r"metrics", views.Metrics),
     _route(r"api/session", pages.Sessions),
     _route(r"login", pages.LogIn),

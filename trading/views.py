@@ -26,7 +26,7 @@ from rest_framework.views import APIView
 from executor_agent import __version__
 from trading import events, metrics, schema
 from trading.authentication import BearerAuthentication, Caller, caller_if_known, configuration
-from trading.bootstrap import get_desk
+from trading.bootstrap import get_desk, stage_of
 from trading.conf import Config, Scope
 from trading.domain.desk_state import TradingState
 from trading.domain.errors import StoreCorrupt
@@ -61,6 +61,7 @@ from trading.serializers import (
     nothing_asked,
     render,
     render_state,
+    scenario_request,
     stop_scope,
     table_lines,
 )
@@ -368,6 +369,21 @@ class Docs(DeskView):
 
     def get(self, request: Request) -> HttpResponse:
         return HttpResponse(render_to_string("docs.html"))
+
+
+class DemoScenario(DeskView):
+    """GET, POST and DELETE /api/demo/scenario : what is staged on the paper venue; 404 on any other desk."""
+
+    def get(self, request: Request) -> Response:
+        return Response(render(stage_of(get_desk()).staged()))
+
+    def post(self, request: Request) -> Response:
+        venue = stage_of(get_desk())
+        return Response(render(venue.stage(scenario_request(body_of(request)))), 201)
+
+    def delete(self, request: Request) -> Response:
+        stage_of(get_desk()).clear_stage()
+        return Response(status=204)
 
 
 class Metrics(DeskView):

@@ -19,6 +19,7 @@ from trading.domain.desk_state import DeskState
 from trading.domain.errors import InvalidRequest, InvariantBroken, StoreCorrupt
 from trading.domain.market import Pair, ratio_of
 from trading.domain.positions import Leg, Position, Watch
+from trading.domain.scenarios import Script
 from trading.domain.trades import Event
 from trading.domain.units import ONE
 
@@ -72,6 +73,15 @@ def encode_outbox(outbox: Outbox) -> dict[str, Json]:
 def decode_outbox(content: Json) -> Outbox:
     """Raises StoreCorrupt."""
     return cast(Outbox, _decoded(Outbox, content))
+
+
+def encode_script(script: Script) -> dict[str, Json]:
+    return _encode_record(script)
+
+
+def decode_script(content: Json) -> Script:
+    """Raises StoreCorrupt."""
+    return cast(Script, _decoded(Script, content))
 
 
 def encode_position(position: Position) -> dict[str, Json]:
