@@ -9,6 +9,7 @@ from tests.contracts.venue_contract import Given, VenueContract
 from tests.fakes import FakeClock
 from trading.adapters.paper import PaperVenue
 from trading.adapters.paper_market import PaperMarket
+from trading.adapters.paper_stage import ScriptFile, StagedMarket, StagedVenue
 from trading.domain.units import Usd
 from trading.ports import Venue
 from trading.utils.journal import Journal
@@ -32,6 +33,16 @@ class PaperVenueKeepsTheContract(VenueContract, unittest.TestCase):
         journal = Journal(folder / "paper_account.json")
         self.addCleanup(journal.close)
         return PaperVenue(PaperMarket(SEED), journal, clock, Usd(Decimal(100_000)))
+
+
+class StagedVenueKeepsTheContract(PaperVenueKeepsTheContract):
+    """The demo's own, with nothing staged."""
+
+    def opened(self, folder: Path, clock: FakeClock) -> PaperVenue:
+        journal = Journal(folder / "paper_account.json")
+        self.addCleanup(journal.close)
+        script = ScriptFile(folder)
+        return StagedVenue(StagedMarket(SEED, script), journal, clock, Usd(Decimal(100_000)), script)
 
 
 if __name__ == "__main__":
