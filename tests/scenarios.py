@@ -98,8 +98,8 @@ SCENES: tuple[Scene, ...] = (
 
 HEAD = """# Watching faults in the demo
 
-On the paper venue faults can be staged while the service runs, for web process and monitor alike; they end by themselves.
-This is for the demo alone: every other desk answers 404.
+On the paper venue faults can be staged while the service runs, for web process and monitor alike; they end by
+themselves. This is for the demo alone: every other desk answers 404.
 
     curl -s -X POST http://127.0.0.1:8004/api/demo/scenario -H 'Content-Type: application/json' \\
       -d '{"kind": "crash", "coin": "AVAX", "share": 0.1, "seconds": 30}'
@@ -114,8 +114,8 @@ This is for the demo alone: every other desk answers 404.
 | `seconds` | 30 | how long it lasts, up to 600 |
 
 Below is each with the activity log that it made (`data/agent_logs.json`, `GET /api/agent/logs`), seconds from the
-beginning in front. Every trade is of SOL/AVAX, 1,000 USD, with a stop loss of 4 %. A test plays them again and compares;
-`.venv/bin/python -m tests.scenarios` writes this page.
+beginning in front. Every trade is of SOL/AVAX, 1,000 USD, with a stop loss of 4 %. A test plays them again and
+compares; `.venv/bin/python -m tests.scenarios` writes this page.
 """
 
 
