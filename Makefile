@@ -12,7 +12,7 @@ LOCKED := --quiet --universal --python-version 3.11 --generate-hashes --no-heade
 EXACT := trading/domain/*,trading/engine/playbook.py,trading/utils/trade_calculator.py,trading/utils/risk_controls.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup run test check cover bench fuzz schema config interop fmt format-check lint types imports django-check drift
+.PHONY: help install setup run test check cover bench fuzz schema config interop screens fmt format-check lint types imports django-check drift
 .PHONY: dependencies lock audit going-live clean
 
 help:  ## this list
@@ -72,6 +72,9 @@ audit: .net/.ready  ## known vulnerabilities of what is locked; needs the networ
 bench: $(VENV)/.tools  ## what a trade and the ledger cost, as ratios; fewer trades: make bench TRADES=10000
 	$(BIN)/python -m bench.execution
 	$(BIN)/python -m bench.ledger --trades $(or $(TRADES),100000)
+
+screens: $(VENV)/.tools  ## pictures of every state of the dashboard in screens/, and docs/dashboard.png; needs Chromium
+	$(BIN)/python -m tests.browser.screens screens
 
 interop: $(VENV)/.runtime .interop/.ready  ## other people's clients (ccxt) against the exchange simulator
 	.interop/bin/python tests/interop/ccxt_trade.py $(BIN)/python

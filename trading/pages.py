@@ -29,7 +29,21 @@ ROUTES = tuple(schema.ROUTES)
 LOG_IN_PATH = "/login"
 # Told to the browser at once, so that it need not read one to learn of the next.
 MODULES = (
-    *("api", "chart", "closing", "detail", "dom", "feed", "format", "glance", "history", "log", "positions", "signals"),
+    *(
+        "api",
+        "chart",
+        "closing",
+        "detail",
+        "dom",
+        "exits",
+        "feed",
+        "format",
+        "glance",
+        "history",
+        "log",
+        "positions",
+        "signals",
+    ),
     *("state", "stop", "ticket"),
 )
 

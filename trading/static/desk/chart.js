@@ -46,7 +46,7 @@ export async function lineChart(place, { height, told, label, levels = () => [],
       ctx.lineTo(left + width, y);
       ctx.stroke();
       ctx.textAlign = "left";
-      ctx.fillText(name, left + 6 * devicePixelRatio, y - 4 * devicePixelRatio);
+      ctx.fillText(name, left + 6 * devicePixelRatio, y - 6 * devicePixelRatio);
     }
     for (const [seconds, name] of marks()) {
       const x = u.valToPos(seconds, "x", true);
@@ -82,7 +82,7 @@ export async function lineChart(place, { height, told, label, levels = () => [],
         cursor: { y: false, points: { size: 6 } },
         scales: { x: { time: true }, y: { range } },
         axes: [
-          { ...axis, space: 80, values: (u, ticks) => ticks.map((one) => new Date(one * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", ...(u.scales.x.max - u.scales.x.min < 600 ? { second: "2-digit" } : {}) })) },
+          { ...axis, size: 30, space: 80, values: (u, ticks) => ticks.map((one) => new Date(one * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", ...(u.scales.x.max - u.scales.x.min < 600 ? { second: "2-digit" } : {}) })) },
           { ...axis, size: 74, values: (u, ticks) => ticks.map(told) },
         ],
         series: [{}, { stroke: colour("--accent"), width: 1.75, fill: colour("--accent-faint"), points: { show: shown[0].length < 2 } }],

@@ -2,9 +2,10 @@
 
 import { ask, get } from "./api.js";
 import { lineChart } from "./chart.js";
-import { empty, fill, h, problemBox, skeleton, text, toast } from "./dom.js";
+import { empty, fill, h, problemBox, skeleton, style, text, toast, wide } from "./dom.js";
+import { changeOf, distances, fields, reach, told, valuesOf } from "./exits.js";
 import { learn } from "./feed.js";
-import { bps, dayTime, duration, number, percent, price, quantity, signedPercent, signedUsd, time, tone, usd, words } from "./format.js";
+import { bps, dayTime, number, percent, price, quantity, signedPercent, signedUsd, time, tone, usd, words } from "./format.js";
 import { desk, may, on } from "./state.js";
 
 const CHART_HEIGHT = 220;
@@ -24,6 +25,7 @@ export async function openDetail(place, position) {
   mine.chartPlace = h("div", { class: "chart-place" }, skeleton(1));
   mine.notes = h("p", { class: "small quiet" });
   mine.facts = h("div", {}, skeleton(3));
+  mine.distances = h("dl", { class: "distances" });
   mine.exits = h("div", { class: "exits-form" });
   mine.story = h("div", {}, skeleton(3));
   fill(
@@ -32,7 +34,7 @@ export async function openDetail(place, position) {
       "div",
       { class: "detail" },
       h("section", { class: "detail-chart", "aria-label": "Since entry" }, switcher(mine), mine.chartPlace, mine.notes),
-      h("section", { "aria-label": "Exits" }, h("h3", {}, "Exits"), mine.exits),
+      h("section", { class: "detail-exits", "aria-label": "Exits" }, h("h3", {}, "Distance to each exit"), mine.distances, mine.exits),
       h("section", { class: "detail-facts", "aria-label": "Legs and costs" }, h("h3", {}, "Legs and costs"), mine.facts),
       h("section", { class: "detail-story", "aria-label": "Story" }, mine.story),
     ),
@@ -40,6 +42,7 @@ export async function openDetail(place, position) {
   showExits(mine, position);
   mine.stops.push(on("marks", () => follow(mine)));
   mine.stops.push(on("positions", () => standing(mine) && showFacts(mine, standing(mine))));
+  mine.stops.push(on("marks clock", () => standing(mine) && showDistances(mine, standing(mine))));
   mine.stops.push(on("theme", () => mine.chart && mine.chart.repaint()));
   showFacts(mine, position);
   await Promise.all([drawTrail(mine), showStory(mine)]);
@@ -82,10 +85,10 @@ function switcher(mine) {
 async function drawTrail(mine) {
   const position = standing(mine);
   if (!position) return;
-  const [title, told] = MEASURES[mine.measure];
+  const [title, write] = MEASURES[mine.measure];
   if (mine.chart) mine.chart.end();
   try {
-    const options = { height: CHART_HEIGHT, told, label: `${title} of ${position.pair} since entry`, levels: () => levels(mine), marks: () => instants(mine) };
+    const options = { height: CHART_HEIGHT, told: write, label: `${title} of ${position.pair} since entry`, levels: () => levels(mine), marks: () => instants(mine) };
     mine.chart = await lineChart(mine.chartPlace, options);
   } catch (failure) {
     fill(mine.chartPlace, empty("No chart", failure.message));
@@ -97,11 +100,19 @@ async function drawTrail(mine) {
 function levels(mine) {
   const position = desk.positions && desk.positions.get(mine.id);
   if (!position) return [];
-  if (mine.measure === "spread") return position.entry_spread === null ? [] : [[position.entry_spread, "entry", "--quiet"]];
+  if (mine.measure === "spread") {
+    const lines = [
+      [position.entry_spread, "entry", "--quiet"],
+      [position.take_profit_spread, "target", "--gain"],
+      [position.stop_loss_spread, "stop", "--loss"],
+    ];
+    return lines.filter(([value]) => typeof value === "number");
+  }
+  const { stop, target } = reach(position);
   return [
-    [position.take_profit, `take profit ${percent(position.take_profit)}`, "--gain"],
+    [target, `take profit ${percent(target)}`, "--gain"],
     [0, "even", "--quiet"],
-    [-position.stop_loss, `stop loss ${percent(-position.stop_loss)}`, "--loss"],
+    [-stop, `stop loss ${percent(-stop)}`, "--loss"],
   ];
 }
 
@@ -161,9 +172,8 @@ function showFacts(mine, one) {
   const head = ["Leg", "Coins", "Entry", "Mark", "Unrealized", "Fees", "Funding paid"];
   fill(
     mine.facts,
-    h(
-      "div",
-      { class: "scroll" },
+    wide(
+      "Legs",
       h(
         "table",
         { class: "plain-table" },
@@ -178,7 +188,7 @@ function showFacts(mine, one) {
       fact("Slices", `${one.execution.slices_done} of ${one.execution.slices_total} (${one.execution.type})`),
       fact("Naked at most", usd(one.naked.max_usd)),
       fact("Naked over time", `${number(one.naked.usd_seconds)} USD·s`),
-      fact("To liquidation", one.liquidation_distance === null ? "–" : percent(one.liquidation_distance, 0)),
+      fact("To liquidation", one.liquidation_distance === null ? "–" : one.liquidation_distance > 5 ? "> 500 %" : percent(one.liquidation_distance, 0)),
       fact("Margin leverage", `${one.leverage}×`),
     ),
   );
@@ -273,7 +283,7 @@ function orders(list) {
     "div",
     {},
     h("h3", {}, "Orders and fills"),
-    h("div", { class: "scroll" }, h("table", { class: "plain-table" }, h("thead", {}, h("tr", {}, head.map((name, place) => h("th", { scope: "col", class: place > 0 && place < 5 ? "num" : "" }, name)))), h("tbody", {}, list.map(row)))),
+    wide("Orders and fills", h("table", { class: "plain-table" }, h("thead", {}, h("tr", {}, head.map((name, place) => h("th", { scope: "col", class: place > 0 && place < 5 ? "num" : "" }, name)))), h("tbody", {}, list.map(row)))),
   );
 }
 
@@ -282,24 +292,14 @@ const fact = (name, value) => h("div", {}, h("dt", {}, name), h("dd", { class: "
 // The exits --------------------------------------------------------------------------------------------------------
 
 function showExits(mine, one) {
-  const field = (name, title, value, unit, hint) => {
-    const id = `${name}-${one.position_id}`;
-    return h("div", { class: "field" }, h("label", { for: id }, title), h("span", { class: "unit" }, h("input", { id, name, type: "number", step: "any", inputmode: "decimal", value: value ?? "", placeholder: hint || "", disabled: !may("trade") }), h("span", { "aria-hidden": "true" }, unit)));
-  };
-  const asPercent = (value) => (value === null || value === undefined ? null : Number((value * 100).toFixed(6)));
   const trouble = h("div", {});
-  const save = h("button", { type: "submit", class: "needs-trade" }, "Change exits");
-  save.hidden = !may("trade");
+  const save = h("button", { type: "submit" }, "Change exits");
   const form = h(
     "form",
     { novalidate: true },
-    field("take_profit", "Take profit", asPercent(one.take_profit), "%"),
-    field("stop_loss", "Stop loss", asPercent(one.stop_loss), "%"),
-    field("arm", "Trailing from", asPercent(one.trailing_stop && one.trailing_stop.arm), "%", "off"),
-    field("gap", "Trailing gap", asPercent(one.trailing_stop && one.trailing_stop.gap), "%", "off"),
-    field("max_holding_seconds", "Leave after", one.max_holding_seconds, "s", "off"),
+    fields(one.position_id, valuesOf(one), {}, !may("trade")),
     trouble,
-    h("div", { class: "buttons" }, save),
+    may("trade") ? h("div", { class: "buttons" }, save) : null,
   );
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -308,30 +308,34 @@ function showExits(mine, one) {
       const { body } = await ask("PATCH", `/api/positions/${one.position_id}`, changeOf(form, one));
       learn(body);
       showExits(mine, body);
-      if (mine.chart) paint(mine);
-      toast(`${body.pair}: exits changed. Stop ${percent(body.stop_loss)}, target ${percent(body.take_profit)}.`, "good");
+      paint(mine);
+      toast(`${body.pair}: exits changed, ${told(body)}.`, "good");
     } catch (problem) {
       fill(trouble, problemBox(problem));
       save.disabled = false;
     }
   });
-  const until = one.window_expires_at ? h("p", { class: "small quiet" }, `Leaves at ${dayTime(one.window_expires_at)}, ${duration(one.max_holding_seconds)} after entry.`) : null;
-  fill(mine.exits, form, until);
+  fill(mine.exits, form);
+  showDistances(mine, one);
 }
 
-// What of the form differs from the position, as the API takes it. Raises the Problem shape for half a trailing stop.
-function changeOf(form, one) {
-  const given = (name) => (form.elements[name].value.trim() === "" ? null : Number(form.elements[name].value));
-  const fraction = (name) => (given(name) === null ? null : Number((given(name) / 100).toFixed(10)));
-  const change = {};
-  for (const name of ["take_profit", "stop_loss"]) if (fraction(name) !== one[name]) change[name] = fraction(name);
-  const [arm, gap] = [fraction("arm"), fraction("gap")];
-  const was = one.trailing_stop;
-  if (arm === null && gap === null) {
-    if (was) change.trailing_stop = null;
-  } else if (!was || was.arm !== arm || was.gap !== gap) {
-    change.trailing_stop = { ...(arm === null ? {} : { arm }), ...(gap === null ? {} : { gap }) };
+// A bar to each exit: how much of the way to it is used up.
+function showDistances(mine, one) {
+  const rows = distances(one);
+  if (mine.bars && mine.bars.length === rows.length && mine.bars.every((bar, place) => bar.name === rows[place][0])) {
+    rows.forEach(([, used, left], place) => {
+      style(mine.bars[place].bar, "width", `${(used * 100).toFixed(1)}%`);
+      text(mine.bars[place].left, left);
+    });
+    return;
   }
-  if (given("max_holding_seconds") !== one.max_holding_seconds) change.max_holding_seconds = given("max_holding_seconds");
-  return change;
+  mine.bars = rows.map(([name, used, left]) => {
+    const bar = h("span", {});
+    style(bar, "width", `${(used * 100).toFixed(1)}%`);
+    return { name, bar, left: h("span", { class: "num" }, left) };
+  });
+  fill(
+    mine.distances,
+    mine.bars.map(({ name, bar, left }) => h("div", {}, h("dt", {}, name), h("dd", {}, left, h("span", { class: "meter", "aria-hidden": "true" }, bar)))),
+  );
 }

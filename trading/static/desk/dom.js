@@ -12,7 +12,7 @@ export function h(tag, attributes, ...children) {
     else if (name === "value" || name === "checked") node[name] = value;
     else node.setAttribute(name, value === true ? "" : value);
   }
-  node.append(...children.flat().filter((one) => one !== null && one !== undefined && one !== false));
+  node.append(...children.flat(3).filter((one) => one !== null && one !== undefined && one !== false));
   return node;
 }
 
@@ -36,8 +36,11 @@ export function style(node, name, value) {
 }
 
 export function fill(node, ...children) {
-  node.replaceChildren(...children.flat().filter((one) => one !== null && one !== undefined && one !== false));
+  node.replaceChildren(...children.flat(3).filter((one) => one !== null && one !== undefined && one !== false));
 }
+
+// Something that may be wider than its place: the keyboard reaches it, to scroll.
+export const wide = (label, content) => h("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": label }, content);
 
 // What a place says while it has nothing to show.
 export const empty = (title, words) => h("div", { class: "empty" }, h("p", { class: "strong" }, title), h("p", {}, words));
@@ -85,6 +88,8 @@ export function openDialog(title, content, options = {}) {
   });
   $("dialogs").append(dialog);
   dialog.showModal();
+  const first = body.querySelector("[data-first]");
+  if (first) first.focus();
   return { dialog, body, close };
 }
 

@@ -13,6 +13,7 @@ const LOG_LINES_MAX = 500;
 const STANDING = ["opening", "open", "closing"];
 
 let source = null;
+let openedAt = 0;
 let whole = true;
 let misses = 0;
 
@@ -23,6 +24,7 @@ export function start() {
   repeat(SIGNALS_MS, signals);
   repeat(CONNECTIONS_MS, connections);
   repeat(POLL_MS, () => (desk.link === "live" ? null : poll()));
+  setInterval(reopen, STREAM_RETRY_MS);
   setInterval(() => tell("clock"), 1000);
   log();
 }
@@ -39,6 +41,7 @@ function repeat(every, job) {
 
 function openStream() {
   source = new EventSource("/api/events");
+  openedAt = Date.now();
   whole = true;
   source.onopen = () => {
     whole = true;
@@ -46,10 +49,10 @@ function openStream() {
     log();
   };
   source.onerror = () => {
-    if (desk.link === "live") linked("polling");
-    if (source.readyState !== EventSource.CLOSED) return;
-    source.close();
-    setTimeout(openStream, STREAM_RETRY_MS);
+    if (desk.link !== "live") return;
+    linked("polling");
+    // Whether it is the stream or everything is known at once, and not at the next look.
+    health();
   };
   hear("positions", (items) => {
     if (whole) standing(items);
@@ -74,6 +77,13 @@ function openStream() {
     desk.problems.desk = items[items.length - 1] || null;
     tell("problems");
   });
+}
+
+// A stream that was refused, or that the browser has not got back by itself.
+function reopen() {
+  if (source.readyState === EventSource.OPEN || Date.now() - openedAt < STREAM_RETRY_MS) return;
+  source.close();
+  openStream();
 }
 
 function hear(name, listener) {

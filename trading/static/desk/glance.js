@@ -17,7 +17,6 @@ const STATES = {
   LIQUIDATING: ["Liquidating", "bad", "closing everything"],
   HALTED: ["Halted", "bad", "opens nothing"],
 };
-const SHAPES = { ok: "●", warn: "▲", bad: "■", none: "○" };
 const NAKED_NOTICE_USD = 1;
 
 const tile = (name) => document.querySelector(`[data-of="${name}"]`);
@@ -130,16 +129,14 @@ const chips = new Map();
 function showParts() {
   for (const [name, level, told, why] of partsNow()) {
     if (!chips.has(name)) {
-      const shape = h("span", { class: "shape", "aria-hidden": "true" });
       const value = h("span", { class: "num" });
-      const chip = h("li", {}, shape, h("span", {}, name), value);
+      const chip = h("li", {}, h("span", { class: "shape", "aria-hidden": "true" }), h("span", {}, name), value);
       $("parts").append(chip);
-      chips.set(name, { chip, shape, value });
+      chips.set(name, { chip, value });
     }
-    const { chip, shape, value } = chips.get(name);
+    const { chip, value } = chips.get(name);
     mark(chip, "data-level", level);
     mark(chip, "title", why || null);
-    text(shape, SHAPES[level]);
     text(value, told);
   }
 }

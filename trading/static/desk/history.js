@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { lineChart } from "./chart.js";
-import { $, empty, fill, h, problemBox, skeleton } from "./dom.js";
+import { $, empty, fill, h, problemBox, skeleton, wide } from "./dom.js";
 import { bps, dayTime, duration, percent, signedPercent, signedUsd, tone, usd, wholeUsd, words } from "./format.js";
 import { desk, on } from "./state.js";
 
@@ -131,7 +131,7 @@ function table(where, lines, key, title, name) {
       h("td", { class: "num" }, usd(line.fees)),
       h("td", { class: "num" }, bps(line.slippage_bps)),
     );
-  fill(where, h("div", { class: "scroll" }, h("table", { class: "plain-table" }, h("thead", {}, h("tr", {}, head.map((one, at) => h("th", { scope: "col", class: at ? "num" : "" }, one)))), h("tbody", {}, lines.map(row)))));
+  fill(where, wide(title, h("table", { class: "plain-table" }, h("thead", {}, h("tr", {}, head.map((one, at) => h("th", { scope: "col", class: at ? "num" : "" }, one)))), h("tbody", {}, lines.map(row)))));
 }
 
 function showClosed(closed, total) {
@@ -156,7 +156,7 @@ function showClosed(closed, total) {
     );
   fill(
     place.closed,
-    h("div", { class: "scroll" }, h("table", { class: "plain-table closed" }, h("thead", {}, h("tr", {}, head.map((one, at) => h("th", { scope: "col", class: at && at < 8 ? "num" : "" }, one || h("span", { class: "unseen" }, "Return"))))), h("tbody", {}, closed.map(row)))),
+    wide("Closed positions", h("table", { class: "plain-table closed" }, h("thead", {}, h("tr", {}, head.map((one, at) => h("th", { scope: "col", class: at && at < 8 ? "num" : "" }, one || h("span", { class: "unseen" }, "Return"))))), h("tbody", {}, closed.map(row)))),
     total > closed.length ? h("p", { class: "small quiet" }, `The newest ${closed.length} of ${total}; the CSV has up to 1,000.`) : null,
   );
 }

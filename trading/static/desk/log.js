@@ -5,7 +5,6 @@ import { dayTime } from "./format.js";
 import { desk, on } from "./state.js";
 
 const KINDS = ["info", "success", "warning", "error"];
-const SHAPES = { info: "·", success: "✓", warning: "▲", error: "■" };
 const SHOWN_MAX = 300;
 
 const wanted = new Set(KINDS);
@@ -50,16 +49,16 @@ function show() {
     fill(place.lines, desk.log.length ? empty("Nothing fits", "Other words or kinds may.") : empty("Nothing yet", "What the desk does is written here as it does it."));
     return;
   }
-  fill(place.lines, h("ol", { class: "log", tabindex: "0", "aria-label": "Log lines" }, lines.map(lineOf)));
+  fill(place.lines, h("ol", { class: "log" }, lines.map(lineOf)));
 }
 
 function lineOf(line) {
-  const facts = Object.entries(line.data || {}).map(([name, value]) => `${name}: ${typeof value === "object" ? JSON.stringify(value) : value}`);
+  const facts = Object.entries(line.data || {}).filter(([, value]) => value !== null).map(([name, value]) => `${name}: ${typeof value === "object" ? JSON.stringify(value) : value}`);
   return h(
     "li",
     { "data-kind": line.type },
     h("time", { class: "num", datetime: line.timestamp }, dayTime(line.timestamp)),
-    h("span", { class: "kind" }, h("span", { class: "shape", "aria-hidden": "true" }, SHAPES[line.type]), line.type),
+    h("span", { class: "kind" }, h("span", { class: "shape", "aria-hidden": "true" }), line.type),
     h("span", { class: "message" }, line.message, facts.length ? h("span", { class: "small quiet data" }, facts.join("  ")) : null),
   );
 }

@@ -3,18 +3,18 @@
 import { $, empty, fill, h, mark, problemBox, skeleton, style, text } from "./dom.js";
 import { askClose } from "./closing.js";
 import { openDetail, refreshDetail } from "./detail.js";
+import { progress, reach } from "./exits.js";
 import { age, duration, percent, price, signedPercent, signedUsd, tone, wholeUsd, words } from "./format.js";
 import { desk, isOld, may, on, secondsSince } from "./state.js";
 
-const RISKS = { low: "○", medium: "◐", high: "●" };
-const RISK_ORDER = { low: 0, medium: 1, high: 2 };
+const RISK_ORDER = { low: 0, medium: 1, unknown: 2, high: 3 };
 
 const COLUMNS = [
   ["pair", "Pair", (one) => one.pair, ""],
   ["size", "Size", (one) => one.size, "num"],
   ["spread", "Spread", (one) => moveOf(one) ?? -Infinity, "num"],
   ["pnl", "Net PnL", (one) => one.pnl ?? -Infinity, "num"],
-  ["exits", "Stop to target", (one) => progressOf(one) ?? -1, ""],
+  ["exits", "Stop to target", (one) => progress(one) ?? -1, ""],
   ["time", "Time", (one) => Date.parse(one.entry_time), "num"],
   ["risk", "Risk", (one) => RISK_ORDER[one.risk_level], ""],
 ];
@@ -28,10 +28,6 @@ let opened = null;
 // How far the ratio of the pair has moved since entry, as a fraction.
 const moveOf = (one) =>
   one.current_spread === null || one.entry_spread === null ? null : (1 + one.current_spread) / (1 + one.entry_spread) - 1;
-
-// 0 at the stop, 1 at the target.
-const progressOf = (one) =>
-  one.exit_return === null ? null : Math.min(1, Math.max(0, (one.exit_return + one.stop_loss) / (one.stop_loss + one.take_profit)));
 
 export function start() {
   fill($("positions"), skeleton(3));
@@ -105,7 +101,6 @@ function newRow(position) {
   at.bar = h("span", { class: "exits-bar", role: "img" }, at.run, at.zero, at.dot);
   at.held = part();
   at.left = part("small quiet");
-  at.riskShape = part("shape");
   at.risk = part();
   at.toggle = h(
     "button",
@@ -123,7 +118,7 @@ function newRow(position) {
     cell("num", "Net PnL", at.pnl, at.percent),
     cell("exits", "Exits", at.bar, h("span", { class: "ends num" }, at.toStop, at.toTarget)),
     cell("num", "Time", at.held, at.left),
-    cell("risk", "Risk", at.riskShape, at.risk),
+    cell("risk", "Risk", h("span", { class: "gauge", "aria-hidden": "true" }), at.risk),
     cell("actions", "", at.close),
   );
   row.place = h("div", { class: "detail-place" });
@@ -141,7 +136,6 @@ function drop(id, row) {
 function showFixed({ at, position: one, tr }) {
   text(at.pair, one.pair.replace("/", " / "));
   text(at.legs, `long ${one.long.coin}, short ${one.short.coin}`);
-  mark(at.toggle, "aria-label", `${one.pair}, long ${one.long.coin}, short ${one.short.coin}: details`);
   mark(at.close, "aria-label", `Close ${one.pair}`);
   text(at.size, wholeUsd(one.size));
   text(at.leverage, `${one.leverage}×`);
@@ -160,11 +154,12 @@ function showMoving({ at, position: one }) {
   mark(at.pnl, "data-tone", tone(one.pnl));
   text(at.percent, one.pnl_percent === null ? "–" : signedPercent(one.pnl_percent / 100));
   mark(at.percent, "data-tone", tone(one.pnl));
-  const progress = progressOf(one);
-  const zero = one.stop_loss / (one.stop_loss + one.take_profit);
+  const at01 = progress(one);
+  const { stop, target } = reach(one);
+  const zero = stop / (stop + target);
   style(at.zero, "left", `${(zero * 100).toFixed(2)}%`);
   mark(at.bar, "data-tone", tone(one.exit_return, 6) || "none");
-  if (progress === null) {
+  if (at01 === null) {
     mark(at.bar, "aria-label", "no price now");
     text(at.toStop, "no price now");
     text(at.toTarget, "");
@@ -172,16 +167,15 @@ function showMoving({ at, position: one }) {
     at.dot.hidden = true;
   } else {
     at.dot.hidden = false;
-    style(at.dot, "left", `${(progress * 100).toFixed(1)}%`);
-    style(at.run, "left", `${(Math.min(progress, zero) * 100).toFixed(1)}%`);
-    style(at.run, "width", `${(Math.abs(progress - zero) * 100).toFixed(1)}%`);
-    const stop = percent(one.exit_return + one.stop_loss);
-    const target = percent(one.take_profit - one.exit_return);
-    text(at.toStop, stop);
-    text(at.toTarget, target);
-    mark(at.bar, "aria-label", `${stop} above the stop, ${target} below the target`);
+    style(at.dot, "left", `${(at01 * 100).toFixed(1)}%`);
+    style(at.run, "left", `${(Math.min(at01, zero) * 100).toFixed(1)}%`);
+    style(at.run, "width", `${(Math.abs(at01 - zero) * 100).toFixed(1)}%`);
+    const above = percent(one.exit_return + stop);
+    const below = percent(target - one.exit_return);
+    text(at.toStop, above);
+    text(at.toTarget, below);
+    mark(at.bar, "aria-label", `${above} above the stop, ${below} below the target`);
   }
-  text(at.riskShape, RISKS[one.risk_level] || "");
   text(at.risk, words(one.risk_level));
   mark(at.risk.parentNode, "data-risk", one.risk_level);
 }

@@ -75,7 +75,7 @@ function showCard(card) {
   text(card.confidence, percent(one.confidence, 0));
   mark(card.node, "data-take", String(one.would_take));
   text(card.verdict, one.would_take ? "✓ would take" : "✕ would not");
-  const why = one.would_take ? `at ${usd(one.at_size, 0)}` : one.why_not.map((reason) => words(reason.code)).join(", ");
+  const why = one.would_take ? `at ${usd(one.at_size, 0)}` : [...new Set(one.why_not.map((reason) => words(reason.code).replace("signal ", "")))].join(", ");
   text(card.why, why);
   mark(card.why, "title", one.why_not.map((reason) => reason.detail).join("\n") || null);
   mark(card.open, "aria-label", `Open a ticket for ${one.pair}`);

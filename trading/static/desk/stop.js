@@ -20,7 +20,7 @@ export function start() {
 
 function openStop() {
   const count = desk.positions ? desk.positions.size : null;
-  const field = h("input", { id: "stop-word", type: "text", autocomplete: "off", autocapitalize: "characters", spellcheck: "false", "aria-describedby": "stop-help" });
+  const field = h("input", { id: "stop-word", type: "text", autocomplete: "off", autocapitalize: "characters", spellcheck: "false", "data-first": true, "aria-describedby": "stop-help" });
   const go = h("button", { type: "submit", class: "danger", id: "stop-go", disabled: true }, "Stop everything");
   const trouble = h("div", {});
   const form = h(
@@ -33,7 +33,6 @@ function openStop() {
     h("div", { class: "buttons" }, go),
   );
   const window = openDialog("Emergency stop", form, { kind: "alarm" });
-  field.focus();
   field.addEventListener("input", () => {
     go.disabled = field.value.trim().toUpperCase() !== WORD;
   });

@@ -2,21 +2,27 @@
 // The law: what is executed is what was previewed; a change of the form takes the button away until it is previewed.
 
 import { ask } from "./api.js";
-import { fill, h, mark, openDialog, problemBox, skeleton, text, toast } from "./dom.js";
+import { fill, h, mark, openDialog, problemBox, skeleton, text, toast, wide } from "./dom.js";
+import { exitsOf, fields, hintsOf } from "./exits.js";
 import { learn, portfolio as lookAtPortfolio } from "./feed.js";
-import { bps, duration, number, percent, price, quantity, usd, words } from "./format.js";
+import { bps, duration, number, percent, price, quantity, usd, wholeUsd, words } from "./format.js";
 import { desk, may } from "./state.js";
 
 const SIZE_MIN_USD = 50;
-const SIZE_STEPS = 200;
+const SIZE_STEP_USD = 50;
 const PREVIEW_AFTER_MS = 250;
-const LIMIT_NAMES = {
-  max_positions: "Positions",
-  max_gross: "Allocation, all positions",
-  max_allocation: "Allocation, this position",
-  max_leverage: "Leverage",
-  min_portfolio_usd: "Portfolio",
-  margin_usd: "Margin",
+// Of a limit: its name, and how its numbers are written. Those of a leg are named with their coin, as depth:BTC.
+const LIMITS = {
+  max_positions: ["Positions", String],
+  max_gross: ["All positions", (value) => percent(value, 1)],
+  max_allocation: ["This position", (value) => percent(value, 1)],
+  max_leverage: ["Leverage", (value) => `${value}×`],
+  min_portfolio_usd: ["Portfolio above", wholeUsd],
+  margin_usd: ["Margin", wholeUsd],
+  leg_spread: ["Spread", (value) => percent(value, 3)],
+  leg_notional: ["Least size", wholeUsd],
+  depth: ["Depth", quantity],
+  round_trip_cost: ["Round trip cost", (value) => percent(value, 3)],
 };
 
 export function openTicket(signal) {
@@ -29,8 +35,8 @@ export function openTicket(signal) {
   const ticket = { signal, preview: null, asked: 0, body: null };
   const field = (name, title, unit, hint) =>
     h("div", { class: "field" }, h("label", { for: `ticket-${name}` }, title), h("span", { class: "unit" }, h("input", { id: `ticket-${name}`, name, type: "number", step: "any", inputmode: "decimal", placeholder: hint }), h("span", { "aria-hidden": "true" }, unit)));
-  const size = h("input", { id: "ticket-size", name: "size", type: "range", min: String(SIZE_MIN_USD), max: String(largest), step: String(Math.max(1, Math.round(largest / SIZE_STEPS))), value: String(Math.min(1000, largest)) });
-  const exact = h("input", { id: "ticket-exact", name: "exact", type: "number", min: "1", max: String(largest), step: "any", inputmode: "decimal", value: String(Math.min(1000, largest)), "aria-label": "Size in USD" });
+  const size = h("input", { id: "ticket-size", name: "size", type: "range", min: String(SIZE_MIN_USD), max: String(largest), step: String(SIZE_STEP_USD), value: String(Math.min(1000, largest)) });
+  const exact = h("input", { id: "ticket-exact", name: "exact", type: "number", min: "1", max: String(largest), step: "any", inputmode: "decimal", value: String(Math.min(1000, largest)), "aria-label": "Size in USD", "data-first": true });
   const leverage = h("select", { id: "ticket-leverage", name: "leverage" }, Array.from({ length: terms.max_leverage }, (_, place) => h("option", { value: String(place + 1) }, `${place + 1}×`)));
   const choice = (value, title, chosen) => h("label", {}, h("input", { type: "radio", name: "execution", value, checked: chosen }), title);
   const verdict = h("div", { class: "ticket-verdict" }, skeleton(6));
@@ -46,7 +52,7 @@ export function openTicket(signal) {
       h("div", { class: "field" }, h("label", { for: "ticket-size" }, "Size, both legs together"), h("span", { class: "size-row" }, size, h("span", { class: "unit before" }, h("span", { "aria-hidden": "true" }, "$"), exact)), h("p", { class: "small quiet num" }, `up to ${usd(largest, 0)}, ${percent(terms.max_allocation, 0)} of equity`)),
       h("div", { class: "field" }, h("label", { for: "ticket-leverage" }, "Leverage"), leverage),
       h("fieldset", {}, h("legend", {}, "Execution"), choice("", `by size, sliced above ${usd(terms.twap_threshold_usd, 0)}`, true), choice("market", "market"), choice("twap", "TWAP"), twap),
-      h("div", { class: "pair-of-fields" }, field("take_profit", "Take profit", "%", number(terms.take_profit * 100)), field("stop_loss", "Stop loss", "%", number(terms.stop_loss * 100)), field("arm", "Trailing from", "%", "off"), field("gap", "Trailing gap", "%", "off"), field("max_holding_seconds", "Leave after", "s", terms.max_holding_seconds ? String(terms.max_holding_seconds) : "off")),
+      h("div", { class: "pair-of-fields" }, fields("ticket", {}, hintsOf(terms), false)),
     ),
     h("div", { class: "ticket-preview", "aria-live": "polite" }, verdict, answer, h("div", { class: "buttons" }, go)),
   );
@@ -106,10 +112,8 @@ export function openTicket(signal) {
 
 function bodyOf(form, signal) {
   const given = (name) => (form.elements[name].value.trim() === "" ? undefined : Number(form.elements[name].value));
-  const fraction = (name) => (given(name) === undefined ? undefined : Number((given(name) / 100).toFixed(10)));
   const execution = form.elements.execution.value || undefined;
   const twap = { duration_seconds: given("duration"), slices: given("slices") };
-  const trailing = { arm: fraction("arm"), gap: fraction("gap") };
   const some = (group) => Object.values(group).some((one) => one !== undefined);
   return {
     signal_id: signal.id,
@@ -118,10 +122,7 @@ function bodyOf(form, signal) {
     leverage: Number(form.elements.leverage.value),
     execution,
     twap: execution === "twap" && some(twap) ? twap : undefined,
-    take_profit: fraction("take_profit"),
-    stop_loss: fraction("stop_loss"),
-    trailing_stop: some(trailing) ? trailing : undefined,
-    max_holding_seconds: given("max_holding_seconds"),
+    ...exitsOf(form),
   };
 }
 
@@ -133,7 +134,7 @@ function showPreview(seen) {
   return [
     h("p", { class: "verdict-line", "data-take": String(seen.would_execute) }, seen.would_execute ? "✓ The desk would execute this; Guardian is asked when you do." : "✕ The desk would not execute this."),
     why.length ? h("ul", { class: "reasons" }, why.map((one) => h("li", {}, h("strong", {}, words(one.code)), ` ${one.detail || ""}`))) : null,
-    h("div", { class: "scroll" }, h("table", { class: "plain-table" }, h("thead", {}, h("tr", {}, head)), h("tbody", {}, leg(seen.long), leg(seen.short)))),
+    wide("Legs", h("table", { class: "plain-table" }, h("thead", {}, h("tr", {}, head)), h("tbody", {}, leg(seen.long), leg(seen.short)))),
     h(
       "dl",
       { class: "facts" },
@@ -148,9 +149,11 @@ function showPreview(seen) {
 }
 
 function limit(one) {
-  const few = (value) => (Math.abs(value) >= 1000 ? number(value, 0) : Number.isInteger(value) ? String(value) : Math.abs(value) < 1 ? percent(value, Math.abs(value) < 0.01 ? 3 : 1) : number(value));
-  const name = LIMIT_NAMES[one.name] || words(one.name).replace(/^max |^min /, "");
-  return h("div", { "data-level": one.left < 0 ? "bad" : "ok" }, h("dt", {}, name), h("dd", { class: "num" }, h("span", {}, `${few(one.left)} left`), h("span", { class: "quiet" }, ` of ${few(one.limit)}`)));
+  const [kind, coin] = one.name.split(":");
+  const [name, told] = LIMITS[kind] || [words(kind), number];
+  // Depth is measured no further than what is wanted: nothing left is enough.
+  const left = kind === "depth" && one.left >= 0 ? "enough" : `${told(one.left)} left`;
+  return h("div", { "data-level": one.left < 0 ? "bad" : "ok", title: one.detail }, h("dt", {}, coin ? `${name} ${coin}` : name), h("dd", { class: "num" }, h("span", {}, left), h("span", { class: "quiet" }, ` of ${told(one.limit)}`)));
 }
 
 function executed(window, position) {

@@ -1,0 +1,200 @@
+"""The dashboard in a real browser, before the whole service: a trader's day, and what may go wrong in it."""
+
+from django.core.signing import Signer
+
+from tests.browser.chromium import PHONE, SECRET_KEY, TOKENS, WIDE, BrowserCase, until
+from trading.adapters.system import SystemClock
+
+FRAME_MS_MAX = 16
+FIRST_PAINT_MS_MAX = 300
+TRIES = 4
+SHIFT_MAX = 0.1
+
+HOW_WIDE = "return document.documentElement.scrollWidth"
+
+# A hundred standing positions made of one, then a tick of all of them: how long its script took.
+A_TICK_OF_A_HUNDRED = """
+const { desk, tell } = await import('/static/desk/state.js');
+const frame = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+const kept = desk.positions;
+const one = [...kept.values()][0];
+const many = new Map();
+for (let n = 0; n < 100; n += 1) many.set(`made_${n}`, {...structuredClone(one), position_id: `made_${n}`});
+desk.positions = many; tell('positions'); await frame();
+const took = [];
+for (let n = 0; n < arguments[0]; n += 1) {
+  for (const p of many.values()) {
+    p.pnl += 1.25; p.pnl_percent += 0.1; p.exit_return += 0.0003; p.current_spread *= 1.0001;
+    p.marked_at = new Date().toISOString();
+  }
+  tell('marks'); await frame(); took.push(desk.frameMs);
+}
+desk.positions = kept; tell('positions'); await frame();
+return took;
+"""
+
+
+class DashboardTest(BrowserCase):
+    def setUp(self) -> None:
+        self.browser.resize(WIDE)
+        self.addCleanup(self.make_flat)
+
+    def make_flat(self) -> None:
+        for position in self.service.ask("GET", "/api/positions?status=open"):
+            self.service.ask("POST", f"/api/positions/{position['position_id']}/close", {})
+
+    def trade(self, signal_id: str, pair: str, **more: object) -> None:
+        """Somebody else opens a trade, through the API; it does not leave by itself."""
+        exits = {"take_profit": 0.5, "stop_loss": 0.3}
+        body = {"signal_id": signal_id, "pair": pair, "position_size": 1000, **exits, **more}
+        self.assertEqual("open", self.service.ask("POST", "/api/trades/execute", body).get("status"))
+
+    def test_a_day_at_the_desk(self) -> None:
+        see, click, kind = self.browser.see, self.browser.click, self.browser.type
+        self.browser.driver.delete_all_cookies()
+        self.browser.open()
+        kind("#token", "x" * 43)
+        click("button", "Log in")
+        see("#token-error", "the token is not known")
+        kind("#token", TOKENS["admin"])
+        self.browser.errors()  # the refusal just seen is told there, too
+        click("button", "Log in")
+        see("#mode", "DEMO")
+        see("#tile-state", "Active")
+        see("#positions", "Nothing is open")
+
+        self.trade("a_day", "SOL/AVAX")
+        see(".row", "SOL / AVAX")
+
+        click(".ticket-button")
+        see(".verdict-line", "would execute")
+        see(".headroom", "left of")
+        kind("#ticket-exact", "60000")
+        see(".reasons", "allocation exceeded")
+        kind("#ticket-exact", "1500")
+        kind("#ticket-stop_loss", "30")
+        kind("#ticket-take_profit", "50")
+        see(".verdict-line", "would execute")
+        click("#ticket-go", "Execute $1,500")
+        see(".dialog-body", "Guardian approved")
+        click(".dialog-body button", "Done")
+        until(lambda: len(self.browser.all(".row")) == 2, "the second row")
+
+        click(".row-toggle", "SOL / AVAX")
+        see(".chart canvas")
+        see(".timeline", "trade filled")
+        see(".quote", "Approved")
+        kind(".exits-form [name=stop_loss]", "25")
+        click(".exits-form button", "Change exits")
+        see(".toast", "stop 25.00 %")
+        see(".distances", "Stop loss \N{MINUS SIGN}25.00 %")
+        kind(".exits-form [name=stop_loss]", "0.01")
+        click(".exits-form button", "Change exits")
+        see(".exits-form .problem", "stop_loss must be a number from 0.002")
+        self.assertEqual(1, len([one for one in self.browser.errors() if "400" in one]))
+        self.looks_well("desk")
+
+        click(".row .actions button")
+        see(".costs", "Cost of leaving now")
+        click("dialog .danger")
+        until(lambda: len(self.browser.all(".row")) == 1, "the closed row going away")
+
+        click(".tabs a", "History")
+        see("#view-history .closed", "manual")
+        self.looks_well("history")
+        click(".tabs a", "Log")
+        see(".log", "closing")
+        kind("#log-words", "nothing says this")
+        see("#view-log", "Nothing fits")
+        kind("#log-words", "FILLED")
+        see(".log", "FILLED")
+        self.looks_well("log")
+        click(".tabs a", "Desk")
+
+        click("#stop")
+        self.assertFalse(see("#stop-go").is_enabled())
+        kind("#stop-word", "stop it")
+        self.assertFalse(see("#stop-go").is_enabled())
+        kind("#stop-word", "STOP")
+        click("#stop-go")
+        see("dialog .big", "Flat. The desk is halted.")
+        see("#positions", "Nothing is open")
+        click("dialog .close")
+        see("#tile-state", "Halted")
+        click("#resume")
+        see("#tile-state", "Active")
+        self.assertEqual([], self.browser.errors())
+
+        click("#log-out")
+        see("#log-in-form")
+        self.assertEqual([], self.browser.all(".row"))
+
+    def looks_well(self, view: str) -> None:
+        """In both themes and on a phone: nothing that keeps anybody out, nothing that sticks out."""
+        for theme in ("dark", "light"):
+            self.browser.click("#theme")
+            self.browser.see(f"[data-theme={theme}] #theme")
+            self.assertEqual([], self.browser.ills(), f"{view}, {theme}")
+        self.browser.resize(PHONE)
+        until(lambda: self.browser.script(HOW_WIDE) == PHONE[0], f"{view} fitting a phone")
+        self.assertEqual([], self.browser.ills(), f"{view} on a phone")
+        self.assertTrue(self.browser.see("#stop", "Emergency stop").is_enabled())
+        self.browser.resize(WIDE)
+
+    def test_a_token_for_reading_sees_everything_and_changes_nothing(self) -> None:
+        self.trade("read_only", "LINK/ATOM")
+        self.browser.log_in_as("read")
+        self.browser.see(".row", "LINK / ATOM")
+        self.browser.see("#who", "read only")
+        self.assertFalse(self.browser.see("#stop").is_enabled())
+        self.assertFalse(any(one.is_displayed() for one in self.browser.all(".row .actions button")))
+        self.browser.click(".ticket-button", "Preview")
+        self.browser.see("#ticket-go", "Read only")
+        self.assertFalse(self.browser.see("#ticket-go").is_enabled())
+        self.assertEqual([], self.browser.ills())
+
+    def test_a_session_that_ends_leads_back_to_the_log_in_page(self) -> None:
+        self.browser.log_in_as("trade")
+        self.browser.see("#tile-state", "Active")
+        self.browser.keep(self.ended_session())
+        self.browser.see("#ended", "The session has ended")
+        self.assertEqual([], self.browser.ills())
+
+    def ended_session(self) -> str:
+        """A cookie that was good until a moment ago, signed by the service's own key."""
+        value = self.service.session("trade")
+        signer = Signer(key=SECRET_KEY, salt="trading.sessions")
+        content = signer.unsign_object(value)
+        content["ends"] = int(SystemClock().now().timestamp()) - 1
+        return signer.sign_object(content)
+
+    def test_a_service_that_dies_and_comes_back_is_told_and_followed(self) -> None:
+        self.trade("restart", "ARB/OP")
+        self.browser.log_in_as("trade")
+        self.browser.see(".row", "ARB / OP")
+        self.service.kill_web()
+        self.browser.see("#banner", "The service does not answer")
+        self.browser.gone("#banner", "The service does not answer")
+        self.browser.see(".parts", "live")
+        self.trade("after_the_restart", "DYDX/GMX")
+        self.browser.see(".row", "DYDX / GMX")
+
+    def test_it_is_fast_and_stands_still(self) -> None:
+        self.trade("fast", "LTC/BCH")
+        self.browser.log_in_as("read")
+        paints = []
+        for _ in range(TRIES):
+            self.browser.open()
+            self.browser.see(".row", "LTC / BCH")
+            paints.append(
+                self.browser.script("return performance.getEntriesByName('first-contentful-paint')[0].startTime")
+            )
+        self.assertLess(min(paints), FIRST_PAINT_MS_MAX, paints)
+        shifts = self.browser.awaited(
+            "return await new Promise((done) => { new PerformanceObserver((seen) => done(seen.getEntries()"
+            ".filter((one) => !one.hadRecentInput).reduce((sum, one) => sum + one.value, 0)))"
+            ".observe({type: 'layout-shift', buffered: true}); setTimeout(() => done(0), 500); })"
+        )
+        self.assertLess(shifts, SHIFT_MAX)
+        took = self.browser.awaited(A_TICK_OF_A_HUNDRED, TRIES * 2)
+        self.assertLess(min(took), FRAME_MS_MAX, took)

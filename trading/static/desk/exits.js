@@ -1,0 +1,143 @@
+// The barriers of a position: how far each is away, and the fields they are typed into.
+
+import { h } from "./dom.js";
+import { duration, number, percent, price, usd } from "./format.js";
+import { secondsSince } from "./state.js";
+
+const PERCENT = 100;
+const PLACES = 10;
+
+// Name, title, unit, and what a typed number is divided by.
+const MAIN = [
+  ["take_profit", "Take profit", "%", PERCENT],
+  ["stop_loss", "Stop loss", "%", PERCENT],
+  ["arm", "Trailing from", "%", PERCENT],
+  ["gap", "Trailing gap", "%", PERCENT],
+  ["max_holding_seconds", "Leave after", "s", 1],
+];
+const MORE = [
+  ["take_profit_usd", "Profit", "$", 1],
+  ["stop_loss_usd", "Loss", "$", 1],
+  ["take_profit_spread", "Target spread", "", 1],
+  ["stop_loss_spread", "Stop spread", "", 1],
+  ["take_profit_z", "Target z", "σ", 1],
+  ["stop_loss_z", "Stop z", "σ", 1],
+];
+const NEVER_OFF = ["take_profit", "stop_loss"];
+
+// The nearer of the stops, and of the targets, as net returns: USD barriers are returns on what was entered.
+export function reach(one) {
+  const asReturn = (amount) => (amount === null || amount === undefined || !one.size ? Infinity : amount / one.size);
+  return { stop: Math.min(one.stop_loss, asReturn(one.stop_loss_usd)), target: Math.min(one.take_profit, asReturn(one.take_profit_usd)) };
+}
+
+// 0 at the stop, 1 at the target; null without a price.
+export function progress(one) {
+  if (one.exit_return === null) return null;
+  const { stop, target } = reach(one);
+  return Math.min(1, Math.max(0, (one.exit_return + stop) / (stop + target)));
+}
+
+// Every exit that is on: its name, how much of the way to it is used up, and what is left, told.
+export function distances(one) {
+  const rows = [];
+  const { stop, target } = reach(one);
+  const present = one.exit_return;
+  const way = (used, whole) => (whole > 0 ? Math.min(1, Math.max(0, used / whole)) : 1);
+  if (present !== null) {
+    rows.push([`Stop loss ${percent(-stop)}`, way(-present, stop), `${percent(present + stop)} away`]);
+    rows.push([`Take profit ${percent(target)}`, way(present, target), `${percent(target - present)} away`]);
+    if (one.trailing_stop) {
+      const { arm, gap } = one.trailing_stop;
+      rows.push([`Trailing ${percent(gap)} from ${percent(arm)}`, way(present, arm), present >= arm ? "armed" : `arms in ${percent(arm - present)}`]);
+    }
+  }
+  if (one.window_expires_at) {
+    const left = -secondsSince(one.window_expires_at);
+    rows.push(["Time limit", way(one.max_holding_seconds - left, one.max_holding_seconds), left > 0 ? `${duration(left)} left` : "due now"]);
+  }
+  const level = (name, title, at, from, told) => {
+    if (one[name] === null || one[name] === undefined || at === null || at === undefined) return;
+    rows.push([`${title} ${told(one[name])}`, way(at - from, one[name] - from), `${told(Math.abs(one[name] - at))} away`]);
+  };
+  level("take_profit_spread", "Target spread", one.current_spread, one.entry_spread, price);
+  level("stop_loss_spread", "Stop spread", one.current_spread, one.entry_spread, price);
+  const z = one.zscore;
+  level("take_profit_z", "Target z", z && z.current === null ? null : z && Math.abs(z.current), z && Math.abs(z.entry), number);
+  level("stop_loss_z", "Stop z", z && z.current === null ? null : z && Math.abs(z.current), z && Math.abs(z.entry), number);
+  if (one.liquidation_distance !== null) {
+    rows.push(["Liquidation", way(1 - one.liquidation_distance, 1), one.liquidation_distance > 5 ? "more than 500 % away" : `${percent(one.liquidation_distance, 0)} away`]);
+  }
+  return rows;
+}
+
+// The fields; *values* are those of a position or a request, *hints* what holds where a field is left empty.
+export function fields(prefix, values, hints, disabled) {
+  const one = ([name, title, unit, by]) => {
+    const id = `${prefix}-${name}`;
+    const value = values[name];
+    const input = h("input", {
+      id,
+      name,
+      type: "number",
+      step: "any",
+      inputmode: "decimal",
+      value: value === null || value === undefined ? "" : String(Number((value * by).toFixed(6))),
+      placeholder: hints[name] || "off",
+      disabled,
+    });
+    return h("div", { class: "field" }, h("label", { for: id }, title), h("span", { class: "unit" }, input, h("span", { "aria-hidden": "true" }, unit)));
+  };
+  const some = MORE.some(([name]) => values[name] !== null && values[name] !== undefined);
+  return [MAIN.map(one), h("details", { open: some, class: "more" }, h("summary", {}, "USD, spread, z-score"), h("div", { class: "more-fields" }, MORE.map(one)))];
+}
+
+export const valuesOf = (one) => ({ ...one, arm: one.trailing_stop && one.trailing_stop.arm, gap: one.trailing_stop && one.trailing_stop.gap });
+
+// What the fields say, by name; null where one is empty.
+function typed(form) {
+  const said = {};
+  for (const [name, , , by] of [...MAIN, ...MORE]) {
+    const text = form.elements[name].value.trim();
+    said[name] = text === "" ? null : Number((Number(text) / by).toFixed(PLACES));
+  }
+  return said;
+}
+
+const trailingOf = ({ arm, gap }) => ({ ...(arm === null ? {} : { arm }), ...(gap === null ? {} : { gap }) });
+
+// As execute takes it: what is empty is left out.
+export function exitsOf(form) {
+  const said = typed(form);
+  const { arm, gap, ...rest } = said;
+  const given = Object.entries(rest).filter(([, value]) => value !== null);
+  return { ...Object.fromEntries(given), ...(arm === null && gap === null ? {} : { trailing_stop: trailingOf(said) }) };
+}
+
+// As a change takes it: what differs from *one*; null takes a barrier away.
+export function changeOf(form, one) {
+  const said = typed(form);
+  const { arm, gap, ...rest } = said;
+  const change = {};
+  for (const [name, value] of Object.entries(rest)) {
+    const was = one[name] === undefined ? null : one[name];
+    if (value !== was && !(value === null && NEVER_OFF.includes(name))) change[name] = value;
+  }
+  const was = one.trailing_stop;
+  if (arm === null && gap === null) {
+    if (was) change.trailing_stop = null;
+  } else if (!was || was.arm !== arm || was.gap !== gap) {
+    change.trailing_stop = trailingOf(said);
+  }
+  return change;
+}
+
+// What the desk goes by where a field is empty.
+export const hintsOf = (terms) => ({
+  take_profit: number(terms.take_profit * PERCENT),
+  stop_loss: number(terms.stop_loss * PERCENT),
+  max_holding_seconds: terms.max_holding_seconds ? String(terms.max_holding_seconds) : "off",
+});
+
+// In one line: for a toast.
+export const told = (one) => `stop ${percent(one.stop_loss)}${one.stop_loss_usd ? ` or ${usd(one.stop_loss_usd)}` : ""}, target ${percent(one.take_profit)}`;
