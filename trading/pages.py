@@ -49,13 +49,15 @@ MODULES = (
 
 
 class Root(PublicView):
-    """GET / : the dashboard for a browser; for everybody else, where things are."""
+    """GET / : the dashboard for a browser; for everybody else, where things are, as far as they may know."""
 
     def get(self, request: Request) -> HttpResponseBase:
+        config = configuration()
+        known = caller_if_known(request.META, config)
         if "text/html" not in request.headers.get("Accept", ""):
-            return Response({"service": "executor_agent", "health": "/api/health", "routes": list(ROUTES)})
-        caller = caller_if_known(request.META, configuration())
-        if caller is None or not caller.scope.covers(Scope.READ):
+            shown = {"routes": list(ROUTES)} if known is not None or config.demo_mode else {}
+            return Response({"service": "executor_agent", "health": "/api/health", **shown})
+        if known is None or not known.scope.covers(Scope.READ):
             return redirect(LOG_IN_PATH)
         return page("desk.html", {"mode": mode_of_desk(), "modules": MODULES})
 

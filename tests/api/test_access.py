@@ -252,6 +252,10 @@ class StrangerTest(ApiTestCase):
                         self.assertNotIn(word, text)
         self.assertEqual(before, self.facts_on_disk())
 
+    def test_what_there_is_is_told_to_those_who_may_read(self) -> None:
+        self.assertEqual({"service", "health"}, set(told(self.get("/"))))
+        self.assertEqual({"service", "health", "routes"}, set(told(self.get("/", **bearer("read")))))
+
     def test_loopback_is_no_exemption_and_health_names_no_folder(self) -> None:
         self.assertEqual(401, self.send_raw("GET", "/api/positions", b"", REMOTE_ADDR="127.0.0.1").status_code)
         self.assertNotIn(str(self.folder), self.get("/api/health").content.decode())
