@@ -40,9 +40,12 @@ cover: $(VENV)/.tools  ## tests with branch coverage: 95 % overall, 100 % for do
 fuzz: $(VENV)/.tools  ## random requests to every route, more of them each time: make fuzz EXAMPLES=2000
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),500) $(DJANGO) test tests.api.test_fuzz
 
-.PHONY: sim
+.PHONY: sim sabotage
 sim: $(VENV)/.tools  ## the desk in a hostile world, many times over: make sim SEEDS=20000 FROM=0
 	$(BIN)/python -m tests.simulation.run --seeds $(or $(SEEDS),2000) --from $(or $(FROM),0)
+
+sabotage: $(VENV)/.tools  ## break the desk on purpose in every way there is, and see that the simulation notices
+	$(BIN)/python -m tests.simulation.sabotage --seeds $(or $(SEEDS),400)
 
 schema: $(VENV)/.runtime  ## write schema.yml anew from the code
 	$(DJANGO) spectacular --validate --fail-on-warn --file schema.yml

@@ -270,6 +270,26 @@ class CancelTests(ClosingTestCase):
             closing.cancel(self.scene.desk, closing_id)
 
 
+class ResidueTests(ClosingTestCase):
+    def test_a_residue_beside_what_others_hold_is_left_to_them_after_a_minute(self) -> None:
+        position = self.scene.opened()
+        self.venue.hold("ETH", "1")
+        self.venue.script(partly(ETH="0.996"))
+        self.scene.close(position)
+        self.scene.ticks(50)
+        self.assertIs(PositionStatus.CLOSING, self.scene.position(position.id).status)
+        self.scene.ticks(20)
+        self.assertIs(PositionStatus.CLOSED, self.scene.position(position.id).status)
+        self.assertEqual(Decimal("1.001"), self.venue.held("ETH"))
+
+    def test_a_residue_that_is_all_there_is_goes_out(self) -> None:
+        position = self.scene.opened()
+        self.venue.script(partly(ETH="0.996"))
+        self.scene.close(position)
+        self.scene.ticks(2)
+        self.assertTrue(self.venue.flat)
+
+
 class SharedCoinTests(ClosingTestCase):
     """BTC/ETH and SOL/ETH with the ETH long in both."""
 
@@ -300,6 +320,16 @@ class SharedCoinTests(ClosingTestCase):
         self.venue.hold("ETH", "-0.1")
         self.scene.close(self.first)
         self.assertEqual(Decimal("0.25"), self.venue.held("ETH"))
+
+    def test_what_other_hands_took_of_a_coin_that_stays_with_others_is_written_off_after_a_minute(self) -> None:
+        self.venue.hold("ETH", "-0.1")
+        self.scene.close(self.first)
+        self.scene.ticks(50)
+        self.assertIs(PositionStatus.CLOSING, self.scene.position(self.first.id).status)
+        self.scene.ticks(20)
+        self.assertIs(PositionStatus.CLOSED, self.scene.position(self.first.id).status)
+        self.assertEqual(Decimal("0.25"), self.venue.held("ETH"))
+        self.assertIs(PositionStatus.OPEN, self.scene.position(self.second.id).status)
 
     def test_where_both_close_what_other_hands_took_is_missing_to_the_last(self) -> None:
         self.venue.hold("ETH", "-0.4")

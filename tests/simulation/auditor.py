@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from tests.simulation.exchange import LISTED
 from trading.domain.book import Book
-from trading.domain.desk_state import DeskState, TradingState
+from trading.domain.desk_state import Cause, DeskState, TradingState
 from trading.domain.orders import Order, OrderReport
-from trading.domain.positions import Position
+from trading.domain.positions import Position, PositionStatus
 from trading.domain.trades import HoldingGone, LegPlan, OrdersIntended, Terms, Trade, TradeStatus
 from trading.domain.units import ZERO, ClientOrderId, Coin, PositionId, TradeId, floor_to_step
 from trading.utils.ledger import ARCHIVE, LEDGER, RESCUE
@@ -30,10 +30,13 @@ NAKED_BUDGET = 90.0
 proof of an order in doubt (15), completions (5), trims (TRIM_PATIENCE)."""
 RESIDUE_SHARE = Decimal("0.05")
 EQUITY_SLACK = Decimal("1.03")
+PACE_SLACK = 0.01
+QUOTE_AGE_MAX = 2.0
+TIME_LIMIT_SLACK = 15.0
 
 
-class Violation(AssertionError):
-    """A promise was broken."""
+class Violation(BaseException):
+    """A promise was broken. No `except` of the desk's catches it."""
 
 
 def require(holds: bool, what: str) -> None:
@@ -102,12 +105,15 @@ class Auditor:
         self.trades[trade.id] = trade
         if trade.opens and trade.terms.position_id not in self.held:
             self.held[trade.terms.position_id] = Held(trade.terms)
+            self._check_approval(trade)
             self._check_limits(trade)
         for event in trade.events[len(known.events) if known is not None else 0 :]:
             if isinstance(event, OrdersIntended):
                 for order in event.orders:
                     self.intents[order.client_order_id] = (trade, self.world.scheduler.now)
                     self._check_stop(process, order)
+                if trade.opens:
+                    self._check_pace(trade, event.orders[0])
             elif isinstance(event, HoldingGone):
                 # Other hands took it, and the book says so: it stands no more.
                 self.held[trade.terms.position_id].closed[event.coin] += event.quantity
@@ -119,7 +125,7 @@ class Auditor:
         self._asked, self._state = False, state
         if state.state is TradingState.ACTIVE:
             self.stopped_at = None
-        elif state.state in (TradingState.LIQUIDATING, TradingState.HALTED) and self.stopped_at is None:
+        elif self.stopped_at is None:
             self.stopped_at = self.world.scheduler.now
 
     def reopened(self, book: Book, state: DeskState, broken: Mapping[TradeId, str]) -> None:
@@ -141,12 +147,17 @@ class Auditor:
     def sent(self, process: "Process", orders: Sequence[Order]) -> None:
         """Orders leave a process: their intent has to be on disk, whatever becomes of the machine."""
         for order in orders:
-            require(self._durable(order.client_order_id), f"{order.client_order_id} is sent and not on disk")
+            rescued = order.reduce_only and order.client_order_id in self.world.said
+            require(rescued or self._durable(order.client_order_id), f"{order.client_order_id} is sent and not on disk")
             require(
                 order.client_order_id not in self.world.sent,
                 f"{order.client_order_id} of {order.coin} is sent a second time",
             )
             self.world.sent.add(order.client_order_id)
+            if not order.reduce_only:
+                known = process.quotes_of.get(order.coin, order.intended_at)
+                age = (order.intended_at - known).total_seconds()
+                require(age <= QUOTE_AGE_MAX, f"{order.coin} is opened on a price of {age:.1f} s ago")
 
     def _durable(self, order_id: ClientOrderId) -> bool:
         files = self.world.disk.durable_files()
@@ -160,13 +171,19 @@ class Auditor:
     def happened(self, order: Order, report: OrderReport) -> None:
         """The exchange has worked *order*."""
         self.checks += 1
-        if not report.filled or order.client_order_id not in self.intents:
+        if order.client_order_id not in self.intents:
+            # Sent by a stop without a ledger: to the ledger those are other hands.
+            self.world.foreign.add(order.coin)
+            return
+        if not report.filled:
             return
         trade, _ = self.intents[order.client_order_id]
         held = self.held[trade.terms.position_id]
         if not trade.opens:
             require(order.reduce_only, f"a close of {order.coin} that does not only reduce")
             held.closed[order.coin] += report.filled
+            more = held.left(order.coin)
+            require(more >= 0 or order.coin in self.world.foreign, f"a close took {-more} {order.coin} of others")
         elif order.reduce_only:
             held.opened[order.coin] -= report.filled
         else:
@@ -194,12 +211,30 @@ class Auditor:
         if order.reduce_only:
             require(left * order.side.sign <= 0, f"reducing {order.coin} went through zero to {left}")
 
+    def _check_approval(self, trade: Trade) -> None:
+        """Guardian has said yes to it, and to nothing else with the same word."""
+        approval = trade.terms.approval
+        if trade.terms.signal is None:
+            return
+        require(approval is not None and approval.id in self.world.approvals, f"{trade.id} was never approved")
+        others = [one.terms.approval for one in self.held.values() if one.terms.trade_id != trade.id]
+        used = {one.id for one in others if one is not None}
+        require(approval is None or approval.id not in used, f"{trade.id} lives on an approval that was another's")
+
+    def _check_pace(self, trade: Trade, first: Order) -> None:
+        """Slices keep their distance: whoever slept catches up without a burst."""
+        before = [one.intended_at for one in trade.orders if one.slice_number < first.slice_number]
+        pause = first.intended_at - before[-1] if before else None
+        if pause is not None and not first.reduce_only and first.slice_number <= len(trade.terms.slices):
+            least = float(trade.terms.slice_interval_seconds) - PACE_SLACK
+            require(pause.total_seconds() >= least, f"two slices of {trade.id} within {pause.total_seconds():.2f} s")
+
     def _check_stop(self, process: "Process", order: Order) -> None:
-        """Nothing is opened once a stop is acknowledged."""
+        """Nothing is opened once it is acknowledged that the desk is not ACTIVE."""
         if order.reduce_only or self.stopped_at is None or process.frozen_until > self.stopped_at:
             return
         late = self.world.scheduler.now - self.stopped_at
-        require(late <= STOP_GRACE, f"{order.coin} is opened {late:.2f} s after the emergency stop")
+        require(late <= STOP_GRACE, f"{order.coin} is opened {late:.2f} s after the desk has stopped opening")
 
     def _check_limits(self, trade: Trade) -> None:
         """Accepted: with all that stands, or may yet stand, within the limits."""
@@ -292,6 +327,52 @@ class Auditor:
             if held != expected[coin] and coin not in self.world.foreign
         ]
         return "; ".join(words)
+
+    def overdue(self, book: Book) -> str:
+        """Empty when every position that has had its time is being closed; else which is not."""
+        late = []
+        for position in book.standing_positions():
+            limit = self.held[position.id].terms.exit_plan if position.id in self.held else None
+            if limit is None or limit.max_holding_seconds is None or position.status is not PositionStatus.OPEN:
+                continue
+            held = (self.world.host_now() - position.entered_at).total_seconds()
+            if held > limit.max_holding_seconds + TIME_LIMIT_SLACK:
+                late.append(f"{position.pair} is held for {held:.0f} s; its limit is {limit.max_holding_seconds}")
+        return "; ".join(late)
+
+    def unsaid_drift(self, book: Book, state: DeskState) -> str:
+        """Empty when every holding of a standing coin is what the book says, or the desk says that it is not."""
+        if Cause.DRIFT in state.causes or state.state in (TradingState.LIQUIDATING, TradingState.HALTED):
+            return ""
+        expected = defaultdict[Coin, Decimal](Decimal)
+        for position in book.standing_positions():
+            for leg in position.legs:
+                expected[leg.coin] += leg.held * leg.side.sign
+        for coin, quantity in expected.items():
+            held = self.world.exchange.quantities[coin] - state.accepted_drift.get(coin, ZERO)
+            if held != quantity:
+                return f"{coin}: the exchange holds {held}, the book says {quantity}, and nobody says so"
+        return ""
+
+    def signals_traded(self) -> set[str]:
+        """The signals of which something was ever opened."""
+        return {held.terms.signal.id for held in self.held.values() if held.terms.signal and held.notional}
+
+    def unlevel(self) -> str:
+        """Empty when no position's legs are apart by more than may stay, but where it is said; else whose are."""
+        return "; ".join(
+            f"{held.terms.pair} is {apart:.2f} USD apart"
+            for held in self.held.values()
+            if not any(leg.coin in self.world.foreign for leg in held.terms.legs)
+            and (apart := self.apart(held))
+            and not self._said(held)
+        )
+
+    def check_log(self) -> None:
+        """No bug of the desk has shown itself on the way."""
+        bugs = [one for one in self.world.log.entries if one.facts.get("code") in ("INTERNAL", "INVARIANT_BROKEN")]
+        bugs += [one for one in self.world.log.entries if "broke a rule" in one.message]
+        require(not bugs, f"a bug: {bugs[0].message if bugs else ''}")
 
     def check_flat(self) -> None:
         """Nothing is left of anything that the desk has bought."""

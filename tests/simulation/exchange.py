@@ -34,8 +34,8 @@ LISTED: Mapping[Coin, tuple[Decimal, Decimal, int]] = {
 """Of each coin the price it starts at, its lot and the decimals of its prices."""
 
 
-class TwoEffects(AssertionError):
-    """A client order id has had an effect twice."""
+class TwoEffects(BaseException):
+    """A client order id has had an effect twice. No `except` of the desk's catches it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,7 @@ class Exchange:
         self.leverages: dict[Coin, int] = {}
         self.quantities: dict[Coin, Decimal] = dict.fromkeys(LISTED, ZERO)
         self.depth_usd = Decimal(400_000)
+        self.share_of: Callable[[Order], Decimal] = lambda order: Decimal(1)
         self._costs: dict[Coin, Decimal] = dict.fromkeys(LISTED, ZERO)
         self._shift: dict[Coin, float] = dict.fromkeys(LISTED, 1.0)
         self._random = random
@@ -82,10 +83,10 @@ class Exchange:
 
     # The market
 
-    def mid(self, coin: Coin) -> Decimal:
-        """The middle of the book now, on the price grid."""
+    def mid(self, coin: Coin, age: float = 0.0) -> Decimal:
+        """The middle of the book now, or *age* seconds ago, on the price grid."""
         walk = self._walks[coin]
-        place = int((self.now() - self.began).total_seconds() / STEP_SECONDS)
+        place = max(int(((self.now() - self.began).total_seconds() - age) / STEP_SECONDS), 0)
         while len(walk) <= place:
             for other in self._walks.values():
                 other.append(other[-1] * (1.0 + self._random.gauss(0.0, self.sigma)))
@@ -97,9 +98,9 @@ class Exchange:
         """From now on the coin is worth that much more (or less)."""
         self._shift[coin] *= 1.0 + share
 
-    def quote(self, coin: Coin) -> Quote:
-        """Bid and ask around the mid."""
-        mid, tick = self.mid(coin), Decimal(1).scaleb(-LISTED[coin][2])
+    def quote(self, coin: Coin, age: float = 0.0) -> Quote:
+        """Bid and ask around the mid as it is now, or was *age* seconds ago."""
+        mid, tick = self.mid(coin, age), Decimal(1).scaleb(-LISTED[coin][2])
         half = max((mid * HALF_SPREAD).quantize(tick, ROUND_HALF_EVEN), tick)
         return Quote(coin, Price(mid - half), Price(mid + half), Price(mid), self.now())
 
@@ -227,7 +228,8 @@ class Exchange:
         return used + needed <= self.equity
 
     def _matched(self, order: Order, wanted: Decimal) -> OrderReport:
-        depth = self.depth(order.coin)
+        depth, lot = self.depth(order.coin), LISTED[order.coin][1]
+        wanted = wanted * self.share_of(order) // lot * lot
         sign = order.side.sign
         filled = notional = ZERO
         for level in depth.asks if sign > 0 else depth.bids:

@@ -20,6 +20,7 @@ class Weather:
     lost_answer: float = 0.0
     late: float = 0.0
     one_leg_lost: float = 0.0
+    partial: float = 0.0
     told_late: float = 0.0
     read_fails: float = 0.0
     slow: float = 0.0
@@ -48,6 +49,7 @@ def draw_weather(random: Random) -> Weather:
         lost_answer=chance(0.05, 0.2),
         late=chance(0.05, 0.2),
         one_leg_lost=chance(0.05, 0.2),
+        partial=chance(0.1, 0.4),
         told_late=chance(0.1, 0.5),
         read_fails=chance(0.02, 0.15),
         slow=chance(0.02, 0.1),

@@ -6,10 +6,12 @@ The law: whatever they do, and however often, is something that somebody could d
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tests.builders import given_signal
-from trading.domain.errors import DeskError, ResumeRefused, StopInProgress
+from tests.simulation.tasks import Task
+from trading.domain.errors import DeskError, InvariantBroken, ResumeRefused, StopInProgress
 from trading.domain.trades import TradeStatus
 from trading.domain.units import Usd
 from trading.engine import closing, emergency, entry
@@ -32,18 +34,26 @@ class Asked:
     key: str
 
 
+def _execute_again(desk: Desk, *, asked: Asked, key: str) -> None:
+    entry.execute(desk, asked.request, key)
+
+
 class Operators:
     """What is asked of the desk in one run."""
 
     def __init__(self, world: "World") -> None:
         self.world = world
         self.asked: list[Asked] = []
+        self.under_way: list[Task] = []
 
     def plan(self, storm: float) -> None:
         """Lay out the requests of a storm of that many seconds."""
         world, random = self.world, self.world.random
         for _ in range(random.randint(1, 4)):
-            self._at(random.uniform(0.5, storm * 0.7), "execute", self._execute)
+            at = random.uniform(0.5, storm * 0.7)
+            # At times several at once, who all find room for themselves.
+            for _ in range(random.choice((1, 1, 1, 3))):
+                self._at(at, "execute", self._execute)
         for action, name, share in (
             (self._repeat, "repeat", 0.5),
             (self._repeat, "repeat", 0.5),
@@ -62,6 +72,13 @@ class Operators:
         action = self._stop if way == "stop" else self._close_all
         self._at(self.world.scheduler.now, way, action)
 
+    def insist(self) -> None:
+        """Every request that has traded, once more, under its own key and under another."""
+        traded = self.world.auditor.signals_traded()
+        for asked in (one for one in self.asked if one.request.signal_id in traded):
+            for key in (asked.key, f"{asked.key} again"):
+                self._at(self.world.scheduler.now, "repeat", partial(_execute_again, asked=asked, key=key))
+
     def _at(self, instant: float, name: str, action: Callable[[Desk], None]) -> None:
         self.world.scheduler.at(instant, lambda: self._ask(name, action))
 
@@ -78,6 +95,8 @@ class Operators:
         def request() -> None:
             try:
                 action(desk)
+            except InvariantBroken:
+                raise
             except DeskError as error:
                 world.count(f"{name}: {error.code}")
                 world.note(process, f"{name}: {error.code} {error.detail}")
@@ -86,7 +105,13 @@ class Operators:
                 world.note(process, f"{name}: done")
 
         world.note(process, f"{name} is asked for")
-        world.scheduler.spawn(process, name, request)
+        self.under_way = [task for task in self.under_way if task.is_alive()]
+        self.under_way.append(world.scheduler.spawn(process, name, request))
+
+    @property
+    def busy(self) -> bool:
+        """Whether somebody is still waiting for an answer."""
+        return any(task.is_alive() for task in self.under_way)
 
     def _execute(self, desk: Desk) -> None:
         world, random = self.world, self.world.random

@@ -41,7 +41,7 @@ from trading.domain.signals import Approval, Signal
 from trading.domain.trades import Trade
 from trading.domain.units import ZERO, ClientOrderId, Coin, Price, Usd, hash_of
 from trading.engine.desk import Desk
-from trading.ports import Job, Outcome, Proposal, Store, Ticks
+from trading.ports import Job, Json, Outcome, Proposal, Store, Ticks
 from trading.utils.halted import HaltedStore
 from trading.utils.journal import Stamp
 from trading.utils.json_storage import JsonStore
@@ -65,6 +65,7 @@ class Process:
         self.alive = True
         self.frozen_until = 0.0
         self.desk: Desk | None = None
+        self.quotes_of: dict[Coin, datetime] = {}
         self.disk = ProcessDisk(self, world.disk)
 
     def require_life(self) -> None:
@@ -293,6 +294,11 @@ class SimulatedStore(JsonStore):
         self._process.moment("save watch")
         super().save_watch(watch)
 
+    def rescue(self, record: Mapping[str, Json]) -> bool:
+        self._process.at_risk("rescue")
+        self._process.world.rescued(record)
+        return super().rescue(record)
+
     def change_state(self, change: Callable[[DeskState], DeskState]) -> DeskState:
         self._process.moment("change state")
         auditor = self._process.world.auditor
@@ -331,7 +337,8 @@ class SimulatedVenue(NothingRests):
                 found[coin] = Quote(coin, Price(ZERO), Price(ZERO), Price(ZERO), world.host_now())
                 continue
             age = world.random.choice((1.0, 4.0, 20.0)) if world.stormy and chance() < world.weather.stale_quote else 0
-            found[coin] = replace(world.exchange.quote(coin), taken_at=world.host_now() - timedelta(seconds=age))
+            found[coin] = replace(world.exchange.quote(coin, age), taken_at=world.host_now() - timedelta(seconds=age))
+        self._process.quotes_of.update({coin: one.taken_at for coin, one in found.items()})
         return found
 
     def depths(self, coins: Collection[Coin]) -> Mapping[Coin, Depth]:
@@ -408,11 +415,7 @@ class SimulatedVenue(NothingRests):
         process.wait(back)
         if fate == "answer lost":
             return self._unknown(orders)
-        gone = {one.client_order_id for one in orders} - {one.client_order_id for one in arriving}
-        return tuple(
-            self._unknown([one])[0] if one.client_order_id in gone else world.exchange.words[one.client_order_id]
-            for one in orders
-        )
+        return tuple(world.exchange.words.get(one.client_order_id) or self._unknown([one])[0] for one in orders)
 
     def reports(self, orders: Sequence[Order]) -> tuple[OrderReport, ...]:
         self._read("reports")
@@ -491,7 +494,7 @@ class SimulatedGuardian:
         self._process.moment("guardian")
         mood = "willing"
         if world.stormy and world.random.random() < world.weather.guardian:
-            mood = world.random.choice(("slow", "away", "unwilling", "forgetful"))
+            mood = world.random.choice(("slow", "away", "unwilling", "forgetful", "forgetful"))
             world.count(f"guardian {mood}")
         if mood == "slow":
             self._process.wait(world.random.choice((1.0, 4.0, 7.0)))

@@ -19,7 +19,7 @@ class Killed(BaseException):
     """The process died here: nothing in the house may catch this."""
 
 
-class Restless(AssertionError):
+class Restless(BaseException):
     """A run does not come to rest."""
 
 

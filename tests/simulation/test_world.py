@@ -9,6 +9,9 @@ SEEDS = 300
 JOBS = 2
 FOUND = (
     (288, "a coin that other hands turned round kept its close waiting for ever"),
+    (154, "a stop without room on the disk"),
+    (231, "a residue beside what others hold kept its close waiting for ever"),
+    (1081, "what other hands took of a shared coin kept its close waiting for ever"),
     (1496, "two closes left a coin that other hands had taken of to each other"),
 )
 """Seeds that once failed, and what they found."""

@@ -8,21 +8,23 @@ import logging
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from io import StringIO
 from pathlib import Path
 from random import Random
 
 from tests.fakes import FakeCache, FakeLog
 from tests.simulation.auditor import Auditor, Violation, require
 from tests.simulation.disk import SimulatedDisk
-from tests.simulation.exchange import LISTED, Exchange
+from tests.simulation.exchange import LISTED, Exchange, TwoEffects
 from tests.simulation.faults import EVENTS, STORM_SECONDS, draw_weather
 from tests.simulation.operators import Operators
 from tests.simulation.processes import Process, SimulatedClock
-from tests.simulation.tasks import Killed, Scheduler
+from tests.simulation.tasks import Killed, Restless, Scheduler
 from trading.conf import Config
 from trading.domain.desk_state import Binding, TradingState
 from trading.domain.errors import Busy, StoreCorrupt
@@ -33,7 +35,7 @@ from trading.domain.trades import Terms, Trade, TradeStatus
 from trading.domain.units import ZERO, ClientOrderId, Coin, PositionId, Price
 from trading.engine import monitor
 from trading.engine.desk import Desk
-from trading.ports import Outcome
+from trading.ports import Json, Outcome
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 LOOK_SECONDS = 1.0
@@ -76,6 +78,7 @@ class World:
         equity = Decimal(self.random.choice((100_000, 30_000)))
         sigma = Decimal(self.random.choice(("0.00005", "0.0003", "0.0015")))
         self.exchange = Exchange(self.random, self.true_now, equity, sigma)
+        self.exchange.share_of = self._share_of
         self.config = Config.of(
             data_dir=self.folder,
             max_positions=self.random.choice((2, 3, 4)),
@@ -94,6 +97,7 @@ class World:
         self.told_at: dict[ClientOrderId, float] = {}
         self.refused: set[ClientOrderId] = set()
         self.sent: set[ClientOrderId] = set()
+        self.said: set[ClientOrderId] = set()
         self.foreign: set[Coin] = set()
         self.signals: dict[str, Signal] = {}
         self.sizes: dict[str, Decimal] = {}
@@ -125,7 +129,8 @@ class World:
         self.counts[what] += 1
 
     def note(self, process: Process | None, words: str) -> None:
-        self.trace.append((self.scheduler.now, process.name if process is not None else "world", words))
+        place = words.replace(str(self.folder), "DATA_DIR")  # which is another one every time
+        self.trace.append((self.scheduler.now, process.name if process is not None else "world", place))
 
     # Life and death
 
@@ -179,6 +184,15 @@ class World:
 
     def sizes_of(self, terms: Terms) -> Decimal:
         return self.sizes.get(terms.signal.id, ZERO) if terms.signal is not None else terms.requested_usd
+
+    def rescued(self, record: Mapping[str, Json]) -> None:
+        """A stop without a ledger says on stderr, and in the rescue file if there is room, what it is about to send."""
+        event = record.get("event")
+        orders = event.get("orders") if isinstance(event, dict) else None
+        for order in orders if isinstance(orders, list) else ():
+            if isinstance(order, dict):
+                self.said.add(ClientOrderId(str(order["client_order_id"])))
+        self.count("rescue")
 
     def _opened(self, process: Process) -> Desk:
         desk = process.open()
@@ -235,6 +249,13 @@ class World:
                 self.count(fate)
                 return fate
         return ""
+
+    def _share_of(self, order: Order) -> Decimal:
+        """How much of an order finds somebody on the other side."""
+        if self.stormy and self.random.random() < self.weather.partial:
+            self.count("partial fill")
+            return Decimal(self.random.choice(("0", "0.1", "0.5", "0.9", "0.996")))
+        return Decimal(1)
 
     def arrive(self, orders: Sequence[Order]) -> None:
         """A group of orders reaches the exchange."""
@@ -381,17 +402,23 @@ class World:
         why = "the processes are not up"
         while self.scheduler.now < bound:
             self.scheduler.run(self.scheduler.now + STEP)
-            if self.process("web") is None or not self.monitor_at_work:
+            if self.process("web") is None or not self.monitor_at_work or self.operators.busy:
                 continue
             book = self._desk().store.book()
             live = [one for one in book.live_trades() if one.status is not TradeStatus.SUSPENDED]
-            why = f"{len(live)} trades are still live" if live else self.auditor.book_equals_exchange(book)
+            auditor, state = self.auditor, self._desk().store.state()
+            why = f"{len(live)} trades are still live" if live else ""
+            why = (
+                why or auditor.book_equals_exchange(book) or auditor.overdue(book) or auditor.unsaid_drift(book, state)
+            )
             if not why:
                 return
         raise Violation(f"not settled {CALM_SECONDS_MAX:.0f} s after the storm: {why}")
 
     def _finale(self) -> None:
-        """Somebody comes and ends it: by a stop, by hand, or by leaving it to the exits."""
+        """Somebody comes and ends it, by a stop or by hand, while others repeat what they have asked before."""
+        self.operators.insist()
+        self.scheduler.run(self.scheduler.now + STEP)
         state = self._desk().store.state().state
         way = "stop" if state is TradingState.LIQUIDATING else self.random.choice(("stop", "by hand"))
         self.note(None, f"the end comes: {way}")
@@ -409,9 +436,13 @@ class World:
                 f"not flat {FLAT_SECONDS_MAX:.0f} s after '{way}': {standing}, {self._desk().store.state()}"
             )
         self.auditor.check_flat()
+        self.operators.insist()
+        self.scheduler.run(self.scheduler.now + 2 * STEP)
+        self.auditor.check_flat()
         self._wait_for_funding()
         self.auditor.check_money(tuple(self._desk().store.book().all_positions()))
         self._once_more()
+        self.auditor.check_log()
 
     def _halted_or_held_up(self, desk: Desk) -> bool:
         """The stop has ended, or says that what it sees is not its own."""
@@ -442,8 +473,9 @@ def simulate(seed: int) -> Result:
     world = World(seed)
     quiet, logging.root.manager.disable = logging.root.manager.disable, logging.CRITICAL
     try:
-        return world.run()
-    except Exception as failure:
+        with redirect_stderr(StringIO()):
+            return world.run()
+    except (Exception, Violation, TwoEffects, Restless) as failure:
         failure.add_note("\n".join(f"{at:9.3f}  {who:<14}  {words}" for at, who, words in world.trace))
         raise
     finally:

@@ -45,6 +45,7 @@ TRIMS_MAX = 10
 TRIM_PATIENCE = timedelta(seconds=60)
 SENDS_OF_A_SLICE_MAX = 3
 GONE_PATIENCE = timedelta(seconds=2)
+STUCK_PATIENCE = timedelta(seconds=60)
 RESIDUE_SHARE_MAX = Ratio(Decimal("0.05"))
 
 
@@ -54,7 +55,8 @@ class Market:
 
     `available` is what a reduce-only order may take of a coin, unsigned, as far as the venue was read: a coin that is
     missing was not read. `outstanding` (CLOSE only) is what the position still holds of a coin by the ledger, with what
-    orders in doubt may have added; `opening_live` says that more may still be added.
+    orders in doubt may have added; `opening_live` says that more may still be added. `alone` are the coins that no
+    other position of the desk has a part of.
     """
 
     now: datetime
@@ -64,6 +66,7 @@ class Market:
     outstanding: Mapping[Coin, Quantity]
     opening_live: bool = False
     whole: Mapping[Coin, Quantity] | None = None
+    alone: frozenset[Coin] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -444,7 +447,7 @@ def _next_of_close(trade: Trade, market: Market) -> Step:
 def _send_rest(trade: Trade, market: Market, outstanding: Mapping[Coin, Quantity]) -> Step:
     """Everything that is left of both legs, in a band that widens to the last and then stays, every few seconds for
     ever."""
-    gone = _gone(trade, market, outstanding)
+    gone = _gone(trade, market, outstanding) or _stuck(trade, market, outstanding)
     if gone is not None:
         return Note(gone)
     rounds = trade.orders[-1].slice_number if trade.orders else 0
@@ -477,6 +480,36 @@ def _gone(trade: Trade, market: Market, outstanding: Mapping[Coin, Quantity]) ->
             why = "the venue holds none of it and refuses to reduce it"
             return HoldingGone(market.now, leg.coin, outstanding[leg.coin], quote.mark, why)
     return None
+
+
+def _stuck(trade: Trade, market: Market, outstanding: Mapping[Coin, Quantity]) -> HoldingGone | None:
+    """What a close has had nothing to send for in a minute and never will: it is written off, or the close, and an
+    emergency stop with it, would never end.
+
+    Either the venue holds no more of the coin than other positions own, so that ours was taken by other hands; or it is
+    a residue under the venue's minimum beside what somebody else holds in the account, neither enough nor all of it.
+    """
+    since = trade.last_sent_at or trade.terms.accepted_at
+    if market.opening_live or market.whole is None or market.now - since < STUCK_PATIENCE:
+        return None
+    for leg in trade.terms.legs:
+        quote, quantity = _usable_quote(market, leg.coin), outstanding[leg.coin]
+        why = _why_stuck(market, leg, quantity) if quantity > 0 else ""
+        if quote is not None and why:
+            return HoldingGone(market.now, leg.coin, quantity, quote.mark, why)
+    return None
+
+
+def _why_stuck(market: Market, leg: LegPlan, quantity: Quantity) -> str:
+    """Why *quantity* of a coin that the account does hold cannot leave; empty when it can."""
+    if _vanished(market, leg.coin):
+        return ""
+    if leg.coin not in market.alone:
+        lost = _clamped(market, leg.coin, quantity) == 0
+        return "the venue holds no more of it than other positions own" if lost else ""
+    if _may_be_closed(market, leg, quantity, len(CLOSE_BANDS)):
+        return ""
+    return "it is too little to be sold beside what others hold in the account, and is left to them"
 
 
 def _vanished(market: Market, coin: Coin) -> bool:

@@ -303,6 +303,7 @@ def _look(desk: Desk, trade: Trade) -> Market:
         outstanding=_outstanding(desk, trade, with_doubt=account is not None),
         opening_live=_opening_live(desk, trade),
         whole={leg.coin: _held_of(account, trade, leg) for leg in trade.terms.legs} if account is not None else None,
+        alone=frozenset(coin for coin in coins if not _sharers(desk, trade, coin)),
     )
 
 
@@ -356,9 +357,7 @@ def _available(desk: Desk, trade: Trade, account: Account) -> Mapping[Coin, Quan
     own = book.position(trade.terms.position_id)
     available = {}
     for leg in trade.terms.legs:
-        others = [
-            one for one in book.standing_positions() if one.id != own.id and leg.coin in (one.long.coin, one.short.coin)
-        ]
+        others = _sharers(desk, trade, leg.coin)
         held = _held_of(account, trade, leg)
         staying = sum((one.leg_of(leg.coin).held for one in others if one.status is not PositionStatus.CLOSING), ZERO)
         leaving = sum((one.leg_of(leg.coin).held for one in others if one.status is PositionStatus.CLOSING), ZERO)
@@ -368,6 +367,16 @@ def _available(desk: Desk, trade: Trade, account: Account) -> Mapping[Coin, Quan
         sure = min(held - staying, known)
         available[leg.coin] = Quantity(max(held - staying - leaving - theirs - gone, sure, ZERO))
     return available
+
+
+def _sharers(desk: Desk, trade: Trade, coin: Coin) -> list[Position]:
+    """The other standing positions with a part of *coin*."""
+    own = trade.terms.position_id
+    return [
+        one
+        for one in desk.store.book().standing_positions()
+        if one.id != own and coin in (one.long.coin, one.short.coin)
+    ]
 
 
 def _trimming(opening: Trade, coin: Coin) -> Decimal:
@@ -404,7 +413,7 @@ def _tell(desk: Desk, trade: Trade) -> None:
         "TradeSuspended": "is suspended and needs somebody to look at it",
         "LegsUnbalanced": "has one leg ahead of the other; levelling",
         "LegsBalanced": "is level again",
-        "HoldingGone": "found a leg gone at the venue, taken by other hands; it is booked at the mark",
+        "HoldingGone": "wrote off what cannot be closed any more; it is booked at the mark",
     }[name]
     desk.log.write(
         kind,
