@@ -11,7 +11,7 @@ QUICK = (
     "absence assumed early",
     "attempt number missing from the id",
     "reduce-only dropped",
-    "stale price accepted",
+    "seats dropped",
     "halt not durable",
     "nothing is synced",
     "limits forget what is in flight",
