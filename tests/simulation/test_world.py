@@ -34,10 +34,10 @@ class SimulationTests(unittest.TestCase):
 
 
 def trace_of(seed: int) -> list[tuple[float, str, str]]:
-    """Everything that a run noted, up to its end; its folder has a name of its own each time."""
+    """Everything that a run noted, up to its end."""
     world = World(seed)
     try:
         world.run()
-        return [(at, who, words.replace(str(world.folder), "")) for at, who, words in world.trace]
+        return world.trace
     finally:
         world.close()
