@@ -5,7 +5,8 @@ import unittest
 from decimal import Decimal
 from pathlib import Path
 
-from tests.contracts.venue_contract import Given, VenueContract
+from tests.contracts.resting_contract import RestingContract
+from tests.contracts.venue_contract import Given
 from tests.fakes import FakeClock
 from trading.adapters.paper import PaperVenue
 from trading.adapters.paper_market import PaperMarket
@@ -17,7 +18,7 @@ from trading.utils.journal import Journal
 SEED = 7
 
 
-class PaperVenueKeepsTheContract(VenueContract, unittest.TestCase):
+class PaperVenueKeepsTheContract(RestingContract, unittest.TestCase):
     def given_a_venue(self) -> Given:
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)

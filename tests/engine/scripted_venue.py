@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from tests.builders import PRICES, given_instrument, given_signal
 from tests.fakes import FakeApprover, FakeCache, FakeClock, FakeLog, FakeSignals
-from trading.adapters.nothing_rests import NothingRests
+from tests.nothing_rests import NothingRests
 from trading.conf import Config
 from trading.domain.desk_state import Binding, TradingState
 from trading.domain.errors import VenueRejected, VenueUnavailable

@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.nothing_rests import NothingRests
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.exchange import STEP_SECONDS
 from tests.simulation.tasks import Killed, Task
-from trading.adapters.nothing_rests import NothingRests
 from trading.domain.desk_state import DeskState
 from trading.domain.errors import (
     Busy,

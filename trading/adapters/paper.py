@@ -3,7 +3,7 @@
 The journal is the account: nothing is answered before it is synced there, everything known is folded from it, and a
 client order id has one effect for ever. Several processes may trade the same account at once, for a submit holds the
 journal's lock from reading to writing. Fills leave no hole in the book, orders never move the market, and nobody is
-liquidated.
+liquidated. What rests fires at the mark of the moment at which somebody looks at the account.
 """
 
 import threading
@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import ROUND_FLOOR, Decimal
 
-from trading.adapters.nothing_rests import NothingRests
 from trading.adapters.paper_account import (
     USD_STEP,
     Outcome,
@@ -32,6 +31,7 @@ from trading.adapters.paper_account import (
     with_payments,
 )
 from trading.adapters.paper_market import PaperMarket, on_price_grid
+from trading.adapters.paper_resting import RESTS_MAX, rest_record, unrest_record
 from trading.adapters.paper_universe import INSTRUMENTS
 from trading.domain.errors import Busy, StoreCorrupt, VenueRejected, VenueUnavailable
 from trading.domain.market import (
@@ -46,6 +46,7 @@ from trading.domain.market import (
     Traits,
 )
 from trading.domain.orders import Order, OrderReport, OrderStatus, RejectReason, Side
+from trading.domain.resting import AccountFill, ListedOrder, RestingOrder, RestingReport, RestingStatus
 from trading.domain.units import ZERO, ClientOrderId, Coin, Price, Quantity, Usd
 from trading.ports import Clock, Json, Ticks
 from trading.utils.journal import Journal
@@ -62,12 +63,12 @@ class _Refusal:
     detail: str
 
 
-class PaperVenue(NothingRests):
+class PaperVenue:
     """A Venue (see ports) that needs no key and moves no money. Safe for several threads and several processes."""
 
     name = "paper"
     network = "paper"
-    traits = Traits(single_leg=True, proves_absence=True)
+    traits = Traits(single_leg=True, proves_absence=True, rests_orders=True, tells_fills=True)
 
     def __init__(self, market: PaperMarket, journal: Journal, clock: Clock, equity_usd: Usd) -> None:
         self.account_id = f"paper:{market.seed}"
@@ -104,6 +105,7 @@ class PaperVenue(NothingRests):
     def account(self) -> Account:
         with self._reading():
             now = self._clock.now()
+            self._fire(now)
             account, _ = self._settled_at(now)
             return valued(account, self._marks(account, now), now)
 
@@ -123,6 +125,84 @@ class PaperVenue(NothingRests):
             self._catch_up()
             now = self._clock.now()
             return tuple(self._word_on(order, now) for order in orders)
+
+    def place_resting(self, orders: Sequence[RestingOrder], expires_at: datetime) -> tuple[RestingReport, ...]:
+        try:
+            with self._lock, self._journal.held():
+                self._catch_up()
+                now = self._clock.now()
+                reports = [self._resting_word(one, orders, expires_at, now) for one in orders]
+                fresh = [
+                    one
+                    for one, report in zip(orders, reports, strict=True)
+                    if report.status is RestingStatus.RESTING and not self._ledger.rests.knows(one.client_order_id)
+                ]
+                if fresh:
+                    self._journal.append([*self._openings(now)[0], rest_record(now, fresh)])
+                return tuple(reports)
+        except (StoreCorrupt, Busy, OSError) as error:
+            return tuple(RestingReport(one.client_order_id, RestingStatus.UNKNOWN, detail=str(error)) for one in orders)
+
+    def cancel_resting(self, orders: Sequence[RestingOrder]) -> bool:
+        try:
+            with self._lock, self._journal.held():
+                self._catch_up()
+                ids = [one.client_order_id for one in orders if one.client_order_id in self._ledger.rests.orders]
+                if ids:
+                    self._journal.append([unrest_record(self._clock.now(), ids)])
+                return True
+        except (StoreCorrupt, Busy, OSError):
+            return False
+
+    def resting(self) -> tuple[ListedOrder, ...]:
+        with self._reading():
+            self._fire(self._clock.now())
+            return self._ledger.rests.listed()
+
+    def account_fills(self, since: datetime) -> tuple[AccountFill, ...]:
+        with self._reading():
+            self._fire(self._clock.now())
+            fills = self._ledger.rests.fills(since)
+            if fills is None:
+                raise VenueUnavailable("the paper account no longer remembers fills that old", since=since.isoformat())
+            return fills
+
+    def _resting_word(
+        self, order: RestingOrder, group: Sequence[RestingOrder], expires_at: datetime, now: datetime
+    ) -> RestingReport:
+        rests = self._ledger.rests
+        if rests.knows(order.client_order_id):
+            there = order.client_order_id in rests.orders
+            status = RestingStatus.RESTING if there else RestingStatus.UNKNOWN
+            return RestingReport(order.client_order_id, status, detail="it was sent before")
+        spoilt = _SPOILT if any(_malformed_rest(one) is not None for one in group) else None
+        refusal = _malformed_rest(order) or spoilt
+        if refusal is None and now > expires_at:
+            refusal = _Refusal(RejectReason.EXPIRED, "Action already expired")
+        if refusal is None and len(rests.orders) + len(group) > RESTS_MAX:
+            refusal = _Refusal(RejectReason.OTHER, "Too many open orders.")
+        if refusal is None and order.fires_at(self._market.mark(order.coin, now)):
+            refusal = _Refusal(RejectReason.PRICE, "Invalid TP/SL price.")
+        if refusal is None:
+            return RestingReport(order.client_order_id, RestingStatus.RESTING)
+        return RestingReport(order.client_order_id, RestingStatus.REJECTED, refusal.reason, refusal.detail)
+
+    def _fire(self, now: datetime) -> None:
+        """Carry out what the mark has reached: limit orders from then on, that wait for the book to come to them."""
+        if not self._ledger.rests.orders or not self._fired(now):
+            return
+        with self._journal.held():
+            self._catch_up()
+            for resting in self._fired(now):
+                order = _order_from(resting, now)
+                records, account = self._openings(now)
+                (outcome,) = _outcomes([order], account, self._market, now)
+                if outcome.report.filled and resting.client_order_id in self._ledger.rests.orders:
+                    self._journal.append([*records, orders_record(now, [outcome])])
+                    self._catch_up()
+
+    def _fired(self, now: datetime) -> tuple[RestingOrder, ...]:
+        return self._ledger.rests.fired(lambda coin: self._market.mark(coin, now))
 
     def require_room(self) -> None:
         """There always is."""
@@ -276,6 +356,34 @@ def _malformed(order: Order) -> _Refusal | None:
     if not order.quantity.is_finite() or order.quantity <= 0 or order.quantity % instrument.quantity_step != 0:
         return _Refusal(RejectReason.SIZE, "Order has invalid size.")
     return None
+
+
+def _malformed_rest(order: RestingOrder) -> _Refusal | None:
+    """The same for an order that is to rest."""
+    instrument = INSTRUMENTS.get(order.coin)
+    if instrument is None or instrument.delisted:
+        return _Refusal(RejectReason.NOT_TRADABLE, f"{order.coin} cannot be traded")
+    if not all(on_price_grid(price, instrument) for price in (order.trigger_price, order.limit_price)):
+        return _Refusal(RejectReason.PRICE, "Price must be divisible by tick size.")
+    if not order.quantity.is_finite() or order.quantity <= 0 or order.quantity % instrument.quantity_step != 0:
+        return _Refusal(RejectReason.SIZE, "Order has invalid size.")
+    return None
+
+
+def _order_from(resting: RestingOrder, now: datetime) -> Order:
+    """The limit order that a fired one is."""
+    return Order(
+        client_order_id=resting.client_order_id,
+        coin=resting.coin,
+        side=resting.side,
+        quantity=resting.quantity,
+        limit_price=resting.limit_price,
+        reduce_only=True,
+        slice_number=0,
+        attempt=0,
+        intended_at=now,
+        expires_at=now,
+    )
 
 
 def _executed(

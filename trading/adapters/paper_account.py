@@ -10,6 +10,8 @@ Records, one dict each, amounts as decimal text:
     leverage  at, coin, leverage
     funding   at, payments: [coin, amount, quantity, paid_at]
     orders    at, orders: [client_order_id, coin, side, status, filled, average_price, fees, reason, detail]
+
+and what `paper_resting` says of resting orders.
 """
 
 from collections import OrderedDict, deque
@@ -19,6 +21,7 @@ from datetime import datetime, timedelta
 from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Decimal
 
 from trading.adapters.paper_market import PaperMarket
+from trading.adapters.paper_resting import PaperRests
 from trading.adapters.paper_universe import INSTRUMENTS
 from trading.domain.errors import StoreCorrupt
 from trading.domain.market import Account, FundingPayment, Holding
@@ -197,6 +200,7 @@ class PaperLedger:
 
     def __init__(self, seed: int, equity: Usd) -> None:
         self.account = PaperAccount(cash=equity)
+        self.rests = PaperRests()
         self.opened = False
         self.payments: deque[FundingPayment] = deque(maxlen=PAYMENTS_REMEMBERED)
         self._seed = seed
@@ -236,6 +240,10 @@ class PaperLedger:
                 self._pay([_payment_of(one) for one in _rows(record, "payments")], at)
             case "orders":
                 self._execute(record, at)
+            case "rest":
+                self.rests.rest(record)
+            case "unrest":
+                self.rests.unrest(record)
             case kind:
                 raise ValueError(f"unknown kind {kind!r}")
 
@@ -268,6 +276,7 @@ class PaperLedger:
             if report.filled > 0:
                 price, side = _amount(row, "average_price"), Side(_text(row, "side"))
                 account = with_fill(account, _coin(row), side, report.filled, price, report.fees)
+                self.rests.filled(_coin(row), side, report, price, account.held(_coin(row)))
             self._remember(report)
         self.account = account
 

@@ -1,0 +1,112 @@
+"""Protection over real sockets: what rests at the exchange while the service lives, dies and comes back."""
+
+import time
+
+from tests.processes import wait_until
+from tests.servers.test_live_hyperliquid import MASTER, LiveCase
+
+
+class ProtectionCase(LiveCase):
+    protection = "true"
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {**super().environ, "COOLDOWN_SECONDS": "0", "RESTING_PROTECTION": self.protection}
+
+    def open_orders(self) -> list[dict[str, object]]:
+        rows = self.truth()["open_orders"]
+        assert isinstance(rows, list)
+        return rows
+
+    def guarded(self, signal_id: str) -> str:
+        """Open a position and wait until all that should rests for it."""
+        status, opened = self.execute(signal_id)
+        self.assertEqual((status, opened["status"]), (201, "open"), opened)
+        wait_until(lambda: len(self.open_orders()) == 4, "both legs being guarded")
+        return str(opened["position_id"])
+
+    def detail(self, position_id: str) -> dict[str, object]:
+        return self.ask("GET", f"/api/positions/{position_id}")[1]
+
+    def resting(self, position_id: str) -> list[dict[str, object]]:
+        rows = self.detail(position_id)["resting_orders"]
+        assert isinstance(rows, list)
+        return rows
+
+    def move(self, coin: str, price: str) -> None:
+        self.control({"do": "set_market", "coin": coin, "mid": price, "mark": price, "oracle": price})
+
+    def assert_left(self, position_id: str, reason: str) -> None:
+        wait_until(lambda: self.status_of(position_id) == "closed", "the end of the position")
+        self.assertEqual(self.detail(position_id)["exit_reason"], reason)
+        self.assertEqual(self.held(), {})
+        wait_until(lambda: not self.resting(position_id), "nothing being left at the venue")
+        self.assertEqual(self.open_orders(), [])
+        self.assert_account_explained()
+
+
+class RestingTest(ProtectionCase):
+    def test_it_comes_with_the_open_and_goes_with_the_close_and_what_fired_in_the_dark_is_found(
+        self,
+    ) -> None:
+        service = self.start()
+        wait_until(self.is_healthy, "being healthy")
+        first = self.guarded("first")
+        rows = {(one["coin"], one["orderType"]): one for one in self.open_orders()}
+        self.assertEqual(
+            set(rows),
+            {(coin, kind) for coin in ("BTC", "ETH") for kind in ("Stop Limit", "Take Profit Limit")},
+        )
+        self.assertTrue(all(one["reduceOnly"] is True and one["isTrigger"] is True for one in rows.values()))
+        self.assertAlmostEqual(float(str(rows["ETH", "Stop Limit"]["triggerPx"])), 3000, delta=5)
+        self.assertEqual(
+            {one["client_order_id"] for one in self.resting(first)}, {one["cloid"] for one in rows.values()}
+        )
+        self.assertEqual(self.ask("POST", f"/api/positions/{first}/close")[0], 200)
+        self.assert_left(first, "MANUAL")
+
+        second = self.guarded("second")
+        self.control({"do": "liquidate", "user": MASTER, "coin": "ETH"})
+        self.assert_left(second, "LIQUIDATION")
+
+        third = self.guarded("third")
+        self.kill_all(service)
+        self.move("ETH", "2900")
+        self.assertEqual(set(self.held()), {"BTC"})
+        self.start()
+        ready = time.monotonic()
+        wait_until(lambda: not self.held(), "the sister being closed")
+        self.assertLess(time.monotonic() - ready, 5)
+        self.assert_left(third, "LEG_LOST")
+        fill = next(one for one in self.detail_of_trade(third) if one["event"] == "LegLost")
+        self.assertIn("fired", str(fill["detail"]))
+
+    def detail_of_trade(self, position_id: str) -> list[dict[str, object]]:
+        rows = self.ask("GET", f"/api/trades/{self.detail(position_id)['trade_id']}")[1]["timeline"]
+        assert isinstance(rows, list)
+        return rows
+
+
+class CrashTest(ProtectionCase):
+    def test_a_kill_between_the_venue_s_deed_and_its_answer_places_nothing_twice(self) -> None:
+        self.protection = "false"
+        service = self.start()
+        wait_until(self.is_healthy, "being healthy")
+        status, opened = self.execute("only")
+        self.assertEqual(status, 201)
+        self.kill_all(service)
+        self.control({"do": "fault", "route": "/exchange", "only": "order", "answer": "hangs", "seconds": 30})
+        self.protection = "true"
+        service = self.start()
+        wait_until(lambda: len(self.open_orders()) == 4, "the placement")
+        self.kill_all(service)
+        self.control({"do": "lift"})
+        self.start()
+        position_id = str(opened["position_id"])
+        wait_until(lambda: all(one["placed"] is True for one in self.resting(position_id)), "the doubt being ended")
+        self.assertEqual(len(self.open_orders()), 4)
+        self.assertEqual(
+            {one["client_order_id"] for one in self.resting(position_id)}, {one["cloid"] for one in self.open_orders()}
+        )
+        self.assertEqual(self.ask("POST", f"/api/positions/{position_id}/close")[0], 200)
+        self.assert_left(position_id, "MANUAL")
