@@ -194,9 +194,39 @@ class Explained(LossCase):
         self.scene.clock.advance(1)
         self.venue.take("ETH", "0.25", "3100", FillCause.LIQUIDATION)
         working.book_losses(self.scene.desk)
-        view = queries.trade(self.scene.desk, position.trade_id)
-        self.assertEqual(view.timeline[-1].event, "LegLost")
-        self.assertIn("0.25 ETH taken at 3100: the venue liquidated it", view.timeline[-1].detail)
+        (entry,) = [one for one in queries.trade(self.scene.desk, position.trade_id).timeline if one.event == "LegLost"]
+        self.assertIn("taken at 3100: the venue liquidated it", entry.detail)
+
+    def test_what_was_lost_before_a_barrier_closed_the_rest_is_the_reason(self) -> None:
+        """The barrier judged a leg that was not there any more; a hand that closes knows why it does."""
+        for number, (reason, expected) in enumerate(
+            ((ExitReason.STOP_LOSS, ExitReason.LIQUIDATION), (ExitReason.MANUAL, ExitReason.MANUAL))
+        ):
+            with self.subTest(reason=reason):
+                position = self.scene.opened(f"signal_{number}")
+                self.venue.take("ETH", "0.25", "2900", FillCause.LIQUIDATION)
+                self.scene.clock.advance(1)
+                self.scene.close(position, reason)
+                self.scene.ticks(4)
+                self.assertEqual(self.scene.position(position.id).exit_reason, expected)
+                self.scene.clock.advance(1000)
+
+    def test_what_is_lost_while_a_barrier_closes_is_not_the_reason(self) -> None:
+        position = self.scene.opened()
+        self.venue.refusing = {"ETH": RejectReason.NO_MATCH}
+        self.scene.close(position, ExitReason.TAKE_PROFIT)
+        self.scene.clock.advance(1)
+        self.venue.take("ETH", "0.25", "3900")
+        self.tick(2)
+        after = self.scene.position(position.id)
+        self.assertEqual((after.status, after.exit_reason), (PositionStatus.CLOSED, ExitReason.TAKE_PROFIT))
+
+    def test_a_lost_leg_cools_the_pair_down(self) -> None:
+        position = self.scene.opened()
+        self.venue.take("ETH", "0.25", "3900")
+        self.tick()
+        exits = self.scene.desk.store.book().losing_exits()
+        self.assertEqual(exits, {position.pair: self.scene.position(position.id).exited_at})
 
 
 class Unexplained(LossCase):

@@ -137,7 +137,7 @@ class BookTest(unittest.TestCase):
             with self.subTest(reason=reason):
                 opening = given_a_filled_trade()
                 closed = given_a_filled_close(opening, reason=reason)
-                losing = reason in (ExitReason.STOP_LOSS, ExitReason.LIQUIDATION)
+                losing = reason in (ExitReason.STOP_LOSS, ExitReason.LIQUIDATION, ExitReason.LEG_LOST)
                 expected = {opening.terms.pair: closed.ended_at} if losing else {}
                 self.assertEqual(book_of([opening, closed]).losing_exits(), expected)
 

@@ -15,7 +15,7 @@ from threading import RLock
 from typing import Protocol, TypeVar
 
 from trading.domain.errors import PositionNotFound, TradeNotFound
-from trading.domain.exit_plan import ExitReason
+from trading.domain.exit_plan import LOSING
 from trading.domain.market import Pair
 from trading.domain.positions import Position, PositionStatus, Watch, position_of
 from trading.domain.trades import Trade
@@ -336,7 +336,7 @@ class Book:
             return tuple(self._guarded.values())
 
     def losing_exits(self) -> Mapping[Pair, datetime]:
-        """When each pair was last left by its stop loss or by liquidation."""
+        """When each pair was last left by a losing exit."""
         archived = self._history.losing_exits()
         with self._lock:
             later = {pair: max(at, archived.get(pair, at)) for pair, at in self._losing_exits.items()}
@@ -404,10 +404,7 @@ class Book:
             self._guarded.pop(position_id, None)
         if position.closed:
             self._standing.pop(position_id, None)
-            if (
-                position.exit_reason in (ExitReason.STOP_LOSS, ExitReason.LIQUIDATION)
-                and position.exited_at is not None
-            ):
+            if position.exit_reason in LOSING and position.exited_at is not None:
                 last = self._losing_exits.get(position.pair, position.exited_at)
                 self._losing_exits[position.pair] = max(last, position.exited_at)
         else:

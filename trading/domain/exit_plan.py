@@ -21,6 +21,10 @@ class ExitReason(StrEnum):
     NOT_FILLED = "NOT_FILLED"
 
 
+LOSING = frozenset({ExitReason.STOP_LOSS, ExitReason.LIQUIDATION, ExitReason.LEG_LOST})
+"""What cools a pair down: what was left by its stop, by liquidation or because a leg was taken."""
+
+
 @dataclass(frozen=True, slots=True)
 class TrailingStop:
     """Once the net return has reached `arm`, leave when it falls `gap` below its highest. Fractions of gross

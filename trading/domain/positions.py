@@ -19,6 +19,9 @@ from trading.domain.signals import Approval, Signal
 from trading.domain.trades import LegPlan, Naked, Trade
 from trading.domain.units import ZERO, Coin, PositionId, Price, Quantity, Ratio, TradeId, Usd
 
+ASKED_FOR = frozenset({ExitReason.MANUAL, ExitReason.EMERGENCY_STOP})
+"""Reasons that somebody gave. Any other is a barrier's, which is none for a leg that was lost before it was judged."""
+
 
 class PositionStatus(StrEnum):
     OPENING = "opening"
@@ -211,7 +214,9 @@ def _exit_reason(opening: Trade, closings: Sequence[Trade], status: PositionStat
     if status is PositionStatus.CLOSED and not opening.anything_filled:
         return ExitReason.NOT_FILLED
     if closings:
-        return closings[-1].terms.exit_reason
+        terms = closings[-1].terms
+        before = any(loss.filled_at <= closings[0].terms.accepted_at for loss in opening.lost)
+        return _lost_by(opening) if before and terms.exit_reason not in ASKED_FOR else terms.exit_reason
     if status is not PositionStatus.CLOSED:
         return None
     return _lost_by(opening) or ExitReason.REPAIR

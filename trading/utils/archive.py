@@ -34,7 +34,7 @@ from typing import NamedTuple
 from trading.domain.book import Sums
 from trading.domain.codec import Json, decode_event, decode_watch, encode_event, encode_position, encode_watch
 from trading.domain.errors import Busy, InvariantBroken, StoreCorrupt
-from trading.domain.exit_plan import ExitReason
+from trading.domain.exit_plan import LOSING
 from trading.domain.market import Pair
 from trading.domain.positions import Position, Watch, position_of
 from trading.domain.trades import Trade, replay
@@ -65,7 +65,7 @@ TORN_BYTES_MAX = 64 << 20
 _MONTHLY = re.compile(r"trades-\d{4}-\d{2}\.json")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_LOSING = frozenset({ExitReason.STOP_LOSS.value, ExitReason.LIQUIDATION.value})
+_LOSING = frozenset(reason.value for reason in LOSING)
 
 
 class Filed(NamedTuple):
