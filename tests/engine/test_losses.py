@@ -37,10 +37,9 @@ class LossCase(unittest.TestCase):
         for _ in range(count):
             self.scene.clock.advance(seconds)
             monitor.tick(self.watchman)
-            for _ in range(2):
-                # A thread may hand out another: one that finds a leg lost begins the close of its sister.
-                for thread in tuple(self.watchman.in_hand.values()):
-                    thread.join(WAIT_SECONDS)
+            # A thread may hand out another: one that finds a leg lost begins the close of its sister.
+            while busy := [one for one in tuple(self.watchman.in_hand.values()) if one.is_alive()]:
+                busy[0].join(WAIT_SECONDS)
 
     def restart(self) -> None:
         self.scene = self.scene.reopened()

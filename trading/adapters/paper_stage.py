@@ -17,7 +17,7 @@ from trading.adapters.paper_market import PaperMarket, price_tick
 from trading.adapters.paper_universe import INSTRUMENTS
 from trading.domain.codec import decode_script, encode_script
 from trading.domain.errors import InvalidRequest, StoreCorrupt
-from trading.domain.market import Depth, Instrument, Quote, Traits
+from trading.domain.market import Depth, Instrument, Quote
 from trading.domain.orders import Order, OrderReport, OrderStatus, RejectReason, Side
 from trading.domain.resting import AccountFill, FillCause
 from trading.domain.scenarios import NEED_COIN, Scenario, ScenarioKind, ScenarioRequest, Script
@@ -116,8 +116,6 @@ class StagedMarket(PaperMarket):
 class StagedVenue(PaperVenue):
     """The paper venue on a stage."""
 
-    traits = Traits(single_leg=True, proves_absence=True, tells_fills=True)
-
     def __init__(
         self, market: StagedMarket, journal: Journal, clock: Clock, equity_usd: Usd, script: ScriptFile
     ) -> None:
@@ -186,9 +184,9 @@ class StagedVenue(PaperVenue):
         )
 
     def account_fills(self, since: datetime) -> tuple[AccountFill, ...]:
-        """Those that nobody ordered: what was liquidated. The desk knows its own."""
-        fills = [one.fill for one in self._script.scenarios() if one.fill is not None]
-        return tuple(fill for fill in fills if fill.filled_at >= since)
+        """A liquidation was carried out as an order of the account; it is told as what it stands for."""
+        staged = {one.fill.id: one.fill for one in self._script.scenarios() if one.fill is not None}
+        return tuple(staged.get(_liquidation_id(one.client_order_id), one) for one in super().account_fills(since))
 
     # The faults
 
@@ -236,7 +234,7 @@ class StagedVenue(PaperVenue):
         (report,) = super().submit([order])
         if not report.filled or report.average_price is None:
             raise InvalidRequest({"coin": f"could not be taken: {report.detail or report.status}"})
-        name = f"liquidation-{order.client_order_id[2:18]}"
+        name = _liquidation_id(order.client_order_id)
         cause = FillCause.LIQUIDATION
         return AccountFill(name, coin, side, report.filled, report.average_price, report.fees, now, cause)
 
@@ -255,6 +253,10 @@ class StagedVenue(PaperVenue):
             intended_at=now,
             expires_at=now + timedelta(seconds=ORDER_SECONDS),
         )
+
+
+def _liquidation_id(client_order_id: ClientOrderId | None) -> str:
+    return f"liquidation-{client_order_id[2:18]}" if client_order_id is not None else ""
 
 
 def _silent(name: ClientOrderId, now: datetime) -> OrderReport:
