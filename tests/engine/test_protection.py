@@ -231,7 +231,7 @@ class Life(ProtectionCase):
         self.assertEqual((len(self.venue.placements), self.venue.cancels), (1, []))
         self.scene.close(position)
         self.assertEqual((self.venue.rests, self.resting(position)), ({}, ()))
-        self.assertEqual((self.events("ProtectionPlaced"), self.events("ProtectionRemoved")), (4, 1))
+        self.assertEqual((self.events("ProtectionPlaced"), self.events("ProtectionRemoved")), (1, 1))
 
     def test_the_detail_view_shows_what_rests(self) -> None:
         position = self.scene.opened()
@@ -267,7 +267,7 @@ class Life(ProtectionCase):
         self.venue.script_rest("refused")
         position = self.scene.opened()
         self.tick(4, seconds=8)
-        self.assertEqual((len(self.venue.placements), self.events("ProtectionRefused")), (1, 4))
+        self.assertEqual((len(self.venue.placements), self.events("ProtectionRefused")), (1, 1))
         self.assertEqual(self.resting(position), ())
         self.tick(6, seconds=10)
         self.assertEqual(len(self.venue.rests), 4)

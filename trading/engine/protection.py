@@ -401,13 +401,17 @@ def _watch(book: Book, position_id: PositionId) -> Watch:
 def _tell_placed(
     desk: Desk, position: Position, orders: Sequence[RestingOrder], reports: Sequence[RestingReport]
 ) -> None:
-    for order, report in zip(orders, reports, strict=True):
-        refused = report.status is RestingStatus.REJECTED
-        desk.log.write(
-            "warning" if refused else "info",
-            f"{position.pair}: {order.kind} of {order.quantity} {order.coin} at {order.trigger_price}: {report.status}",
-            position_id=position.id,
-            client_order_id=order.client_order_id,
-            event="ProtectionRefused" if refused else "ProtectionPlaced",
-            detail=report.detail or None,
-        )
+    """One line for what was taken or may have been, one for what was refused."""
+    told = list(zip(orders, reports, strict=True))
+    for refused in (False, True):
+        some = [(order, one) for order, one in told if (one.status is RestingStatus.REJECTED) is refused]
+        if some:
+            words = ", ".join(f"{one.kind} of {one.quantity} {one.coin} at {one.trigger_price}" for one, _ in some)
+            desk.log.write(
+                "warning" if refused else "info",
+                f"{position.pair}: {'refused at the venue' if refused else 'now rests at the venue'}: {words}",
+                position_id=position.id,
+                event="ProtectionRefused" if refused else "ProtectionPlaced",
+                statuses=sorted({report.status for _, report in some}),
+                detail=some[0][1].detail or None,
+            )
