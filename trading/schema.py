@@ -160,6 +160,17 @@ ROUTES: Mapping[str, Route] = {
         body="Nothing",
         throttled=False,
     ),
+    "POST /api/trades/{id}/resume": Route(
+        "Let a suspended trade go on: it asks, levels its legs, and sends what is left if the desk is ACTIVE",
+        "trading",
+        {
+            200: Answer("The trade has ended", TradeView, example="trade"),
+            202: Answer("It is being worked again", TradeView, example="working"),
+        },
+        scope=Scope.ADMIN,
+        errors=("TRADE_NOT_FOUND", "VENUE_UNAVAILABLE"),
+        body="Nothing",
+    ),
     "GET /api/fills": Route(
         "Orders with a fill, newest first",
         "looking",

@@ -21,6 +21,7 @@ urlpatterns = [
     _route(r"api/trades", views.Trades),
     _route(r"api/trades/(?P<trade_id>[^/]+)", views.TradeDetail),
     _route(r"api/trades/(?P<trade_id>[^/]+)/cancel", views.Cancel),
+    _route(r"api/trades/(?P<trade_id>[^/]+)/resume", views.ResumeTrade),
     _route(r"api/fills", views.Fills),
     _route(r"api/signals", views.Signals),
     _route(r"api/positions", views.Positions),

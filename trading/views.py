@@ -202,6 +202,17 @@ class Cancel(DeskView):
         return Response(render(trade), 202 if TradeStatus(trade.status).live else 200)
 
 
+class ResumeTrade(DeskView):
+    """POST /api/trades/{id}/resume : a suspended trade goes on; 202 while it is still being worked."""
+
+    write_scope = Scope.ADMIN
+
+    def post(self, request: Request, trade_id: str) -> Response:
+        nothing_asked(body_of(request))
+        trade = closing.resume(get_desk(), TradeId(trade_id))
+        return Response(render(trade), 202 if TradeStatus(trade.status).live else 200)
+
+
 class Signals(DeskView):
     """GET /api/signals"""
 

@@ -53,6 +53,7 @@ ROUTES: tuple[tuple[str, str, str], ...] = (
     ("POST", "/api/trades/preview", "read"),
     ("POST", EXECUTE, "trade"),
     ("POST", "/api/trades/trd_1/cancel", "trade"),
+    ("POST", "/api/trades/trd_1/resume", "admin"),
     ("PATCH", "/api/positions/pos_1", "trade"),
     ("POST", "/api/positions/pos_1/close", "trade"),
     ("POST", "/api/emergency_stop?x=1", "trade"),

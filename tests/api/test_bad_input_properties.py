@@ -45,6 +45,7 @@ WRITES = (
     ("POST", EXECUTE),
     ("POST", "/api/trades/preview"),
     ("POST", "/api/trades/trd_1/cancel"),
+    ("POST", "/api/trades/trd_1/resume"),
     ("PATCH", "/api/positions/pos_1"),
     ("POST", "/api/positions/pos_1/close"),
     # The last, because without a body it does what it is asked to.

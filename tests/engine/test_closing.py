@@ -20,7 +20,7 @@ from trading.domain.errors import InvalidRequest, PositionNotFound, TradeNotFoun
 from trading.domain.exit_plan import ExitReason
 from trading.domain.orders import Order, RejectReason
 from trading.domain.positions import Position, PositionStatus
-from trading.domain.trades import TradeStatus
+from trading.domain.trades import Trade, TradeStatus
 from trading.domain.units import PositionId, TradeId
 from trading.engine import closing, working
 from trading.engine.requests import TwapRequest
@@ -268,6 +268,40 @@ class CancelTests(ClosingTestCase):
         assert closing_id is not None
         with self.assertRaises(InvalidRequest):
             closing.cancel(self.scene.desk, closing_id)
+
+
+class ResumedTradeTests(ClosingTestCase):
+    """A trade in doubt for so long that somebody was told."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.venue.script(unknown_for(400))
+        self.position = self.scene.opened()
+        self.scene.ticks(15, 10.0)
+
+    @property
+    def trade(self) -> Trade:
+        return self.scene.trade(self.position.trade_id)
+
+    def test_it_is_suspended_and_goes_on_by_itself_when_the_doubt_ends(self) -> None:
+        self.assertIs(TradeStatus.SUSPENDED, self.trade.status)
+        self.scene.ticks(30, 10.0)
+        self.assertIs(TradeStatus.FILLED, self.trade.status)
+        self.assertEqual(1, len(self.venue.sent))
+
+    def test_somebody_may_let_it_go_on(self) -> None:
+        view = closing.resume(self.scene.desk, self.trade.id)
+        self.assertIn("TradeResumed", [type(event).__name__ for event in self.trade.events])
+        self.assertEqual(1, len(self.venue.sent))
+        # The doubt is as old as it was.
+        self.assertEqual("SUSPENDED", view.status)
+
+    def test_what_is_not_suspended_is_not_resumed(self) -> None:
+        self.scene.ticks(30, 10.0)
+        with self.assertRaises(InvalidRequest):
+            closing.resume(self.scene.desk, self.trade.id)
+        same = working.resume_suspended(self.scene.desk, self.trade.id, "again", wait_seconds=0)
+        self.assertIs(TradeStatus.FILLED, same.status)
 
 
 class ResidueTests(ClosingTestCase):

@@ -279,6 +279,25 @@ class HangingTest(MonitorTestCase):
         self.assertTrue(all(isinstance(errand, threading.Thread) and errand.daemon for errand in hands))
 
 
+class OverdueTest(MonitorTestCase):
+    def test_a_close_that_is_overdue_is_told_and_told_again(self) -> None:
+        position = self.scene.opened()
+        self.venue.reads_down.update({"quotes", "account"})
+        self.scene.close(position)
+
+        def told() -> int:
+            return sum("is overdue" in message for message in self.scene.log.messages("error"))
+
+        for seconds, times in ((30, 0), (40, 1), (200, 1), (120, 2)):
+            self.scene.clock.advance(seconds)
+            self.tick()
+            self.assertEqual(times, told())
+        self.venue.reads_down.clear()
+        self.tick()
+        self.tick()
+        self.assertTrue(self.venue.flat)
+
+
 class BugTest(MonitorTestCase):
     def setUp(self) -> None:
         super().setUp()

@@ -31,6 +31,7 @@ from trading.domain.trades import (
     TradeCanceled,
     TradeFilled,
     TradeRejected,
+    TradeResumed,
     TradeStatus,
     TradeSuspended,
     imbalance_of,
@@ -40,6 +41,9 @@ from trading.domain.units import ZERO, Coin, Price, Quantity, Usd
 from trading.engine.playbook import (
     CLOSE_BANDS,
     COMPLETION_BANDS,
+    DOUBT_PATIENCE,
+    IN_DOUBT_TOO_LONG,
+    REPAIR_PATIENCE,
     TRIMS_MAX,
     Ask,
     Market,
@@ -193,6 +197,30 @@ class DoubtAndRestTests(PlaybookTestCase):
         wanted = record(trade, CancelWanted(T0, "enough"))
         self.assertEqual("enough", self.notes(next_step(wanted, a_market(), ACTIVE), TradeCanceled))
 
+    def test_an_opening_in_doubt_for_too_long_is_suspended_and_asked_about_still(self) -> None:
+        trade = a_working_trade()
+        late = after(10 + DOUBT_PATIENCE.total_seconds())
+        self.assertIsInstance(next_step(trade, a_market(late), ACTIVE), Ask)
+        later = after(1, late)
+        self.notes(next_step(trade, a_market(later), ACTIVE), TradeSuspended)
+        suspended = record(trade, TradeSuspended(later, IN_DOUBT_TOO_LONG))
+        self.assertIsInstance(next_step(suspended, a_market(later), ACTIVE), Ask)
+
+    def test_a_suspension_for_a_doubt_ends_with_the_doubt(self) -> None:
+        trade = record(a_working_trade(), TradeSuspended(after(200), IN_DOUBT_TOO_LONG))
+        resumed = filled(trade, BTC="0")
+        self.notes(next_step(resumed, a_market(after(201)), ACTIVE), TradeResumed)
+
+    def test_a_close_in_doubt_is_asked_about_for_ever(self) -> None:
+        closing = sent_close(given_a_filled_trade())
+        self.assertIsInstance(next_step(closing, a_market(after(9999)), ACTIVE), Ask)
+
+    def test_a_repair_that_stands_still_for_too_long_is_suspended(self) -> None:
+        trade, reducing = unbalanced(BTC="0"), Policy(TradingState.REDUCING)
+        still = REPAIR_PATIENCE.total_seconds() + 1
+        self.waits(next_step(trade, a_market(after(still - 1), without=["ETH"]), reducing), "no price for ETH")
+        self.notes(next_step(trade, a_market(after(still + 1), without=["ETH"]), reducing), TradeSuspended)
+
     def test_a_suspended_close_waits(self) -> None:
         closing = filled(sent_close(given_a_filled_trade()), ETH="0.5", BTC="0.5")
         closing = record(closing, TradeSuspended(closing.events[-1].at, "odd"))
@@ -342,8 +370,9 @@ class SlicingTests(PlaybookTestCase):
 
     def test_c10_nothing_is_sent_while_acknowledgements_are_withheld(self) -> None:
         trade = a_working_trade(slices=3)
-        for seconds in (36, 72, 108, 500):
+        for seconds in (36, 72, 108):
             self.assertIsInstance(next_step(trade, a_market(after(seconds)), ACTIVE), Ask)
+        self.notes(next_step(trade, a_market(after(500)), ACTIVE), TradeSuspended)
 
     def test_what_is_left_after_the_last_slice_is_tried_at_the_same_pace_until_it_is_given_up(self) -> None:
         trade = filled(a_working_trade(slices=2, interval=30), BTC="0", ETH="0")

@@ -31,6 +31,7 @@ proof of an order in doubt (15), completions (5), trims (TRIM_PATIENCE)."""
 RESIDUE_SHARE = Decimal("0.05")
 EQUITY_SLACK = Decimal("1.03")
 PACE_SLACK = 0.01
+NOTIONAL_MIN = Decimal("10.5")
 QUOTE_AGE_MAX = 2.0
 TIME_LIMIT_SLACK = 15.0
 
@@ -296,7 +297,7 @@ class Auditor:
 
     def _tolerance(self, legs: Sequence[LegPlan]) -> Decimal:
         lots = [LISTED[leg.coin][1] * leg.arrival_price for leg in legs]
-        return max(*lots, RESIDUE_SHARE * max(leg.notional for leg in legs), Decimal("10.5"))
+        return max(*lots, RESIDUE_SHARE * max(leg.notional for leg in legs), NOTIONAL_MIN)
 
     def _in_its_way(self, held: Held) -> bool:
         world = self.world
@@ -327,6 +328,21 @@ class Auditor:
             if held != expected[coin] and coin not in self.world.foreign
         ]
         return "; ".join(words)
+
+    def may_rest(self, book: Book, trade: Trade) -> bool:
+        """Suspended, or a close whose residue is too little for the venue and waits for the last sharer of its coin."""
+        if trade.status is TradeStatus.SUSPENDED:
+            return True
+        if trade.opens or trade.in_doubt:
+            return False
+        position = book.position(trade.terms.position_id)
+        others = [one for one in book.standing_positions() if one.id != position.id]
+        return all(
+            leg.held * self.world.exchange.mid(leg.coin) < NOTIONAL_MIN
+            and any(leg.coin in (one.long.coin, one.short.coin) for one in others)
+            for leg in position.legs
+            if leg.held > 0
+        )
 
     def overdue(self, book: Book) -> str:
         """Empty when every position that has had its time is being closed; else which is not."""

@@ -31,7 +31,7 @@ from trading.domain.errors import Busy, StoreCorrupt
 from trading.domain.market import Account
 from trading.domain.orders import Order, RejectReason
 from trading.domain.signals import Signal
-from trading.domain.trades import Terms, Trade, TradeStatus
+from trading.domain.trades import Terms, Trade
 from trading.domain.units import ZERO, ClientOrderId, Coin, PositionId, Price
 from trading.engine import monitor
 from trading.engine.desk import Desk
@@ -405,7 +405,7 @@ class World:
             if self.process("web") is None or not self.monitor_at_work or self.operators.busy:
                 continue
             book = self._desk().store.book()
-            live = [one for one in book.live_trades() if one.status is not TradeStatus.SUSPENDED]
+            live = [one for one in book.live_trades() if not self.auditor.may_rest(book, one)]
             auditor, state = self.auditor, self._desk().store.state()
             why = f"{len(live)} trades are still live" if live else ""
             why = (

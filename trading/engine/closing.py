@@ -10,7 +10,7 @@ from decimal import Decimal
 from trading.domain.errors import InvalidRequest, VenueUnavailable
 from trading.domain.exit_plan import ExitReason
 from trading.domain.positions import Leg, Position
-from trading.domain.trades import LegPlan, PositionEffect, Slice, Terms, Trade, close_trade_id
+from trading.domain.trades import LegPlan, PositionEffect, Slice, Terms, Trade, TradeStatus, close_trade_id
 from trading.domain.units import ZERO, Coin, PositionId, Price, TradeId, Usd
 from trading.engine import protection, queries, working
 from trading.engine.desk import Desk
@@ -83,6 +83,21 @@ def cancel(desk: Desk, trade_id: TradeId) -> TradeView:
         working.want_cancel(desk, trade, "canceled on request")
         until = desk.clock.monotonic() + ANSWER_SECONDS
         working.work_if_free(desk, trade_id, until=until, wait_seconds=ANSWER_SECONDS)
+    return queries.trade(desk, trade_id)
+
+
+def resume(desk: Desk, trade_id: TradeId) -> TradeView:
+    """Let a suspended trade go on: its doubt is asked about, its legs are levelled, its slices go out if the desk is
+    ACTIVE.
+
+    Raises TradeNotFound, Busy; InvalidRequest for a trade that is not suspended.
+    """
+    trade = desk.store.book().trade(trade_id)
+    if trade.status is not TradeStatus.SUSPENDED:
+        raise InvalidRequest({"id": f"is {trade.status}; only a suspended trade is resumed"})
+    until = desk.clock.monotonic() + ANSWER_SECONDS
+    working.resume_suspended(desk, trade_id, "resumed on request", wait_seconds=ANSWER_SECONDS)
+    working.work_if_free(desk, trade_id, until=until)
     return queries.trade(desk, trade_id)
 
 

@@ -28,7 +28,7 @@ from trading.engine.desk import Desk
 from trading.engine.funding import collect_funding
 from trading.engine.late import LateMemory
 from trading.engine.outcomes import Outbox
-from trading.engine.recovery import DRIFT_PATIENCE, DriftMemory, reconcile, recover
+from trading.engine.recovery import DRIFT_PATIENCE, DriftMemory, overdue_closes, reconcile, recover
 from trading.engine.states import lift, reduce
 from trading.engine.valuing import publish_marks
 from trading.ports import Errand, Job, Json
@@ -41,6 +41,7 @@ LOSS_RETRY = timedelta(seconds=1)
 LOSS_RETRY_MAX = timedelta(seconds=30)
 VENUE_PATIENCE = timedelta(seconds=10)
 CLOSE_SECONDS = 3.0
+LATE_REPEAT = timedelta(minutes=5)
 OUTCOMES = "outcomes"
 ACCOUNT = "account"
 MARKS = "marks"
@@ -71,6 +72,7 @@ class Watchman:
     reserve_tried: datetime | None = None
     venue_silent_since: datetime | None = None
     venue_down: bool = False
+    overdue_told: dict[TradeId, datetime] = field(default_factory=dict)
     ticked: int = 0
     corrupt: StoreCorrupt | None = None
     troubles: dict[str, str] = field(default_factory=dict)
@@ -178,6 +180,26 @@ def _beat(watchman: Watchman) -> None:
 
 def _recover(watchman: Watchman) -> None:
     recover(watchman.desk, lambda trade_id: _hand_out(watchman, trade_id, lambda: _take_up(watchman.desk, trade_id)))
+    _tell_overdue(watchman)
+
+
+def _tell_overdue(watchman: Watchman) -> None:
+    """A line for each close that is past its deadline, and again after a while."""
+    desk, now = watchman.desk, watchman.desk.clock.now()
+    late = {trade.id: trade for trade in overdue_closes(desk)}
+    watchman.overdue_told = {trade_id: at for trade_id, at in watchman.overdue_told.items() if trade_id in late}
+    for trade_id, trade in late.items():
+        told = watchman.overdue_told.get(trade_id)
+        if told is None or now - told >= LATE_REPEAT:
+            watchman.overdue_told[trade_id] = now
+            desk.log.write(
+                "error",
+                f"the close of {trade.terms.pair} is overdue: it has not ended in "
+                f"{(now - trade.terms.accepted_at).total_seconds():.0f} s and goes on",
+                trade_id=trade_id,
+                position_id=trade.terms.position_id,
+                event="CloseDelayed",
+            )
 
 
 def _take_up(desk: Desk, trade_id: TradeId) -> None:

@@ -25,6 +25,7 @@ from trading.domain.trades import (
     TradeCanceled,
     TradeFilled,
     TradeRejected,
+    TradeResumed,
     TradeStatus,
     TradeSuspended,
     imbalance_of,
@@ -43,6 +44,11 @@ CLOSE_BANDS = (Ratio(Decimal("0.01")), Ratio(Decimal("0.03")), Ratio(Decimal("0.
 CLOSE_PAUSE = timedelta(seconds=5)
 TRIMS_MAX = 10
 TRIM_PATIENCE = timedelta(seconds=60)
+DOUBT_PATIENCE = timedelta(seconds=120)
+"""How long after the expiry of an opening's orders their end may be unknown before somebody has to look."""
+REPAIR_PATIENCE = timedelta(seconds=180)
+"""How long a repair may stand still, whatever holds it up."""
+IN_DOUBT_TOO_LONG = "how its orders ended has been unknown for too long; the venue is still being asked"
 SENDS_OF_A_SLICE_MAX = 3
 GONE_PATIENCE = timedelta(seconds=2)
 STUCK_PATIENCE = timedelta(seconds=60)
@@ -112,7 +118,7 @@ Step = Ask | Send | Note | Wait
 def next_step(trade: Trade, market: Market, policy: Policy) -> Step:
     """The next step of *trade*: the rows of the playbook in their order. Pure; never raises on a trade that replays."""
     if trade.in_doubt:
-        return Ask(trade.in_doubt)
+        return _doubted_too_long(trade, market) or Ask(trade.in_doubt)
     if not trade.live:
         return Wait(f"the trade is {trade.status}")
     if trade.status is TradeStatus.SUSPENDED:
@@ -122,8 +128,21 @@ def next_step(trade: Trade, market: Market, policy: Policy) -> Step:
     return _next_of_close(trade, market)
 
 
+def _doubted_too_long(trade: Trade, market: Market) -> Step | None:
+    """An opening whose doubt has outlived its bound is suspended, so that somebody hears of it; the asking goes on."""
+    if not trade.opens or trade.status not in (TradeStatus.WORKING, TradeStatus.REPAIRING):
+        return None
+    ended = max(order.expires_at for order in trade.in_doubt)
+    if market.now - ended <= DOUBT_PATIENCE:
+        return None
+    return Note(TradeSuspended(market.now, IN_DOUBT_TOO_LONG))
+
+
 def _leave_suspension(trade: Trade, market: Market, policy: Policy) -> Step:
-    """Only a wish to be rid of it ends a suspended opening; what it holds stays under the exits meanwhile."""
+    """Only a wish to be rid of it, or a person, ends a suspension; one for a doubt alone ends with the doubt, for legs
+    that are apart must not wait. What an opening holds stays under the exits meanwhile."""
+    if trade.why == IN_DOUBT_TOO_LONG:
+        return Note(TradeResumed(market.now, "how its orders ended is known now"))
     if trade.opens and (policy.close_wanted or trade.cancel_wanted):
         return Note(TradeCanceled(market.now, trade.cancel_wanted or _why_not(policy)))
     return Wait(f"the trade is suspended: {trade.why}")
@@ -334,6 +353,8 @@ def _repair(trade: Trade, market: Market, *, may_complete: bool) -> Step:
     long, short = trade.terms.legs
     ahead, behind = (long, short) if imbalance_of(trade) > 0 else (short, long)
     since = trade.repairing_since or market.now
+    if market.now - trade.events[-1].at > REPAIR_PATIENCE:
+        return Note(TradeSuspended(market.now, "levelling its legs has stood still for too long"))
     if may_complete and market.now - since <= COMPLETION_WINDOW and _may_heal(trade, behind):
         completion = _completion(trade, market, ahead, behind, since)
         if completion is not None:

@@ -18,6 +18,7 @@ from trading.engine.desk import Desk
 from trading.engine.states import reduce
 
 DRIFT_PATIENCE = timedelta(seconds=2)
+CLOSE_DEADLINE = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,14 @@ def recover(desk: Desk, take_up: Callable[[TradeId], None]) -> None:
             reduce(desk, Cause.SUSPENDED_TRADE, f"a trade of {trade.terms.pair} is suspended: {trade.why}")
     for trade_id, why in desk.store.broken.items():
         reduce(desk, Cause.BROKEN_RECORD, f"trade {trade_id} does not replay: {why}")
+
+
+def overdue_closes(desk: Desk) -> tuple[Trade, ...]:
+    """The closes that have not ended within a minute of their time. They go on, for a close never gives up, and
+    somebody has to hear of it."""
+    now = desk.clock.now()
+    closes = (trade for trade in desk.store.book().live_trades() if not trade.opens)
+    return tuple(one for one in closes if now - max(one.terms.gives_up_at, one.terms.accepted_at) > CLOSE_DEADLINE)
 
 
 def book_holdings(book: Book) -> Mapping[Coin, tuple[Quantity, Quantity]]:

@@ -29,6 +29,7 @@ from trading.domain.trades import (
     TradeAccepted,
     TradeCanceled,
     TradeFilled,
+    TradeResumed,
     TradeStatus,
     TradeSuspended,
     accept,
@@ -118,6 +119,18 @@ def suspend(desk: Desk, trade: Trade, why: str) -> Trade:
         return trade
     _tell(desk, trade)
     return desk.store.save(trade)
+
+
+def resume_suspended(desk: Desk, trade_id: TradeId, why: str, *, wait_seconds: float) -> Trade:
+    """Let a suspended trade go on where it stood, as somebody has decided. Raises Busy while another hand works it;
+    one that is not suspended is returned as it is."""
+    with desk.store.seat(trade_id, wait_seconds):
+        trade = desk.store.book().trade(trade_id)
+        if trade.status is not TradeStatus.SUSPENDED:
+            return trade
+        trade = record(trade, TradeResumed(_later(desk, trade), why))
+        _tell(desk, trade)
+        return desk.store.save(trade)
 
 
 def want_cancel(desk: Desk, trade: Trade, why: str) -> Trade:
@@ -411,6 +424,7 @@ def _tell(desk: Desk, trade: Trade) -> None:
         "TradeRejected": "was rejected by the venue",
         "TradeCanceled": "was canceled",
         "TradeSuspended": "is suspended and needs somebody to look at it",
+        "TradeResumed": "goes on",
         "LegsUnbalanced": "has one leg ahead of the other; levelling",
         "LegsBalanced": "is level again",
         "HoldingGone": "wrote off what cannot be closed any more; it is booked at the mark",
