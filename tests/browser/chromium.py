@@ -11,7 +11,8 @@ import sys
 import tempfile
 import time
 import unittest
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +121,16 @@ class Service:
             connection.request("POST", "/api/session", body, {"Content-Type": "application/json"})
             header = connection.getresponse().getheader("Set-Cookie") or ""
             return header.partition(";")[0].partition("=")[2].strip('"')
+        finally:
+            connection.close()
+
+    @contextmanager
+    def stream(self) -> Iterator[int]:
+        """A stream of events held open by somebody else; gives its status."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=15)
+        try:
+            connection.request("GET", "/api/events", headers={"Authorization": f"Bearer {TOKENS['read']}"})
+            yield connection.getresponse().status
         finally:
             connection.close()
 

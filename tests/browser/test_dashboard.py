@@ -4,6 +4,7 @@ from django.core.signing import Signer
 
 from tests.browser.chromium import PHONE, SECRET_KEY, TOKENS, WIDE, BrowserCase, until
 from trading.adapters.system import SystemClock
+from trading.events import STREAMS_MAX
 
 FRAME_MS_MAX = 16
 FIRST_PAINT_MS_MAX = 300
@@ -31,6 +32,21 @@ for (let n = 0; n < arguments[0]; n += 1) {
 }
 desk.positions = kept; tell('positions'); await frame();
 return took;
+"""
+
+
+A_GUARDIAN_THAT_SAYS_NO = """
+const real = window.fetch;
+const no = {code: 'GUARDIAN_REJECTED', status: 422, detail: 'Guardian says no', reasoning: 'the spread is too thin'};
+const answer = () => new Response(JSON.stringify(no), {status: 422, headers: {'Content-Type': 'application/json'}});
+window.fetch = (path, ...more) => path === '/api/trades/execute' ? Promise.resolve(answer()) : real(path, ...more);
+"""
+
+AN_OLD_MARK = """
+const { desk, now, tell } = await import('/static/desk/state.js');
+for (const one of desk.positions.values()) one.marked_at = new Date(now() - 60000).toISOString();
+tell('clock');
+await new Promise((done) => requestAnimationFrame(done));
 """
 
 
@@ -152,6 +168,32 @@ class DashboardTest(BrowserCase):
         self.browser.see("#ticket-go", "Read only")
         self.assertFalse(self.browser.see("#ticket-go").is_enabled())
         self.assertEqual([], self.browser.ills())
+
+    def test_guardians_no_is_shown_with_its_reasons(self) -> None:
+        self.browser.log_in_as("trade")
+        self.browser.click(".ticket-button", "Ticket")
+        self.browser.see(".verdict-line", "would execute")
+        self.browser.script(A_GUARDIAN_THAT_SAYS_NO)
+        self.browser.click("#ticket-go", "Execute")
+        self.browser.see("#ticket-answer", "guardian rejected")
+        self.browser.see("#ticket-answer", "the spread is too thin")
+        self.assertFalse(self.browser.see("#ticket-go").is_enabled())
+
+    def test_where_no_stream_is_left_it_asks_now_and_then(self) -> None:
+        self.browser.open("/login")
+        taken = [self.enterContext(self.service.stream()) for _ in range(STREAMS_MAX + 1)]
+        self.assertEqual(503, taken[-1])
+        self.browser.log_in_as("read")
+        self.browser.see(".parts", "polling")
+        self.trade("polled", "CRV/LDO")
+        self.browser.see(".row", "CRV / LDO")
+
+    def test_an_old_price_is_greyed_and_says_how_old_it_is(self) -> None:
+        self.trade("stale", "BNB/ETH")
+        self.browser.log_in_as("read")
+        self.browser.see(".row", "BNB / ETH")
+        self.browser.awaited(AN_OLD_MARK)
+        self.browser.see(".row[data-old]", "price 1 min")
 
     def test_a_session_that_ends_leads_back_to_the_log_in_page(self) -> None:
         self.browser.log_in_as("trade")

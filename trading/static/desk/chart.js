@@ -94,6 +94,12 @@ export async function lineChart(place, { height, told, label, levels = () => [],
     if (old) old.destroy();
   }
 
+  // A canvas keeps the colours that it was drawn with.
+  const repaint = () => chart && make();
+  const themes = new MutationObserver(repaint);
+  themes.observe(document.documentElement, { attributeFilter: ["data-theme"] });
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  system.addEventListener("change", repaint);
   const watch = new ResizeObserver(() => {
     if (chart && box.clientWidth > 0 && Math.abs(chart.width - box.clientWidth) > 1) chart.setSize({ width: box.clientWidth, height });
   });
@@ -105,9 +111,11 @@ export async function lineChart(place, { height, told, label, levels = () => [],
       if (chart === null || first) make();
       else chart.setData(shown);
     },
-    repaint: () => chart && make(),
+    repaint,
     end() {
       watch.disconnect();
+      themes.disconnect();
+      system.removeEventListener("change", repaint);
       if (chart) chart.destroy();
       chart = null;
     },

@@ -43,7 +43,6 @@ export async function openDetail(place, position) {
   mine.stops.push(on("marks", () => follow(mine)));
   mine.stops.push(on("positions", () => standing(mine) && showFacts(mine, standing(mine))));
   mine.stops.push(on("marks clock", () => standing(mine) && showDistances(mine, standing(mine))));
-  mine.stops.push(on("theme", () => mine.chart && mine.chart.repaint()));
   showFacts(mine, position);
   await Promise.all([drawTrail(mine), showStory(mine)]);
   mine.timer = setInterval(() => loadTrail(mine), TRAIL_MS);
@@ -200,7 +199,7 @@ async function showStory(mine) {
   try {
     const [detail, ...trades] = await Promise.all([get(`/api/positions/${mine.id}`), ...ids.map((id) => get(`/api/trades/${id}`))]);
     if (shown !== mine) return;
-    fill(mine.story, guardian(detail.body), scout(detail.body), resting(detail.body), cancelButton(detail.body), timeline(trades.map((one) => one.body)), orders(trades.flatMap((one) => one.body.orders)));
+    fill(mine.story, cancelButton(detail.body), guardian(detail.body), scout(detail.body), resting(detail.body), timeline(trades.map((one) => one.body)), orders(trades.flatMap((one) => one.body.orders)));
   } catch (problem) {
     fill(mine.story, problemBox(problem));
   }
@@ -250,7 +249,7 @@ function cancelButton(one) {
       event.target.disabled = false;
     }
   };
-  return h("div", { class: "buttons" }, h("button", { type: "button", onclick: cancel }, "Cancel the rest of the opening"));
+  return h("div", { class: "across" }, h("button", { type: "button", onclick: cancel }, "Cancel the rest of the opening"));
 }
 
 // TradeAccepted as "trade accepted".
@@ -260,7 +259,7 @@ function timeline(trades) {
   const events = trades.flatMap((trade) => trade.timeline);
   return h(
     "div",
-    {},
+    { class: "across" },
     h("h3", {}, "Timeline"),
     h("ol", { class: "timeline" }, events.map((one) => h("li", {}, h("time", { datetime: one.at, class: "num" }, time(one.at)), h("span", { class: "strong" }, spoken(one.event)), h("span", { class: "quiet" }, one.detail)))),
   );
@@ -281,7 +280,7 @@ function orders(list) {
     );
   return h(
     "div",
-    {},
+    { class: "across" },
     h("h3", {}, "Orders and fills"),
     wide("Orders and fills", h("table", { class: "plain-table" }, h("thead", {}, h("tr", {}, head.map((name, place) => h("th", { scope: "col", class: place > 0 && place < 5 ? "num" : "" }, name)))), h("tbody", {}, list.map(row)))),
   );
@@ -308,7 +307,7 @@ function showExits(mine, one) {
       const { body } = await ask("PATCH", `/api/positions/${one.position_id}`, changeOf(form, one));
       learn(body);
       showExits(mine, body);
-      paint(mine);
+      if (mine.chart) mine.chart.repaint();
       toast(`${body.pair}: exits changed, ${told(body)}.`, "good");
     } catch (problem) {
       fill(trouble, problemBox(problem));
@@ -330,7 +329,7 @@ function showDistances(mine, one) {
     return;
   }
   mine.bars = rows.map(([name, used, left]) => {
-    const bar = h("span", {});
+    const bar = h("span", { "data-kind": /^(Stop|Liquidation)/.test(name) ? "stop" : /^(Take|Target|Trailing)/.test(name) ? "target" : null });
     style(bar, "width", `${(used * 100).toFixed(1)}%`);
     return { name, bar, left: h("span", { class: "num" }, left) };
   });

@@ -10,6 +10,7 @@ const CONNECTIONS_MS = 5000;
 const POLL_MS = 2000;
 const STREAM_RETRY_MS = 8000;
 const LOG_LINES_MAX = 500;
+const EQUITIES_MAX = 2000;
 const STANDING = ["opening", "open", "closing"];
 
 let source = null;
@@ -165,6 +166,8 @@ export const portfolio = () =>
   look("portfolio", "/api/portfolio?days=1", (body) => {
     desk.portfolio = body;
     desk.ahead = Date.parse(body.taken_at) - Date.now();
+    if (body.equity !== null) desk.equities.push([Date.parse(body.taken_at) / 1000, body.equity]);
+    if (desk.equities.length > EQUITIES_MAX) desk.equities = desk.equities.filter((_, place) => place % 2);
   });
 
 export const signals = () =>

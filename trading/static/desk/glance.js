@@ -102,7 +102,7 @@ function showLimits() {
     const { bar, value, meter } = bars.get(name);
     const share = limit ? used / limit : 0;
     style(bar, "width", `${Math.min(100, share * 100).toFixed(1)}%`);
-    mark(meter, "data-level", limit === null ? "none" : share >= 0.999 ? "bad" : share >= 0.75 ? "warn" : "ok");
+    mark(meter, "data-level", limit === null ? "none" : share > 1 ? "bad" : share >= 0.75 ? "warn" : "ok");
     text(value, told);
   }
 }
@@ -113,7 +113,7 @@ function partsNow() {
   const links = { live: ["ok", "live"], polling: ["warn", "polling"], connecting: ["none", "connecting"], lost: ["bad", "no answer"] };
   const rows = [["Page", ...links[desk.link]]];
   if (!health) return rows;
-  rows.push(["Redis", health.redis === "connected" ? "ok" : "warn", health.redis === "connected" ? "connected" : "away"]);
+  rows.push(["Redis", health.redis === "connected" ? "ok" : "warn", health.redis === "connected" ? "up" : "away"]);
   const beat = health.monitor.last_beat_seconds;
   rows.push(["Monitor", health.monitor.alive ? "ok" : "bad", health.monitor.alive ? age(beat) : beat === null ? "none" : `silent ${age(beat)}`]);
   for (const one of desk.connections || []) {

@@ -24,7 +24,6 @@ const place = {};
 export function start() {
   on("view", () => desk.view === "history" && open());
   on("closed", () => desk.view === "history" && load());
-  on("theme", () => chart && chart.repaint());
 }
 
 function open() {
@@ -98,8 +97,11 @@ function showPast(past, account) {
 }
 
 async function showCurve(points, account) {
-  const all = [...points.map((one) => [Date.parse(one.taken_at) / 1000, one.equity])];
-  if (account.equity !== null) all.push([Date.parse(account.taken_at) / 1000, account.equity]);
+  const all = points.map((one) => [Date.parse(one.taken_at) / 1000, one.equity]);
+  // What the page has seen itself since the last hour was written down.
+  const written = all.length ? all[all.length - 1][0] : 0;
+  all.push(...desk.equities.filter(([at]) => at > written));
+  if (account.equity !== null && !desk.equities.length) all.push([Date.parse(account.taken_at) / 1000, account.equity]);
   if (all.length < 2) {
     fill(place.curve, empty("Not yet a line", "Equity is written down once an hour, and now is the first."));
     if (chart) chart.end();

@@ -31,7 +31,6 @@ function switchTheme() {
   } catch (refused) {
     // A browser that keeps nothing shows the system's theme next time.
   }
-  tell("theme");
 }
 
 async function whoLooks() {

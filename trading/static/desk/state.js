@@ -11,6 +11,8 @@ export const desk = {
   signals: null,
   signalsAt: null,
   log: [],
+  // [seconds, USD] as each look at the account found it, since the page was opened.
+  equities: [],
   // connecting, live (the stream), polling, or lost (nobody answers).
   link: "connecting",
   heardAt: null,

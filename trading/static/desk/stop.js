@@ -3,7 +3,7 @@
 import { ask } from "./api.js";
 import { $, fill, h, openDialog, problemBox, text, toast } from "./dom.js";
 import { duration } from "./format.js";
-import { desk, may, on } from "./state.js";
+import { desk, may, on, tell } from "./state.js";
 
 const WORD = "STOP";
 
@@ -54,6 +54,9 @@ function openStop() {
 
 // What the stop has reached, followed until the desk is HALTED.
 function progress(window, report) {
+  // The state is known from the answer before health is looked at again.
+  if (desk.health) desk.health.trading_state = report.trading_state;
+  tell("health");
   const begun = Date.now();
   const total = report.closed.length + report.remaining.length;
   const step = h("p", { class: "big" });
@@ -86,6 +89,7 @@ async function resume(button) {
   try {
     const { body } = await ask("POST", "/api/resume", {});
     if (desk.health) desk.health.trading_state = body.trading_state;
+    tell("health");
     toast(`The desk is ${body.trading_state}.`, "good");
   } catch (problem) {
     openDialog("The desk does not resume", problemBox(problem));
