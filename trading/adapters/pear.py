@@ -420,6 +420,7 @@ class PearVenue(HyperliquidReader):
         for order in orders:
             sent = known.get(order.client_order_id)
             group = [fill.at for one in orders if _same_group(one, order, known) for fill in own[one.client_order_id]]
+            group += _ended_siblings(order, known, fills)
             evidence = Evidence(
                 sent=sent,
                 fills=own[order.client_order_id],
@@ -558,6 +559,13 @@ def _same_group(one: Order, other: Order, known: Mapping[ClientOrderId, Sent]) -
         return True
     left, right = known.get(one.client_order_id), known.get(other.client_order_id)
     return left is not None and right is not None and left.key == right.key != ""
+
+
+def _ended_siblings(order: Order, known: Mapping[ClientOrderId, Sent], fills: Sequence[Fill]) -> list[datetime]:
+    """When the orders of the same write that have ended were filled."""
+    own = known.get(order.client_order_id)
+    tids = {tid for one in known.values() if own is not None and one.key == own.key != "" for tid in one.tids}
+    return [one.at for one in fills if one.tid in tids]
 
 
 def _owners(

@@ -1,0 +1,334 @@
+"""Whatever goes wrong at Pear, at opening and at closing: one effect, found by its fills, or none and said so."""
+
+import threading
+import unittest
+from collections.abc import Callable
+from decimal import Decimal
+
+from tests.servers.hyperliquid.faults import Answer, Commit
+from tests.servers.pear.trading import Whims
+from tests.unit.pear_world import CLOSE, CUT, ETH, OPEN, SOL, PearWorld
+from trading.adapters.pear_reports import OPEN_PATIENCE
+from trading.domain.orders import OrderStatus, RejectReason, Side
+from trading.domain.units import Coin
+
+LOST = (Answer.CLOSED, Answer.SERVER_ERROR, Answer.BAD_GATEWAY, Answer.GARBAGE, Answer.CUT_SHORT, Answer.TOO_MANY)
+NOTHING = (Answer.CLOSED, Answer.SERVER_ERROR, Answer.BAD_GATEWAY, Answer.TOO_MANY)
+
+
+class OpeningFaults(PearWorld):
+    def test_done_and_the_answer_lost_is_found_by_its_fills(self) -> None:
+        for answer in LOST:
+            with self.subTest(answer=answer):
+                self.fault(OPEN, answer)
+                orders = self.a_pair()
+                self.venue.submit(orders)
+                self.assert_filled(orders, self.told(orders))
+                self.assertEqual(self.pear.count(OPEN), 1)
+                self.venue.submit(self.a_way_out())
+                self.assertEqual((self.held(ETH), self.held(SOL)), (0, 0))
+                self.pear.received.clear()
+
+    def test_lost_and_never_done_is_unexplained_after_ninety_seconds_and_never_posted_again(self) -> None:
+        for answer in NOTHING:
+            with self.subTest(answer=answer):
+                self.pear.received.clear()
+                self.fault(OPEN, answer, Commit.NEVER)
+                orders = self.a_pair()
+                began = self.clock.now()
+                for report in self.venue.submit(orders):
+                    self.assertIs(report.status, OrderStatus.UNKNOWN)
+                for report in self.told(orders):
+                    self.assertIs(report.status, OrderStatus.REJECTED)
+                    self.assertIs(report.reason, RejectReason.UNEXPLAINED)
+                self.assertGreater(self.clock.now() - began, OPEN_PATIENCE)
+                self.assertEqual(self.pear.count(OPEN), 1)
+
+    def test_done_after_the_answer_was_lost_is_still_found(self) -> None:
+        self.fault(OPEN, Answer.CLOSED, Commit.LATE, seconds=0.2)
+        orders = self.a_pair()
+        self.assertTrue(all(one.status.in_doubt for one in self.venue.submit(orders)))
+        for thread in self.pear._late:
+            thread.join()
+        self.assert_filled(orders, self.told(orders))
+
+    def test_one_leg_alone_is_told_as_one_leg_alone(self) -> None:
+        sentence, status = "Order could not immediately match against any resting orders.", "iocCancelRejected"
+        for answer in (None, Answer.CLOSED):
+            with self.subTest(answer=answer):
+                self.exchange.refuse_next(SOL, sentence, status)
+                if answer is not None:
+                    self.fault(OPEN, answer)
+                orders = self.a_pair()
+                self.venue.submit(orders)
+                eth, sol = self.told(orders)
+                self.assertEqual((eth.status, eth.filled), (OrderStatus.FILLED, Decimal("0.5")))
+                self.assertEqual((sol.status, sol.reason), (OrderStatus.REJECTED, RejectReason.NO_MATCH))
+                self.venue.submit([self.an_order(ETH, Side.SELL, "0.5", reduce_only=True)])
+                self.assertEqual(self.held(ETH), 0)
+
+    def test_one_leg_done_and_an_error_told_is_not_believed(self) -> None:
+        """The error of the exchange's in Pear's words, although a leg was done."""
+        body = {"statusCode": 400, "error": "Bad Request", "message": "no liquidity", "code": "HL_IOC_NO_MATCH"}
+        self.exchange.refuse_next(SOL, "Order could not immediately match against any resting orders.")
+        self.pear.faults.say(body, route=OPEN, committed=True)
+        orders = self.a_pair()
+        self.venue.submit(orders)
+        eth, sol = self.told(orders)
+        self.assertEqual((eth.status, sol.status), (OrderStatus.FILLED, OrderStatus.REJECTED))
+
+    def test_a_part_of_a_leg_is_told_as_a_part(self) -> None:
+        self.exchange.cap_next_fill(SOL, "3")
+        orders = self.a_pair()
+        self.venue.submit(orders)
+        eth, sol = self.told(orders)
+        self.assertEqual((eth.status, eth.filled), (OrderStatus.FILLED, Decimal("0.5")))
+        self.assertEqual((sol.status, sol.filled), (OrderStatus.PARTIALLY_FILLED, 3))
+
+    def test_success_without_fills_or_position_is_read_from_the_exchange(self) -> None:
+        self.whims.tells_fills = self.whims.tells_position = False
+        orders = self.a_pair()
+        self.assert_filled(orders, self.venue.submit(orders))
+
+    def test_success_of_which_nothing_was_filled_is_a_refusal(self) -> None:
+        self.pear.faults.say({"orderId": "0" * 32}, route=OPEN)
+        orders = self.a_pair()
+        self.assertTrue(all(one.status.in_doubt for one in self.venue.submit(orders)))
+        self.assertEqual([one.reason for one in self.told(orders)], [RejectReason.NO_MATCH] * 2)
+
+    def test_busy_and_a_used_key_are_doubt_and_not_refusals(self) -> None:
+        for status in (408, 409):
+            with self.subTest(status=status):
+                body = {"statusCode": status, "message": "no", "code": "ACTIVE_TRADE_TIMEOUT"}
+                self.pear.faults.say(body, route=OPEN)
+                orders = self.a_pair()
+                self.assertEqual([one.status for one in self.venue.submit(orders)], [OrderStatus.UNKNOWN] * 2)
+
+    def test_a_validation_error_is_a_refusal_at_once(self) -> None:
+        self.whims.strict_weights = True
+        body = {"statusCode": 400, "error": "Bad Request", "message": ["usdValue must not be less than 1"]}
+        self.pear.faults.say(body, route=OPEN)
+        before = self.clock.now()
+        reports = self.venue.submit(self.a_pair())
+        self.assertEqual([one.status for one in reports], [OrderStatus.REJECTED] * 2)
+        self.assertEqual(self.clock.now(), before)
+        self.assertIn("usdValue", reports[0].detail)
+
+    def test_too_little_margin_is_told_by_its_name_or_found_by_its_absence(self) -> None:
+        self.venue.set_leverage(ETH, 1)
+        self.venue.set_leverage(SOL, 1)
+        huge = self.an_order(ETH, Side.BUY, "40"), self.an_order(SOL, Side.SELL, "600")
+        self.assertEqual([one.reason for one in self.venue.submit(huge)], [RejectReason.MARGIN] * 2)
+        self.whims.failures_have_codes = False
+        again = self.an_order(ETH, Side.BUY, "40"), self.an_order(SOL, Side.SELL, "600")
+        self.assertTrue(all(one.status.in_doubt for one in self.venue.submit(again)))
+
+    def test_a_kill_before_the_answer_is_found_by_the_next_process_with_or_without_the_register(self) -> None:
+        for forget in (False, True):
+            with self.subTest(forget=forget):
+                orders = self.a_pair()
+                self.fault(OPEN, Answer.CLOSED)
+                self.venue.submit(orders)
+                if forget:
+                    for path in self.folder.glob("pear-*/*.orders"):
+                        path.unlink()
+                self.venue = self.opened()
+                self.assert_filled(orders, self.told(orders))
+                self.venue.submit(self.a_way_out())
+                self.clock.advance(5)
+
+    def test_more_than_was_asked_is_told_as_such(self) -> None:
+        for value, times in (("a_side", 2), ("margin", 3)):
+            with self.subTest(value=value):
+                self.pear.trading.whims = Whims(value_is=value)  # type: ignore[arg-type]
+                for coin in (ETH, SOL):
+                    self.venue.set_leverage(coin, 3)
+                orders = self.a_pair()
+                eth, sol = self.venue.submit(orders)
+                self.assertEqual((eth.filled, sol.filled), (Decimal("0.5") * times, Decimal("7.5") * times))
+                self.assertTrue(eth.sized_by_venue and sol.sized_by_venue)
+                self.assertEqual((eth.status, sol.status), (OrderStatus.FILLED, OrderStatus.FILLED))
+                out = (
+                    self.an_order(ETH, Side.SELL, str(eth.filled), reduce_only=True),
+                    self.an_order(SOL, Side.BUY, str(sol.filled), reduce_only=True),
+                )
+                self.venue.submit(out)
+                self.assertEqual((self.held(ETH), self.held(SOL)), (0, 0))
+
+
+class ClosingFaults(PearWorld):
+    def setUp(self) -> None:
+        super().setUp()
+        self.held_pair()
+
+    def assert_closed(self) -> None:
+        self.assertEqual((self.held(ETH), self.held(SOL)), (0, 0))
+
+    def test_a_whole_pair_leaves_by_one_close(self) -> None:
+        reports = self.venue.submit(self.a_way_out())
+        self.assertEqual([one.status for one in reports], [OrderStatus.FILLED] * 2)
+        self.assertEqual((self.pear.count(CLOSE), self.pear.count(CUT)), (1, 0))
+        self.assert_closed()
+
+    def test_a_part_leaves_by_absolute_sizes(self) -> None:
+        part = (
+            self.an_order(ETH, Side.SELL, "0.2", reduce_only=True),
+            self.an_order(SOL, Side.BUY, "3", reduce_only=True),
+        )
+        reports = self.venue.submit(part)
+        self.assertEqual([one.filled for one in reports], [Decimal("0.2"), Decimal(3)])
+        self.assertEqual((self.held(ETH), self.held(SOL)), (Decimal("0.3"), Decimal("-4.5")))
+        self.assertEqual((self.pear.count(CLOSE), self.pear.count(CUT)), (0, 1))
+
+    def test_one_leg_alone_is_cut_and_the_other_stays(self) -> None:
+        (report,) = self.venue.submit([self.an_order(ETH, Side.SELL, "0.5", reduce_only=True)])
+        self.assertIs(report.status, OrderStatus.FILLED)
+        self.assertEqual((self.held(ETH), self.held(SOL)), (0, Decimal("-7.5")))
+
+    def test_done_and_the_answer_lost_is_found_by_its_fills(self) -> None:
+        for answer in LOST:
+            with self.subTest(answer=answer):
+                self.fault(CLOSE, answer)
+                orders = self.a_way_out()
+                self.venue.submit(orders)
+                self.assertEqual([one.status for one in self.told(orders)], [OrderStatus.FILLED] * 2)
+                self.assert_closed()
+                self.held_pair()
+
+    def test_lost_and_never_done_may_be_tried_again_after_fifteen_seconds(self) -> None:
+        for answer in NOTHING:
+            with self.subTest(answer=answer):
+                self.fault(CLOSE, answer, Commit.NEVER)
+                orders = self.a_way_out()
+                self.venue.submit(orders)
+                self.assertEqual([one.status for one in self.told(orders)], [OrderStatus.REJECTED] * 2)
+        again = self.a_way_out()
+        self.venue.submit(again)
+        self.assertEqual([one.status for one in self.told(again)], [OrderStatus.FILLED] * 2)
+        self.assert_closed()
+
+    def test_a_close_that_comes_late_is_not_taken_for_nothing(self) -> None:
+        """Given up, tried again, and both arrive: the second finds the position gone, its fills are the first one's."""
+        self.fault(CLOSE, Answer.CLOSED, Commit.NEVER)
+        first = self.a_way_out()
+        self.venue.submit(first)
+        self.told(first)
+        self.pear.trading.close_all(self.venue.account_id, {"executionType": "MARKET"})
+        self.clock.advance(1)
+        second = self.a_way_out()
+        reports = self.venue.submit(second)
+        self.assertEqual([one.reason for one in reports], [RejectReason.REDUCE_ONLY] * 2)
+        self.assert_closed()
+
+    def test_a_coin_in_two_baskets_is_taken_from_the_one_that_holds_the_pair(self) -> None:
+        self.exchange.set_market("BTC", "100000")
+        other = self.an_order(ETH, Side.BUY, "0.4"), self.an_order(Coin("BTC"), Side.SELL, "0.01")
+        self.venue.submit(other)
+        self.assertEqual(len(self.venue.baskets()), 2)
+        self.venue.submit(self.a_way_out())
+        (left,) = self.venue.baskets()
+        self.assertEqual({one.coin for one in left.parts}, {"ETH", "BTC"})
+        self.assertEqual(self.held(ETH), Decimal("0.4"))
+
+    def test_without_a_position_at_pear_and_without_a_key_the_close_is_refused_and_said(self) -> None:
+        self.pear.faults.say([], route="GET /positions")
+        reports = self.venue.submit(self.a_way_out())
+        self.assertEqual([one.status for one in reports], [OrderStatus.REJECTED] * 2)
+        self.assertIn("no wallet key", reports[0].detail)
+
+
+class Turns(PearWorld):
+    def test_a_close_overtakes_the_openings_that_wait(self) -> None:
+        """One opening is at Pear; another and a close wait: the close goes first."""
+        self.held_pair()
+        self.pear.received.clear()
+        self.whims.busy_wait_seconds = 5.0
+        self.fault(OPEN, Answer.NORMAL, seconds=0.6)
+        slow = threading.Thread(target=self.venue.submit, args=([self.an_order(ETH, Side.BUY, "0.1")],))
+        slow.start()
+        self.until(lambda: self.pear.count(OPEN) == 1)
+        waiting = threading.Thread(target=self.opened().submit, args=([self.an_order(ETH, Side.BUY, "0.2")],))
+        waiting.start()
+        closing = threading.Thread(target=self.opened().submit, args=(self.a_way_out(),))
+        closing.start()
+        for thread in (slow, waiting, closing):
+            thread.join(10)
+        writes = [route for route, _ in self.pear.received if route in (OPEN, CLOSE, CUT)]
+        self.assertEqual(len(writes), 3)
+        self.assertEqual((writes[0], writes[2]), (OPEN, OPEN))
+
+    def until(self, true: Callable[[], bool]) -> None:
+        gate = threading.Event()
+        for _ in range(500):
+            if true():
+                return
+            gate.wait(0.01)
+        self.fail("did not happen")
+
+
+class WithAKey(PearWorld):
+    direct = True
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.held_pair()
+
+    def direct_orders(self) -> int:
+        return sum(1 for one in self.exchange.received if one.type == "order" and "builder" not in one.action)
+
+    def test_a_close_that_pear_loses_goes_to_the_exchange_after_ten_seconds_and_once(self) -> None:
+        self.fault(CLOSE, Answer.CLOSED, Commit.NEVER)
+        orders = self.a_way_out()
+        began = self.clock.now()
+        self.venue.submit(orders)
+        self.assertEqual(self.direct_orders(), 0)
+        reports = self.told(orders)
+        self.assertEqual([one.status for one in reports], [OrderStatus.FILLED] * 2)
+        self.assertLess((self.clock.now() - began).total_seconds(), 12)
+        self.assertEqual((self.held(ETH), self.held(SOL)), (0, 0))
+        self.assertEqual(self.direct_orders(), 2)
+        self.assertTrue(any("at the exchange itself" in one for one in self.log.messages("warning")))
+
+    def test_a_restart_does_not_send_it_twice(self) -> None:
+        self.fault(CLOSE, Answer.CLOSED, Commit.NEVER)
+        orders = self.a_way_out()
+        self.venue.submit(orders)
+        self.clock.advance(11)
+        self.server.faults.lose_after_commit("order", times=2)
+        self.venue.reports(orders)
+        self.venue = self.opened()
+        self.assertEqual([one.status for one in self.told(orders)], [OrderStatus.FILLED] * 2)
+        self.assertEqual(self.direct_orders(), 2)
+
+    def test_a_close_goes_directly_at_once_when_pear_gives_no_token(self) -> None:
+        self.pear.sessions.forget_all()
+        self.pear.sessions._keys.clear()
+        self.clock.advance(900)
+        orders = self.a_way_out()
+        reports = self.venue.submit(orders)
+        self.assertEqual([one.status for one in reports], [OrderStatus.FILLED] * 2)
+        self.assertEqual((self.held(ETH), self.held(SOL)), (0, 0))
+
+    def test_a_close_goes_directly_at_once_when_pear_shows_no_position(self) -> None:
+        self.pear.faults.say([], route="GET /positions")
+        self.assertEqual([one.status for one in self.venue.submit(self.a_way_out())], [OrderStatus.FILLED] * 2)
+        self.assertEqual((self.held(ETH), self.held(SOL)), (0, 0))
+
+    def test_an_opening_never_goes_directly(self) -> None:
+        self.fault(OPEN, Answer.CLOSED, Commit.NEVER)
+        orders = self.a_pair()
+        self.venue.submit(orders)
+        self.assertEqual({one.reason for one in self.told(orders)}, {RejectReason.UNEXPLAINED})
+        self.assertEqual(self.direct_orders(), 0)
+
+    def test_where_both_take_effect_the_exchange_lets_the_second_take_nothing(self) -> None:
+        self.fault(CLOSE, Answer.CLOSED, Commit.NEVER)
+        orders = self.a_way_out()
+        self.venue.submit(orders)
+        self.told(orders)
+        self.pear.trading.close_all(self.venue.account_id, {"executionType": "MARKET"})
+        self.assertEqual((self.held(ETH), self.held(SOL)), (0, 0))
+
+
+if __name__ == "__main__":
+    unittest.main()
