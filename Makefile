@@ -79,8 +79,9 @@ bench: $(VENV)/.tools  ## what a trade and the ledger cost, as ratios; fewer tra
 screens: $(VENV)/.tools  ## pictures of every state of the dashboard in screens/, and docs/dashboard.png; needs Chromium
 	$(BIN)/python -m tests.browser.screens screens
 
-interop: $(VENV)/.runtime .interop/.ready  ## other people's clients (ccxt) against the exchange simulator
+interop: $(VENV)/.runtime .interop/.ready .interop/pear/.ready  ## other people's clients (ccxt, Pear's SDK) against the simulators
 	.interop/bin/python tests/interop/ccxt_trade.py $(BIN)/python
+	$(BIN)/python tests/interop/pear_trade.py $(BIN)/python .interop/pear
 
 fmt: $(VENV)/.tools  ## format the code and sort imports
 	$(BIN)/ruff check --quiet --select I --fix .
@@ -131,6 +132,12 @@ $(VENV)/.tools: requirements-dev.lock $(VENV)/.runtime | $(VENV)/.created
 .net/.ready: requirements-net.txt | $(VENV)/.created
 	@$(PYTHON) -m venv --clear .net
 	@.net/bin/python -m pip --disable-pip-version-check --quiet install -r requirements-net.txt
+	@touch $@
+
+.interop/pear/.ready: tests/interop/pear/package-lock.json | .interop/.ready
+	@command -v node >/dev/null && command -v npm >/dev/null || { echo "Pear's SDK needs node and npm here."; exit 1; }
+	@mkdir -p .interop/pear && cp tests/interop/pear/package.json tests/interop/pear/package-lock.json .interop/pear/
+	@cd .interop/pear && npm ci --silent --no-audit --no-fund
 	@touch $@
 
 .interop/.ready: tests/interop/requirements.txt | $(VENV)/.created
