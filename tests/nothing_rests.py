@@ -8,7 +8,7 @@ from datetime import datetime
 
 from trading.domain.errors import VenueUnavailable
 from trading.domain.orders import RejectReason
-from trading.domain.resting import AccountFill, ListedOrder, RestingOrder, RestingReport, RestingStatus
+from trading.domain.resting import AccountFill, ListedOrder, PairLine, RestingOrder, RestingReport, RestingStatus
 
 
 class NothingRests:
@@ -26,6 +26,9 @@ class NothingRests:
 
     def resting(self) -> tuple[ListedOrder, ...]:
         return ()
+
+    def draw_lines(self, lines: Sequence[PairLine]) -> bool:
+        return not lines
 
     def account_fills(self, since: datetime) -> tuple[AccountFill, ...]:
         raise VenueUnavailable("this venue does not tell the account's fills")

@@ -22,7 +22,7 @@ from trading.domain.market import (
 )
 from trading.domain.orders import Order, OrderReport
 from trading.domain.positions import Watch
-from trading.domain.resting import AccountFill, ListedOrder, RestingOrder, RestingReport
+from trading.domain.resting import AccountFill, ListedOrder, PairLine, RestingOrder, RestingReport
 from trading.domain.signals import Approval, Signal
 from trading.domain.trades import Trade
 from trading.domain.units import Coin, PositionId, TradeId, Usd
@@ -116,6 +116,13 @@ class Venue(Protocol):
 
     def resting(self) -> tuple[ListedOrder, ...]:
         """Every order that the account has at the venue at this moment, whoever placed it."""
+
+    def draw_lines(self, lines: Sequence[PairLine]) -> bool:
+        """Let the venue close these pairs by itself where each line says, instead of where it was told before.
+
+        True when all of them stand. Never raises: False is a doubt, and saying it again does no harm. A venue that
+        keeps no pairs (see Traits) draws none.
+        """
 
     def account_fills(self, since: datetime) -> tuple[AccountFill, ...]:
         """Every fill of the account at or after *since*, oldest first, whoever caused it. A venue that does not tell

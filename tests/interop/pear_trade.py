@@ -7,6 +7,7 @@ the step at which the two disagreed.
 """
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -36,12 +37,13 @@ def simulator(python: str, *words: str) -> Iterator[str]:
 
 def main() -> int:
     python, packages = sys.argv[1], Path(sys.argv[2]).resolve()
+    node = shutil.which("node") or "node"
     script = ROOT / "tests" / "interop" / "pear" / "trade.mjs"
     with (
         simulator(python, "tests.servers.hyperliquid", "--still") as exchange,
         simulator(python, "tests.servers.pear", "--exchange", exchange) as pear,
     ):
-        return subprocess.call(("node", str(script), pear, MASTER, MASTER_KEY), cwd=packages)
+        return subprocess.call((node, str(script), pear, MASTER, MASTER_KEY), cwd=packages)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ from trading.adapters.hyperliquid_wire import (
 )
 from trading.domain.errors import VenueRejected, VenueUnavailable
 from trading.domain.market import Account, Candle, CandleInterval, Depth, FundingPayment, Instrument, Quote, Traits
-from trading.domain.resting import AccountFill, ListedOrder
+from trading.domain.resting import AccountFill, ListedOrder, PairLine
 from trading.domain.units import Coin, Price, Quantity, Usd
 from trading.ports import Clock, Log, Ticks
 
@@ -446,6 +446,10 @@ class HyperliquidReader:
     def resting(self) -> tuple[ListedOrder, ...]:
         """See the port."""
         return decode_listed(self._api.read(self._about("frontendOpenOrders"), HEAVY, Lane.WATCH))
+
+    def draw_lines(self, lines: Sequence[PairLine]) -> bool:
+        """The exchange knows coins and no pairs."""
+        return not lines
 
     def account_fills(self, since: datetime) -> tuple[AccountFill, ...]:
         """See the port. For closes as well as for watching, so it may use the last of the budget."""

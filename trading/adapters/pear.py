@@ -33,7 +33,9 @@ from trading.adapters.pear_wire import (
     Unclear,
     decode_baskets,
     decode_created,
+    decode_lines,
     encode_close,
+    encode_lines,
     encode_open,
     encode_targets,
     slippage_of,
@@ -41,7 +43,7 @@ from trading.adapters.pear_wire import (
 from trading.domain.errors import Busy, StoreCorrupt, VenueUnavailable
 from trading.domain.market import Instrument, Traits
 from trading.domain.orders import Order, OrderReport, RejectReason, Side
-from trading.domain.resting import AccountFill, RestingOrder, RestingReport, RestingStatus
+from trading.domain.resting import AccountFill, PairLine, RestingOrder, RestingReport, RestingStatus
 from trading.domain.units import ZERO, ClientOrderId, Coin, Quantity, Ratio, Usd, hash_of
 from trading.ports import Clock, Log
 
@@ -93,8 +95,9 @@ class PearVenue(HyperliquidReader):
         stream: PriceStream | None = None,
         direct: HyperliquidVenue | None = None,
     ) -> None:
-        traits = Traits(proves_absence=False, sizes_in_coins=False, rests_orders=direct is not None, tells_fills=True)
-        traits = replace(traits, taker_fee=Ratio(traits.taker_fee + BUILDER_FEE))
+        traits = Traits(proves_absence=False, sizes_in_coins=False, keeps_pairs=True, tells_fills=True)
+        fee = Ratio(traits.taker_fee + BUILDER_FEE)
+        traits = replace(traits, rests_orders=direct is not None, taker_fee=fee)
         super().__init__(api, address, network, clock, log, traits, stream)
         self.pear = pear
         self.direct = direct
@@ -470,6 +473,31 @@ class PearVenue(HyperliquidReader):
     def cancel_resting(self, orders: Sequence[RestingOrder]) -> bool:
         return self.direct is None or self.direct.cancel_resting(orders)
 
+    def draw_lines(self, lines: Sequence[PairLine]) -> bool:
+        """As TP and SL of the positions that hold just these pairs, in dollars; what stands there already stays."""
+        if not lines:
+            return True
+        try:
+            baskets = self.baskets()
+            drawn = [self._drawn(line, baskets) for line in lines]
+        except VenueUnavailable as error:
+            self._log.write("warning", f"the second line at Pear could not be drawn: {error.detail}")
+            return False
+        return all(drawn)
+
+    def _drawn(self, line: PairLine, baskets: Collection[Basket]) -> bool:
+        basket = next((one for one in baskets if _is_pair(one, line)), None)
+        if basket is None:
+            return False
+        body = encode_lines(line)
+        if decode_lines(body) == (basket.take_profit, basket.stop_loss):
+            return True
+        # Without a turn: it trades nothing, and no close is to wait for it.
+        outcome = self.pear.write("PUT", f"/positions/{basket.id}/riskParameters", body)
+        if not isinstance(outcome, Done):
+            self._log.write("warning", f"Pear did not take the second line of a position: {outcome.words}")
+        return isinstance(outcome, Done)
+
     def account_fills(self, since: datetime) -> tuple[AccountFill, ...]:
         """Fills that Pear made for the desk carry the desk's own ids, as the register knows them."""
         fills = self._fills_between(since, self._clock.now(), Lane.CLOSE)
@@ -509,6 +537,11 @@ def _told_in(answer: object) -> Mapping[int, tuple[Coin, Quantity]]:
         return decode_created(answer).told
     except VenueUnavailable:
         return {}
+
+
+def _is_pair(basket: Basket, line: PairLine) -> bool:
+    sides = {line.long_coin: Side.BUY, line.short_coin: Side.SELL}
+    return {one.coin: one.side for one in basket.parts} == sides
 
 
 def _cuts(orders: Sequence[Order], baskets: Collection[Basket]) -> list[_Cut]:

@@ -13,6 +13,7 @@ from typing import NewType
 
 from trading.domain.errors import VenueUnavailable
 from trading.domain.orders import Order, RejectReason, Side
+from trading.domain.resting import PairLine
 from trading.domain.units import ONE, ZERO, Coin, Price, Quantity, Ratio, Usd
 
 # Units that look alike and are not: a number of one kind is never passed for another.
@@ -29,6 +30,7 @@ BUILDER = "0xa47d4d99191db54a4829cdf3de2417e527c3b042"
 # Charged on opening and closing, on top of the exchange's own fee (documentation, fees).
 BUILDER_FEE = Ratio(Decimal("0.0006"))
 CLOID_MARK = "0x50454152"
+CENT = Decimal("0.01")
 WEIGHT_STEP = Decimal("0.0000000001")
 USD_STEP = Decimal("0.00000001")
 SLIPPAGE_STEP = Decimal("0.000001")
@@ -159,12 +161,18 @@ def encode_close() -> dict[str, object]:
     return {"executionType": "MARKET"}
 
 
-def encode_lines(take_profit: Usd, stop_loss: Usd) -> dict[str, object]:
+def encode_lines(line: PairLine) -> dict[str, object]:
     """PUT riskParameters in dollars of profit and loss, both positive: the one unit that is not in doubt."""
     return {
-        "takeProfit": {"type": "DOLLAR", "value": float(take_profit)},
-        "stopLoss": {"type": "DOLLAR", "value": float(stop_loss)},
+        "takeProfit": {"type": "DOLLAR", "value": float(line.take_profit.quantize(CENT))},
+        "stopLoss": {"type": "DOLLAR", "value": float(line.stop_loss.quantize(CENT))},
     }
+
+
+def decode_lines(record: Record) -> tuple[Usd | None, Usd | None]:
+    """Take profit and stop loss of a position, or of what is put there, in dollars; None for none, and for one in
+    another unit, which is not ours."""
+    return _dollars(record.get("takeProfit")), _dollars(record.get("stopLoss"))
 
 
 # Answers --------------------------------------------------------------------------------------------------------------
@@ -234,8 +242,8 @@ def _basket(record: Record) -> Basket:
         updated_at=str(record.get("updatedAt")),
         weighted_ratio=None if weighted is None else WeightedRatio(number(weighted, "entryRatio")),
         price_ratio=None if plain is None else PriceRatio(number(plain, "entryPriceRatio")),
-        take_profit=_dollars(record.get("takeProfit")),
-        stop_loss=_dollars(record.get("stopLoss")),
+        take_profit=decode_lines(record)[0],
+        stop_loss=decode_lines(record)[1],
     )
 
 
@@ -244,10 +252,10 @@ def _part(record: Record, side: Side) -> Part:
 
 
 def _dollars(line: object) -> Usd | None:
-    """A TP or SL in dollars; None for none, and for one in another unit, which is not ours."""
     if not isinstance(line, Mapping) or line.get("type") != "DOLLAR":
         return None
-    return Usd(abs(number(line.get("value"), "value")))
+    value = line.get("value")
+    return Usd(abs(number(str(value) if isinstance(value, float) else value, "value")).quantize(CENT))
 
 
 # Values ---------------------------------------------------------------------------------------------------------------

@@ -160,7 +160,8 @@ class Traits:
     `single_leg`: one leg may be sent alone. `proves_absence`: an expired order can be shown never to have landed.
     `taker_fee`: what the account pays on each fill, a fraction of its notional. `rests_orders`: trigger orders can rest
     there. `tells_fills`: it tells every fill of the account with what explains it. `sizes_in_coins`: it is told coins
-    and never fills more; a venue that is told dollars may be some lots off either way.
+    and never fills more; a venue that is told dollars may be some lots off either way. `keeps_pairs`: it can close a
+    pair by itself at a profit or loss.
     """
 
     single_leg: bool = True
@@ -169,6 +170,7 @@ class Traits:
     rests_orders: bool = False
     tells_fills: bool = False
     sizes_in_coins: bool = True
+    keeps_pairs: bool = False
 
 
 def ratio_of(base_price: Decimal, quote_price: Decimal) -> Decimal:

@@ -107,3 +107,13 @@ class AccountFill:
     filled_at: datetime
     cause: FillCause = FillCause.ORDER
     client_order_id: ClientOrderId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PairLine:
+    """Where a venue that keeps pairs is to close one by itself: profit and loss in USD, both positive, fees aside."""
+
+    long_coin: Coin
+    short_coin: Coin
+    take_profit: Usd
+    stop_loss: Usd

@@ -22,7 +22,19 @@ from trading.domain.errors import (
 from trading.domain.exit_plan import ExitReason
 from trading.domain.positions import PositionStatus
 from trading.domain.units import Coin, PositionId, TradeId, Usd
-from trading.engine import closing, emergency, errands, exits, late, losses, outcomes, protection, trail, working
+from trading.engine import (
+    closing,
+    emergency,
+    errands,
+    exits,
+    late,
+    losses,
+    outcomes,
+    protection,
+    second_line,
+    trail,
+    working,
+)
 from trading.engine.accounting import unfunded
 from trading.engine.desk import Desk
 from trading.engine.funding import collect_funding
@@ -62,6 +74,7 @@ class Watchman:
     explained_tried: datetime | None = None
     explained_pause: timedelta = LOSS_RETRY
     late: LateMemory = field(default_factory=LateMemory)
+    lines: second_line.Memory = field(default_factory=second_line.Memory)
     in_hand: dict[str, Errand] = field(default_factory=dict)
     outbox: Outbox = field(default_factory=Outbox)
     funding_tried: datetime | None = None
@@ -325,6 +338,9 @@ def _guard(watchman: Watchman) -> None:
     _leave_lost(watchman)
     for position_id in protection.due(desk, watchman.guards, desk.store.book()):
         _hand_out(watchman, f"guard {position_id}", _guardian(watchman, position_id))
+    unguarded = second_line.due(desk, watchman.lines, desk.store.book())
+    if unguarded:
+        _hand_out(watchman, "second line", lambda: second_line.draw(desk, watchman.lines, unguarded))
 
 
 def _leave_lost(watchman: Watchman) -> None:

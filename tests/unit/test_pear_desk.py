@@ -1,0 +1,178 @@
+"""The whole desk on Pear and the exchange in one process: what Pear gets wrong, does late or does by itself."""
+
+import unittest
+from decimal import Decimal
+
+from tests.builders import given_signal
+from tests.engine.scripted_venue import BINDING, a_request
+from tests.fakes import FakeApprover, FakeCache, FakeSignals
+from tests.servers.hyperliquid.faults import Answer, Commit
+from tests.servers.pear.trading import Whims
+from tests.unit.pear_world import CLOSE, ETH, OPEN, SOL, PearWorld
+from trading.conf import Config
+from trading.domain.desk_state import Cause, TradingState
+from trading.domain.errors import VenueRejected
+from trading.domain.exit_plan import ExitReason
+from trading.domain.positions import Position, PositionStatus
+from trading.domain.trades import Trade
+from trading.engine import closing, entry, monitor
+from trading.engine.desk import Desk
+from trading.engine.exits import change_exits
+from trading.engine.monitor import Watchman
+from trading.engine.requests import ExitChange
+from trading.utils.json_storage import JsonStore
+
+WAIT_SECONDS = 10.0
+RISK = "PUT /positions/{id}/riskParameters"
+
+
+class PearDesk(PearWorld):
+    def setUp(self) -> None:
+        super().setUp()
+        store = JsonStore(self.folder / "data", BINDING)
+        self.addCleanup(store.close)
+        self.signals = FakeSignals()
+        self.desk = Desk(
+            config=Config.of(data_dir=self.folder / "data", max_leverage=3),
+            venue=self.venue,
+            store=store,
+            cache=FakeCache(self.clock),
+            signals=self.signals,
+            approvals=FakeApprover(clock=self.clock),
+            log=self.log,
+            clock=self.clock,
+        )
+        self.watchman = Watchman(self.desk)
+
+    def execute(self, signal_id: str = "one", **request: object) -> Position:
+        """Long SOL, short ETH: the pair is SOL/ETH and cheap."""
+        self.signals.offer(given_signal(signal_id, "SOL/ETH", "-2.4", created_at=self.clock.now()))
+        answer = entry.execute(self.desk, a_request(signal_id, "3000", **request), None)
+        return self.desk.store.book().position(answer.position.position_id)
+
+    def tick(self, count: int = 1, seconds: float = 1.0) -> None:
+        for _ in range(count):
+            self.clock.advance(seconds)
+            monitor.tick(self.watchman)
+            for errand in tuple(self.watchman.in_hand.values()):
+                errand.join(WAIT_SECONDS)
+
+    def positions(self) -> tuple[Position, ...]:
+        return self.desk.store.book().positions()
+
+    def trade(self) -> Trade:
+        return self.desk.store.book().trades()[0]
+
+    @property
+    def state(self) -> TradingState:
+        return self.desk.store.state().state
+
+    def assert_flat(self) -> None:
+        self.assertEqual((self.held(ETH), self.held(SOL)), (0, 0))
+        self.assertTrue(all(one.status is PositionStatus.CLOSED for one in self.positions()))
+
+
+class Sizes(PearDesk):
+    def test_dollars_taken_for_a_side_are_taken_back_and_nothing_more_is_opened(self) -> None:
+        self.pear.trading.whims = Whims(value_is="a_side")
+        position = self.execute()
+        self.assertEqual((self.held(SOL), self.held(ETH)), (Decimal("7.5"), Decimal("-0.5")))
+        self.assertEqual(position.status, PositionStatus.OPEN)
+        self.assertLess(position.entry_notional, 3020)
+        self.assertEqual((self.state, self.desk.store.state().causes), (TradingState.REDUCING, {Cause.OVERFILLED}))
+        closing.close(self.desk, position.id, ExitReason.MANUAL)
+        self.assert_flat()
+
+    def test_every_way_of_rounding_is_the_trade_s_and_leaves_with_it(self) -> None:
+        for rounding in ("nearest_bump", "ceil", "floor"):
+            with self.subTest(rounding=rounding):
+                self.pear.trading.whims = Whims(rounding=rounding)
+                position = self.execute(rounding)
+                self.assertEqual(position.long.held, self.held(SOL))
+                self.assertEqual(position.short.held, -self.held(ETH))
+                closing.close(self.desk, position.id, ExitReason.MANUAL)
+                self.assert_flat()
+        self.assertEqual(self.state, TradingState.ACTIVE)
+
+
+class Late(PearDesk):
+    def test_what_pear_does_after_ninety_seconds_is_sold_off(self) -> None:
+        self.fault(OPEN, Answer.CLOSED, Commit.NEVER)
+        self.execute()
+        body = next(body for route, body in self.pear.received if route == OPEN)
+        self.tick(20, 5.0)
+        self.assertIn("nothing was seen of it", self.trade().why)
+        self.pear.trading.create(self.venue.account_id, replace_key(body))
+        self.assertNotEqual(self.held(ETH), 0)
+        self.tick(6)
+        self.assert_flat()
+        self.assertEqual(self.state, TradingState.ACTIVE)
+        self.assertEqual(self.pear.count(OPEN), 1)
+
+    def test_a_signal_whose_order_was_never_explained_is_not_traded_again(self) -> None:
+        self.fault(OPEN, Answer.CLOSED, Commit.NEVER)
+        self.execute()
+        self.tick(20, 5.0)
+        with self.assertRaises(VenueRejected):
+            self.execute()
+        self.assertEqual(self.pear.count(OPEN), 1)
+
+
+class SecondLine(PearDesk):
+    def test_it_stands_wider_than_the_desk_s_own_and_moves_with_it(self) -> None:
+        position = self.execute()
+        self.tick(2)
+        (basket,) = self.venue.baskets()
+        self.assertEqual((basket.take_profit, basket.stop_loss), (Decimal(102), Decimal(57)))
+        self.assertGreater(basket.stop_loss or 0, position.exit_plan.stop_loss * position.entry_notional)
+        change_exits(self.desk, position.id, ExitChange(stop_loss=Decimal("0.02")), admin=True)
+        self.tick(2)
+        self.assertEqual(self.venue.baskets()[0].stop_loss, Decimal(102))
+        self.tick(20)
+        self.assertEqual(self.pear.count(RISK), 2)
+
+    def test_a_line_that_pear_does_not_take_is_drawn_again(self) -> None:
+        self.fault(RISK, Answer.SERVER_ERROR, Commit.NEVER)
+        self.execute()
+        self.tick(2)
+        self.assertIsNone(self.venue.baskets()[0].stop_loss)
+        self.tick(12)
+        self.assertIsNotNone(self.venue.baskets()[0].stop_loss)
+
+    def test_the_desk_notices_that_it_has_fired(self) -> None:
+        """The desk is blind while Pear sees the loss, closes, and the desk wakes up."""
+        position = self.execute()
+        self.tick(2)
+        self.exchange.set_market(SOL, "190")
+        self.pear.trading.look_at_lines()
+        self.assertEqual((self.held(ETH), self.held(SOL)), (0, 0))
+        self.tick(8)
+        position = self.desk.store.book().position(position.id)
+        self.assertEqual((position.status, position.exit_reason), (PositionStatus.CLOSED, ExitReason.LEG_LOST))
+        paid = position.realized - position.fees
+        self.assertAlmostEqual(self.venue.account().equity - 100_000, paid, delta=Decimal("0.01"))
+
+
+class Direct(PearDesk):
+    direct = True
+
+    def test_a_stop_that_pear_loses_is_closed_at_the_exchange_and_booked_to_the_cent(self) -> None:
+        position = self.execute()
+        self.fault(CLOSE, Answer.CLOSED, Commit.NEVER)
+        closing.close(self.desk, position.id, ExitReason.STOP_LOSS)
+        self.tick(14)
+        self.assert_flat()
+        position = self.desk.store.book().position(position.id)
+        self.assertEqual(position.exit_reason, ExitReason.STOP_LOSS)
+        made = position.realized - position.fees
+        self.assertAlmostEqual(self.venue.account().equity - 100_000, made, delta=Decimal("0.01"))
+
+
+def replace_key(body: object) -> dict[str, object]:
+    """A request as it was posted, which Pear carries out only now."""
+    assert isinstance(body, dict)
+    return {name: value for name, value in body.items() if name != "idempotencyKey"}
+
+
+if __name__ == "__main__":
+    unittest.main()
