@@ -46,7 +46,7 @@ from trading.domain.market import (
     Traits,
 )
 from trading.domain.orders import Order, OrderReport, OrderStatus, RejectReason, Side
-from trading.domain.resting import AccountFill, ListedOrder, RestingOrder, RestingReport, RestingStatus
+from trading.domain.resting import AccountFill, ListedOrder, PairLine, RestingOrder, RestingReport, RestingStatus
 from trading.domain.units import ZERO, ClientOrderId, Coin, Price, Quantity, Usd
 from trading.ports import Clock, Json, Ticks
 from trading.utils.journal import Journal
@@ -158,6 +158,10 @@ class PaperVenue:
         with self._reading():
             self._fire(self._clock.now())
             return self._ledger.rests.listed()
+
+    def draw_lines(self, lines: Sequence[PairLine]) -> bool:
+        """The paper venue knows coins and no pairs, as the exchange that it is like."""
+        return not lines
 
     def account_fills(self, since: datetime) -> tuple[AccountFill, ...]:
         with self._reading():
