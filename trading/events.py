@@ -57,6 +57,8 @@ class MarkView:
     pair: str
     long_price: Price | None
     short_price: Price | None
+    long_unrealized_pnl: Decimal | None
+    short_unrealized_pnl: Decimal | None
     current_spread: Decimal | None
     pnl: Decimal | None
     pnl_percent: Decimal | None
@@ -64,6 +66,7 @@ class MarkView:
     exit_return: Decimal | None
     risk_level: str
     liquidation_distance: Decimal | None
+    zscore: Decimal | None
     marked_at: datetime | None
 
 
@@ -213,6 +216,8 @@ def mark_view(view: PositionView) -> MarkView:
         pair=view.pair,
         long_price=view.long.mark_price,
         short_price=view.short.mark_price,
+        long_unrealized_pnl=view.long.unrealized_pnl,
+        short_unrealized_pnl=view.short.unrealized_pnl,
         current_spread=view.current_spread,
         pnl=view.pnl,
         pnl_percent=view.pnl_percent,
@@ -220,6 +225,7 @@ def mark_view(view: PositionView) -> MarkView:
         exit_return=view.exit_return,
         risk_level=view.risk_level,
         liquidation_distance=view.liquidation_distance,
+        zscore=None if view.zscore is None else view.zscore.current,
         marked_at=view.marked_at,
     )
 

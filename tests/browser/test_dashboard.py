@@ -10,6 +10,7 @@ FRAME_MS_MAX = 16
 FIRST_PAINT_MS_MAX = 300
 TRIES = 4
 SHIFT_MAX = 0.1
+TRANSFER_BYTES_MAX = 250_000
 
 HOW_WIDE = "return document.documentElement.scrollWidth"
 
@@ -240,3 +241,7 @@ class DashboardTest(BrowserCase):
         self.assertLess(shifts, SHIFT_MAX)
         took = self.browser.awaited(A_TICK_OF_A_HUNDRED, TRIES * 2)
         self.assertLess(min(took), FRAME_MS_MAX, took)
+        transferred = self.browser.script(
+            "return performance.getEntriesByType('resource').reduce((sum, one) => sum + one.encodedBodySize, 0)"
+        )
+        self.assertLess(transferred, TRANSFER_BYTES_MAX)

@@ -4,10 +4,12 @@ import gzip
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
+from django.http import FileResponse
 from django.test import SimpleTestCase
 
 from trading.pages import MODULES
@@ -75,6 +77,16 @@ class OwnFilesTest(SimpleTestCase):
             for name in re.findall(r'from "\./(\w+)\.js"', path.read_text(encoding="utf-8"))
         }
         self.assertEqual(imported, set(MODULES))
+
+    def test_every_file_is_served_with_debug_off_as_what_it_is(self) -> None:
+        kinds = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+        self.assertFalse(settings.DEBUG)
+        for path in OURS:
+            with self.subTest(path.name):
+                response = cast(FileResponse, self.client.get(f"/static/desk/{path.name}"))
+                body = b"".join(cast(Iterable[bytes], response.streaming_content))
+                self.assertEqual((200, path.read_bytes()), (response.status_code, body))
+                self.assertTrue(response["Content-Type"].startswith(kinds[path.suffix]))
 
     def test_all_that_a_page_can_load_is_small(self) -> None:
         uplot = (STATIC / "vendor" / "uplot").iterdir()

@@ -41,7 +41,7 @@ export async function openDetail(place, position) {
   );
   showExits(mine, position);
   mine.stops.push(on("marks", () => follow(mine)));
-  mine.stops.push(on("positions", () => standing(mine) && showFacts(mine, standing(mine))));
+  mine.stops.push(on("positions marks", () => standing(mine) && showFacts(mine, standing(mine))));
   mine.stops.push(on("marks clock", () => standing(mine) && showDistances(mine, standing(mine))));
   showFacts(mine, position);
   await Promise.all([drawTrail(mine), showStory(mine)]);
@@ -190,6 +190,7 @@ function showFacts(mine, one) {
       fact("To liquidation", one.liquidation_distance === null ? "–" : one.liquidation_distance > 5 ? "> 500 %" : percent(one.liquidation_distance, 0)),
       fact("Margin leverage", `${one.leverage}×`),
     ),
+    resting(one),
   );
 }
 
@@ -199,7 +200,7 @@ async function showStory(mine) {
   try {
     const [detail, ...trades] = await Promise.all([get(`/api/positions/${mine.id}`), ...ids.map((id) => get(`/api/trades/${id}`))]);
     if (shown !== mine) return;
-    fill(mine.story, cancelButton(detail.body), guardian(detail.body), scout(detail.body), resting(detail.body), timeline(trades.map((one) => one.body)), orders(trades.flatMap((one) => one.body.orders)));
+    fill(mine.story, cancelButton(detail.body), guardian(detail.body), scout(detail.body), timeline(trades.map((one) => one.body)), orders(trades.flatMap((one) => one.body.orders)));
   } catch (problem) {
     fill(mine.story, problemBox(problem));
   }
@@ -230,11 +231,12 @@ function scout(one) {
   );
 }
 
+// What would close it at the venue if the desk itself were gone.
 function resting(one) {
-  const found = one.protection || one.resting_orders;
-  if (!Array.isArray(found) || !found.length) return null;
-  const line = (order) => h("li", {}, `${words(order.side)} ${quantity(order.quantity)} ${order.coin} at ${price(order.trigger_price ?? order.limit_price)}`);
-  return h("div", { class: "quote" }, h("h3", {}, "Resting at the venue"), h("ul", { class: "num" }, found.map(line)));
+  if (!one.resting_orders || !one.resting_orders.length) return null;
+  const line = (order) =>
+    h("li", {}, `${words(order.kind)}: ${words(order.side)} ${quantity(order.quantity)} ${order.coin} at ${price(order.trigger_price)}`, order.placed ? null : h("span", { class: "quiet" }, ", not confirmed yet"));
+  return [h("h3", { class: "next" }, "Resting at the venue"), h("ul", { class: "num" }, one.resting_orders.map(line))];
 }
 
 function cancelButton(one) {

@@ -135,6 +135,9 @@ function marked(mark) {
   position.marked_at = mark.marked_at;
   position.long.mark_price = mark.long_price;
   position.short.mark_price = mark.short_price;
+  position.long.unrealized_pnl = mark.long_unrealized_pnl;
+  position.short.unrealized_pnl = mark.short_unrealized_pnl;
+  if (position.zscore) position.zscore.current = mark.zscore;
 }
 
 async function health() {
