@@ -15,6 +15,7 @@ from trading.domain.units import Coin, Quantity
 from trading.engine import emergency, monitor, queries, working
 from trading.engine.accounting import account_of
 from trading.engine.monitor import Watchman
+from trading.utils.inspection import verify
 
 ETH, BTC, SOL = Coin("ETH"), Coin("BTC"), Coin("SOL")
 WAIT_SECONDS = 5.0
@@ -187,6 +188,14 @@ class Explained(LossCase):
         closing = self.scene.trades()[-1]
         self.assertFalse([one for one in closing.events if isinstance(one, HoldingGone)])
         self.assert_account_explained()
+
+    def test_the_ledger_verifies_with_losses_and_with_what_rests(self) -> None:
+        self.scene.opened()
+        self.tick()
+        self.venue.take("ETH", "0.1")
+        working.book_losses(self.scene.desk)
+        report = verify(self.scene.store.data_dir)
+        self.assertEqual(report.problems, ())
 
     def test_the_timeline_says_what_was_taken_and_why(self) -> None:
         position = self.scene.opened()

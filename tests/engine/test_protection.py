@@ -1,14 +1,16 @@
 """What rests at the venue: how far, how much, when it is worth an action, and that none is forgotten or outlives."""
 
+import threading
 import unittest
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from unittest import mock
 
 from tests.builders import after, given_a_filled_trade, given_account, given_instrument
 from tests.engine.scripted_venue import Crash, Scene, a_scene
-from tests.engine.test_losses import LossCase
+from tests.engine.test_losses import WAIT_SECONDS, LossCase
 from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account, Holding
 from trading.domain.orders import Side
@@ -302,6 +304,42 @@ class Life(ProtectionCase):
         plain = a_scene(self)
         plain.opened()
         self.assertEqual(protection.due(plain.desk, protection.Memory(), plain.desk.store.book()), ())
+
+    def test_many_positions_have_their_turn_some_at_a_time(self) -> None:
+        for number, pair in enumerate(("BTC/ETH", "SOL/AVAX", "BTC/AVAX")):
+            self.scene.opened(f"signal_{number}", pair=pair)
+        book, memory = self.scene.desk.store.book(), protection.Memory()
+        with mock.patch.object(protection, "LOOKS_AT_ONCE", 2):
+            turns = [protection.due(self.scene.desk, memory, book) for _ in range(3)]
+        self.assertEqual([len(one) for one in turns], [2, 1, 0])
+        self.assertEqual(len({one for turn in turns for one in turn}), 3)
+
+    def test_a_list_that_hangs_keeps_no_tick_waiting(self) -> None:
+        position = self.scene.opened()
+        memory, gate, asked = protection.Memory(), threading.Event(), threading.Event()
+        protection.protect(self.scene.desk, memory, position.id)
+
+        def hang(name: str) -> None:
+            if name == "resting":
+                asked.set()
+                gate.wait(WAIT_SECONDS)
+
+        self.venue.on_read = hang
+        busy = threading.Thread(target=protection.protect, args=(self.scene.desk, memory, position.id))
+        busy.start()
+        self.addCleanup(busy.join)
+        self.addCleanup(gate.set)
+        self.assertTrue(asked.wait(WAIT_SECONDS))
+        self.assertEqual(protection.due(self.scene.desk, memory, self.scene.desk.store.book()), (position.id,))
+
+    def test_while_somebody_is_at_a_position_its_orders_are_left_to_them(self) -> None:
+        position = self.scene.opened()
+        self.tick()
+        with self.scene.store.seat(position.id), mock.patch.object(protection, "SEAT_SECONDS", 0):
+            self.scene.close(position)
+        self.assertEqual((self.venue.cancels, len(self.resting(position))), ([], 4))
+        self.tick(4)
+        self.assertEqual(self.resting(position), ())
 
     def test_a_failure_here_delays_no_exit(self) -> None:
         position = self.scene.opened()

@@ -19,12 +19,14 @@ from tests.builders import (
     given_terms,
 )
 from trading.domain.errors import InvariantBroken
+from trading.domain.exit_plan import ExitReason
 from trading.domain.orders import Order, OrderReport, OrderStatus, Side
 from trading.domain.trades import (
     TRANSITIONS,
     CancelWanted,
     Event,
     HoldingGone,
+    LegLost,
     LegsBalanced,
     LegsUnbalanced,
     OrdersIntended,
@@ -90,7 +92,13 @@ def events_for(trade: Trade) -> dict[str, Event]:
         "CancelWanted": CancelWanted(LATER, "asked"),
         "TradeAccepted": TradeAccepted(LATER, trade.terms),
         "HoldingGone": HoldingGone(LATER, trade.terms.long.coin, Quantity(D("0.01")), Price(D(90_000)), "not there"),
+        "LegLost": a_loss(trade.terms.long.coin),
     }
+
+
+def a_loss(coin: Coin, quantity: str = "0.001", fill_id: str = "fill-1", price: str = "90000") -> LegLost:
+    taken, at = Quantity(D(quantity)), Price(D(price))
+    return LegLost(LATER, coin, taken, at, Usd(D("0.1")), LATER, fill_id, ExitReason.LIQUIDATION, "taken")
 
 
 HEADER = (
@@ -106,15 +114,16 @@ HEADER = (
     "CancelWanted",
     "TradeAccepted",
     "HoldingGone",
+    "LegLost",
 )
 TABLE = {
-    S.PENDING: "WORKING - - - - - CANCELED - - PENDING - -",
-    S.WORKING: "WORKING WORKING REPAIRING - FILLED REJECTED CANCELED SUSPENDED - WORKING - -",
-    S.REPAIRING: "REPAIRING REPAIRING - WORKING - - CANCELED SUSPENDED - REPAIRING - -",
-    S.SUSPENDED: "- SUSPENDED - - - - CANCELED - WORKING SUSPENDED - -",
-    S.FILLED: "- FILLED - - - - - - - - - -",
-    S.CANCELED: "- CANCELED - - - - - - - - - -",
-    S.REJECTED: "- - - - - - - - - - - -",
+    S.PENDING: "WORKING - - - - - CANCELED - - PENDING - - -",
+    S.WORKING: "WORKING WORKING REPAIRING - FILLED REJECTED CANCELED SUSPENDED - WORKING - - WORKING",
+    S.REPAIRING: "REPAIRING REPAIRING - WORKING - - CANCELED SUSPENDED - REPAIRING - - REPAIRING",
+    S.SUSPENDED: "- SUSPENDED - - - - CANCELED - WORKING SUSPENDED - - SUSPENDED",
+    S.FILLED: "- FILLED - - - - - - - - - - FILLED",
+    S.CANCELED: "- CANCELED - - - - - - - - - - CANCELED",
+    S.REJECTED: "- - - - - - - - - - - - -",
 }
 
 
@@ -151,6 +160,32 @@ class TransitionTest(unittest.TestCase):
     def test_an_opening_loses_no_holding(self) -> None:
         with self.assertRaisesRegex(InvariantBroken, "only a close"):
             record(given_a_working_trade(), events_for(given_a_working_trade())["HoldingGone"])
+
+    def test_what_is_lost_leaves_what_was_filled_and_adds_its_fee(self) -> None:
+        trade = given_a_filled_trade()
+        long = trade.terms.long
+        after_it = record(trade, a_loss(long.coin, str(long.quantity)))
+        self.assertEqual((after_it.filled(long.coin), after_it.lost_of(long.coin)), (long.quantity, long.quantity))
+        self.assertEqual(after_it.fees, trade.fees + D("0.1"))
+        self.assertEqual(replay(after_it.events), after_it)
+
+    def test_a_loss_has_its_guards(self) -> None:
+        trade = given_a_filled_trade()
+        coin, most = trade.terms.long.coin, trade.terms.long.quantity
+        once = record(trade, a_loss(coin))
+        closing = given_a_closing_trade(trade)
+        closing = record(closing, OrdersIntended(closing.events[-1].at, given_orders(closing.terms, at=T0)))
+        for words, before, event in (
+            ("the trade that opened it", closing, replace(a_loss(coin), at=closing.events[-1].at)),
+            ("quantity and a price", trade, a_loss(coin, "0")),
+            ("quantity and a price", trade, a_loss(coin, price="0")),
+            ("its part once", once, a_loss(coin)),
+            ("not filled", trade, a_loss(coin, str(most + D("0.001")))),
+            ("not filled", once, a_loss(coin, str(most), "fill-2")),
+        ):
+            with self.subTest(words), self.assertRaisesRegex(InvariantBroken, words):
+                record(before, event)
+        self.assertEqual(record(once, a_loss(trade.terms.short.coin)).lost[1].coin, trade.terms.short.coin)
 
     def test_the_table_knows_every_status(self) -> None:
         self.assertEqual(set(TRANSITIONS), set(TradeStatus))

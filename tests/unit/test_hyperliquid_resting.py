@@ -4,6 +4,7 @@ import json
 import unittest
 from datetime import timedelta
 from decimal import Decimal
+from unittest import mock
 
 from tests.fakes import NOON
 from tests.recorded.test_hyperliquid_recorded import recorded
@@ -18,7 +19,7 @@ from trading.adapters.hyperliquid_wire import (
     decode_listed,
     decode_words,
 )
-from trading.domain.errors import VenueUnavailable
+from trading.domain.errors import Busy, VenueUnavailable
 from trading.domain.orders import RejectReason, Side
 from trading.domain.resting import (
     FillCause,
@@ -118,6 +119,15 @@ class Placing(RestingWorld):
     def test_a_price_below_the_grid_is_refused_before_it_is_sent(self) -> None:
         (report,) = self.venue.place_resting([self.resting_order(trigger="-1")], self.clock.now())
         self.assertEqual((report.status, report.reason), (RestingStatus.REJECTED, RejectReason.PRICE))
+
+    def test_without_a_nonce_nothing_is_sent(self) -> None:
+        sent = len(self.exchange.received)
+        with mock.patch.object(self.venue._signer.register, "claim", side_effect=Busy("held")):
+            self.assertEqual(self.place(self.resting_order()), (RestingStatus.REJECTED,))
+        with mock.patch.object(self.venue._signer.register, "next_nonce", side_effect=Busy("held")):
+            self.assertFalse(self.venue.cancel_resting([self.resting_order()]))
+        self.assertEqual(len(self.exchange.received), sent)
+        self.assertTrue(self.venue.cancel_resting([]))
 
 
 class TakingBack(RestingWorld):

@@ -44,6 +44,8 @@ LISTED_AFTER = timedelta(seconds=3)
 LIST_AGE_MAX = timedelta(seconds=60)
 LIST_AGE_IN_DOUBT = timedelta(seconds=5)
 LOOK_EVERY = timedelta(seconds=30)
+LOOKS_AT_ONCE = 16
+"""Positions handed out in one tick: after a start with hundreds of them they have their turn one after the other."""
 LOOK_AGAIN = timedelta(seconds=3)
 REFUSED_PAUSE = timedelta(seconds=60)
 WAY_SECONDS = 1.0
@@ -93,6 +95,8 @@ class Memory:
     moved: deque[datetime] = field(default_factory=deque)
     listing: Listing | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
+    list_lock: threading.Lock = field(default_factory=threading.Lock)
+    """Held while the venue is asked, which takes its time; the other one never is: a tick waits for it."""
 
 
 # Deciding -------------------------------------------------------------------------------------------------------------
@@ -213,19 +217,22 @@ def _may_move(there: Sequence[Resting], guard: Guard, now: datetime) -> bool:
 
 
 def due(desk: Desk, memory: Memory, book: Book) -> tuple[PositionId, ...]:
-    """The positions whose protection is to be looked at now: changed ones at once, the others every half minute."""
+    """The positions whose protection is to be looked at now, LOOKS_AT_ONCE at most: those that have changed since the
+    last look, and each every half minute."""
     if not desk.venue.traits.rests_orders:
         return ()
-    now, found = desk.clock.now(), []
+    now = desk.clock.now()
+    found: list[PositionId] = []
     with memory.lock:
         known, memory.looks = memory.looks, {}
         for position in (*book.standing_positions(), *book.guarded_after_end()):
             signature = (position.status, position.long.held, position.short.held)
             look = known.get(position.id)
-            if look is None or look[0] != signature or now >= look[1]:
+            if len(found) < LOOKS_AT_ONCE and (look is None or look[0] != signature or now >= look[1]):
                 look = (signature, now + (LOOK_AGAIN if position.closed else LOOK_EVERY))
                 found.append(position.id)
-            memory.looks[position.id] = look
+            if look is not None:
+                memory.looks[position.id] = look
         memory.refused = {key: at for key, at in memory.refused.items() if now - at < REFUSED_PAUSE}
     return tuple(found)
 
@@ -362,7 +369,7 @@ def _listing(desk: Desk, memory: Memory, resting: Collection[Resting]) -> Listin
     if not resting:
         return None
     age_max = LIST_AGE_MAX if all(one.placed for one in resting) else LIST_AGE_IN_DOUBT
-    with memory.lock:
+    with memory.list_lock:
         known, now = memory.listing, desk.clock.now()
         if known is not None and now - known.taken_at < age_max:
             return known
