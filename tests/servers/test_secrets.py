@@ -202,7 +202,7 @@ class SecretsTest(PearCase):
             Path(f"/proc/{pid}/cmdline").read_bytes() for pid in (service.pid, *family_of(service.pid))
         )
         with ThreadPoolExecutor() as pool:
-            for done in pool.map(self.command, ("doctor", "verify_ledger")):
+            for done in pool.map(self.command, ("doctor", "verify_ledger", "send_test_alert")):
                 said[str(done.args)] = (done.stdout + done.stderr).encode()
         service.send_signal(signal.SIGTERM)
         self.assertEqual(service.wait(15), 0)

@@ -58,6 +58,15 @@ class DemoTest(DoctorCase):
         with override_settings(DESK_CONFIG=config), self.assertRaisesRegex(CommandError, "not everything is well"):
             call_command("doctor", stdout=io.StringIO())
 
+    def test_secrets_that_others_may_read_are_a_warning_with_the_command_that_mends_it(self) -> None:
+        file = self.folder / ".env"
+        file.touch(0o644)
+        with override_settings(ENV_FILE=file):
+            (row,) = [one for one in examine(self.config()) if one.name == "secrets"]
+            self.assertEqual((row.verdict, row.remedy), ("warning", f"Run: chmod 600 {file}"))
+            file.chmod(0o600)
+            self.assertNotIn("secrets", self.verdicts(self.config()))
+
     def test_all_well_is_printed_as_a_table(self) -> None:
         output = io.StringIO()
         with override_settings(DESK_CONFIG=self.config()):

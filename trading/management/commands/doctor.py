@@ -10,6 +10,7 @@ from rich.table import Table
 
 from trading import bootstrap
 from trading.bootstrap import Diagnosis
+from trading.checks import file_findings
 from trading.conf import Config, ConfigurationError
 from trading.domain.errors import DeskError, StoreCorrupt
 from trading.utils.json_storage import verify
@@ -33,6 +34,7 @@ class Command(BaseCommand):
 def examine(config: Config) -> Iterator[Diagnosis]:
     """Every row in its order; a question that fails is a row that says so."""
     yield _configuration(config)
+    yield from (Diagnosis("secrets", "warning", one.msg, one.hint or "") for one in file_findings(settings.ENV_FILE))
     yield _redis(config)
     yield _store(config)
     yield from _venue(config)
