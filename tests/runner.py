@@ -7,13 +7,15 @@ import atexit
 import functools
 import multiprocessing
 import os
+import pickle
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
 from django.conf import settings
-from django.test.runner import DiscoverRunner, ParallelTestSuite
+from django.test.runner import DiscoverRunner, ParallelTestSuite, RemoteTestResult, RemoteTestRunner
 
 from executor_agent.redis_server import RunningRedis, start_redis
 
@@ -68,8 +70,51 @@ def _init_process(*args: Any) -> None:
     _surroundings(f"process-{os.getpid()}")
 
 
+def travels(what: object) -> bool:
+    """Whether *what* can be sent to another process and be read there."""
+    try:
+        pickle.loads(pickle.dumps(what))  # noqa: S301 - what this process has written itself
+    except Exception:  # whatever writing or reading it raises is the answer
+        return False
+    return True
+
+
+def fit_to_travel(error: Any, about: str = "") -> Any:
+    """*error* (type, exception, traceback), or its words where it cannot be sent as it is. An exception that the other
+    side cannot read would end the thread that reads there, and the run would wait for ever."""
+    if travels(error) and not about:
+        return error
+    words = "".join([about, *traceback.format_exception(*error)])
+    return (AssertionError, AssertionError(words), None)
+
+
+class Result(RemoteTestResult):
+    """What a process tells of its tests, in such a form that it arrives."""
+
+    def addError(self, test: Any, err: Any) -> None:
+        super().addError(test, fit_to_travel(err))
+
+    def addFailure(self, test: Any, err: Any) -> None:
+        super().addFailure(test, fit_to_travel(err))
+
+    def addExpectedFailure(self, test: Any, err: Any) -> None:
+        super().addExpectedFailure(test, fit_to_travel(err))
+
+    def addSubTest(self, test: Any, subtest: Any, err: Any) -> None:
+        """One that cannot be sent, for what its test holds, is told as a failure of its test."""
+        if err is not None and not travels(subtest):
+            super().addFailure(test, fit_to_travel(err, f"{subtest}\n"))
+        else:
+            super().addSubTest(test, subtest, err and fit_to_travel(err))
+
+
+class _Runner(RemoteTestRunner):
+    resultclass = Result
+
+
 class _Suite(ParallelTestSuite):
     init_worker = _init_process
+    runner_class = _Runner
 
     def __init__(self, subsuites: Sequence[Any], *args: Any, **kwargs: Any) -> None:
         super().__init__(sorted(subsuites, key=_rank), *args, **kwargs)

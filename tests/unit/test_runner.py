@@ -1,0 +1,76 @@
+"""What goes wrong in one process of the tests arrives in the other, whatever it is."""
+
+import sys
+import threading
+import unittest
+from typing import Any
+
+from django.test import SimpleTestCase
+
+from tests.runner import Result, fit_to_travel, travels
+
+
+class Unreadable(Exception):
+    """Can be written down and not be read again, as schemathesis' failures are."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"{first} and {second}")
+
+    def __reduce__(self) -> Any:
+        return (Unreadable, (str(self),))
+
+
+def caught(error: Exception) -> Any:
+    try:
+        raise error
+    except Exception:  # it is the test's own
+        return sys.exc_info()
+
+
+class TravelTest(unittest.TestCase):
+    def test_an_error_that_arrives_is_sent_as_it_is(self) -> None:
+        error = caught(ValueError("plain"))
+        self.assertIs(fit_to_travel(error), error)
+
+    def test_one_that_would_not_arrive_is_sent_as_its_words(self) -> None:
+        for error in (
+            Unreadable("this", "that"),
+            ValueError(threading.Lock()),
+            ExceptionGroup("", [Unreadable("this", "")]),
+        ):
+            with self.subTest(type(error)):
+                self.assertFalse(travels(caught(error)))
+                kind, sent, _ = fit_to_travel(caught(error))
+                self.assertIs(kind, AssertionError)
+                self.assertTrue(travels(sent))
+                self.assertIn("Traceback", str(sent))
+                self.assertIn("this" if "this" in str(caught(error)[1:]) else "lock", str(sent))
+
+
+class ResultTest(SimpleTestCase):
+    def told(self, tell: str, *arguments: Any) -> Any:
+        result = Result()
+        result.startTest(self)
+        getattr(result, tell)(*arguments)
+        (event,) = [one for one in result.events if one[0].startswith("add")]
+        self.assertTrue(travels(event))
+        return event
+
+    def test_every_kind_of_trouble_is_told_so_that_it_arrives(self) -> None:
+        for tell in ("addError", "addFailure", "addExpectedFailure"):
+            with self.subTest(tell):
+                event = self.told(tell, self, caught(Unreadable("this", "that")))
+                self.assertEqual(event[0], tell)
+                self.assertIn("this and that", str(event[2][1]))
+
+    def test_a_part_of_a_test_is_told_as_one_where_it_can_be_sent(self) -> None:
+        with self.subTest(number=1):
+            part: Any = self._subtest  # type: ignore[attr-defined]  # unittest's own
+            self.assertEqual(self.told("addSubTest", self, part, caught(ValueError("plain")))[0], "addSubTest")
+
+    def test_a_part_that_cannot_be_sent_is_a_failure_of_its_test_that_names_the_part(self) -> None:
+        with self.subTest(held=threading.Lock()):
+            part: Any = self._subtest  # type: ignore[attr-defined]  # unittest's own
+            event = self.told("addSubTest", self, part, caught(ValueError("plain")))
+        self.assertEqual(event[0], "addFailure")
+        self.assertIn("held=", str(event[2][1]))
