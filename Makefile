@@ -12,7 +12,7 @@ LOCKED := --quiet --universal --python-version 3.11 --generate-hashes --no-heade
 EXACT := trading/domain/*,trading/engine/playbook.py,trading/utils/trade_calculator.py,trading/utils/risk_controls.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup run test check cover bench fuzz schema config interop screens fmt format-check lint types imports django-check drift
+.PHONY: help install setup run test check cover bench soak fuzz schema config interop screens fmt format-check lint types imports django-check drift
 .PHONY: dependencies lock audit going-live clean
 
 help:  ## this list
@@ -72,9 +72,11 @@ lock: .net/.ready $(VENV)/.created  ## pin all that requirements*.txt bring alon
 audit: .net/.ready  ## known vulnerabilities of what is locked; needs the network, and fails without an answer
 	.net/bin/pip-audit --strict --require-hashes --disable-pip --requirement requirements.lock
 
-bench: $(VENV)/.tools  ## what a trade and the ledger cost, as ratios; fewer trades: make bench TRADES=10000
-	$(BIN)/python -m bench.execution
-	$(BIN)/python -m bench.ledger --trades $(or $(TRADES),100000)
+bench: $(VENV)/.tools  ## what a trade, the watch, the routes and the ledger cost; fewer: make bench TRADES=10000, QUICK=1
+	$(BIN)/python -m bench --trades $(or $(TRADES),100000) $(if $(QUICK),--quick) $(if $(JSON),--json $(JSON))
+
+soak: $(VENV)/.tools  ## two trades a second for half an hour, with faults: make soak MINUTES=3
+	$(BIN)/python -m bench.soak --minutes $(or $(MINUTES),30)
 
 screens: $(VENV)/.tools  ## pictures of every state of the dashboard in screens/, and docs/dashboard.png; needs Chromium
 	$(BIN)/python -m tests.browser.screens screens

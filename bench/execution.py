@@ -1,45 +1,52 @@
-"""What a service trade costs beside a bare script, as ratios: `python -m bench.execution [--rounds 60] [--json FILE]`.
+"""What a service trade costs beside a bare script, what it adds to a venue that is far away, and how many at once.
 
 The bare script asks the same Scout and Guardian and then sends two market orders one after the other with the official
 SDK, on the same exchange simulator. The law: both are measured in turns within one run, so that a busy machine slows
 both alike.
 """
 
-import argparse
 import json
-import statistics
+import subprocess
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
 import requests
 from eth_account import Account
 from hyperliquid.exchange import Exchange
 
+from bench.figures import Figures, milliseconds
 from tests.processes import wait_until
 from tests.servers.test_live_hyperliquid import LiveCase
 
 BARE_KEY = "0x" + "ab" * 32
 BARE_MASTER = "0x" + "cd" * 20
 WARM_UP = 5
-TIMEOUT_SECONDS = 10.0
+TIMEOUT_SECONDS = 20.0
 PAIR = ("ETH", "BTC")
+LATENCY_SECONDS = 0.05
+PAIRS = ("BTC/ETH", "SOL/AVAX", "ATOM/DYDX", "BNB/APE", "OP/LTC", "ARB/DOGE", "INJ/SUI", "CRV/LDO")
+OURS_MILLISECONDS_MAX = 10.0
 
 
-@dataclass(frozen=True)
-class Spread:
-    """Milliseconds: the middle, the slow end, and how far the quartiles lie apart."""
+class BenchCase(LiveCase):
+    """The live configuration, with room for many positions and nothing that rests between them."""
 
-    p50: float
-    p99: float
-    quartiles_apart: float
+    @property
+    def environ(self) -> dict[str, str]:
+        return {
+            **super().environ,
+            "MAX_POSITIONS": "50",
+            "COOLDOWN_SECONDS": "0",
+            "MAX_DAILY_LOSS": "0.5",
+            "THROTTLE_READ_PER_MINUTE": "0",
+        }
 
-
-def spread_of(samples: Sequence[float]) -> Spread:
-    ordered = sorted(samples)
-    low, _, high = statistics.quantiles(ordered, n=4)
-    return Spread(statistics.median(ordered), ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))], high - low)
+    def setUp(self) -> None:
+        super().setUp()
+        for pair in PAIRS:
+            for coin in pair.split("/"):
+                self.control({"do": "set_market", "coin": coin, "spread_bps": "1", "depth_usd": "5000000"})
 
 
 class Bare:
@@ -75,8 +82,9 @@ class Bare:
 class Service:
     """The desk over HTTP, gunicorn and all."""
 
-    def __init__(self, case: LiveCase) -> None:
-        self._case = case
+    def __init__(self, case: LiveCase, name: str = "bench") -> None:
+        self.case = case
+        self._name = name
         self._http = requests.Session()
         self._url = f"http://127.0.0.1:{case.port}"
         self._number = 0
@@ -85,36 +93,41 @@ class Service:
     def prepare(self) -> None:
         """Scout offers another signal; not part of what is measured."""
         self._number += 1
-        self._case.scout.entries.clear()
-        self._case.offer(f"bench {self._number}")
+        self.case.scout.entries.clear()
+        self.case.offer(f"{self._name} {self._number}")
 
     def open(self) -> None:
-        body = {"signal_id": f"bench {self._number}", "position_size": 2000}
-        self._position = str(self._post("/api/trades/execute", body, 201)["position_id"])
+        body = {"signal_id": f"{self._name} {self._number}", "position_size": 2000}
+        self._position = str(self.post("/api/trades/execute", body, 201)["position_id"])
 
     def close(self) -> None:
-        self._post(f"/api/positions/{self._position}/close", None, 200)
+        self.post(f"/api/positions/{self._position}/close", None, 200)
 
-    def _post(self, path: str, body: object, status: int) -> dict[str, object]:
-        answer = self._http.post(self._url + path, json=body, headers=self._case.headers, timeout=TIMEOUT_SECONDS)
+    def post(self, path: str, body: object, status: int) -> dict[str, object]:
+        answer = self._http.post(self._url + path, json=body, headers=self.case.headers, timeout=TIMEOUT_SECONDS)
         if answer.status_code != status:
             raise RuntimeError(f"{path}: {answer.status_code} {answer.text}")
         return dict(answer.json())
 
 
-def milliseconds(job: Callable[[], None]) -> float:
-    started = time.perf_counter()
-    job()
-    return (time.perf_counter() - started) * 1000
-
-
-def measure(case: LiveCase, rounds: int) -> dict[str, Spread]:
-    """Open and close by both, in turns."""
+def measure(case: BenchCase, figures: Figures, rounds: int) -> None:
+    """Everything of this module, on a service that runs."""
     bare, service = Bare(case), Service(case)
+    samples = _in_turns(bare, service, rounds)
+    for verb in ("open", "close"):
+        ours, theirs = (figures.spread(f"{who} {verb}", samples[f"{who} {verb}"]) for who in ("service", "bare"))
+        figures.ratio(f"{verb} p50 / bare script p50", ours.p50 / theirs.p50, 1.0)
+        # Too few samples for a slow end that repeats: told, and compared with nothing.
+        figures.note(f"{verb} p99 / bare script p99", ours.p99 / theirs.p99, "x")
+    _far_away(case, service, figures, max(rounds // 3, 8))
+    _at_once(case, figures)
+
+
+def _in_turns(bare: Bare, service: Service, rounds: int) -> dict[str, list[float]]:
     samples: dict[str, list[float]] = {"bare open": [], "bare close": [], "service open": [], "service close": []}
     for number in range(rounds + WARM_UP):
         service.prepare()
-        jobs = [
+        jobs: list[tuple[str, Sequence[tuple[str, Callable[[], None]]]]] = [
             ("service", (("open", service.open), ("close", service.close))),
             ("bare", (("open", bare.open), ("close", bare.close))),
         ]
@@ -123,39 +136,53 @@ def measure(case: LiveCase, rounds: int) -> dict[str, Spread]:
                 taken = milliseconds(job)
                 if number >= WARM_UP:
                     samples[f"{name} {verb}"].append(taken)
-    return {name: spread_of(taken) for name, taken in samples.items()}
+    return samples
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.execution", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=60)
-    parser.add_argument("--json", type=Path, help="write the figures there too")
-    options = parser.parse_args(arguments)
-    case = LiveCase()
-    try:
-        case.setUp()
-        case.start()
-        wait_until(case.is_healthy, "being healthy")
-        figures = measure(case, options.rounds)
-    finally:
-        case.doCleanups()
-    ratios = {
-        verb: {
-            "p50": figures[f"service {verb}"].p50 / figures[f"bare {verb}"].p50,
-            "p99": figures[f"service {verb}"].p99 / figures[f"bare {verb}"].p99,
-        }
-        for verb in ("open", "close")
-    }
-    print(f"service trade over a bare script with two SDK market orders, {options.rounds} rounds in turns:")
-    for verb, ratio in ratios.items():
-        print(f"  {verb:5}  p50 x {ratio['p50']:.2f}   p99 x {ratio['p99']:.2f}")
-    for name, spread in figures.items():
-        apart = f"quartiles {spread.quartiles_apart:.1f} ms apart"
-        print(f"  {name:14} p50 {spread.p50:6.1f} ms   p99 {spread.p99:6.1f} ms   {apart}")
-    if options.json:
-        content = {"ratios": ratios, "milliseconds": {name: asdict(one) for name, one in figures.items()}}
-        options.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+def _far_away(case: BenchCase, service: Service, figures: Figures, rounds: int) -> None:
+    """The same open with 50 ms to the venue and back: what is ours is what is not the one bulk action."""
+    case.control({"do": "latency", "seconds": LATENCY_SECONDS})
+    opens, closes = [], []
+    for _ in range(rounds):
+        service.prepare()
+        opens.append(milliseconds(service.open))
+        closes.append(milliseconds(service.close))
+    case.control({"do": "latency", "seconds": 0})
+    far = figures.spread("service open, venue 50 ms away", opens)
+    figures.spread("service close, venue 50 ms away", closes)
+    ours = far.p50 - LATENCY_SECONDS * 1000
+    figures.note("open with 50 ms venue latency, less that of the action", ours, "ms", OURS_MILLISECONDS_MAX)
 
 
-if __name__ == "__main__":
-    main()
+def _at_once(case: BenchCase, figures: Figures) -> None:
+    """Eight signals of different coins, one after the other and all at once, with 50 ms to the venue."""
+    case.control({"do": "latency", "seconds": LATENCY_SECONDS})
+    taken: dict[int, list[float]] = {1: [], len(PAIRS): []}
+    for number, hands in enumerate((1, len(PAIRS)) * 3):
+        case.scout.entries.clear()
+        ids = [f"{number} at once {place}" for place in range(len(PAIRS))]
+        for one, pair in zip(ids, PAIRS, strict=True):
+            case.offer(one, pair)
+        services = [Service(case) for _ in PAIRS]
+
+        def execute(place: int, ids: Sequence[str] = ids, services: Sequence[Service] = services) -> str:
+            body = {"signal_id": ids[place], "position_size": 1000}
+            return str(services[place].post("/api/trades/execute", body, 201)["position_id"])
+
+        started = time.perf_counter()
+        with ThreadPoolExecutor(hands) as pool:
+            opened = list(pool.map(execute, range(len(PAIRS))))
+        taken[hands].append(time.perf_counter() - started)
+        for one in opened:
+            services[0].post(f"/api/positions/{one}/close", None, 200)
+    case.control({"do": "latency", "seconds": 0})
+    # The first of each makes the service know its coins.
+    alone, together = (min(taken[hands][1:]) for hands in (1, len(PAIRS)))
+    figures.ratio("8 executes at once / one at a time, throughput", alone / together, 3.0, least=True)
+
+
+def started(case: BenchCase) -> "subprocess.Popen[bytes]":
+    """The supervisor of a service that runs and is healthy."""
+    service = case.start()
+    wait_until(case.is_healthy, "being healthy")
+    return service

@@ -10,11 +10,13 @@ import io
 import re
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Set
 from dataclasses import fields, is_dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
+from functools import cache
+from typing import Any, cast
 
 from django.http import QueryDict
 
@@ -72,6 +74,9 @@ _UNKNOWN = "is not a known field; leave it out"
 
 def render(record: object) -> Json:
     """*record* as JSON content: Decimals as numbers, instants as ISO 8601, enums as their values, NaN as null."""
+    plain = _PLAIN.get(type(record))
+    if plain is not None:
+        return plain(record)
     match record:
         case None | bool() | int():
             return record
@@ -92,9 +97,40 @@ def render(record: object) -> Json:
         case Set():
             return sorted((render(item) for item in record), key=str)
         case _ if is_dataclass(record):
-            return {one.name: render(getattr(record, one.name)) for one in fields(record)}
+            return {name: render(getattr(record, name)) for name in _names_of(cast(Hashable, type(record)))}
         case _:
             return render(str(record))
+
+
+@cache
+def _names_of(kind: Hashable) -> tuple[str, ...]:
+    return tuple(one.name for one in fields(cast(Any, kind)))
+
+
+def _as_it_is(record: Any) -> Json:
+    value: Json = record
+    return value
+
+
+def _text(record: Any) -> Json:
+    return str(record).encode("utf-8", "replace").decode("utf-8")
+
+
+def _items(record: Any) -> Json:
+    return [render(item) for item in record]
+
+
+# A list of positions is thousands of values, nearly all of these very types: they need no search among all that may be.
+_PLAIN: dict[type, Callable[[Any], Json]] = {
+    type(None): _as_it_is,
+    bool: _as_it_is,
+    int: _as_it_is,
+    str: _text,
+    Decimal: lambda record: _json_number(record),
+    datetime: datetime.isoformat,
+    tuple: _items,
+    list: _items,
+}
 
 
 def render_state(state: DeskState) -> Json:

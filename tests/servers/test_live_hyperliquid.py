@@ -105,11 +105,11 @@ class LiveCase(ServiceCase):
         assert isinstance(found, dict)
         return found
 
-    def offer(self, signal_id: str) -> None:
-        """Scout offers BTC/ETH as rich, so that the desk sells BTC and buys ETH."""
+    def offer(self, signal_id: str, pair: str = "BTC/ETH") -> None:
+        """Scout offers *pair* as rich, so that the desk sells its first coin and buys the other."""
         signal = Signal(
             id=signal_id,
-            pair=Pair.parse("BTC/ETH"),
+            pair=Pair.parse(pair),
             signal_type=SignalType.SHORT_SPREAD,
             zscore=Decimal("2.4"),
             correlation=None,

@@ -8,6 +8,7 @@ import unittest
 from typing import Any
 
 from eth_account import Account
+from hyperliquid.utils.signing import sign_l1_action
 
 from trading.adapters.keys import Wallet, open_wallet
 from trading.domain.errors import InvalidRequest
@@ -63,6 +64,18 @@ class Opening(unittest.TestCase):
 
 
 class Silence(unittest.TestCase):
+    def test_an_action_is_signed_digit_for_digit_as_the_sdk_signs_it(self) -> None:
+        action = {"type": "order", "orders": [{"a": 4, "b": True, "p": "4000", "s": "0.25"}], "grouping": "na"}
+        for key in (KEY, "0x" + "7" * 64):
+            for mainnet in (True, False):
+                for nonce, expires_after in ((1, None), (1_800_000_000_000, 1_800_000_005_000)):
+                    with self.subTest(key=key, mainnet=mainnet, nonce=nonce):
+                        account = Account.from_key(key)
+                        self.assertEqual(
+                            sign_l1_action(account, action, None, nonce, expires_after, mainnet),
+                            open_wallet(key).signature(action, nonce, expires_after, mainnet=mainnet),
+                        )
+
     def test_a_wallet_shows_its_address_and_nothing_else(self) -> None:
         wallet = open_wallet(KEY)
         for text in (repr(wallet), str(wallet), f"{wallet}", repr([wallet]), repr({"wallet": wallet})):

@@ -20,7 +20,7 @@ from trading.adapters.keys import Wallet
 from trading.domain.errors import Busy
 from trading.domain.units import ClientOrderId
 from trading.ports import Clock
-from trading.utils.locks import FILE_MODE, file_lock, make_directory
+from trading.utils.locks import FILE_MODE, OpenLock, make_directory
 
 LOCK_SECONDS_MAX = 2.0
 LOCK_POLL_SECONDS = 0.0002
@@ -47,7 +47,7 @@ class NonceRegister:
         make_directory(folder)
         self._nonce_path = folder / f"{address}.nonce"
         self._sent_path = folder / f"{address}.sent"
-        self._file_lock = file_lock(folder / f"{address}.lock")
+        self._file_lock = OpenLock(folder / f"{address}.lock")
         self._threads = threading.Lock()
         self._clock = clock
         self._sent: dict[str, int] = {}

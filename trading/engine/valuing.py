@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import cached_property
 from typing import TypeGuard
 
 from trading.domain.errors import VenueUnavailable
@@ -28,12 +29,17 @@ UNKNOWN_SHARE = Decimal("0.40")
 """What is shown of the way to a stop while there is no price to measure it by: enough to be looked at."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Prices:
     """One look at some coins. A coin that could not be read is missing from the maps."""
 
     quotes: Mapping[Coin, Quote]
     depths: Mapping[Coin, Depth]
+
+    @cached_property
+    def sound(self) -> Mapping[Coin, Depth]:
+        """The books that are not damaged, looked through once for all who hold the coin."""
+        return {coin: depth for coin, depth in self.depths.items() if is_sound(depth)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +83,7 @@ def mark_of(desk: Desk, position: Position, prices: Prices, now: datetime) -> Ma
         return None
     if not (long.usable and short.usable and all(now - one.taken_at <= EXIT_PRICE_AGE_MAX for one in (long, short))):
         return None
-    by_depth = [exit_price(leg, prices.depths.get(leg.coin), now) for leg in position.legs]
+    by_depth = [_price_in(leg, prices.sound.get(leg.coin), now) for leg in position.legs]
     fee = desk.venue.traits.taker_fee
     exit_return = mark_return = exit_ratio = mark_ratio = None
     if position.entry_notional > 0:
@@ -233,7 +239,12 @@ def _is_price(value: Decimal | None) -> TypeGuard[Price]:
 def exit_price(leg: Leg, depth: Depth | None, now: datetime) -> Price | None:
     """What the leg can be got rid of at: a long at the bids, a short at the asks. A leg with nothing held has any
     price; a book that is old, crossed or damaged has none."""
-    if depth is None or now - depth.taken_at > EXIT_PRICE_AGE_MAX or not is_sound(depth):
+    return _price_in(leg, depth, now) if depth is not None and is_sound(depth) else None
+
+
+def _price_in(leg: Leg, depth: Depth | None, now: datetime) -> Price | None:
+    """The same of a book that is known to be sound."""
+    if depth is None or now - depth.taken_at > EXIT_PRICE_AGE_MAX:
         return None
     levels = depth.bids if leg.side is Side.BUY else depth.asks
     if not levels:

@@ -96,6 +96,7 @@ def _lift(server: HyperliquidServer, order: Order) -> Row:
     server.faults.lift()
     server.streams.silent = server.streams.duplicates = server.streams.refuses = False
     server.info.lag.milliseconds = server.exchange.skew_ms = 0
+    server.latency_seconds = 0.0
     whims = server.exchange.whims
     whims.halted.clear()
     whims.refusals.clear()
@@ -118,6 +119,11 @@ def _refuse(server: HyperliquidServer, order: Order) -> Row:
 def _lag(server: HyperliquidServer, order: Order) -> Row:
     server.info.lag.milliseconds = int(_seconds(order) * 1000)
     server.info.lag.fills_too = order.get("fills_too") is True
+    return _done()
+
+
+def _latency(server: HyperliquidServer, order: Order) -> Row:
+    server.latency_seconds = _seconds(order)
     return _done()
 
 
@@ -228,6 +234,7 @@ _ORDERS: dict[str, Callable[[HyperliquidServer, Order], object]] = {
     "partial_fill": _partial_fill,
     "refuse": _refuse,
     "lag": _lag,
+    "latency": _latency,
     "streams": _streams,
     "post_only": _post_only,
     "halt": _halt,

@@ -116,7 +116,8 @@ class HyperliquidServer:
     """The simulator; a context manager that serves while it is open.
 
     `exchange` scripts markets and tells the truth, `faults` the wire's misfortunes, `streams` those of /ws, `info.lag`
-    late reads. `weight_limit` is the network address's budget a minute, 0 for none; `weight_used` what it has spent.
+    late reads, `latency_seconds` the way there and back. `weight_limit` is the budget of the network
+    address a minute, 0 for none; `weight_used` what it has spent.
     """
 
     def __init__(self, exchange: Exchange, port: int = 0, host: str = "127.0.0.1", *, ticks: bool = True) -> None:
@@ -125,6 +126,7 @@ class HyperliquidServer:
         self.faults = Faults()
         self.streams = Streams(self.info, self._post)
         self.weight_limit = 0
+        self.latency_seconds = 0.0
         self.late: list[threading.Thread] = []
         self._weights: deque[tuple[float, int]] = deque()
         self._lock = threading.Lock()
@@ -251,7 +253,10 @@ class HyperliquidServer:
         try:
             if path == CONTROL:
                 return self._control(record(request))
-            return self._misfortune(path, record(request))
+            time.sleep(self.latency_seconds / 2)
+            reply = self._misfortune(path, record(request))
+            time.sleep(self.latency_seconds / 2)
+            return reply
         except Unprocessable as error:
             return _plain(422, f"Failed to deserialize the JSON body into the target type: {error}")
 

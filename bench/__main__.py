@@ -1,0 +1,122 @@
+"""All benchmarks: `python -m bench [--quick] [--json FILE] [--write-baseline] [--trades N]`.
+
+A table, ratios first, and exit 1 when a ratio is worse than the committed baseline by more than a quarter. Aims that
+are not held are told and do not fail: they say where the work is, the baseline that it has not become more.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import django
+
+from bench.figures import Figures, read_baseline, spread_of
+
+BASELINE = Path(__file__).parent / "baseline.json"
+ROOT = Path(__file__).resolve().parents[1]
+ROUNDS, QUICK_ROUNDS = 60, 12
+BREACHES, QUICK_BREACHES = 40, 10
+SIGNATURES = 300
+SIGN_MILLISECONDS_MAX = 0.35
+PROBE_ROUNDS = 200
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, no ledger: half a minute")
+    parser.add_argument("--json", type=Path, help="write the figures there too")
+    parser.add_argument("--trades", type=int, default=100_000, help="ended trades in the ledger's large folder")
+    parser.add_argument("--write-baseline", action="store_true", help="make this run's ratios the committed ones")
+    options = parser.parse_args(arguments)
+    figures = Figures()
+    _probe(figures)
+    _sign(figures)
+    _watch(figures, QUICK_BREACHES if options.quick else BREACHES)
+    _trade(figures, QUICK_ROUNDS if options.quick else ROUNDS)
+    _probe(figures, "after")
+    print(figures.table(), flush=True)
+    if options.json:
+        options.json.write_text(json.dumps(figures.as_json(), indent=2) + "\n", encoding="utf-8")
+    if options.write_baseline:
+        BASELINE.write_text(json.dumps(figures.baseline(), indent=2) + "\n", encoding="utf-8")
+    worse = figures.regressions(read_baseline(BASELINE))
+    for one in worse:
+        print(f"REGRESSION: {one}")
+    held = options.quick or _ledger(options.trades) == 0
+    return int(bool(worse) or not held)
+
+
+def _probe(figures: Figures, when: str = "before") -> None:
+    """How busy the machine is with others: the same small piece of work, again and again; a quiet one does not vary."""
+    taken = []
+    for _ in range(PROBE_ROUNDS):
+        started = time.perf_counter()
+        sum(number * number for number in range(20_000))
+        taken.append((time.perf_counter() - started) * 1000)
+    spread = spread_of(taken)
+    figures.note(f"noise {when}: p99 / p50 of a fixed piece of work", spread.p99 / spread.p50, "x")
+    figures.note(f"noise {when}: load average", os.getloadavg()[0], "")
+
+
+def _sign(figures: Figures) -> None:
+    """Processor time of signing one action with both legs."""
+    from trading.adapters.keys import open_wallet
+
+    wallet = open_wallet("0x" + "ab" * 32)
+    order = {
+        "a": 4,
+        "b": True,
+        "p": "4000",
+        "s": "0.25",
+        "r": False,
+        "t": {"limit": {"tif": "Ioc"}},
+        "c": "0x" + "1" * 32,
+    }
+    action = {"type": "order", "orders": [order, order], "grouping": "na"}
+    taken = []
+    for nonce in range(SIGNATURES):
+        started = time.thread_time()
+        wallet.signature(action, nonce, nonce + 5000, mainnet=False)
+        taken.append((time.thread_time() - started) * 1000)
+    figures.note(
+        "signing one action with both legs, processor time", statistics.median(taken), "ms", SIGN_MILLISECONDS_MAX
+    )
+
+
+def _watch(figures: Figures, breaches: int) -> None:
+    from bench import watching
+
+    watching.measure_ticks(figures)
+    watching.measure_breaches(figures, breaches)
+
+
+def _trade(figures: Figures, rounds: int) -> None:
+    from bench import execution, serving
+
+    case = execution.BenchCase()
+    try:
+        case.setUp()
+        service = execution.started(case)
+        execution.measure(case, figures, rounds)
+        serving.measure(case, execution.Service(case, "page"), figures)
+        serving.measure_memory(service.pid, figures)
+        serving.measure_start(figures, {**case.environ, "DATA_DIR": str(case.folder / "start")})
+    finally:
+        case.doCleanups()
+
+
+def _ledger(trades: int) -> int:
+    command = (sys.executable, "-m", "bench.ledger", "--trades", str(trades))
+    return subprocess.run(command, cwd=ROOT, check=False).returncode  # noqa: S603 - our own program and a number
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "executor_agent.settings")
+    django.setup()
+    sys.exit(main())
