@@ -222,6 +222,7 @@ def given_closing_terms(
         long=long,
         short=short,
         slices=given_slices(long, short, at=at),
+        slice_interval_seconds=ZERO,
         accepted_at=at,
         gives_up_at=after(60, at),
         exit_plan=None,

@@ -331,6 +331,9 @@ class Config(BaseSettings):
     """Larger trades are sliced unless the request says otherwise: so many slices over so many seconds."""
     twap_duration_seconds: int = Field(180, ge=1, le=86_400)
     twap_slices: int = Field(5, ge=1, le=1000)
+    twap_jitter: Decimal = Field(Decimal(0), ge=0, le=Decimal("0.4"))
+    """Moves each slice but the first by up to this fraction of the interval either way, by a hash of trade and slice; 0
+    is off."""
 
     take_profit: Decimal = Field(Decimal("0.02"), ge=Decimal("0.001"), le=5)
     """Net return on the pair's gross notional, as fractions: take profit 0.001 to 5, stop loss 0.002 to 0.5."""

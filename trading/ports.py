@@ -198,8 +198,8 @@ class Store(Protocol):
         Not *durable*: synced with the next event that is, by whomever, or by `make_sure`. For what nothing is sent or
         answered upon before: a machine that dies first has neither.
 
-        Events that others appended meanwhile (CancelWanted, LegLost) are kept: the new ones are recorded after them.
-        Raises InvariantBroken when they cannot follow.
+        Events that others appended meanwhile (CancelWanted, CloseHurried, LegLost) are kept: the new ones are recorded
+        after them. Raises InvariantBroken when they cannot follow.
         """
 
     def make_sure(self) -> None:

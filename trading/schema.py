@@ -235,9 +235,10 @@ ROUTES: Mapping[str, Route] = {
         },
         scope=Scope.TRADE,
         errors=("POSITION_NOT_FOUND", "VENUE_UNAVAILABLE"),
-        body="Nothing",
+        body="CloseRequest",
+        body_examples=("close_twap",),
         throttled=False,
-        more="Never throttled.",
+        more="Never throttled. Without a body at once; what is left of a close in slices then goes at once too.",
     ),
     "POST /api/emergency_stop": Route(
         "Open nothing any more and close everything, now",
@@ -680,6 +681,14 @@ def _written_schemas() -> dict[str, Json]:
             "description": "`gap` is smaller than `arm`.",
         },
         "ExitChange": change,
+        "CloseRequest": {
+            **_body(
+                execution={**_one_of(Execution), "description": "market when left out, unless twap is there"},
+                twap=_ref("schemas", "TwapRequest"),
+            ),
+            "not": {"properties": {"execution": {"const": Execution.MARKET.value}}, "required": ["execution", "twap"]},
+            "description": "The body may be left out. Closes may not be partial.",
+        },
         "ScenarioRequest": {
             **_body(
                 kind=_one_of(ScenarioKind),

@@ -29,7 +29,7 @@ from trading.domain.scenarios import ScenarioKind, ScenarioRequest
 from trading.domain.units import Coin, Ratio, Usd
 from trading.engine.accounting import DAYS_DEFAULT, DAYS_MAX
 from trading.engine.barriers import STOP_LOSS_RANGE, TAKE_PROFIT_RANGE
-from trading.engine.requests import ExecuteRequest, Execution, ExitChange, TwapRequest
+from trading.engine.requests import CloseRequest, ExecuteRequest, Execution, ExitChange, TwapRequest
 from trading.parsers import Content, number_of, shown
 from trading.ports import Json
 
@@ -234,10 +234,22 @@ def exit_change(content: Mapping[str, Content]) -> ExitChange:
     return change
 
 
-def nothing_asked(content: Mapping[str, Content], why: str = _UNKNOWN) -> None:
-    """A body without fields. Raises InvalidRequest saying *why* of each field that is there."""
+def nothing_asked(content: Mapping[str, Content]) -> None:
+    """A body without fields. Raises InvalidRequest naming each that is there."""
     if content:
-        raise InvalidRequest(_first_of({shown(name): why for name in content}))
+        raise InvalidRequest(_first_of({shown(name): _UNKNOWN for name in content}))
+
+
+def close_request(content: Mapping[str, Content], why: str) -> CloseRequest:
+    """The body of POST /api/positions/{id}/close. Raises InvalidRequest saying *why* of each field that is unknown."""
+    body = Fields(content)
+    execution = body.one_of("execution", tuple(Execution))
+    twap = _twap(body, execution)
+    for name in content:
+        if name not in ("execution", "twap"):
+            body.refuse(shown(name), why)
+    body.finish()
+    return CloseRequest(TwapRequest() if twap is None and execution == Execution.TWAP else twap)
 
 
 def stop_scope(content: Mapping[str, Content]) -> bool:

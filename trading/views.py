@@ -55,6 +55,7 @@ from trading.serializers import (
     PAGE_DEFAULT,
     Query,
     accepted_drift,
+    close_request,
     execute_request,
     exit_change,
     idempotency_key,
@@ -73,7 +74,7 @@ OUTCOME_STATUSES: Mapping[entry.Outcome, int] = {
     entry.Outcome.WORKING: 202,
     entry.Outcome.REPEATED: 200,
 }
-NO_PARTIAL_CLOSE = "is not possible: a position closes as a whole, and without a body; partial closes do not exist yet"
+NO_PARTIAL_CLOSE = "is not possible: a position closes as a whole, at once or by twap; partial closes do not exist yet"
 
 
 class OnlyJson(BaseContentNegotiation):
@@ -254,7 +255,8 @@ class Marks(DeskView):
 
 
 class Close(DeskView):
-    """GET and POST /api/positions/{id}/close : what it would cost, and do it."""
+    """GET and POST /api/positions/{id}/close : what it would cost, and do it: at once, or in slices, which another
+    close at once hurries."""
 
     free_methods = ("POST",)
 
@@ -262,8 +264,8 @@ class Close(DeskView):
         return Response(render(leaving.preview_of_close(get_desk(), PositionId(position_id))))
 
     def post(self, request: Request, position_id: str) -> Response:
-        nothing_asked(body_of(request), NO_PARTIAL_CLOSE)
-        position = closing.close_by_hand(get_desk(), PositionId(position_id), request_id())
+        asked = close_request(body_of(request), NO_PARTIAL_CLOSE)
+        position = closing.close_by_hand(get_desk(), PositionId(position_id), request_id(), asked)
         return Response(render(position), 200 if position.status is PositionStatus.CLOSED else 202)
 
 

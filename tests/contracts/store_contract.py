@@ -34,6 +34,7 @@ from trading.domain.exit_plan import ExitReason
 from trading.domain.positions import PositionStatus
 from trading.domain.trades import (
     CancelWanted,
+    CloseHurried,
     OrdersIntended,
     Trade,
     TradeCanceled,
@@ -169,6 +170,17 @@ class StoreContract(Base):
         trade = worker.save(given_a_working_trade())
         canceller.save(record(trade, CancelWanted(after(5), "by hand")))
         self.assertEqual(worker.save(trade).cancel_wanted, "by hand")
+
+    def test_a_close_that_somebody_hurries_keeps_that_and_the_new_events_follow_it(self) -> None:
+        worker, other = self.make_store(), self.make_store()
+        opening = worker.save(given_a_filled_trade())
+        closing = worker.save(given_a_closing_trade(opening))
+        at = closing.terms.accepted_at
+        other.save(record(closing, CloseHurried(at, ExitReason.STOP_LOSS, "a breach")))
+        intended = record(closing, OrdersIntended(at, given_orders(closing.terms, at=at)))
+        stored = worker.save(intended)
+        self.assertEqual([type(event).__name__ for event in stored.events[-2:]], ["CloseHurried", "OrdersIntended"])
+        self.assertIs(self.make_store().book().trade(closing.id).exit_reason, ExitReason.STOP_LOSS)
 
     def test_a_trade_that_went_another_way_is_not_saved(self) -> None:
         one, other = self.make_store(), self.make_store()

@@ -52,10 +52,9 @@ from trading.engine.playbook import (
     Send,
     Step,
     Wait,
-    next_slice_due,
     next_step,
-    slices_done,
 )
+from trading.engine.schedule import next_slice_due, slices_done
 
 ACTIVE = Policy(TradingState.ACTIVE)
 COINS = ("BTC", "ETH", "SOL", "AVAX")
@@ -115,7 +114,7 @@ def a_working_trade(**terms: Any) -> Trade:
 def sent(trade: Trade, step: Step) -> Trade:
     """*trade* after the orders of *step* went out."""
     assert isinstance(step, Send), step
-    return record(trade, OrdersIntended(max(step.orders[0].intended_at, trade.events[-1].at), step.orders))
+    return record(trade, OrdersIntended(max(step.orders[0].intended_at, trade.events[-1].at), step.orders, step.mids))
 
 
 def answered(trade: Trade, *reports: OrderReport, at: datetime | None = None) -> Trade:

@@ -24,7 +24,7 @@ from trading.domain import orders
 from trading.domain.desk_state import DeskState, TradingState
 from trading.domain.orders import Order, OrderStatus
 from trading.domain.trades import OrdersIntended, OrdersReported, Trade, TradeCanceled, record
-from trading.engine import emergency, entry, exits, monitor, planning, playbook, recovery, working
+from trading.engine import emergency, entry, exits, monitor, planning, playbook, recovery, schedule, working
 from trading.utils import json_storage
 from trading.utils.journal import Journal
 
@@ -32,17 +32,18 @@ SEEDS_MAX = 400
 Patch = Callable[[], Any]
 
 
-def _intent_after_the_send(desk: Any, trade: Trade, sent: tuple[Order, ...]) -> Trade:
-    reports = desk.venue.submit(sent)
+def _intent_after_the_send(desk: Any, trade: Trade, step: playbook.Send) -> Trade:
+    sent, reports = step.orders, desk.venue.submit(step.orders)
     trade = desk.store.save(record(trade, OrdersIntended(sent[0].intended_at, sent)))
     saved: Trade = desk.store.save(record(trade, OrdersReported(working._later(desk, trade), reports)))
     return saved
 
 
-def _doubt_becomes(status: OrderStatus) -> Callable[[Any, Trade, tuple[Order, ...]], Trade]:
+def _doubt_becomes(status: OrderStatus) -> Callable[[Any, Trade, playbook.Send], Trade]:
     """A send that takes a lost answer for an end."""
 
-    def send(desk: Any, trade: Trade, sent: tuple[Order, ...]) -> Trade:
+    def send(desk: Any, trade: Trade, step: playbook.Send) -> Trade:
+        sent = step.orders
         trade = desk.store.save(record(trade, OrdersIntended(sent[0].intended_at, sent)))
         reports = tuple(replace(one, status=status) if one.status.in_doubt else one for one in desk.venue.submit(sent))
         saved: Trade = desk.store.save(record(trade, OrdersReported(working._later(desk, trade), reports)))
@@ -75,9 +76,9 @@ def _every_order(change: Mapping[str, Any]) -> Callable[..., Order]:
 
 def _scheduled_only(trade: Trade) -> Any:
     """The next slice by its schedule alone: whoever slept catches up at once."""
-    if not trade.live or not trade.opens or playbook._remaining_is_dust(trade):
+    if not trade.live or not trade.opens or any(schedule.remaining(trade, leg) <= 0 for leg in trade.terms.legs):
         return None
-    number = playbook._next_slice_number(trade)
+    number = schedule.next_slice_number(trade)
     return trade.terms.slices[min(number, len(trade.terms.slices)) - 1].due_at
 
 

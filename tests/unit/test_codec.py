@@ -33,23 +33,26 @@ from trading.domain.codec import (
 )
 from trading.domain.desk_state import Binding, Cause, DeskState, Rejection, TradingState
 from trading.domain.errors import InvariantBroken, StoreCorrupt
-from trading.domain.exit_plan import ExitPlan, Reversion
+from trading.domain.exit_plan import ExitPlan, ExitReason, Reversion
 from trading.domain.market import CandleInterval
 from trading.domain.orders import OrderStatus, RejectReason
 from trading.domain.positions import position_of
 from trading.domain.trades import (
     CancelWanted,
+    CloseHurried,
     Event,
     LegsBalanced,
     LegsUnbalanced,
+    OrdersIntended,
     OrdersReported,
+    SliceSkipped,
     TradeAccepted,
     TradeCanceled,
     TradeRejected,
     TradeResumed,
     TradeSuspended,
 )
-from trading.domain.units import Coin, Quantity, Ratio, Usd
+from trading.domain.units import Coin, Price, Quantity, Ratio, Usd
 
 
 def through_json(content: dict[str, Json]) -> Any:
@@ -83,6 +86,9 @@ class EventTest(unittest.TestCase):
             LegsBalanced(T0),
             TradeAccepted(T0, given_terms(exit_plan=every_barrier())),
             CancelWanted(T0, "by hand ☂"),
+            SliceSkipped(T0, 3, "too dear", (Price(Decimal(4_000)), Price(Decimal("100000.5")))),
+            CloseHurried(T0, ExitReason.STOP_LOSS, "a breach"),
+            OrdersIntended(T0, (order,), (Price(Decimal(4_000)), Price(Decimal(100_000)))),
             TradeRejected(T0, "margin"),
             TradeCanceled(T0, "given up"),
             TradeSuspended(T0, "one leg stays"),
@@ -153,6 +159,15 @@ class EventTest(unittest.TestCase):
         content = through_json(encode_event(TradeAccepted(T0, given_terms(fingerprint=""))))
         del content["terms"]["fingerprint"]
         self.assertEqual(decode_event(content), TradeAccepted(T0, given_terms(fingerprint="")))
+
+    def test_an_intent_and_terms_from_before_there_was_a_benchmark_still_read(self) -> None:
+        order = given_a_filled_trade().orders[0]
+        content = through_json(encode_event(OrdersIntended(T0, (order,))))
+        del content["mids"]
+        self.assertEqual(decode_event(content), OrdersIntended(T0, (order,)))
+        accepted = through_json(encode_event(TradeAccepted(T0, given_terms())))
+        del accepted["terms"]["slices_requested"]
+        self.assertEqual(decode_event(accepted), TradeAccepted(T0, given_terms()))
 
     def test_an_exit_plan_of_the_first_version_still_reads(self) -> None:
         content = through_json(encode_event(TradeAccepted(T0, given_terms())))

@@ -24,6 +24,7 @@ from trading.domain.orders import Order, OrderReport, OrderStatus, Side
 from trading.domain.trades import (
     TRANSITIONS,
     CancelWanted,
+    CloseHurried,
     Event,
     HoldingGone,
     LegLost,
@@ -31,6 +32,7 @@ from trading.domain.trades import (
     LegsUnbalanced,
     OrdersIntended,
     OrdersReported,
+    SliceSkipped,
     Trade,
     TradeAccepted,
     TradeCanceled,
@@ -93,6 +95,7 @@ def events_for(trade: Trade) -> dict[str, Event]:
         "TradeAccepted": TradeAccepted(LATER, trade.terms),
         "HoldingGone": HoldingGone(LATER, trade.terms.long.coin, Quantity(D("0.01")), Price(D(90_000)), "not there"),
         "LegLost": a_loss(trade.terms.long.coin),
+        "SliceSkipped": SliceSkipped(LATER, 1, "too dear"),
     }
 
 
@@ -115,15 +118,16 @@ HEADER = (
     "TradeAccepted",
     "HoldingGone",
     "LegLost",
+    "SliceSkipped",
 )
 TABLE = {
-    S.PENDING: "WORKING - - - - - CANCELED - - PENDING - - -",
-    S.WORKING: "WORKING WORKING REPAIRING - FILLED REJECTED CANCELED SUSPENDED - WORKING - - WORKING",
-    S.REPAIRING: "REPAIRING REPAIRING - WORKING - - CANCELED SUSPENDED - REPAIRING - - REPAIRING",
-    S.SUSPENDED: "- SUSPENDED - - - - CANCELED - WORKING SUSPENDED - - SUSPENDED",
-    S.FILLED: "- FILLED - - - - - - - - - - FILLED",
-    S.CANCELED: "- CANCELED - - - - - - - - - - CANCELED",
-    S.REJECTED: "- - - - - - - - - - - - -",
+    S.PENDING: "WORKING - - - - - CANCELED - - PENDING - - - PENDING",
+    S.WORKING: "WORKING WORKING REPAIRING - FILLED REJECTED CANCELED SUSPENDED - WORKING - - WORKING WORKING",
+    S.REPAIRING: "REPAIRING REPAIRING - WORKING - - CANCELED SUSPENDED - REPAIRING - - REPAIRING -",
+    S.SUSPENDED: "- SUSPENDED - - - - CANCELED - WORKING SUSPENDED - - SUSPENDED -",
+    S.FILLED: "- FILLED - - - - - - - - - - FILLED -",
+    S.CANCELED: "- CANCELED - - - - - - - - - - CANCELED -",
+    S.REJECTED: "- - - - - - - - - - - - - -",
 }
 
 
@@ -133,6 +137,8 @@ class TransitionTest(unittest.TestCase):
             for name, cell in zip(HEADER, row.split(), strict=True):
                 with self.subTest(status=status, event=name):
                     trade = trade_in(status)
+                    if name == "SliceSkipped":
+                        trade = replace(trade, terms=replace(trade.terms, slices=given_terms(slices=3).slices))
                     if name == "TradeRejected" and cell != "-":
                         trade = record(given_a_working_trade(), absent(given_a_working_trade()))
                     self.assertIs(trade.status, status)
@@ -156,6 +162,32 @@ class TransitionTest(unittest.TestCase):
         self.assertIs(after.status, S.WORKING)
         self.assertEqual(after.filled(coin), closing.terms.long.quantity)
         self.assertEqual(replay(after.events), after)
+
+    def test_a_close_is_hurried_once_and_the_first_reason_stands(self) -> None:
+        closing = given_a_closing_trade(given_a_filled_trade())
+        self.assertIs(closing.exit_reason, ExitReason.MANUAL)
+        at = closing.events[-1].at
+        for status in (S.PENDING, S.WORKING, S.REPAIRING, S.SUSPENDED):
+            self.assertIs(TRANSITIONS[status][CloseHurried], status)
+        closing = record(closing, CloseHurried(at, ExitReason.STOP_LOSS, "a breach"))
+        closing = record(closing, CloseHurried(at, ExitReason.TIME_LIMIT, "later"))
+        self.assertIs(closing.exit_reason, ExitReason.STOP_LOSS)
+        self.assertEqual(replay(closing.events), closing)
+        with self.assertRaisesRegex(InvariantBroken, "only a close"):
+            record(given_a_working_trade(), CloseHurried(LATER, ExitReason.MANUAL, "now"))
+
+    def test_slices_are_skipped_in_their_order_and_never_the_last(self) -> None:
+        trade = record(given_a_trade(slices=4), SliceSkipped(LATER, 2, "too dear"))
+        self.assertEqual([one.number for one in trade.skipped], [2])
+        self.assertEqual(replay(trade.events), trade)
+        for number, words in ((2, "once"), (1, "once"), (4, "before the last"), (0, "before the last")):
+            with self.subTest(number=number), self.assertRaisesRegex(InvariantBroken, words):
+                record(trade, SliceSkipped(LATER, number, "too dear"))
+        with self.assertRaisesRegex(InvariantBroken, "in doubt"):
+            record(given_a_working_trade(slices=4), SliceSkipped(LATER, 2, "too dear"))
+        opening = given_a_filled_trade()
+        with self.assertRaisesRegex(InvariantBroken, "only an opening"):
+            record(given_a_closing_trade(opening), SliceSkipped(after(999), 1, "too dear"))
 
     def test_an_opening_loses_no_holding(self) -> None:
         with self.assertRaisesRegex(InvariantBroken, "only a close"):

@@ -88,6 +88,7 @@ class Position:
     """The projection of one opening trade and the closing trades that followed it.
 
     `lost` says that fills of others have taken something of a leg, and which reason that is for leaving.
+    `closing_slowly`: it is being closed in slices that a breach would hurry, so its barriers are looked at meanwhile.
     """
 
     id: PositionId
@@ -109,6 +110,7 @@ class Position:
     naked_usd_seconds: Decimal
     high_water: Ratio | None
     lost: ExitReason | None = None
+    closing_slowly: bool = False
 
     @property
     def legs(self) -> tuple[Leg, Leg]:
@@ -133,6 +135,11 @@ class Position:
     @property
     def holds(self) -> bool:
         return self.long.held > 0 or self.short.held > 0
+
+    @property
+    def guarded(self) -> bool:
+        """Do its barriers still decide anything."""
+        return self.holds and (self.status is not PositionStatus.CLOSING or self.closing_slowly)
 
     @property
     def closed(self) -> bool:
@@ -190,6 +197,7 @@ def position_of(trades: Sequence[Trade], watch: Watch | None = None) -> Position
         naked_usd_seconds=sum((one.usd_seconds for one in naked), ZERO),
         high_water=watch.high_water,
         lost=_lost_by(opening),
+        closing_slowly=any(one.live and one.terms.slice_interval_seconds and one.hurried is None for one in closings),
     )
 
 
@@ -214,9 +222,9 @@ def _exit_reason(opening: Trade, closings: Sequence[Trade], status: PositionStat
     if status is PositionStatus.CLOSED and not opening.anything_filled:
         return ExitReason.NOT_FILLED
     if closings:
-        terms = closings[-1].terms
+        reason = closings[-1].exit_reason
         before = any(loss.filled_at <= closings[0].terms.accepted_at for loss in opening.lost)
-        return _lost_by(opening) if before and terms.exit_reason not in ASKED_FOR else terms.exit_reason
+        return _lost_by(opening) if before and reason not in ASKED_FOR else reason
     if status is not PositionStatus.CLOSED:
         return None
     return _lost_by(opening) or ExitReason.REPAIR

@@ -90,8 +90,12 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Everything fixed when the trade is accepted. `long` and `short` name the legs of the position, also in a
-    CLOSE. `request_id` is that of the HTTP request that asked for it, empty when none did."""
+    """Everything fixed when the trade is accepted. `long` and `short` name the legs of the position, also in a CLOSE.
+
+    `gives_up_at`: when an OPEN gives up what is not filled, and when a CLOSE in slices takes all that is left.
+    `slices_requested`: how many were asked for, where the venue's minimum allows fewer. `request_id` is that of the
+    HTTP request that asked for it, empty when none did.
+    """
 
     trade_id: TradeId
     position_id: PositionId
@@ -114,6 +118,7 @@ class Terms:
     fingerprint: str = ""
     request_id: str = ""
     checks: tuple[Check, ...] = ()
+    slices_requested: int | None = None
 
     @property
     def legs(self) -> tuple[LegPlan, LegPlan]:
@@ -143,10 +148,14 @@ class TradeAccepted:
 
 @dataclass(frozen=True, slots=True)
 class OrdersIntended:
-    """Written before a byte leaves: after a crash the desk knows what it may have sent."""
+    """Written before a byte leaves: after a crash the desk knows what it may have sent.
+
+    `mids`, long and short, are those of the moment, of a slice of a schedule: what it is measured by later.
+    """
 
     at: datetime
     orders: tuple[Order, ...]
+    mids: tuple[Price, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +183,27 @@ class CancelWanted:
     """Somebody asked for the trade to stop. It stops as soon as nothing is in doubt and the legs are level."""
 
     at: datetime
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class SliceSkipped:
+    """The slices of an OPEN up to `number` that were not sent could not go while their intervals lasted; the rest takes
+    their parts. `mids` are long and short."""
+
+    at: datetime
+    number: int
+    why: str
+    mids: tuple[Price, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CloseHurried:
+    """Somebody, or a barrier, wants a CLOSE in slices to take all that is left now. The reason is the exit's from here
+    on."""
+
+    at: datetime
+    reason: ExitReason
     why: str
 
 
@@ -247,6 +277,8 @@ Event = (
     | LegsUnbalanced
     | LegsBalanced
     | CancelWanted
+    | SliceSkipped
+    | CloseHurried
     | HoldingGone
     | LegLost
     | TradeFilled
@@ -261,6 +293,8 @@ TRANSITIONS: Mapping[TradeStatus, Mapping[type, TradeStatus]] = {
     _S.PENDING: {
         OrdersIntended: _S.WORKING,
         CancelWanted: _S.PENDING,
+        SliceSkipped: _S.PENDING,
+        CloseHurried: _S.PENDING,
         TradeCanceled: _S.CANCELED,
     },
     _S.WORKING: {
@@ -268,6 +302,8 @@ TRANSITIONS: Mapping[TradeStatus, Mapping[type, TradeStatus]] = {
         OrdersReported: _S.WORKING,
         LegsUnbalanced: _S.REPAIRING,
         CancelWanted: _S.WORKING,
+        SliceSkipped: _S.WORKING,
+        CloseHurried: _S.WORKING,
         HoldingGone: _S.WORKING,
         LegLost: _S.WORKING,
         TradeFilled: _S.FILLED,
@@ -280,6 +316,7 @@ TRANSITIONS: Mapping[TradeStatus, Mapping[type, TradeStatus]] = {
         OrdersReported: _S.REPAIRING,
         LegsBalanced: _S.WORKING,
         CancelWanted: _S.REPAIRING,
+        CloseHurried: _S.REPAIRING,
         HoldingGone: _S.REPAIRING,
         LegLost: _S.REPAIRING,
         TradeCanceled: _S.CANCELED,
@@ -289,6 +326,7 @@ TRANSITIONS: Mapping[TradeStatus, Mapping[type, TradeStatus]] = {
         OrdersReported: _S.SUSPENDED,
         CancelWanted: _S.SUSPENDED,
         LegLost: _S.SUSPENDED,
+        CloseHurried: _S.SUSPENDED,
         TradeCanceled: _S.CANCELED,
         TradeResumed: _S.WORKING,
     },
@@ -319,6 +357,8 @@ class Trade:
     reports: Mapping[ClientOrderId, OrderReport] = field(default_factory=dict)
     gone: tuple[HoldingGone, ...] = ()
     lost: tuple[LegLost, ...] = ()
+    skipped: tuple[SliceSkipped, ...] = ()
+    hurried: CloseHurried | None = None
     cancel_wanted: str = ""
     repairing_since: datetime | None = None
     ended_at: datetime | None = None
@@ -336,6 +376,11 @@ class Trade:
     @property
     def opens(self) -> bool:
         return self.terms.effect is PositionEffect.OPEN
+
+    @property
+    def exit_reason(self) -> ExitReason | None:
+        """Why a CLOSE closes: what it was accepted for, or what hurried it."""
+        return self.hurried.reason if self.hurried is not None else self.terms.exit_reason
 
     def report_of(self, order: Order) -> OrderReport:
         """The latest word on *order*; INTENDED when there is none yet."""
@@ -461,6 +506,11 @@ def record(trade: Trade, event: Event) -> Trade:
             return replace(after, gone=_with_gone(trade, event))
         case LegLost():
             return replace(after, lost=_with_lost(trade, event))
+        case SliceSkipped():
+            return replace(after, skipped=_with_skipped(trade, event))
+        case CloseHurried():
+            _require(not trade.opens, trade, "only a close is hurried")
+            return replace(after, hurried=trade.hurried or event)
         case CancelWanted():
             return replace(after, cancel_wanted=trade.cancel_wanted or event.why)
         case TradeSuspended():
@@ -517,6 +567,15 @@ def _with_lost(trade: Trade, event: LegLost) -> tuple[LegLost, ...]:
     left = trade.filled(event.coin) - trade.lost_of(event.coin)
     _require(event.quantity <= left, trade, "nothing is lost that was not filled")
     return (*trade.lost, event)
+
+
+def _with_skipped(trade: Trade, event: SliceSkipped) -> tuple[SliceSkipped, ...]:
+    _require(trade.opens, trade, "only an opening skips a slice")
+    _require(not trade.in_doubt, trade, "no slice is skipped while an order is in doubt")
+    # The last slice takes what the others left: it is late, or given up, but never skipped.
+    _require(0 < event.number < len(trade.terms.slices), trade, "the slice is one of the schedule, before the last")
+    _require(not trade.skipped or event.number > trade.skipped[-1].number, trade, "a slice is skipped once")
+    return (*trade.skipped, event)
 
 
 def _with_reports(trade: Trade, event: OrdersReported) -> Mapping[ClientOrderId, OrderReport]:

@@ -4,43 +4,58 @@ The law: asking twice is asking once; doubt about the opening never delays the c
 """
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from trading.domain.errors import InvalidRequest, VenueUnavailable
 from trading.domain.exit_plan import ExitReason
+from trading.domain.market import Instrument
 from trading.domain.positions import Leg, Position
 from trading.domain.trades import LegPlan, PositionEffect, Slice, Terms, Trade, TradeStatus, close_trade_id
-from trading.domain.units import ZERO, Coin, PositionId, Price, TradeId, Usd
-from trading.engine import protection, queries, working
+from trading.domain.units import ZERO, Coin, PositionId, Price, Ratio, TradeId, Usd
+from trading.engine import planning, protection, queries, working
 from trading.engine.desk import Desk
 from trading.engine.playbook import CLOSE_BANDS
 from trading.engine.queries import PositionView, TradeView
+from trading.engine.requests import CloseRequest, TwapRequest
+from trading.engine.schedule import due_times
 
 ANSWER_SECONDS = 8.5
 PAUSE_SECONDS = 0.25
+Grid = tuple[tuple[Instrument, Instrument], tuple[Price, Price]]
+"""The instruments of the long and the short leg, and their bids."""
 
 
 def close(
-    desk: Desk, position_id: PositionId, reason: ExitReason, *, until: float | None = None, request_id: str = ""
+    desk: Desk,
+    position_id: PositionId,
+    reason: ExitReason,
+    *,
+    until: float | None = None,
+    twap: TwapRequest | None = None,
+    request_id: str = "",
 ) -> Position:
     """Close *position_id* and return it as it then stands: closed, or closing while the venue takes its time.
 
-    *until* bounds the wait on the clock's `monotonic`. Raises PositionNotFound and StoreCorrupt; a venue that cannot be
-    reached leaves the wish on disk for the monitor.
+    At once, or in slices as *twap* says; a close in slices that is under way is hurried by one at once. *until* bounds
+    the wait on the clock's `monotonic`. Raises PositionNotFound and StoreCorrupt; a venue that cannot be reached leaves
+    the wish on disk for the monitor, and raises VenueUnavailable when slices cannot be laid out without it.
     """
     until = desk.clock.monotonic() + ANSWER_SECONDS if until is None else until
     position = desk.store.book().position(position_id)
     if position.closed:
         return position
     opening = desk.store.book().trade(position.trade_id)
+    grid = _grid(desk, position) if twap is not None else None
     if opening.live:
         opening = working.want_cancel(desk, opening, f"the position is being closed: {reason}")
     if opening.live and not opening.in_doubt:
         opening = working.work_if_free(desk, opening.id)
     protection.clear_way(desk, position_id)
-    closing = _closing_trade(desk, position_id, reason, request_id)
+    closing = _closing_trade(desk, position_id, reason, twap, grid, request_id)
     if closing is not None:
+        if twap is None:
+            closing = working.want_hurry(desk, closing, reason)
         _work_both(desk, opening.id, closing.id, until)
     position = desk.store.book().position(position_id)
     if position.closed:
@@ -66,9 +81,12 @@ def _left(desk: Desk, until: float) -> float:
     return max(until - desk.clock.monotonic(), 0.0)
 
 
-def close_by_hand(desk: Desk, position_id: PositionId, request_id: str = "") -> PositionView:
+def close_by_hand(
+    desk: Desk, position_id: PositionId, request_id: str = "", asked: CloseRequest | None = None
+) -> PositionView:
     """Close on somebody's request; a second request finds the first and answers with it. Raises as `close` does."""
-    return queries.position(desk, close(desk, position_id, ExitReason.MANUAL, request_id=request_id).id)
+    twap = asked.twap if asked is not None else None
+    return queries.position(desk, close(desk, position_id, ExitReason.MANUAL, twap=twap, request_id=request_id).id)
 
 
 def cancel(desk: Desk, trade_id: TradeId) -> TradeView:
@@ -101,7 +119,14 @@ def resume(desk: Desk, trade_id: TradeId) -> TradeView:
     return queries.trade(desk, trade_id)
 
 
-def _closing_trade(desk: Desk, position_id: PositionId, reason: ExitReason, request_id: str = "") -> Trade | None:
+def _closing_trade(
+    desk: Desk,
+    position_id: PositionId,
+    reason: ExitReason,
+    twap: TwapRequest | None = None,
+    grid: Grid | None = None,
+    request_id: str = "",
+) -> Trade | None:
     """The live closing trade of a position, made now when there is none; None when there is nothing to close."""
     arrival = _arrival_prices(desk, desk.store.book().position(position_id))
     with desk.store.exclusive() as book:
@@ -114,12 +139,15 @@ def _closing_trade(desk: Desk, position_id: PositionId, reason: ExitReason, requ
             return None
         now = desk.clock.now()
         terms = _terms(position, opening, len(closings) + 1, reason, arrival, now)
+        if twap is not None and grid is not None:
+            terms = _in_slices(desk, terms, twap, grid)
         desk.log.write(
             "info",
             f"closing {position.pair}: {reason}",
             position_id=position_id,
             trade_id=terms.trade_id,
             reason=reason,
+            slices=len(terms.slices),
             event="ExitFired",
         )
         return working.admit(desk, replace(terms, request_id=request_id))
@@ -153,6 +181,39 @@ def _terms(
         leverage=position.leverage,
         requested_usd=Usd(long.notional + short.notional),
         exit_reason=reason,
+    )
+
+
+def _grid(desk: Desk, position: Position) -> Grid:
+    """Lots and bids of both legs, to lay slices out by. Raises VenueUnavailable when one is not to be had."""
+    instruments, quotes = desk.venue.instruments(), desk.venue.quotes([leg.coin for leg in position.legs])
+    listed = [instruments.get(leg.coin) for leg in position.legs]
+    bids = [quotes[leg.coin].bid for leg in position.legs if leg.coin in quotes and quotes[leg.coin].usable]
+    long, short = listed
+    if long is None or short is None or len(bids) < len(listed):
+        raise VenueUnavailable("a leg has no price now, so no slices can be laid out; close at once instead")
+    return (long, short), (bids[0], bids[1])
+
+
+def _in_slices(desk: Desk, terms: Terms, twap: TwapRequest, grid: Grid) -> Terms:
+    """*terms* spread over time, each leg of each slice above the venue's minimum: where that leaves one slice, at
+    once."""
+    duration, asked = planning.twap_of(desk, twap)
+    totals = terms.long.quantity, terms.short.quantity
+    parts = planning.split(totals, *grid, min(asked, duration)) if all(totals) else ()
+    if len(parts) < 2:
+        return replace(terms, slices_requested=asked)
+    start = terms.accepted_at
+    dues = due_times(start, duration, len(parts), terms.trade_id, desk.config.twap_jitter)
+    return replace(
+        terms,
+        slices=tuple(
+            Slice(number, due, *part) for number, (due, part) in enumerate(zip(dues, parts, strict=True), start=1)
+        ),
+        slice_interval_seconds=Decimal(duration) / len(parts),
+        gives_up_at=start + timedelta(seconds=duration),
+        slippage_max=Ratio(desk.config.max_slippage),
+        slices_requested=asked,
     )
 
 

@@ -13,7 +13,7 @@ from trading.domain.book import Book
 from trading.domain.errors import Busy, InvalidRequest, Refused, StoreCorrupt
 from trading.domain.exit_plan import ExitPlan, ExitReason
 from trading.domain.market import Account, Quote
-from trading.domain.positions import Position, PositionStatus, Watch, first_watch
+from trading.domain.positions import Position, Watch, first_watch
 from trading.domain.units import Coin, PositionId, Price, Ratio
 from trading.engine import queries
 from trading.engine.barriers import Bars, anchored, changed, loosened, read_bars, wants_bars, words_of
@@ -114,7 +114,7 @@ def _look_closer(
     mark = mark_of(desk, position, prices, now)
     _note_blindness(desk, memory, position, mark, now)
     near = account is not None and _liquidation_near(desk, memory, position, account, prices.quotes)
-    if not position.holds or position.status is PositionStatus.CLOSING:
+    if not position.guarded:
         return
     believed = _believed(memory, position, mark, now)
     reason = _reason_to_leave(desk, memory, position, believed, near=near, now=now)

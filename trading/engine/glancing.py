@@ -12,7 +12,7 @@ from decimal import Decimal
 from trading.domain.exit_plan import ExitPlan
 from trading.domain.market import Account, Depth, Level, Quote
 from trading.domain.orders import Side
-from trading.domain.positions import Leg, Position, PositionStatus
+from trading.domain.positions import Leg, Position
 from trading.domain.units import ZERO, Coin, PositionId
 from trading.engine.valuing import (
     EXIT_PRICE_AGE_MAX,
@@ -110,7 +110,7 @@ class Standing:
         long, short, plan = position.long, position.short, position.exit_plan
         self.position = position
         self.long_coin, self.short_coin = long.coin, short.coin
-        self.watched = position.holds and position.status is not PositionStatus.CLOSING
+        self.watched = position.guarded
         self.plain = _is_plain(plan) and (long.side, short.side) == (Side.BUY, Side.SELL)
         self._stop, self._take = -plan.stop_loss, plan.take_profit
         self._holding_max = FOREVER if plan.max_holding_seconds is None else timedelta(seconds=plan.max_holding_seconds)

@@ -27,7 +27,8 @@ from trading.domain.units import ZERO, Coin, Price, Quantity, Ratio, TradeId, Us
 from trading.engine.barriers import Bars, anchored, read_bars, requested_plan, tightest_stop, wants_bars
 from trading.engine.desk import Desk
 from trading.engine.recovery import foreign_holdings
-from trading.engine.requests import ExecuteRequest, Execution
+from trading.engine.requests import ExecuteRequest, Execution, TwapRequest
+from trading.engine.schedule import due_times
 from trading.utils.risk_controls import (
     Breach,
     BreachCode,
@@ -47,7 +48,6 @@ from trading.utils.trade_calculator import (
     ratio_slippage,
     round_trip_cost,
     slice_quantities,
-    twap_due_times,
 )
 
 GRACE_SECONDS_MIN = 60
@@ -77,6 +77,7 @@ class Draft:
     exit_plan: ExitPlan
     execution: Execution
     duration_seconds: int
+    slices_requested: int
     slices: tuple[tuple[Quantity, Quantity], ...]
 
 
@@ -100,7 +101,7 @@ def look_for(desk: Desk, request: ExecuteRequest, pair: Pair) -> World:
 def draft(desk: Desk, request: ExecuteRequest, signal: Signal, world: World) -> Draft:
     """Size *request* for *signal* in *world*. Raises InvalidRequest for exits that contradict each other."""
     execution, duration, count = _execution(desk, request)
-    slices = _slices(request, signal, world, count)
+    slices = _slices(request, signal, world, min(count, duration) if duration else count)
     plan = exit_plan_of(desk, request, signal, world)
     return Draft(
         request=request,
@@ -109,6 +110,7 @@ def draft(desk: Desk, request: ExecuteRequest, signal: Signal, world: World) -> 
         exit_plan=plan,
         execution=execution,
         duration_seconds=duration,
+        slices_requested=count,
         slices=slices,
     )
 
@@ -204,7 +206,7 @@ def terms_of(desk: Desk, plan: Draft, trade_id: TradeId, approval: Approval, key
     entry = plan.entry
     count = len(plan.slices)
     sliced = plan.execution is Execution.TWAP
-    dues = twap_due_times(now, plan.duration_seconds, count) if sliced else (now,)
+    dues = due_times(now, plan.duration_seconds, count, trade_id, desk.config.twap_jitter) if sliced else (now,)
     # A market trade has no duration and is given up after the grace alone.
     duration = plan.duration_seconds if sliced else 0
     grace = duration + max(GRACE_SECONDS_MIN, duration)
@@ -230,6 +232,7 @@ def terms_of(desk: Desk, plan: Draft, trade_id: TradeId, approval: Approval, key
         approval=approval,
         request_key=key,
         fingerprint=plan.request.fingerprint,
+        slices_requested=plan.slices_requested,
     )
 
 
@@ -239,16 +242,17 @@ def _leg_plan(leg: EntryLeg, world: World) -> LegPlan:
 
 def _execution(desk: Desk, request: ExecuteRequest) -> tuple[Execution, int, int]:
     """How, for how long and in how many slices: as asked, else sliced above the configured size."""
-    config = desk.config
     execution = request.execution
     if execution is None:
-        large = request.position_size > config.twap_threshold_usd
+        large = request.position_size > desk.config.twap_threshold_usd
         execution = Execution.TWAP if large or request.twap is not None else Execution.MARKET
-    if execution is Execution.MARKET:
-        return execution, 0, 1
-    asked = request.twap
-    duration = asked.duration_seconds if asked is not None and asked.duration_seconds else config.twap_duration_seconds
-    return execution, duration, asked.slices if asked is not None and asked.slices else config.twap_slices
+    return (execution, 0, 1) if execution is Execution.MARKET else (execution, *twap_of(desk, request.twap))
+
+
+def twap_of(desk: Desk, asked: TwapRequest | None) -> tuple[int, int]:
+    """For how many seconds and in how many slices: as asked, else as configured."""
+    asked, config = asked or TwapRequest(), desk.config
+    return asked.duration_seconds or config.twap_duration_seconds, asked.slices or config.twap_slices
 
 
 def _slices(request: ExecuteRequest, signal: Signal, world: World, count: int) -> tuple[tuple[Quantity, Quantity], ...]:
@@ -264,11 +268,19 @@ def _slices(request: ExecuteRequest, signal: Signal, world: World, count: int) -
     totals = leg_quantities(request.position_size, long.mid, short.mid, long_step, short_step)
     if not totals[0] or not totals[1]:
         return (totals,)
-    least = [
-        instrument.notional_min * SLICE_MINIMUM_CUSHION / price
-        for instrument, price in ((long_instrument, long.ask), (short_instrument, short.bid))
-    ]
-    return slice_quantities(*totals, long_step, short_step, count, *least)
+    return split(totals, (long_instrument, short_instrument), (long.ask, short.bid), count)
+
+
+def split(
+    totals: tuple[Quantity, Quantity],
+    instruments: tuple[Instrument, Instrument],
+    prices: tuple[Price, Price],
+    count: int,
+) -> tuple[tuple[Quantity, Quantity], ...]:
+    """*totals*, long and short, in at most *count* slices whose legs are all above the venue's minimum at *prices*."""
+    least = [one.notional_min * SLICE_MINIMUM_CUSHION / price for one, price in zip(instruments, prices, strict=True)]
+    long, short = instruments
+    return slice_quantities(*totals, long.quantity_step, short.quantity_step, count, *least)
 
 
 def _entry(

@@ -12,7 +12,7 @@ from itertools import takewhile
 
 from trading.domain.desk_state import TradingState
 from trading.domain.market import Instrument, Quote, ratio_of
-from trading.domain.orders import Order, OrderStatus, RejectReason, Side, client_order_id
+from trading.domain.orders import Order, RejectReason, Side, client_order_id
 from trading.domain.trades import (
     Event,
     HoldingGone,
@@ -21,6 +21,7 @@ from trading.domain.trades import (
     LegsUnbalanced,
     OrdersIntended,
     OrdersReported,
+    SliceSkipped,
     Trade,
     TradeCanceled,
     TradeFilled,
@@ -32,6 +33,19 @@ from trading.domain.trades import (
     overfill_of,
 )
 from trading.domain.units import ONE, ZERO, Coin, Price, Quantity, Ratio, Usd, floor_to_step
+from trading.engine.schedule import (
+    close_rounds,
+    due_at,
+    filled_share,
+    keeps_pace,
+    missed_slice,
+    next_slice_due,
+    next_slice_number,
+    remaining,
+    rest_since,
+    scheduled_of_close,
+    slice_quantity,
+)
 from trading.utils.trade_calculator import marketable_limit
 
 ENTRY_TTL = timedelta(seconds=10)
@@ -49,7 +63,6 @@ DOUBT_PATIENCE = timedelta(seconds=120)
 REPAIR_PATIENCE = timedelta(seconds=180)
 """How long a repair may stand still, whatever holds it up."""
 IN_DOUBT_TOO_LONG = "how its orders ended has been unknown for too long; the venue is still being asked"
-SENDS_OF_A_SLICE_MAX = 3
 GONE_PATIENCE = timedelta(seconds=2)
 STUCK_PATIENCE = timedelta(seconds=60)
 RESIDUE_SHARE_MAX = Ratio(Decimal("0.05"))
@@ -92,9 +105,10 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Write the intent, then submit these orders as one group."""
+    """Write the intent, then submit these orders as one group. `mids`, long and short, for a slice of a schedule."""
 
     orders: tuple[Order, ...]
+    mids: tuple[Price, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +139,7 @@ def next_step(trade: Trade, market: Market, policy: Policy) -> Step:
         return _leave_suspension(trade, market, policy)
     if trade.opens:
         return _next_of_open(trade, market, policy)
-    return _next_of_close(trade, market)
+    return _next_of_close(trade, market, policy)
 
 
 def _doubted_too_long(trade: Trade, market: Market) -> Step | None:
@@ -146,25 +160,6 @@ def _leave_suspension(trade: Trade, market: Market, policy: Policy) -> Step:
     if trade.opens and (policy.close_wanted or trade.cancel_wanted):
         return Note(TradeCanceled(market.now, trade.cancel_wanted or _why_not(policy)))
     return Wait(f"the trade is suspended: {trade.why}")
-
-
-def next_slice_due(trade: Trade) -> datetime | None:
-    """When the next slice of an OPEN may go, by its schedule and its pace; None when no slice is left."""
-    if not trade.live or not trade.opens or _remaining_is_dust(trade):
-        return None
-    number = _next_slice_number(trade)
-    planned = trade.terms.slices
-    pace = timedelta(seconds=float(trade.terms.slice_interval_seconds))
-    last = trade.last_sent_at
-    if number > len(planned) and not pace:
-        return None
-    scheduled = planned[min(number, len(planned)) - 1].due_at
-    return scheduled if last is None else max(scheduled, last + pace)
-
-
-def slices_done(trade: Trade) -> int:
-    """How many scheduled slices have been sent and are known to have ended."""
-    return min(_next_slice_number(trade) - 1 - bool(trade.in_doubt), len(trade.terms.slices))
 
 
 # --- opening ---------------------------------------------------------------------------------------------------------
@@ -222,51 +217,48 @@ def _approval_ends_at(trade: Trade) -> datetime:
     return (approval.answered_at if approval is not None else trade.terms.accepted_at) + APPROVAL_AGE_MAX
 
 
-def _remaining(trade: Trade, leg: LegPlan) -> Quantity:
-    return Quantity(leg.quantity - trade.filled(leg.coin))
-
-
-def _remaining_is_dust(trade: Trade) -> bool:
-    return any(_remaining(trade, leg) <= 0 for leg in trade.terms.legs)
-
-
 def _tail_is_dust(trade: Trade, market: Market) -> bool:
     """All that is left of a leg is too little for an order of its own, at prices that may be relied on."""
     return _fresh_quotes(trade, market) is not None and _under_minimum(
-        trade, market, [_remaining(trade, leg) for leg in trade.terms.legs]
+        trade, market, [remaining(trade, leg) for leg in trade.terms.legs]
     )
-
-
-def _next_slice_number(trade: Trade) -> int:
-    """One more than the last slice sent, or that slice again when none of its orders ever landed."""
-    if not trade.orders:
-        return 1
-    last = trade.orders[-1].slice_number
-    landed = any(
-        trade.report_of(order).status is not OrderStatus.ABSENT for order in trade.orders if order.slice_number == last
-    )
-    sends = len({order.attempt for order in trade.orders if order.slice_number == last})
-    return last + 1 if landed or sends >= SENDS_OF_A_SLICE_MAX else last
 
 
 def _send_slice(trade: Trade, market: Market) -> Step:
     """The slice that is due, both legs in one group. The caller has seen that what is left is no dust."""
     quotes = _fresh_quotes(trade, market)
     if quotes is None:
-        return Wait("no fresh quote on both legs")
+        return _held_back(trade, market, "no fresh quote on both legs")
     if _chases(trade, *quotes):
-        return Wait("the price ratio has run away from its arrival value")
-    number = _next_slice_number(trade)
-    quantities = [_slice_quantity(trade, market, leg, number) for leg in trade.terms.legs]
-    if _under_minimum(trade, market, quantities):
+        return _held_back(trade, market, "the price ratio has run away from its arrival value")
+    number, legs = next_slice_number(trade), trade.terms.legs
+    quantities = [_part(trade, market, leg, number) for leg in legs]
+    rest = [Quantity(remaining(trade, leg) - one) for leg, one in zip(legs, quantities, strict=True)]
+    if _under_minimum(trade, market, quantities) or (any(rest) and _under_minimum(trade, market, rest)):
         # A schedule laid out near the minimum may slip under it when prices fall: then the rest goes in one piece.
-        quantities = [_remaining(trade, leg) for leg in trade.terms.legs]
-    return Send(
-        tuple(
-            _order(trade, market, leg, quantity, trade.terms.slippage_max, number, reduce_only=False)
-            for leg, quantity in zip(trade.terms.legs, quantities, strict=True)
-        )
+        quantities = [remaining(trade, leg) for leg in legs]
+    orders = tuple(
+        _order(trade, market, leg, quantity, trade.terms.slippage_max, number, reduce_only=False)
+        for leg, quantity in zip(legs, quantities, strict=True)
     )
+    return Send(orders, _mids(trade, quotes))
+
+
+def _held_back(trade: Trade, market: Market, why: str) -> Step:
+    """A slice that cannot go waits while its interval lasts; then the rest takes its part."""
+    missed = missed_slice(trade, market.now)
+    if missed is None:
+        return Wait(why)
+    return Note(SliceSkipped(market.now, missed, why, _mids(trade, _quotes(trade, market))))
+
+
+def _mids(trade: Trade, quotes: tuple[Quote, Quote] | None) -> tuple[Price, ...]:
+    """What a slice of a schedule is measured by; nothing for a trade without one, or where a price is not known."""
+    return (quotes[0].mid, quotes[1].mid) if quotes is not None and trade.terms.slice_interval_seconds else ()
+
+
+def _part(trade: Trade, market: Market, leg: LegPlan, number: int) -> Quantity:
+    return slice_quantity(trade, leg, number, market.instruments[leg.coin].quantity_step)
 
 
 def _chases(trade: Trade, long_quote: Quote, short_quote: Quote) -> bool:
@@ -274,19 +266,6 @@ def _chases(trade: Trade, long_quote: Quote, short_quote: Quote) -> bool:
     arrival = ratio_of(trade.terms.long.arrival_price, trade.terms.short.arrival_price)
     executable = ratio_of(long_quote.ask, short_quote.bid)
     return executable / arrival - ONE > trade.terms.slippage_max
-
-
-def _slice_quantity(trade: Trade, market: Market, leg: LegPlan, number: int) -> Quantity:
-    """What slice *number* takes of a leg: its schedule and its share of what earlier slices missed; the last takes
-    all."""
-    planned = trade.terms.slices
-    remaining = _remaining(trade, leg)
-    if number >= len(planned):
-        return remaining
-    scheduled = [one.long_quantity if leg == trade.terms.long else one.short_quantity for one in planned]
-    missed = sum(scheduled[: number - 1], ZERO) - trade.filled(leg.coin)
-    share = floor_to_step(missed / (len(planned) - number + 1), market.instruments[leg.coin].quantity_step)
-    return Quantity(min(remaining, scheduled[number - 1] + max(share, ZERO)))
 
 
 def _under_minimum(trade: Trade, market: Market, quantities: Sequence[Quantity]) -> bool:
@@ -311,7 +290,7 @@ def _give_up(trade: Trade, now: datetime) -> Note:
         return _verdict(trade, now)
     if trade.unexplained:
         return Note(TradeCanceled(now, "an order was never explained, so that no more is sent"))
-    return Note(TradeCanceled(now, "its time is over; what was not filled is given up"))
+    return Note(TradeCanceled(now, f"its time is over: {filled_share(trade):.1%} was filled, the rest is given up"))
 
 
 def _refusals(trade: Trade) -> str:
@@ -447,17 +426,22 @@ def _take_back(trade: Trade, market: Market) -> Step | None:
 # --- closing ---------------------------------------------------------------------------------------------------------
 
 
-def _next_of_close(trade: Trade, market: Market) -> Step:
+def _next_of_close(trade: Trade, market: Market, policy: Policy) -> Step:
     outstanding = {leg.coin: market.outstanding.get(leg.coin, Quantity(ZERO)) for leg in trade.terms.legs}
     flat = all(quantity <= 0 for quantity in outstanding.values())
+    slowly = not flat and policy.trading_state is not TradingState.LIQUIDATING and keeps_pace(trade, market.now)
     tolerance = _tolerance(trade, market, closely=False)
     level = flat or (tolerance is not None and abs(imbalance_of(trade)) <= tolerance)
-    if trade.status is TradeStatus.WORKING and not level and tolerance is not None:
+    judged = level or tolerance is None or (slowly and _found_level(trade))
+    if trade.status is TradeStatus.WORKING and not judged:
         return Note(LegsUnbalanced(market.now, imbalance_of(trade)))
     if trade.status is TradeStatus.REPAIRING and level:
         return Note(LegsBalanced(market.now))
     if not flat:
-        return _send_rest(trade, market, outstanding)
+        gone = _gone(trade, market, outstanding)
+        if gone is not None:
+            return Note(gone)
+        return _send_part(trade, market, outstanding) if slowly else _send_rest(trade, market, outstanding)
     if market.opening_live:
         return Wait("the opening trade has not ended")
     if trade.anything_filled:
@@ -465,24 +449,72 @@ def _next_of_close(trade: Trade, market: Market) -> Step:
     return Note(TradeCanceled(market.now, "there was nothing left to close"))
 
 
+def _send_part(trade: Trade, market: Market, outstanding: Mapping[Coin, Quantity]) -> Step:
+    """The next slice of a CLOSE, once the legs are level and it is due. It is not held to its arrival: what a close
+    waits for is time, not a price."""
+    if trade.status is TradeStatus.REPAIRING:
+        return _even_out(trade, market, outstanding)
+    number = next_slice_number(trade)
+    due = due_at(trade, number)
+    if market.now < due:
+        return Wait("the next slice is not due", due)
+    quotes = _quotes(trade, market)
+    if quotes is None:
+        return Wait("no price on both legs")
+    legs = trade.terms.legs
+    all_of_it = {leg.coin: _clamped(market, leg.coin, outstanding[leg.coin]) for leg in legs}
+    parts = {
+        leg.coin: all_of_it[leg.coin]
+        if number == len(trade.terms.slices)
+        else min(all_of_it[leg.coin], _part(trade, market, leg, number))
+        for leg in legs
+    }
+    rest = [Quantity(all_of_it[leg.coin] - parts[leg.coin]) for leg in legs]
+    small = _under_minimum(trade, market, list(parts.values()))
+    if not all(parts.values()) or small or (any(rest) and _under_minimum(trade, market, rest)):
+        return _send_rest(trade, market, outstanding)
+    band = trade.terms.slippage_max
+    orders = tuple(_order(trade, market, leg, parts[leg.coin], band, number, reduce_only=True) for leg in legs)
+    return Send(orders, _mids(trade, quotes))
+
+
+def _even_out(trade: Trade, market: Market, outstanding: Mapping[Coin, Quantity]) -> Step:
+    """What the lagging leg of a CLOSE in slices is behind, in bands that widen; less than the venue takes is left to
+    the next slice."""
+    long, short = trade.terms.legs
+    ahead, behind = (long, short) if imbalance_of(trade) > 0 else (short, long)
+    tries = _repairs(trade, reduce_only=True)
+    pause = _pause_until(tries[0] if tries else (), len(tries))
+    if pause is not None and market.now < pause:
+        return Wait("the next attempt to even out is not due", pause)
+    if _usable_quote(market, behind.coin) is None:
+        return Wait(f"no price for {behind.coin}")
+    wanted = trade.filled(ahead.coin) * behind.quantity / ahead.quantity - trade.filled(behind.coin)
+    missing = _clamped(market, behind.coin, Quantity(min(wanted, outstanding[behind.coin])))
+    if missing <= 0 or _close_band(market, behind.coin, behind.side, missing, len(tries)) is None:
+        return Note(LegsBalanced(market.now))
+    number = trade.orders[-1].slice_number
+    return Send((_reducing_order(trade, market, behind, missing, len(tries), number),))
+
+
 def _send_rest(trade: Trade, market: Market, outstanding: Mapping[Coin, Quantity]) -> Step:
     """Everything that is left of both legs, in a band that widens to the last and then stays, every few seconds for
     ever."""
-    gone = _gone(trade, market, outstanding) or _stuck(trade, market, outstanding)
-    if gone is not None:
-        return Note(gone)
-    rounds = trade.orders[-1].slice_number if trade.orders else 0
+    stuck = _stuck(trade, market, outstanding)
+    if stuck is not None:
+        return Note(stuck)
+    rounds = close_rounds(trade)
     pause = _pause_until(trade.orders, rounds)
     if pause is not None and market.now < pause:
         return Wait("the next attempt to close is not due", pause)
-    orders = []
+    number, orders = scheduled_of_close(trade) + rounds + 1, []
     for leg in trade.terms.legs:
         quantity = _clamped(market, leg.coin, outstanding[leg.coin])
         if not market.opening_live and _vanished(market, leg.coin) and _denied_at(trade, leg.coin) is None:
             # The venue's own refusal is the second witness: an order that only reduces does nothing where nothing is.
             quantity = outstanding[leg.coin]
         if quantity > 0 and _may_be_closed(market, leg, quantity, rounds):
-            orders.append(_reducing_order(trade, market, leg, quantity, rounds, rounds + 1))
+            orders.append(_reducing_order(trade, market, leg, quantity, rounds, number))
     return Send(tuple(orders)) if orders else Wait("nothing that the venue would take is left to close")
 
 
@@ -510,7 +542,7 @@ def _stuck(trade: Trade, market: Market, outstanding: Mapping[Coin, Quantity]) -
     Either the venue holds no more of the coin than other positions own, so that ours was taken by other hands; or it is
     a residue under the venue's minimum beside what somebody else holds in the account, neither enough nor all of it.
     """
-    since = trade.last_sent_at or trade.terms.accepted_at
+    since = max(trade.last_sent_at or trade.terms.accepted_at, rest_since(trade))
     if market.opening_live or market.whole is None or market.now - since < STUCK_PATIENCE:
         return None
     for leg in trade.terms.legs:
@@ -572,12 +604,15 @@ def _pause_until(orders: Sequence[Order], rounds: int) -> datetime | None:
 # --- orders ----------------------------------------------------------------------------------------------------------
 
 
-def _fresh_quotes(trade: Trade, market: Market) -> tuple[Quote, Quote] | None:
+def _quotes(trade: Trade, market: Market) -> tuple[Quote, Quote] | None:
     long, short = (_usable_quote(market, leg.coin) for leg in trade.terms.legs)
-    if long is None or short is None:
-        return None
-    fresh = all(market.now - one.taken_at <= ENTRY_QUOTE_AGE_MAX for one in (long, short))
-    return (long, short) if fresh else None
+    return None if long is None or short is None else (long, short)
+
+
+def _fresh_quotes(trade: Trade, market: Market) -> tuple[Quote, Quote] | None:
+    quotes = _quotes(trade, market)
+    fresh = quotes is not None and all(market.now - one.taken_at <= ENTRY_QUOTE_AGE_MAX for one in quotes)
+    return quotes if fresh else None
 
 
 def _usable_quote(market: Market, coin: Coin) -> Quote | None:

@@ -74,6 +74,8 @@ class Preview:
     margin: Decimal
     execution: str
     duration_seconds: int
+    slices_requested: int
+    slices_total: int
     long: LegPreview
     short: LegPreview
     slices: tuple[SlicePreview, ...]
@@ -128,6 +130,8 @@ def preview(desk: Desk, request: ExecuteRequest) -> Preview:
         margin=entry.position_size / entry.leverage,
         execution=plan.execution,
         duration_seconds=plan.duration_seconds,
+        slices_requested=plan.slices_requested,
+        slices_total=len(plan.slices),
         long=long,
         short=short,
         slices=_slices(plan, world.now),

@@ -19,8 +19,8 @@ from trading.domain.units import ZERO, Coin, PositionId, Price, TradeId, Usd
 from trading.engine import planning
 from trading.engine.accounting import DAYS_DEFAULT, AccountHistory, history, since_of
 from trading.engine.desk import Desk
-from trading.engine.playbook import next_slice_due, slices_done
 from trading.engine.recovery import foreign_holdings
+from trading.engine.schedule import average_price, next_slice_due, pace_of, slices_done, slices_skipped
 from trading.engine.states import live_beat
 from trading.engine.terms import DeskTerms, terms_of
 from trading.engine.timeline import TimelineEntry, events_of, timeline
@@ -36,7 +36,7 @@ from trading.engine.valuing import (
     unrealized_of,
 )
 from trading.utils.risk_controls import Headroom, headroom
-from trading.utils.trade_calculator import calculate_spread, pnl_percent, slippage_against_arrival, zscore_of
+from trading.utils.trade_calculator import BASIS_POINTS, calculate_spread, leg_slippage, pnl_percent, zscore_of
 
 CACHED_MARK_AGE_MAX = timedelta(seconds=5)
 
@@ -65,13 +65,19 @@ class NakedView:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionView:
-    """How the opening went. `slippage_bps` positive is worse than arrival."""
+    """How a trade goes, or went. `slippage_bps` positive is worse than arrival; `benchmark_bps` the same against the
+    time-weighted mids of its own schedule, whose spread is `benchmark_spread`."""
 
     type: str
     arrival_spread: Decimal
+    average_spread: Decimal | None
+    benchmark_spread: Decimal | None
     slippage_bps: Decimal | None
+    benchmark_bps: Decimal | None
+    slices_requested: int
     slices_total: int
     slices_done: int
+    slices_skipped: int
     next_slice_at: datetime | None
     status: str
 
@@ -173,6 +179,7 @@ class PositionView:
     liquidation_distance: Decimal | None
     naked: NakedView
     execution: ExecutionView
+    exit_execution: ExecutionView | None
     closing_trade_id: TradeId | None
     marked_at: datetime | None
     signal: SignalWords | None
@@ -217,8 +224,10 @@ class TradeView:
     accepted_at: datetime
     ended_at: datetime | None
     why: str | None
+    slices_requested: int
     slices_total: int
     slices_done: int
+    slices_skipped: int
     next_slice_at: datetime | None
     gives_up_at: datetime
     fees: Usd
@@ -507,7 +516,8 @@ def _view_position(desk: Desk, position: Position, mark: Mark | None) -> Positio
         exit_reason=position.exit_reason,
         liquidation_distance=distance,
         naked=_naked_of_position(desk, position),
-        execution=_view_execution(opening, position),
+        execution=_view_execution(opening),
+        exit_execution=_view_exit(desk, position),
         closing_trade_id=position.closing_trade_id,
         marked_at=mark.taken_at if mark is not None else None,
         signal=signal_words(position.signal) if position.signal else None,
@@ -588,24 +598,44 @@ def _naked_of_position(desk: Desk, position: Position) -> NakedView:
     return NakedView(Usd(max(one.max for one in meters)), sum((one.usd_seconds for one in meters), ZERO))
 
 
-def _view_execution(opening: Trade, position: Position) -> ExecutionView:
-    long, short = opening.terms.long, opening.terms.short
-    arrival: dict[Coin, Price | None] = {leg.coin: leg.arrival_price for leg in (long, short)}
-    slippage = None
-    if position.long.entry_price is not None and position.short.entry_price is not None:
-        slippage = slippage_against_arrival(
-            position.long.entry_price, long.arrival_price, position.short.entry_price, short.arrival_price
-        )
-    spread = _spread(position, arrival)
+def _view_exit(desk: Desk, position: Position) -> ExecutionView | None:
+    closing = position.closing_trade_id
+    return None if closing is None else _view_execution(desk.store.book().trade(closing))
+
+
+def _view_execution(trade: Trade) -> ExecutionView:
+    terms, pace = trade.terms, pace_of(trade)
+    long, short = (average_price(trade, leg) for leg in terms.legs)
+    arrival = _spread_of(trade, terms.long.arrival_price, terms.short.arrival_price)
     return ExecutionView(
-        type="twap" if opening.terms.slice_interval_seconds else "market",
-        arrival_spread=spread if spread is not None else ZERO,
-        slippage_bps=slippage,
-        slices_total=len(opening.terms.slices),
-        slices_done=slices_done(opening),
-        next_slice_at=next_slice_due(opening),
-        status=opening.status,
+        type="twap" if terms.slice_interval_seconds else "market",
+        arrival_spread=arrival if arrival is not None else ZERO,
+        average_spread=_spread_of(trade, long, short),
+        benchmark_spread=None if pace is None else _spread_of(trade, pace.long_benchmark, pace.short_benchmark),
+        slippage_bps=_slippage(trade, long, short),
+        benchmark_bps=None if pace is None else pace.slippage_bps,
+        slices_requested=terms.slices_requested or len(terms.slices),
+        slices_total=len(terms.slices),
+        slices_done=slices_done(trade),
+        slices_skipped=slices_skipped(trade),
+        next_slice_at=next_slice_due(trade),
+        status=trade.status,
     )
+
+
+def _spread_of(trade: Trade, long: Price | None, short: Price | None) -> Decimal | None:
+    """price(A)/price(B) - 1 at these prices of the legs."""
+    prices = {trade.terms.long.coin: long, trade.terms.short.coin: short}
+    base, quote = prices.get(trade.terms.pair.base), prices.get(trade.terms.pair.quote)
+    return calculate_spread(base, quote) if base is not None and quote is not None else None
+
+
+def _slippage(trade: Trade, long: Price | None, short: Price | None) -> Decimal | None:
+    """Basis points that both legs together were filled worse than at arrival; None without a fill of either."""
+    if long is None or short is None:
+        return None
+    legs = zip(trade.terms.legs, (long, short), strict=True)
+    return sum((leg_slippage(leg.side, price, leg.arrival_price) for leg, price in legs), ZERO) / 2 * BASIS_POINTS
 
 
 def _total(amounts: Sequence[Decimal | None]) -> Decimal | None:
@@ -628,14 +658,16 @@ def _view_trade(trade: Trade, now: datetime) -> TradeView:
         signal_id=terms.signal.id if terms.signal else None,
         approval_id=terms.approval.id if terms.approval else None,
         request_id=terms.request_id or None,
-        exit_reason=terms.exit_reason,
+        exit_reason=trade.exit_reason,
         requested_size=terms.requested_usd,
         leverage=terms.leverage,
         accepted_at=terms.accepted_at,
         ended_at=trade.ended_at,
         why=trade.why or None,
+        slices_requested=terms.slices_requested or len(terms.slices),
         slices_total=len(terms.slices),
         slices_done=slices_done(trade),
+        slices_skipped=slices_skipped(trade),
         next_slice_at=next_slice_due(trade),
         gives_up_at=terms.gives_up_at,
         fees=trade.fees,

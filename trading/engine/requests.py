@@ -82,6 +82,13 @@ class ExitChange:
         return name in self.dropped
 
 
+@dataclass(frozen=True, slots=True)
+class CloseRequest:
+    """The body of POST /api/positions/{id}/close: at once, or in slices when `twap` is there."""
+
+    twap: TwapRequest | None = None
+
+
 def _plain(value: object) -> object:
     if isinstance(value, Decimal):
         return format(value.normalize(), "f")

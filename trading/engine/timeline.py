@@ -16,12 +16,14 @@ from trading.domain.positions import Position
 from trading.domain.trades import (
     CancelWanted,
     Check,
+    CloseHurried,
     Event,
     HoldingGone,
     LegLost,
     LegsUnbalanced,
     OrdersIntended,
     OrdersReported,
+    SliceSkipped,
     Trade,
     TradeAccepted,
     TradeCanceled,
@@ -102,7 +104,7 @@ def _funding(desk: Desk, position: Position) -> Iterator[TimelineEntry]:
 
 def _exits(book: Book, position: Position) -> Iterator[TimelineEntry]:
     for closing in book.trades_of_position(position.id)[1:]:
-        words = f"{closing.terms.exit_reason or 'closing'} by trade {closing.id}"
+        words = f"{closing.exit_reason or 'closing'} by trade {closing.id}"
         yield TimelineEntry(closing.terms.accepted_at, "ExitBegun", words)
         if closing.ended_at is not None:
             yield TimelineEntry(closing.ended_at, "ExitEnded", f"{closing.status} by trade {closing.id}")
@@ -143,7 +145,9 @@ def _detail(event: Event) -> str:
             return f"{quantity} {coin} booked at {price}: {why}"
         case LegLost(coin=coin, quantity=quantity, price=price, why=why):
             return f"{quantity} {coin} taken at {price}: {why}"
-        case CancelWanted(why=why) | TradeRejected(why=why) | TradeCanceled(why=why):
+        case SliceSkipped(number=number, why=why):
+            return f"up to slice {number}: {why}"
+        case CancelWanted(why=why) | CloseHurried(why=why) | TradeRejected(why=why) | TradeCanceled(why=why):
             return why
         case TradeSuspended(why=why) | TradeResumed(why=why):
             return why

@@ -14,11 +14,13 @@ from typing import assert_never
 from trading.domain.codec import encode_event
 from trading.domain.desk_state import Cause
 from trading.domain.errors import Busy, InvariantBroken, VenueRejected, VenueUnavailable
+from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account, Instrument, Quote
 from trading.domain.orders import Order, OrderReport, OrderStatus, Side, client_order_id
 from trading.domain.positions import Position, PositionStatus, position_of
 from trading.domain.trades import (
     CancelWanted,
+    CloseHurried,
     HoldingGone,
     LegLost,
     LegPlan,
@@ -40,6 +42,7 @@ from trading.domain.units import ZERO, Coin, PositionId, Price, Quantity, TradeI
 from trading.engine import losses
 from trading.engine.desk import Desk
 from trading.engine.playbook import CLOSE_BANDS, CLOSE_TTL, Ask, Market, Note, Policy, Send, Wait, next_step
+from trading.engine.schedule import filled_share, is_paced, next_slice_due, pace_of, scheduled_of_close, slices_done
 from trading.engine.states import reduce
 from trading.utils.trade_calculator import marketable_limit
 
@@ -76,8 +79,8 @@ def work(desk: Desk, trade: Trade) -> Trade:
                 _watch_size(desk, trade)
                 if trade.in_doubt:
                     return trade
-            case Send(orders) if prepared:
-                trade, sends = _send(desk, trade, orders), sends + 1
+            case Send() as step if prepared:
+                trade, sends = _send(desk, trade, step), sends + 1
                 if sends == SENDS_MAX:
                     return desk.store.save(trade)
             case Send():
@@ -193,6 +196,23 @@ def _lose(desk: Desk, opening: Trade, lost: Iterable[LegLost]) -> None:
     desk.store.save(opening)
 
 
+def want_hurry(desk: Desk, trade: Trade, reason: ExitReason) -> Trade:
+    """Make it durable that a CLOSE in slices is to take all that is left now, for *reason*. Needs no seat, and nothing
+    to be done where there is no pace, or it was hurried before."""
+    for _ in range(WISHES_MAX):
+        if not trade.live or not trade.terms.slice_interval_seconds or trade.hurried is not None:
+            return trade
+        try:
+            trade = desk.store.save(record(trade, CloseHurried(_later(desk, trade), reason, f"hurried: {reason}")))
+        except InvariantBroken:
+            # Whoever works it wrote first: the wish belongs after that.
+            trade = desk.store.book().trade(trade.id)
+        else:
+            _tell(desk, trade)
+            return trade
+    raise Busy(f"{trade.id} is written faster than it can be hurried", trade_id=trade.id)
+
+
 def work_if_free(desk: Desk, trade_id: TradeId, *, until: float | None = None, wait_seconds: float = 0.0) -> Trade:
     """Take the seat of a trade, re-read it and work it: until it rests when *until* is given. Taken seat: as it
     stands."""
@@ -216,24 +236,24 @@ def _restless(trade: Trade) -> bool:
     """Something is happening now, as against a schedule that waits for its next slice."""
     if trade.status is TradeStatus.SUSPENDED:
         return False
-    return (
-        bool(trade.in_doubt)
-        or trade.status is not TradeStatus.WORKING
-        or not trade.opens
-        or len(trade.terms.slices) == 1
-    )
+    waits = is_paced(trade) and len(trade.terms.slices) > 1
+    return bool(trade.in_doubt) or trade.status is not TradeStatus.WORKING or not waits
 
 
-def _send(desk: Desk, trade: Trade, orders: tuple[Order, ...]) -> Trade:
+def _send(desk: Desk, trade: Trade, step: Send) -> Trade:
     """Intent to disk, then one submit, then the answer to disk."""
-    if not trade.opens and orders[0].slice_number > len(CLOSE_BANDS):
-        _alert(desk, trade, orders[0].slice_number)
-    trade = desk.store.save(record(trade, OrdersIntended(orders[0].intended_at, orders)))
+    orders = step.orders
+    attempt = orders[0].slice_number - scheduled_of_close(trade)
+    if not trade.opens and attempt > len(CLOSE_BANDS):
+        _alert(desk, trade, attempt)
+    trade = desk.store.save(record(trade, OrdersIntended(orders[0].intended_at, orders, step.mids)))
     reports = desk.venue.submit(orders)
     trade = desk.store.save(record(trade, OrdersReported(_later(desk, trade), reports)), durable=False)
     for report in reports:
         _tell_report(desk, trade, report)
     _watch_size(desk, trade)
+    if step.mids:
+        _tell_slice(desk, trade, orders[0].slice_number)
     return trade
 
 
@@ -246,11 +266,14 @@ def _watch_size(desk: Desk, trade: Trade) -> None:
 
 
 def _with_wishes(desk: Desk, trade: Trade) -> Trade:
-    """*trade* with the cancel that another hand may have asked for since: nothing is sent past such a wish."""
+    """*trade* with the cancel or the hurry that another hand may have asked for since: nothing is sent past such a
+    wish."""
     stored = desk.store.book().find_trade(trade.id)
-    if stored is None or not stored.cancel_wanted or trade.cancel_wanted:
+    if stored is None or not trade.live:
         return trade
-    return desk.store.save(trade) if trade.live else trade
+    canceled = bool(stored.cancel_wanted) and not trade.cancel_wanted
+    hurried = stored.hurried is not None and trade.hurried is None
+    return desk.store.save(trade) if canceled or hurried else trade
 
 
 def _ask(desk: Desk, trade: Trade, orders: tuple[Order, ...]) -> Trade:
@@ -418,6 +441,8 @@ def _tell(desk: Desk, trade: Trade) -> None:
         "TradeCanceled": "warning",
         "TradeSuspended": "error",
         "HoldingGone": "error",
+        "SliceSkipped": "warning",
+        "CloseHurried": "warning",
     }.get(name, "info")
     words = {
         "TradeFilled": "filled",
@@ -427,6 +452,8 @@ def _tell(desk: Desk, trade: Trade) -> None:
         "TradeResumed": "goes on",
         "LegsUnbalanced": "has one leg ahead of the other; levelling",
         "LegsBalanced": "is level again",
+        "SliceSkipped": "passed over a slice; the rest takes its part",
+        "CloseHurried": "takes all that is left now",
         "HoldingGone": "wrote off what cannot be closed any more; it is booked at the mark",
     }[name]
     desk.log.write(
@@ -435,7 +462,23 @@ def _tell(desk: Desk, trade: Trade) -> None:
         trade_id=trade.id,
         position_id=trade.terms.position_id,
         event=name,
-        why=trade.why or None,
+        why=trade.why or getattr(event, "why", None),
+    )
+
+
+def _tell_slice(desk: Desk, trade: Trade, number: int) -> None:
+    """How far a schedule has come, and at what price against its own instants."""
+    pace, due = pace_of(trade), next_slice_due(trade)
+    desk.log.write(
+        "info",
+        f"{trade.terms.effect} trade of {trade.terms.pair}: slice {number} of {len(trade.terms.slices)} has gone, "
+        f"{filled_share(trade):.1%} is filled",
+        trade_id=trade.id,
+        position_id=trade.terms.position_id,
+        slices_done=slices_done(trade),
+        next_slice_at=due,
+        benchmark_bps=None if pace is None else pace.slippage_bps,
+        event="SliceSent",
     )
 
 

@@ -21,7 +21,7 @@ from trading.domain.codec import Json, decode_event, decode_state, decode_watch,
 from trading.domain.desk_state import DeskState
 from trading.domain.errors import InvariantBroken, PositionNotFound, StoreCorrupt
 from trading.domain.positions import Position, Watch
-from trading.domain.trades import CancelWanted, Event, LegLost, Trade, accept, record
+from trading.domain.trades import CancelWanted, CloseHurried, Event, LegLost, Trade, accept, record
 from trading.domain.units import PositionId, TradeId
 from trading.utils.journal import SCHEMA, Entry, unsealed
 
@@ -222,13 +222,13 @@ def state_of(content: bytes, path: Path) -> DeskState:
 def steps_after(stored: Trade | None, trade: Trade) -> list[Trade]:
     """The trade after each event of *trade* that is not in *stored* yet.
 
-    Where another hand wanted it cancelled meanwhile, or found something of it lost, the new events follow that, and
-    none is older than it.
+    Where another hand wanted it cancelled or hurried meanwhile, or found something of it lost, the new events follow
+    that, and none is older than it.
     """
     before = stored.events if stored is not None else ()
     common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(before, trade.events, strict=False)))
     fresh, intruders = trade.events[common:], before[common:]
-    if fresh and not all(isinstance(event, CancelWanted | LegLost) for event in intruders):
+    if fresh and not all(isinstance(event, CancelWanted | CloseHurried | LegLost) for event in intruders):
         raise InvariantBroken("the stored trade has gone another way", trade_id=trade.id)
     steps: list[Trade] = []
     latest = stored
