@@ -9,6 +9,7 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from ipaddress import IPv6Address, ip_address
 
 from django.conf import settings
@@ -49,10 +50,12 @@ FORWARDED_HEADERS = (
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whom a request comes from, as `request.auth`: the token's name, or anonymous, and what it may do."""
+    """Whom a request comes from, as `request.auth`: the token's name, or anonymous, what it may do, and until when: a
+    session ends, a token does not."""
 
     name: str
     scope: Scope
+    until: datetime | None = None
 
 
 class BearerAuthentication(BaseAuthentication):
@@ -112,7 +115,7 @@ def caller_with_session(cookie: str, config: Config, write_key: str | None) -> C
         raise AuthenticationFailed("the session has ended; log in again")
     if write_key is not None and not session.may_write_with(write_key):
         raise PermissionDenied(f"a session writes with its own key in the header {WRITE_HEADER}; reload the page")
-    return Caller(session.name, session.scope)
+    return Caller(session.name, session.scope, session.ends_at)
 
 
 def caller_if_known(meta: Mapping[str, object], config: Config) -> Caller | None:

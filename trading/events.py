@@ -159,11 +159,14 @@ class Feed:
 class Stream:
     """One client's frames. Whoever serves it closes it, and then its place is free again."""
 
-    def __init__(self, desk: Desk, feed: Feed, gone: Callable[[], bool], pause: Pause) -> None:
+    def __init__(
+        self, desk: Desk, feed: Feed, gone: Callable[[], bool], pause: Pause, until: datetime | None = None
+    ) -> None:
         self._desk = desk
         self._feed = feed
         self._gone = gone
         self._pause = pause
+        self._until = until
         self._open = True
 
     def __iter__(self) -> Iterator[bytes]:
@@ -173,7 +176,7 @@ class Stream:
         number, frames = self._feed.opening(self._desk)
         yield b"retry: %d\n\n" % RETRY_MILLISECONDS + frames
         while not self._pause.wait(min(POLL_SECONDS, max(beats - clock.monotonic(), 0.0))):
-            if self._gone() or clock.monotonic() >= ends:
+            if self._gone() or clock.monotonic() >= ends or self._is_over():
                 return
             number, frames = self._feed.since(self._desk, number)
             if clock.monotonic() >= beats:
@@ -182,6 +185,10 @@ class Stream:
             if frames:
                 yield frames
 
+    def _is_over(self) -> bool:
+        """The session that opened it has ended."""
+        return self._until is not None and self._desk.clock.now() >= self._until
+
     def close(self) -> None:
         """May be called more than once."""
         if self._open:
@@ -189,11 +196,12 @@ class Stream:
             _places.release()
 
 
-def open_stream(desk: Desk, environ: Mapping[str, object]) -> Stream | None:
-    """A stream of *desk* for the request of *environ*; None when all places are taken."""
+def open_stream(desk: Desk, environ: Mapping[str, object], until: datetime | None = None) -> Stream | None:
+    """A stream of *desk* for the request of *environ*, which ends at *until* at the latest; None when all places are
+    taken."""
     if not _places.acquire(blocking=False):
         return None
-    return Stream(desk, _feed_of(desk.clock), hung_up(environ), STOPPING)
+    return Stream(desk, _feed_of(desk.clock), hung_up(environ), STOPPING, until)
 
 
 def hung_up(environ: Mapping[str, object]) -> Callable[[], bool]:

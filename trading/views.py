@@ -352,7 +352,7 @@ class Events(DeskView):
     """GET /api/events : Server-Sent Events; 503 when as many are being served as there is room for."""
 
     def get(self, request: Request) -> HttpResponseBase:
-        stream = events.open_stream(get_desk(), request.META)
+        stream = events.open_stream(get_desk(), request.META, caller_of(request).until)
         if stream is None:
             return response_of(events.FULL)
         return StreamingHttpResponse(stream, content_type=events.CONTENT_TYPE, headers=events.STREAM_HEADERS)

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from unittest import mock, skipUnless
@@ -216,6 +217,12 @@ class StreamTest(FeedCase):
             self.stream(pause)
         self.assertEqual(30, pause.taken)
         self.assertEqual(3600.0, STREAM_SECONDS_MAX)
+
+    def test_it_ends_with_the_session_that_opened_it(self) -> None:
+        pause = Steps(self.clock, 1_000_000)
+        until = self.clock.now() + timedelta(seconds=12)
+        list(Stream(self.desk, self.feed, lambda: False, pause, until))
+        self.assertEqual(12, pause.taken)
 
 
 class PlacesTest(ApiTestCase):

@@ -2,13 +2,16 @@
 
 from http.cookies import Morsel
 from typing import Any
+from unittest import mock
 
 from django.core.signing import Signer
 from django.http import HttpResponse
 
 from tests.api.base import EXECUTE, ApiTestCase, told
 from tests.api.test_access import API_TOKENS, TOKENS, bearer
+from trading import events
 from trading.conf import Config
+from trading.domain.errors import StoreCorrupt
 from trading.sessions import COOKIE_CHARS_MAX, SESSION_AGE_MAX, WRITE_HEADER, cookie_name
 
 HTML = {"Accept": "text/html,application/xhtml+xml"}
@@ -127,6 +130,14 @@ class CookieTest(SessionCase):
         self.assertIn("log in again", self.assert_problem(self.get("/api/positions"), 401, "TOKEN_UNKNOWN")["detail"])
         self.assert_problem(self.get("/api/session"), 401, "NOT_AUTHENTICATED")
 
+    def test_its_stream_ends_with_it(self) -> None:
+        self.log_in("read")
+        with mock.patch.object(events, "open_stream", return_value=None) as opened:
+            self.assert_problem(self.get("/api/events"), 503, "STREAMS_FULL")
+            self.assertEqual(self.clock.now() + SESSION_AGE_MAX, opened.call_args.args[2])
+            self.get("/api/events", **bearer("read"))
+            self.assertIsNone(opened.call_args.args[2])
+
     def test_it_ends_with_its_token(self) -> None:
         self.log_in()
         others = tuple(one for one in self.desk.config.api_tokens if one.name != "the-trade")
@@ -178,6 +189,16 @@ class PageTest(SessionCase):
     def test_who_asks_for_no_page_gets_the_list_of_routes(self) -> None:
         for accept in ("*/*", "application/json", ""):
             self.assertIn("GET /api/positions", told(self.get("/", Accept=accept))["routes"])
+
+
+class UnreadableTest(SessionCase):
+    def test_a_desk_whose_files_cannot_be_trusted_has_its_page_too(self) -> None:
+        self.log_in("read")
+        damage = StoreCorrupt("trades.json:7 is damaged")
+        for demo, mode in ((True, "demo"), (False, "unknown")):
+            self.configure(demo_mode=demo)
+            with self.subTest(mode), mock.patch("trading.pages.get_desk", side_effect=damage):
+                self.assertContains(self.get("/", **HTML), f'data-mode="{mode}"')
 
 
 class DemoPageTest(ApiTestCase):

@@ -57,14 +57,15 @@ class DashboardTest(BrowserCase):
         self.addCleanup(self.make_flat)
 
     def make_flat(self) -> None:
-        for position in self.service.ask("GET", "/api/positions?status=open"):
-            self.service.ask("POST", f"/api/positions/{position['position_id']}/close", {})
+        for position in self.service.ask("GET", "/api/positions"):
+            if position["status"] != "closed":
+                self.service.ask("POST", f"/api/positions/{position['position_id']}/close", {})
 
-    def trade(self, signal_id: str, pair: str, **more: object) -> None:
+    def trade(self, signal_id: str, pair: str, becomes: str = "open", **more: object) -> None:
         """Somebody else opens a trade, through the API; it does not leave by itself."""
         exits = {"take_profit": 0.5, "stop_loss": 0.3}
         body = {"signal_id": signal_id, "pair": pair, "position_size": 1000, **exits, **more}
-        self.assertEqual("open", self.service.ask("POST", "/api/trades/execute", body).get("status"))
+        self.assertEqual(becomes, self.service.ask("POST", "/api/trades/execute", body).get("status"))
 
     def test_a_day_at_the_desk(self) -> None:
         see, click, kind = self.browser.see, self.browser.click, self.browser.type
@@ -188,6 +189,37 @@ class DashboardTest(BrowserCase):
         self.browser.see(".parts", "polling")
         self.trade("polled", "CRV/LDO")
         self.browser.see(".row", "CRV / LDO")
+
+    def test_rows_are_sorted_and_reached_by_keyboard(self) -> None:
+        for signal_id, pair, size in (("small", "APE/FTM", 900), ("large", "STX/CFX", 2100)):
+            self.trade(signal_id, pair, position_size=size)
+        from selenium.webdriver import Keys
+
+        self.browser.log_in_as("read")
+        until(lambda: len(self.browser.all(".row")) == 2, "two rows")
+        for click, key, first in (
+            ("Size", "descending", "STX"),
+            ("Size", "ascending", "APE"),
+            ("Pair", "ascending", "APE"),
+        ):
+            self.browser.click(".positions thead button", click)
+            self.browser.see(f"th[aria-sort={key}]", click)
+            self.assertIn(first, self.browser.all(".row")[0].text)
+        self.browser.see(".row-toggle", "APE").send_keys(Keys.ARROW_DOWN)
+        self.browser.see(".row-toggle:focus", "STX").send_keys(Keys.ENTER)
+        self.browser.see("[aria-expanded=true]", "STX")
+        self.browser.see(".distances", "Stop loss")
+
+    def test_the_rest_of_an_opening_is_cancelled(self) -> None:
+        slices = {"execution": "twap", "twap": {"duration_seconds": 600, "slices": 4}, "position_size": 4000}
+        self.trade("sliced", "BTC/ETH", "opening", **slices)
+        self.browser.log_in_as("trade")
+        self.browser.see(".row", "opening 1 / 4")
+        self.browser.click(".row-toggle", "BTC / ETH")
+        self.browser.click(".detail button", "Cancel the rest")
+        self.browser.see(".toast", "what is filled stands")
+        self.browser.gone(".row", "opening")
+        self.browser.see(".timeline", "trade canceled")
 
     def test_an_old_price_is_greyed_and_says_how_old_it_is(self) -> None:
         self.trade("stale", "BNB/ETH")
