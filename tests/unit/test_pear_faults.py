@@ -2,8 +2,10 @@
 
 import threading
 import unittest
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from decimal import Decimal
+from unittest import mock
 
 from tests.servers.hyperliquid.faults import Answer, Commit
 from tests.servers.pear.trading import Whims
@@ -229,6 +231,38 @@ class ClosingFaults(PearWorld):
         (left,) = self.venue.baskets()
         self.assertEqual({one.coin for one in left.parts}, {"ETH", "BTC"})
         self.assertEqual(self.held(ETH), Decimal("0.4"))
+
+    def test_coins_of_one_basket_that_are_reduced_with_others_go_in_one_write(self) -> None:
+        """Sizes are absolute: two cuts by one reading would give back with the second what the first has taken."""
+        self.exchange.set_market("BTC", "100000")
+        self.venue.submit([self.an_order(Coin("BTC"), Side.BUY, "0.01")])
+        rescue = (*self.a_way_out(), self.an_order(Coin("BTC"), Side.SELL, "0.01", reduce_only=True))
+        self.assertEqual([one.status for one in self.venue.submit(rescue)], [OrderStatus.FILLED] * 3)
+        self.assert_closed()
+        self.assertEqual((self.pear.count(CLOSE), self.held(Coin("BTC"))), (2, 0))
+
+    def test_a_cut_goes_by_what_the_basket_holds_when_its_turn_comes(self) -> None:
+        """Another process takes a leg while this one waits for its turn."""
+        first = threading.Event()
+        other, turn = self.opened(), self.venue._register.turn
+
+        @contextmanager
+        def slow_turn(*, closes: bool) -> Iterator[None]:
+            if not first.is_set():
+                first.set()
+                other.submit([self.an_order(ETH, Side.SELL, "0.5", reduce_only=True)])
+            with turn(closes=closes):
+                yield
+
+        with mock.patch.object(self.venue._register, "turn", slow_turn):
+            self.venue.submit([self.an_order(SOL, Side.BUY, "7.5", reduce_only=True)])
+        self.assert_closed()
+
+    def test_an_order_that_was_posted_is_never_called_unsent(self) -> None:
+        with mock.patch.object(self.venue._register, "answered", side_effect=OSError("disk full")):
+            reports = self.venue.submit(self.a_way_out())
+        self.assertEqual([one.status for one in reports], [OrderStatus.FILLED] * 2)
+        self.assert_closed()
 
     def test_without_a_position_at_pear_and_without_a_key_the_close_is_refused_and_said(self) -> None:
         self.pear.faults.say([], route="GET /positions")

@@ -51,6 +51,8 @@ SETTLE_PAUSES_SECONDS = (0.05, 0.15, 0.3, 0.5, 0.6, 0.6)
 # How long an order in doubt may be, and how often it is then asked about: a look at the fills is dear.
 ASK_PACES_SECONDS = ((2.0, 0.25), (15.0, 1.0), (float("inf"), 5.0))
 DEFAULT_LEVERAGE = 1
+# An agreed leverage is for the opening that follows at once; what is held since knows better.
+AGREED_SECONDS_MAX = 60.0
 REMEMBERED_MAX = 4096
 _SPOILT = "another order of the group cannot be sent, so the group was not"
 
@@ -68,6 +70,19 @@ class _Cut:
         """What is to be taken of each coin."""
         parts = {one.coin: one.quantity for one in self.basket.parts}
         return {coin: Quantity(parts[coin] - target) for coin, target in self.targets.items()}
+
+    @property
+    def path(self) -> str:
+        return f"/positions/{self.basket.id}/{'close' if self.whole else 'adjust-advance'}"
+
+    @property
+    def body(self) -> object:
+        return encode_close() if self.whole else encode_targets(self.basket, self.targets)
+
+    @property
+    def key(self) -> str:
+        """Names the write in the register; Pear takes none for it."""
+        return hash_of(self.basket.id, *(one.client_order_id for one in self.orders))[:32]
 
     @property
     def whole(self) -> bool:
@@ -103,7 +118,7 @@ class PearVenue(HyperliquidReader):
         self.direct = direct
         self._register = register
         self._closes = DirectCloses(direct, clock, log) if direct is not None else None
-        self._leverages: dict[Coin, int] = {}
+        self._leverages: dict[Coin, tuple[int, float]] = {}
         self._asked: dict[ClientOrderId, tuple[float, OrderReport]] = {}
 
     @classmethod
@@ -170,7 +185,7 @@ class PearVenue(HyperliquidReader):
     def set_leverage(self, coin: Coin, leverage: int) -> None:
         """Nothing is sent: Pear sets it with the opening that it is for."""
         self._leveraged(coin, leverage)
-        self._leverages[coin] = leverage
+        self._leverages[coin] = leverage, self._clock.monotonic()
 
     def learn_fees(self) -> None:
         """The account's own fee at the exchange, and Pear's on top."""
@@ -216,7 +231,19 @@ class PearVenue(HyperliquidReader):
             body = encode_open(orders, mids, self._leverage_of(orders), slippage, key)
         except VenueUnavailable as error:
             return tuple(self._unsent(one, f"{error.detail}: nothing was sent") for one in orders)
-        return self._written(orders, "/positions", body, key)
+        return self._open_in_turn(orders, body, key)
+
+    def _open_in_turn(self, orders: Sequence[Order], body: object, key: str) -> tuple[OrderReport, ...]:
+        try:
+            self.pear.log_in()
+            with self._register.turn(closes=False):
+                late = [one for one in orders if self._clock.now() > one.expires_at]
+                if late:
+                    return self._refused_unsent(orders, [_EXPIRED if one in late else None for one in orders])
+                early = self._posted(orders, "/positions", body, key)
+        except (VenueUnavailable, Busy, OSError, StoreCorrupt) as error:
+            return tuple(self._unsent(one, f"{error}: nothing was sent") for one in orders)
+        return early or self._settled(orders)
 
     def _reduced(self, orders: Sequence[Order]) -> tuple[OrderReport, ...]:
         """The baskets that hold what *orders* reduce, closed or cut down, one write each."""
@@ -240,25 +267,33 @@ class PearVenue(HyperliquidReader):
         return tuple(reports[one.client_order_id] for one in orders)
 
     def _cut(self, orders: Sequence[Order]) -> list[OrderReport]:
+        """One write a basket, by a reading in the turn: sizes at Pear are absolute, and by an older one a cut would
+        give back what another write has taken since."""
         if not orders:
             return []
+        reports: dict[ClientOrderId, OrderReport] = {}
+        posted: list[Order] = []
+        why, directly = "Pear shows no position that holds it", True
         try:
-            cuts = _cuts(orders, self.baskets())
+            self.pear.log_in()
+            with self._register.turn(closes=True):
+                for cut in _cuts(orders, self.baskets()):
+                    reports |= {
+                        one.client_order_id: one
+                        for one in self._posted(cut.orders, cut.path, cut.body, cut.key, cut.expected)
+                    }
+                    posted += cut.orders
         except VenueUnavailable as error:
-            return [self._closed_directly(one, f"Pear cannot be read: {error.detail}") for one in orders]
-        reports: list[OrderReport] = []
-        for cut in cuts:
-            path = f"/positions/{cut.basket.id}/"
-            path, body = (
-                (f"{path}close", encode_close())
-                if cut.whole
-                else (f"{path}adjust-advance", encode_targets(cut.basket, cut.targets))
-            )
-            key = hash_of(cut.basket.id, *(one.client_order_id for one in cut.orders))[:32]
-            reports += self._written(cut.orders, path, body, key, cut.expected)
-        found = {one.client_order_id for cut in cuts for one in cut.orders}
-        lost = [one for one in orders if one.client_order_id not in found]
-        return reports + [self._closed_directly(one, "Pear shows no position that holds it") for one in lost]
+            why = error.detail
+        except (Busy, OSError, StoreCorrupt) as error:
+            why, directly = f"no turn could be had: {error}", False
+        settling = [one for one in posted if one.client_order_id not in reports]
+        reports |= {one.client_order_id: one for one in self._settled(settling)}
+        words = f"{why}: nothing was sent to Pear"
+        for order in [one for one in orders if one.client_order_id not in reports]:
+            report = self._closed_directly(order, words) if directly else self._unsent(order, words)
+            reports[order.client_order_id] = report
+        return list(reports.values())
 
     def _closed_directly(self, order: Order, why: str) -> OrderReport:
         """By the exchange, when there is a key for it; nothing has gone to Pear."""
@@ -283,7 +318,7 @@ class PearVenue(HyperliquidReader):
             return None
         return quote.ask if order.side is Side.BUY else quote.bid
 
-    def _written(
+    def _posted(
         self,
         orders: Sequence[Order],
         path: str,
@@ -291,29 +326,21 @@ class PearVenue(HyperliquidReader):
         key: str,
         expected: Mapping[Coin, Quantity] | None = None,
     ) -> tuple[OrderReport, ...]:
-        """Wait for the turn, register, post once, and read what came of it."""
-        closes = all(one.reduce_only for one in orders)
+        """Register and post once; the caller has the turn. Reports, when there is a last word already.
+
+        Raises VenueUnavailable, Busy, OSError and StoreCorrupt while nothing was posted, and only then.
+        """
+        if self._register.claim(orders, key, self._clock.now(), expected):
+            return tuple(unknown(one, "it is being sent elsewhere", self._clock.now()) for one in orders)
+        self._changed()
+        outcome = self.pear.write("POST", path, body)
+        self._changed()
         try:
-            self.pear.log_in()
-            with self._register.turn(closes=closes):
-                late = [one for one in orders if self._clock.now() > one.expires_at]
-                if late and not closes:
-                    return self._refused_unsent(orders, [_EXPIRED if one in late else None for one in orders])
-                if self._register.claim(orders, key, self._clock.now(), expected):
-                    return tuple(unknown(one, "it is being sent elsewhere", self._clock.now()) for one in orders)
-                self._changed()
-                outcome = self.pear.write("POST", path, body)
-                self._changed()
-                early = self._noted(orders, outcome)
-        except VenueUnavailable as error:
-            # No token: nothing was posted, and a close can still go to the exchange itself.
-            return tuple(
-                self._closed_directly(one, error.detail) if closes else self._unsent(one, error.detail)
-                for one in orders
-            )
-        except (Busy, OSError) as error:
-            return tuple(self._unsent(one, f"no turn could be had: {error}: nothing was sent") for one in orders)
-        return early or self._settled(orders)
+            return self._noted(orders, outcome)
+        except (Busy, OSError, StoreCorrupt) as error:
+            # It was posted, whatever cannot be written down: the fills tell what became of it.
+            self._log.write("warning", f"what Pear said of an order could not be registered: {error}")
+            return ()
 
     def _noted(self, orders: Sequence[Order], outcome: Done | Refused | Unclear) -> tuple[OrderReport, ...]:
         """Register what Pear said; reports, when that is the last word already."""
@@ -377,11 +404,14 @@ class PearVenue(HyperliquidReader):
         return report
 
     def _leverage_of(self, orders: Sequence[Order]) -> int:
-        """As agreed for these coins; of two that differ the lower one."""
-        present: Mapping[Coin, int] = {}
-        if any(one.coin not in self._leverages for one in orders):
-            present = self.account().leverages
-        return min(self._leverages.get(one.coin) or present.get(one.coin) or DEFAULT_LEVERAGE for one in orders)
+        """As agreed for these coins just now, else as the account has it; of two that differ the lower one."""
+        present, now = self.account().leverages, self._clock.monotonic()
+        found = []
+        for coin in (one.coin for one in orders):
+            agreed, at = self._leverages.get(coin, (DEFAULT_LEVERAGE, now))
+            fresh = coin in self._leverages and now - at <= AGREED_SECONDS_MAX
+            found.append(agreed if fresh else present.get(coin, agreed))
+        return min(found)
 
     # Asking
 
@@ -545,18 +575,20 @@ def _is_pair(basket: Basket, line: PairLine) -> bool:
 
 
 def _cuts(orders: Sequence[Order], baskets: Collection[Basket]) -> list[_Cut]:
-    """The writes that carry out *orders*: those of one basket together where one holds them all, else coin by coin.
-
-    Of several baskets that hold a coin the one that was changed last is cut, as far as it reaches.
-    """
+    """The writes that carry out *orders*, one a basket: of those that hold a coin, one that holds all the coins, else
+    the one that was changed last, as far as it reaches."""
     newest = sorted(baskets, key=lambda one: one.updated_at, reverse=True)
-    whole = next((one for one in newest if all(_holds(one, order) for order in orders)), None)
-    groups = [(whole, tuple(orders))] if whole is not None else []
-    if whole is None:
-        for order in orders:
-            basket = next((one for one in newest if _holds(one, order)), None)
-            groups += [(basket, (order,))] if basket is not None else []
-    return [_Cut(basket, group, _targets(basket, group)) for basket, group in groups if basket is not None]
+    whole = [one for one in newest if all(_holds(one, order) for order in orders)]
+    groups: dict[str, list[Order]] = {}
+    for order in orders:
+        basket = next((one for one in (*whole, *newest) if _holds(one, order)), None)
+        if basket is not None:
+            groups.setdefault(basket.id, []).append(order)
+    return [
+        _Cut(basket, tuple(groups[basket.id]), _targets(basket, groups[basket.id]))
+        for basket in newest
+        if basket.id in groups
+    ]
 
 
 def _holds(basket: Basket, order: Order) -> bool:
