@@ -229,6 +229,28 @@ class Explained(LossCase):
         after = self.scene.position(position.id)
         self.assertEqual((after.status, after.exit_reason), (PositionStatus.CLOSED, ExitReason.TAKE_PROFIT))
 
+    def test_what_is_left_of_a_pair_is_naked_until_it_is_closed(self) -> None:
+        position = self.scene.opened()
+        self.venue.take("ETH", "0.25", "3600")
+        self.scene.clock.advance(10)
+        working.book_losses(self.scene.desk)
+        shown = queries.position(self.scene.desk, position.id).naked
+        self.assertEqual((shown.max_usd, shown.usd_seconds), (Decimal(900), Decimal(9000)))
+        self.tick(seconds=5)
+        self.scene.clock.advance(100)
+        shown, after = queries.position(self.scene.desk, position.id).naked, self.scene.position(position.id)
+        self.assertEqual((shown.max_usd, shown.usd_seconds), (Decimal(900), Decimal(13_500)))
+        self.assertEqual((after.naked_max, after.naked_usd_seconds), (Decimal(900), Decimal(13_500)))
+
+    def test_a_pair_that_goes_leg_by_leg_is_naked_in_between(self) -> None:
+        position = self.scene.opened()
+        self.venue.take("BTC", "0.01", "110000", FillCause.LIQUIDATION)
+        self.scene.clock.advance(3)
+        self.venue.take("ETH", "0.25", "4400", FillCause.LIQUIDATION)
+        working.book_losses(self.scene.desk)
+        after = self.scene.position(position.id)
+        self.assertEqual((after.naked_max, after.naked_usd_seconds), (Decimal(1100), Decimal(3300)))
+
     def test_a_lost_leg_cools_the_pair_down(self) -> None:
         position = self.scene.opened()
         self.venue.take("ETH", "0.25", "3900")

@@ -176,7 +176,8 @@ def position_of(trades: Sequence[Trade], watch: Watch | None = None) -> Position
     status = _status(opening, closings, held=long.held > 0 or short.held > 0)
     ends = [trade.ended_at for trade in trades if trade.ended_at is not None]
     last = max([*ends, *(loss.at for loss in opening.lost)], default=None)
-    naked = [trade.naked for trade in trades]
+    exited_at = last if status is PositionStatus.CLOSED else None
+    naked = [*(trade.naked for trade in trades), naked_by_losses(opening, exited_at)]
     return Position(
         id=opening.terms.position_id,
         trade_id=opening.id,
@@ -190,7 +191,7 @@ def position_of(trades: Sequence[Trade], watch: Watch | None = None) -> Position
         signal=opening.terms.signal,
         approval=opening.terms.approval,
         entered_at=opening.terms.accepted_at,
-        exited_at=last if status is PositionStatus.CLOSED else None,
+        exited_at=exited_at,
         exit_reason=_exit_reason(opening, closings, status),
         closing_trade_id=closings[-1].id if closings else None,
         naked_max=Usd(max(one.max for one in naked)),
@@ -208,6 +209,23 @@ def naked_now(trade: Trade, at: datetime) -> Naked:
         return meter
     elapsed = Decimal(str((at - meter.since).total_seconds()))
     return Naked(meter.now, at, meter.max, meter.usd_seconds + meter.now * max(elapsed, ZERO))
+
+
+def naked_by_losses(opening: Trade, until: datetime | None) -> Naked:
+    """What was held without its sister since fills of others took of the legs of *opening*: in full from each fill to
+    the next and to *until*, when nothing is held any more or it is looked at."""
+    long, now, since, most, total = opening.terms.long.coin, ZERO, None, ZERO, ZERO
+    for loss in sorted(opening.lost, key=lambda one: one.filled_at):
+        total += _seconds(since, loss.filled_at) * abs(now)
+        now += loss.quantity * loss.price * (1 if loss.coin == long else -1)
+        since, most = loss.filled_at, max(most, abs(now))
+    return Naked(Usd(abs(now)), since, Usd(most), total + _seconds(since, until) * abs(now))
+
+
+def _seconds(since: datetime | None, until: datetime | None) -> Decimal:
+    if since is None or until is None:
+        return ZERO
+    return max(Decimal(str((until - since).total_seconds())), ZERO)
 
 
 def _status(opening: Trade, closings: Sequence[Trade], *, held: bool) -> PositionStatus:

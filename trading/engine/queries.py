@@ -12,7 +12,7 @@ from trading.domain.errors import Busy, StoreCorrupt, VenueUnavailable
 from trading.domain.exit_plan import ExitReason, Reversion, TrailingStop
 from trading.domain.market import Account
 from trading.domain.orders import Order, OrderReport, Side
-from trading.domain.positions import Leg, Position, PositionStatus, naked_now
+from trading.domain.positions import Leg, Position, PositionStatus, naked_by_losses, naked_now
 from trading.domain.signals import Approval, Signal
 from trading.domain.trades import Trade
 from trading.domain.units import ZERO, Coin, PositionId, Price, TradeId, Usd
@@ -594,7 +594,8 @@ def _percent(pnl: Decimal | None, position: Position) -> Decimal | None:
 
 def _naked_of_position(desk: Desk, position: Position) -> NakedView:
     now = desk.clock.now()
-    meters = [naked_now(trade, now) for trade in desk.store.book().trades_of_position(position.id)]
+    trades = desk.store.book().trades_of_position(position.id)
+    meters = [*(naked_now(trade, now) for trade in trades), naked_by_losses(trades[0], position.exited_at or now)]
     return NakedView(Usd(max(one.max for one in meters)), sum((one.usd_seconds for one in meters), ZERO))
 
 
