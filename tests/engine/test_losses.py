@@ -12,9 +12,10 @@ from trading.domain.positions import Position, PositionStatus
 from trading.domain.resting import FillCause
 from trading.domain.trades import HoldingGone, LegLost
 from trading.domain.units import Coin, Quantity
-from trading.engine import emergency, monitor, queries, working
+from trading.engine import closing, emergency, monitor, queries, working
 from trading.engine.accounting import account_of
 from trading.engine.monitor import Watchman
+from trading.engine.requests import TwapRequest
 from trading.utils.inspection import verify
 
 ETH, BTC, SOL = Coin("ETH"), Coin("BTC"), Coin("SOL")
@@ -185,8 +186,8 @@ class Explained(LossCase):
         after = self.scene.position(position.id)
         self.assertEqual((after.status, after.exit_reason), (PositionStatus.CLOSED, ExitReason.MANUAL))
         self.assertEqual(after.long.exit_price, Decimal(3500))
-        closing = self.scene.trades()[-1]
-        self.assertFalse([one for one in closing.events if isinstance(one, HoldingGone)])
+        last = self.scene.trades()[-1]
+        self.assertFalse([one for one in last.events if isinstance(one, HoldingGone)])
         self.assert_account_explained()
 
     def test_the_ledger_verifies_with_losses_and_with_what_rests(self) -> None:
@@ -196,6 +197,17 @@ class Explained(LossCase):
         working.book_losses(self.scene.desk)
         report = verify(self.scene.store.data_dir)
         self.assertEqual(report.problems, ())
+
+    def test_a_leg_lost_amid_a_close_in_slices_hurries_the_rest(self) -> None:
+        position = self.scene.opened()
+        closing.close(self.scene.desk, position.id, ExitReason.MANUAL, twap=TwapRequest(600, 5))
+        self.assertEqual(self.scene.position(position.id).status, PositionStatus.CLOSING)
+        held = self.scene.position(position.id).long.held
+        self.assertGreater(held, 0)
+        self.venue.take("ETH", str(held), "3900", FillCause.LIQUIDATION)
+        self.tick(3)
+        self.assertEqual(self.scene.position(position.id).status, PositionStatus.CLOSED)
+        self.assert_account_explained()
 
     def test_the_timeline_says_what_was_taken_and_why(self) -> None:
         position = self.scene.opened()

@@ -20,7 +20,6 @@ from trading.domain.errors import (
     VenueUnavailable,
 )
 from trading.domain.exit_plan import ExitReason
-from trading.domain.positions import PositionStatus
 from trading.domain.units import Coin, PositionId, TradeId, Usd
 from trading.engine import (
     closing,
@@ -345,7 +344,7 @@ def _guard(watchman: Watchman) -> None:
 
 def _leave_lost(watchman: Watchman) -> None:
     for position in watchman.desk.store.book().standing_positions():
-        if position.lost is not None and position.holds and position.status is not PositionStatus.CLOSING:
+        if position.lost is not None and position.guarded:
             _leave(watchman, position.id, position.lost)
 
 
