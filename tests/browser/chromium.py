@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.processes import free_port
+from tests.processes import environ_of, free_port
 from tests.servers.service import family_of
 from trading.conf import PROJECT_ROOT, Config
 from trading.sessions import cookie_name
@@ -53,7 +53,7 @@ class Service:
         self.url = f"http://127.0.0.1:{self.port}"
         self._folder = folder
         self._environ = {
-            "PATH": os.environ["PATH"],
+            **environ_of(),
             "TMPDIR": str(folder),
             "DEMO_MODE": "true",
             "EXECUTOR_PORT": str(self.port),
