@@ -391,7 +391,13 @@ def a_position(status: str = "open", **changes: Any) -> dict[str, Any]:
         "funding": 0.0,
         "exit_reason": None,
         "naked": {"max_usd": 1.0, "usd_seconds": 0.1},
-        "execution": {"slices_done": 1, "slices_total": 1},
+        "execution": {
+            "slices_done": 1,
+            "slices_total": 1,
+            "slices_skipped": 0,
+            "next_slice_at": None,
+            "benchmark_bps": None,
+        },
         **changes,
     }
 
@@ -439,6 +445,14 @@ class DemoTest(SimpleTestCase):
         self.assertIn("closed by STOP_LOSS", words)
         with mock.patch.object(demo, "LIST_SECONDS_MAX", -1.0):
             self.assertIn("too weak", self.refused(self.health, list_of_weak))
+
+    def test_slices_are_shown_as_they_go_and_what_they_made_of_their_schedule(self) -> None:
+        going = {"slices_done": 2, "slices_total": 5, "slices_skipped": 1, "benchmark_bps": -1.25}
+        position = a_position("opening", execution={**going, "next_slice_at": "2026-11-22T12:00:08+00:00"})
+        closed = says(a_position("closed", exit_reason="STOP_LOSS", execution={**going, "next_slice_at": None}))
+        words, _ = self.shown(self.health, self.offered, says(position, 202), closed, arguments=("--twap",))
+        self.assertIn("entered in 2/5 slice(s), 1 skipped, -1.25 bps against its schedule", words)
+        self.assertIn("2/5 slice(s), 1 skipped, next at 12:00:08", demo._progress(position["execution"]))
 
     def test_a_pair_and_slices_can_be_asked_for(self) -> None:
         closed = says(a_position("closed", exit_reason="STOP_LOSS"), 201)

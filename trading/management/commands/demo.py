@@ -2,6 +2,7 @@
 
 import time
 from argparse import ArgumentParser
+from datetime import datetime
 from typing import Any
 
 import requests
@@ -132,11 +133,23 @@ def _table(position: Body) -> Table:
             _number(leg["fees"], ".2f"),
         )
     table.caption = (
-        f"filled ${position['size']:,.2f} in {execution['slices_done']}/{execution['slices_total']} slice(s)   "
+        f"filled ${position['size']:,.2f} in {_progress(execution)}   "
         f"net {_number(position['pnl'], '+.2f')} $ ({_number(position['pnl_percent'], '+.3f')} %)   "
         f"take profit {position['take_profit']:.2%}, stop {position['stop_loss']:.2%}"
     )
     return table
+
+
+def _progress(execution: Body) -> str:
+    """How far the slices have come, when the next one goes, and how they compare with the mids of their instants."""
+    words = [f"{execution['slices_done']}/{execution['slices_total']} slice(s)"]
+    if execution["slices_skipped"]:
+        words.append(f"{execution['slices_skipped']} skipped")
+    if execution["next_slice_at"] is not None:
+        words.append(f"next at {datetime.fromisoformat(execution['next_slice_at']):%H:%M:%S}")
+    if execution["benchmark_bps"] is not None:
+        words.append(f"{execution['benchmark_bps']:+.2f} bps against its schedule")
+    return ", ".join(words)
 
 
 def _number(value: float | None, form: str) -> str:
@@ -149,6 +162,7 @@ def _verdict(console: Console, position: Body) -> None:
         f"({_number(position['pnl_percent'], '+.3f')} % of ${position['size']:,.2f}), "
         f"fees {position['fees']:.2f} $, funding {position['funding']:.2f} $"
     )
+    console.print(f"entered in {_progress(position['execution'])}")
     console.print(
         f"worst naked exposure {position['naked']['max_usd']:.2f} $, {position['naked']['usd_seconds']:.2f} $-seconds"
     )

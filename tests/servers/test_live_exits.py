@@ -1,0 +1,93 @@
+"""Every exit fired by the market, and schedules through a kill, over real sockets: one service, one exchange."""
+
+import time
+from decimal import Decimal
+
+from tests.processes import wait_until
+from tests.servers.test_live_hyperliquid import LiveCase
+
+SECOND_READING_SECONDS = 0.25
+PULLS_MAX = 20
+REASONS: tuple[tuple[dict[str, object], tuple[str, ...], str], ...] = (
+    ({}, ("3600",), "STOP_LOSS"),
+    ({"take_profit": 0.005}, ("4060",), "TAKE_PROFIT"),
+    ({"trailing_stop": {"arm": 0.004, "gap": 0.003}}, ("4050", "4015"), "TRAILING_STOP"),
+    ({"max_holding_seconds": 1}, (), "TIME_LIMIT"),
+    ({"take_profit_usd": 10}, ("4070",), "TAKE_PROFIT"),
+    ({"stop_loss_usd": 12}, ("3945",), "STOP_LOSS"),
+    # Short BTC: the spread is price(BTC)/price(ETH) - 1, so it falls in the position's favour as ETH rises.
+    ({"take_profit_spread": 23.8}, ("4050",), "TAKE_PROFIT"),
+    ({"stop_loss_spread": 24.2}, ("3960",), "STOP_LOSS"),
+)
+"""What is asked for, how ETH moves from 4,000, and why the position is left."""
+
+
+class LiveExitsTest(LiveCase):
+    @property
+    def environ(self) -> dict[str, str]:
+        return {**super().environ, "COOLDOWN_SECONDS": "0", "MAX_DAILY_LOSS": "1"}
+
+    def move(self, price: str) -> None:
+        self.control({"do": "set_market", "coin": "ETH", "mid": price, "mark": price, "oracle": price})
+
+    def opened(self, signal_id: str, **changes: object) -> str:
+        self.move("4000")
+        status, opened = self.execute(signal_id, **changes)
+        self.assertEqual((status, opened["status"]), (201, "open"), opened)
+        return str(opened["position_id"])
+
+    def assert_left(self, position_id: str, reason: str) -> None:
+        wait_until(lambda: self.status_of(position_id) == "closed", f"{reason} being met")
+        self.assertEqual(self.ask("GET", f"/api/positions/{position_id}")[1]["exit_reason"], reason)
+        self.assertEqual(self.held(), {})
+
+    def test_each_exit_is_fired_by_the_market_and_a_close_in_slices_by_its_stop(self) -> None:
+        self.start()
+        wait_until(self.is_healthy, "being healthy")
+        for number, (asked, prices, reason) in enumerate(REASONS):
+            with self.subTest(reason, asked=asked):
+                position_id = self.opened(f"exit {number}", **asked)
+                for price in prices:
+                    self.move(price)
+                    time.sleep(0.6 if price != prices[-1] else 0.0)
+                self.assert_left(position_id, reason)
+        with self.subTest("a pulled bid is no stop"):
+            position_id = self.opened("pulled")
+            self.assertTrue(any(self.pulls_the_bid() for _ in range(PULLS_MAX)))
+            time.sleep(2 * SECOND_READING_SECONDS)
+            self.assertEqual(self.status_of(position_id), "open")
+            self.assertEqual(self.ask("POST", f"/api/positions/{position_id}/close")[1]["status"], "closed")
+        with self.subTest("a breach hurries a close in slices"):
+            position_id = self.opened("slowly")
+            status, closing = self.ask("POST", f"/api/positions/{position_id}/close", {"twap": {"slices": 4}})
+            self.assertEqual((status, closing["status"]), (202, "closing"))
+            self.assertGreater(self.held()["ETH"], 0)
+            self.move("3850")
+            self.assert_left(position_id, "STOP_LOSS")
+        self.assert_account_explained()
+
+    def pulls_the_bid(self) -> bool:
+        """A book without bids near the mark, and back before a second reading; False when that took too long."""
+        began = time.monotonic()
+        self.control({"do": "set_market", "coin": "ETH", "bids": [["3800", "500"]], "mark": "4000"})
+        self.control({"do": "set_market", "coin": "ETH", "mid": "4000", "mark": "4000", "oracle": "4000"})
+        return time.monotonic() - began < SECOND_READING_SECONDS / 2
+
+    def test_a_kill_in_the_middle_of_slices_neither_forgets_nor_doubles_one(self) -> None:
+        service = self.start()
+        wait_until(self.is_healthy, "being healthy")
+        status, opening = self.execute("twap", twap={"duration_seconds": 3, "slices": 3})
+        self.assertEqual((status, opening["status"]), (202, "opening"))
+        self.kill_all(service)
+        before = self.held()
+        self.start()
+        wait_until(lambda: self.status_of(opening["position_id"]) == "open", "the last slice")
+        held = self.held()
+        self.assertGreater(held["ETH"], before["ETH"])
+        self.assertLessEqual(held["ETH"] * 4_000 - held["BTC"] * 100_000, Decimal(2_000))
+        self.assertGreaterEqual(held["ETH"] * 4_000 - held["BTC"] * 100_000, Decimal(1_990))
+        execution = self.ask("GET", f"/api/positions/{opening['position_id']}")[1]["execution"]
+        assert isinstance(execution, dict)
+        self.assertEqual((execution["slices_done"], execution["status"]), (3, "FILLED"))
+        self.assertEqual(self.ask("POST", f"/api/positions/{opening['position_id']}/close")[1]["status"], "closed")
+        self.assert_account_explained()
