@@ -26,7 +26,7 @@ from trading.conf import Config, ConfigurationError
 from trading.domain.desk_state import Binding
 from trading.domain.errors import InvalidRequest, NotFound, StoreCorrupt, VenueUnavailable
 from trading.domain.units import Ratio, Usd
-from trading.engine.courier import Courier
+from trading.engine.courier import Courier, Notifier
 from trading.engine.desk import Desk
 from trading.engine.hearing import HeardApprover, HeardSignals, Hearing
 from trading.ports import Approver, Clock, Log, SignalSource
@@ -129,12 +129,21 @@ def build_courier(desk: Desk) -> Courier | None:
     """
     if not desk.config.alert_urls:
         return None
+    notifier = _notifier(desk.config)
+    return Courier(desk, OutboxFile(desk.config.data_dir), notifier, f"Executor Agent ({desk.venue.name})")
+
+
+def alert_targets(config: Config) -> int:
+    """How many targets alerts go to. Raises ConfigurationError for an address that they cannot go to."""
+    return len(_notifier(config).targets) if config.alert_urls else 0
+
+
+def _notifier(config: Config) -> Notifier:
     # Imported here: what knows eighty services takes a third of a second to load.
     from trading.adapters.notifier import AppriseNotifier
 
     with _blamed_on_configuration():
-        notifier = AppriseNotifier(desk.config.alert_urls)
-    return Courier(desk, OutboxFile(desk.config.data_dir), notifier, f"Executor Agent ({desk.venue.name})")
+        return AppriseNotifier(config.alert_urls)
 
 
 def alerts_waiting(desk: Desk) -> int | None:

@@ -12,7 +12,7 @@ from unittest import mock
 from django.core.management import call_command
 
 from executor_agent import wsgi
-from tests.engine.bent_venue import a_bent_scene, with_store
+from tests.engine.bent_venue import a_bent_scene, corrupt, with_store
 from tests.processes import wait_until
 from tests.servers.sibling import Reply, Sibling
 from tests.unit.test_logger import ListTail
@@ -305,6 +305,13 @@ class CarryingTest(CourierCase):
         written = b"".join(path.read_bytes() for path in self.folder.rglob("*") if path.is_file())
         self.assertNotIn(secret.encode(), written)
         self.assertIn(b"target-", written)
+
+    def test_a_store_that_cannot_be_read_is_no_lost_monitor(self) -> None:
+        self.desk = with_store(self.scene, book=corrupt)
+        self.courier = self.a_courier()
+        for _ in range(20):
+            self.scene.clock.advance(1)
+            self.assertNotIn("monitor lost", self.heard())
 
     def test_without_addresses_nobody_carries_and_wrong_ones_are_refused(self) -> None:
         bare = replace(self.desk, config=self.desk.config.model_copy(update={"alert_urls": ()}))

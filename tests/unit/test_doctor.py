@@ -50,6 +50,12 @@ class DemoTest(DoctorCase):
             self.assertEqual(self.verdicts(config)["monitor"], "ok")
         self.assertEqual(self.verdicts(config)["monitor"], "warning")
 
+    def test_the_targets_of_alerts_are_counted_and_a_wrong_one_is_an_error(self) -> None:
+        for urls, verdict in (("", "ok"), ("json://127.0.0.1:1/s3cret", "ok"), ("nonsense-s3cret", "error")):
+            (row,) = [one for one in examine(self.config(alert_urls=urls)) if one.name == "alerts"]
+            self.assertEqual(verdict, row.verdict)
+            self.assertNotIn("s3cret", repr(row))
+
     def test_a_damaged_ledger_is_an_error_and_the_command_fails(self) -> None:
         config = self.config()
         bootstrap.build_desk(config)

@@ -40,6 +40,7 @@ def examine(config: Config) -> Iterator[Diagnosis]:
     yield from _venue(config)
     yield from _agents(config)
     yield _monitor(config)
+    yield _alerts(config)
 
 
 def _configuration(config: Config) -> Diagnosis:
@@ -98,6 +99,17 @@ def _asked(name: str, question: Callable[[], str], remedy: str) -> Diagnosis:
         return Diagnosis(name, "ok", question())
     except DeskError as error:
         return Diagnosis(name, "warning", error.detail, f"{remedy}; nothing is opened without it")
+
+
+def _alerts(config: Config) -> Diagnosis:
+    try:
+        count = bootstrap.alert_targets(config)
+    except ConfigurationError as error:
+        return Diagnosis("alerts", "error", error.mistakes[0], "mend ALERT_URLS")
+    if not count:
+        verdict = "ok" if config.demo_mode else "warning"
+        return Diagnosis("alerts", verdict, "nobody is told of anything", "set ALERT_URLS to where you can be reached")
+    return Diagnosis("alerts", "ok", f"{count} target(s); `manage.py send_test_alert` tries them")
 
 
 def _monitor(config: Config) -> Diagnosis:
