@@ -18,6 +18,7 @@ from trading.domain.orders import Order, OrderReport, OrderStatus, Side
 from trading.domain.units import ClientOrderId, Coin, Price, Quantity, hash_of
 
 ETH, SOL = Coin("ETH"), Coin("SOL")
+ALL = "POST /positions/close-all"
 OPEN, CLOSE, CUT = "POST /positions", "POST /positions/{id}/close", "POST /positions/{id}/adjust-advance"
 
 

@@ -9,7 +9,7 @@ from unittest import mock
 
 from tests.servers.hyperliquid.faults import Answer, Commit
 from tests.servers.pear.trading import Whims
-from tests.unit.pear_world import CLOSE, CUT, ETH, OPEN, SOL, PearWorld
+from tests.unit.pear_world import ALL, CLOSE, CUT, ETH, OPEN, SOL, PearWorld
 from trading.adapters.pear_reports import OPEN_PATIENCE
 from trading.domain.orders import OrderStatus, RejectReason, Side
 from trading.domain.units import Coin
@@ -239,7 +239,19 @@ class ClosingFaults(PearWorld):
         rescue = (*self.a_way_out(), self.an_order(Coin("BTC"), Side.SELL, "0.01", reduce_only=True))
         self.assertEqual([one.status for one in self.venue.submit(rescue)], [OrderStatus.FILLED] * 3)
         self.assert_closed()
-        self.assertEqual((self.pear.count(CLOSE), self.held(Coin("BTC"))), (2, 0))
+        self.assertEqual((self.pear.count(ALL), self.pear.count(CLOSE), self.held(Coin("BTC"))), (1, 0, 0))
+
+    def test_a_sweep_that_closes_only_some_positions_is_tried_again_for_the_rest(self) -> None:
+        self.exchange.set_market("BTC", "100000")
+        self.venue.submit([self.an_order(Coin("BTC"), Side.BUY, "0.01")])
+        self.exchange.refuse_next(Coin("BTC"), "Order could not immediately match against any resting orders.")
+        rescue = (*self.a_way_out(), self.an_order(Coin("BTC"), Side.SELL, "0.01", reduce_only=True))
+        self.venue.submit(rescue)
+        statuses = [one.status for one in self.told(rescue)]
+        self.assertEqual(statuses, [OrderStatus.FILLED, OrderStatus.FILLED, OrderStatus.REJECTED])
+        self.assertTrue(any("did not close" in one for one in self.log.messages("warning")))
+        self.venue.submit([self.an_order(Coin("BTC"), Side.SELL, "0.01", reduce_only=True)])
+        self.assertEqual(self.held(Coin("BTC")), 0)
 
     def test_a_cut_goes_by_what_the_basket_holds_when_its_turn_comes(self) -> None:
         """Another process takes a leg while this one waits for its turn."""

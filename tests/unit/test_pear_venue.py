@@ -126,10 +126,19 @@ class Resting(PearWorld):
         self.assertFalse(self.venue.draw_lines([line]))
         self.held_pair()
         self.assertTrue(self.venue.draw_lines([line]))
+        self.assertFalse(self.log.messages("error"))
         self.assertFalse(self.venue.draw_lines([replace(line, long_coin=SOL, short_coin=ETH)]))
         self.assertFalse(self.venue.draw_lines([replace(line, short_coin=Coin("BTC"))]))
         self.pear.faults.add(Fault("GET /positions", Answer.CLOSED, Commit.NEVER, "", None))
         self.assertFalse(self.venue.draw_lines([line]))
+
+    def test_weights_that_pear_takes_otherwise_are_said_once(self) -> None:
+        self.held_pair()
+        line = PairLine(ETH, SOL, Usd(Decimal(50)), Usd(Decimal(20)))
+        with mock.patch("trading.adapters.pear.takes_weights_per_side", return_value=True):
+            self.venue.draw_lines([line])
+            self.venue.draw_lines([line])
+        self.assertEqual(len(self.log.messages("error")), 1)
 
 
 class RestingWithAKey(Resting):

@@ -113,6 +113,21 @@ class Answers(unittest.TestCase):
         self.assertEqual((basket.weighted_ratio, basket.price_ratio), (5, 25))
         self.assertIsNone(basket.part(SOL))
 
+    def test_the_geometric_ratio_is_told_from_that_of_the_prices(self) -> None:
+        for weighted, told in ((5, False), (Decimal("5.2"), False), (25, True), (None, False)):
+            with self.subTest(weighted=weighted):
+                (basket,) = wire.decode_baskets([a_basket(entryRatio=weighted)])
+                self.assertIs(wire.takes_weights_per_side(basket), told)
+        (single,) = wire.decode_baskets([a_basket(entryPriceRatio=None)])
+        self.assertFalse(wire.takes_weights_per_side(single))
+
+    def test_a_sweep_is_read_by_position(self) -> None:
+        rows = [{"positionId": "a", "success": True}, {"positionId": "b", "success": False, "error": "busy"}]
+        self.assertEqual(wire.decode_failures({"results": rows}), {"b": "busy"})
+        others: tuple[object, ...] = ({"orderId": "x"}, [], {"results": "none"})
+        for answer in others:
+            self.assertEqual(wire.decode_failures(answer), {})
+
     def test_a_line_in_another_unit_is_not_ours(self) -> None:
         (basket,) = wire.decode_baskets([a_basket(stopLoss={"type": "PERCENTAGE", "value": 8})])
         self.assertIsNone(basket.stop_loss)

@@ -6,7 +6,7 @@ a close that Pear does not confirm in ten seconds goes to the exchange directly,
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -21,6 +21,7 @@ from trading.adapters.hyperliquid_stream import PriceStream, stream_url
 from trading.adapters.hyperliquid_wire import Fill, Refusal, account_fill
 from trading.adapters.keys import Wallet
 from trading.adapters.pear_api import Done, PearApi
+from trading.adapters.pear_cuts import cuts_of, swept
 from trading.adapters.pear_direct import DirectCloses
 from trading.adapters.pear_register import Sent, WriteRegister
 from trading.adapters.pear_reports import CLOCK_MARGIN, Evidence, Window, own_fills, report_on
@@ -33,12 +34,12 @@ from trading.adapters.pear_wire import (
     Unclear,
     decode_baskets,
     decode_created,
+    decode_failures,
     decode_lines,
-    encode_close,
     encode_lines,
     encode_open,
-    encode_targets,
     slippage_of,
+    takes_weights_per_side,
 )
 from trading.domain.errors import Busy, StoreCorrupt, VenueUnavailable
 from trading.domain.market import Instrument, Traits
@@ -55,38 +56,6 @@ DEFAULT_LEVERAGE = 1
 AGREED_SECONDS_MAX = 60.0
 REMEMBERED_MAX = 4096
 _SPOILT = "another order of the group cannot be sent, so the group was not"
-
-
-@dataclass(frozen=True, slots=True)
-class _Cut:
-    """One write that takes *orders* out of a basket: the whole of it, or down to *targets*."""
-
-    basket: Basket
-    orders: tuple[Order, ...]
-    targets: Mapping[Coin, Quantity]
-
-    @property
-    def expected(self) -> Mapping[Coin, Quantity]:
-        """What is to be taken of each coin."""
-        parts = {one.coin: one.quantity for one in self.basket.parts}
-        return {coin: Quantity(parts[coin] - target) for coin, target in self.targets.items()}
-
-    @property
-    def path(self) -> str:
-        return f"/positions/{self.basket.id}/{'close' if self.whole else 'adjust-advance'}"
-
-    @property
-    def body(self) -> object:
-        return encode_close() if self.whole else encode_targets(self.basket, self.targets)
-
-    @property
-    def key(self) -> str:
-        """Names the write in the register; Pear takes none for it."""
-        return hash_of(self.basket.id, *(one.client_order_id for one in self.orders))[:32]
-
-    @property
-    def whole(self) -> bool:
-        return all(self.targets.get(one.coin, one.quantity) == 0 for one in self.basket.parts)
 
 
 class PearVenue(HyperliquidReader):
@@ -119,6 +88,7 @@ class PearVenue(HyperliquidReader):
         self._register = register
         self._closes = DirectCloses(direct, clock, log) if direct is not None else None
         self._leverages: dict[Coin, tuple[int, float]] = {}
+        self._read_otherwise = False
         self._asked: dict[ClientOrderId, tuple[float, OrderReport]] = {}
 
     @classmethod
@@ -277,7 +247,8 @@ class PearVenue(HyperliquidReader):
         try:
             self.pear.log_in()
             with self._register.turn(closes=True):
-                for cut in _cuts(orders, self.baskets()):
+                baskets = self.baskets()
+                for cut in swept(cuts_of(orders, baskets), baskets):
                     reports |= {
                         one.client_order_id: one
                         for one in self._posted(cut.orders, cut.path, cut.body, cut.key, cut.expected)
@@ -348,6 +319,7 @@ class PearVenue(HyperliquidReader):
         match outcome:
             case Done(answer):
                 self._register.answered(orders, now, _told_in(answer))
+                self._tell_failures(answer)
             case Refused(reason, words, _, _, True):
                 return tuple(self._kept(one, refused(one, reason, words, now)) for one in orders)
             case Refused(reason, words):
@@ -355,6 +327,11 @@ class PearVenue(HyperliquidReader):
             case Unclear(words):
                 self._log.write("warning", f"Pear left it open what became of an order: {words}", event="PearUnclear")
         return ()
+
+    def _tell_failures(self, answer: object) -> None:
+        """A sweep succeeds as a whole and fails by position: what was not closed shows no fills, and is tried again."""
+        for position_id, words in decode_failures(answer).items():
+            self._log.write("warning", f"Pear did not close {position_id}: {words}", event="PearUnclear")
 
     def _settled(self, orders: Sequence[Order]) -> tuple[OrderReport, ...]:
         """What the exchange shows, waited for as long as a caller can be held."""
@@ -519,6 +496,7 @@ class PearVenue(HyperliquidReader):
         basket = next((one for one in baskets if _is_pair(one, line)), None)
         if basket is None:
             return False
+        self._check_reading(basket)
         body = encode_lines(line)
         if decode_lines(body) == (basket.take_profit, basket.stop_loss):
             return True
@@ -527,6 +505,13 @@ class PearVenue(HyperliquidReader):
         if not isinstance(outcome, Done):
             self._log.write("warning", f"Pear did not take the second line of a position: {outcome.words}")
         return isinstance(outcome, Done)
+
+    def _check_reading(self, basket: Basket) -> None:
+        """Say once that Pear takes weights otherwise than the desk sends them."""
+        if not self._read_otherwise and takes_weights_per_side(basket):
+            words = "Pear seems to take weights per side: its ratio is that of the prices, not the geometric one"
+            self._log.write("error", words, event="PearReadsOtherwise", position=basket.id)
+            self._read_otherwise = True
 
     def account_fills(self, since: datetime) -> tuple[AccountFill, ...]:
         """Fills that Pear made for the desk carry the desk's own ids, as the register knows them."""
@@ -572,34 +557,6 @@ def _told_in(answer: object) -> Mapping[int, tuple[Coin, Quantity]]:
 def _is_pair(basket: Basket, line: PairLine) -> bool:
     sides = {line.long_coin: Side.BUY, line.short_coin: Side.SELL}
     return {one.coin: one.side for one in basket.parts} == sides
-
-
-def _cuts(orders: Sequence[Order], baskets: Collection[Basket]) -> list[_Cut]:
-    """The writes that carry out *orders*, one a basket: of those that hold a coin, one that holds all the coins, else
-    the one that was changed last, as far as it reaches."""
-    newest = sorted(baskets, key=lambda one: one.updated_at, reverse=True)
-    whole = [one for one in newest if all(_holds(one, order) for order in orders)]
-    groups: dict[str, list[Order]] = {}
-    for order in orders:
-        basket = next((one for one in (*whole, *newest) if _holds(one, order)), None)
-        if basket is not None:
-            groups.setdefault(basket.id, []).append(order)
-    return [
-        _Cut(basket, tuple(groups[basket.id]), _targets(basket, groups[basket.id]))
-        for basket in newest
-        if basket.id in groups
-    ]
-
-
-def _holds(basket: Basket, order: Order) -> bool:
-    part = basket.part(order.coin)
-    return part is not None and part.side is not order.side
-
-
-def _targets(basket: Basket, orders: Sequence[Order]) -> Mapping[Coin, Quantity]:
-    """What each coin of *basket* that is reduced is to have left."""
-    parts = {one.coin: one for one in basket.parts}
-    return {one.coin: Quantity(max(parts[one.coin].quantity - one.quantity, ZERO)) for one in orders}
 
 
 def _sent_at(order: Order, known: Mapping[ClientOrderId, Sent]) -> datetime:

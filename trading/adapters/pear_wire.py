@@ -226,6 +226,25 @@ def decode_baskets(answer: object) -> tuple[Basket, ...]:
     return tuple(_basket(mapping(one)) for one in items(answer))
 
 
+def takes_weights_per_side(basket: Basket) -> bool:
+    """Does the entry ratio of an even pair say that Pear does not let weights add up to one over both sides.
+
+    Then it is the ratio of the prices; it ought to be the square root of that. Without both ratios nothing is said.
+    """
+    weighted, plain = basket.weighted_ratio, basket.price_ratio
+    if weighted is None or plain is None or plain <= 0:
+        return False
+    geometric = WeightedRatio(plain.sqrt())
+    return abs(weighted - geometric) > abs(weighted - plain)
+
+
+def decode_failures(answer: object) -> Mapping[str, str]:
+    """POST close-all: the positions that were not closed, and why; none for the answers of other writes."""
+    results = answer.get("results") if isinstance(answer, Mapping) else None
+    rows = [one for one in results if isinstance(one, Mapping)] if isinstance(results, list) else []
+    return {str(one.get("positionId")): _plain(one.get("error")) for one in rows if one.get("success") is not True}
+
+
 def decode_agent(answer: object) -> str | None:
     """GET /agentWallet; None for the several ways of saying that there is none."""
     found = mapping(answer).get("agentWalletAddress")

@@ -1,0 +1,103 @@
+"""What has to be taken out of Pear's positions to carry out orders that reduce: one write a position.
+
+The law: pure; sizes are absolute, so that a write can be repeated and goes by one reading; more than a position holds
+is never taken from it.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from trading.adapters.pear_wire import Basket, encode_close, encode_targets
+from trading.domain.orders import Order
+from trading.domain.units import ZERO, Coin, Quantity, hash_of
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """One write that takes *orders* out of a basket: the whole of it, or down to *targets*."""
+
+    basket: Basket
+    orders: tuple[Order, ...]
+    targets: Mapping[Coin, Quantity]
+
+    @property
+    def expected(self) -> Mapping[Coin, Quantity]:
+        """What is to be taken of each coin."""
+        parts = {one.coin: one.quantity for one in self.basket.parts}
+        return {coin: Quantity(parts[coin] - target) for coin, target in self.targets.items()}
+
+    @property
+    def path(self) -> str:
+        return f"/positions/{self.basket.id}/{'close' if self.whole else 'adjust-advance'}"
+
+    @property
+    def body(self) -> object:
+        return encode_close() if self.whole else encode_targets(self.basket, self.targets)
+
+    @property
+    def key(self) -> str:
+        """Names the write in the register; Pear takes none for it."""
+        return _key_of(self.basket.id, self.orders)
+
+    @property
+    def whole(self) -> bool:
+        return all(self.targets.get(one.coin, one.quantity) == 0 for one in self.basket.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """One write that closes everything Pear holds. `expected` as of a cut; a coin in several baskets may be missing."""
+
+    orders: tuple[Order, ...]
+    expected: Mapping[Coin, Quantity]
+    path = "/positions/close-all"
+
+    @property
+    def body(self) -> object:
+        return encode_close()
+
+    @property
+    def key(self) -> str:
+        return _key_of(self.path, self.orders)
+
+
+def cuts_of(orders: Sequence[Order], baskets: Collection[Basket]) -> list[Cut]:
+    """The writes that carry out *orders*, one a basket: of those that hold a coin, one that holds all the coins, else
+    the one that was changed last, as far as it reaches."""
+    newest = sorted(baskets, key=lambda one: one.updated_at, reverse=True)
+    whole = [one for one in newest if all(_holds(one, order) for order in orders)]
+    groups: dict[str, list[Order]] = {}
+    for order in orders:
+        basket = next((one for one in (*whole, *newest) if _holds(one, order)), None)
+        if basket is not None:
+            groups.setdefault(basket.id, []).append(order)
+    return [
+        Cut(basket, tuple(groups[basket.id]), _targets(basket, groups[basket.id]))
+        for basket in newest
+        if basket.id in groups
+    ]
+
+
+def swept(cuts: Sequence[Cut], baskets: Collection[Basket]) -> Sequence[Cut | Sweep]:
+    """One sweep instead of *cuts* that take all of everything, as an emergency stop without a ledger does."""
+    orders = tuple(order for cut in cuts for order in cut.orders)
+    coins = [one.coin for one in orders]
+    everything = len(cuts) == len(baskets) > 1 and all(cut.whole for cut in cuts) and len(set(coins)) == len(coins)
+    if not everything:
+        return cuts
+    return [Sweep(orders, {coin: quantity for cut in cuts for coin, quantity in cut.expected.items()})]
+
+
+def _key_of(name: str, orders: Sequence[Order]) -> str:
+    return hash_of(name, *(one.client_order_id for one in orders))[:32]
+
+
+def _holds(basket: Basket, order: Order) -> bool:
+    part = basket.part(order.coin)
+    return part is not None and part.side is not order.side
+
+
+def _targets(basket: Basket, orders: Sequence[Order]) -> Mapping[Coin, Quantity]:
+    """What each coin of *basket* that is reduced is to have left."""
+    parts = {one.coin: one for one in basket.parts}
+    return {one.coin: Quantity(max(parts[one.coin].quantity - one.quantity, ZERO)) for one in orders}
