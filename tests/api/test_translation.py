@@ -15,11 +15,12 @@ from trading.domain.exit_plan import TrailingStop
 from trading.domain.market import Pair
 from trading.domain.positions import PositionStatus
 from trading.domain.units import Coin, Quantity, Ratio, Usd
-from trading.engine.requests import ExecuteRequest, Execution, ExitChange, TwapRequest
-from trading.parsers import BODY_BYTES_MAX, UNUSABLE, content_of, number_of, shown
+from trading.engine.requests import CloseRequest, ExecuteRequest, Execution, ExitChange, TwapRequest
+from trading.parsers import BODY_BYTES_MAX, UNUSABLE, Content, content_of, number_of, shown
 from trading.serializers import (
     Query,
     accepted_drift,
+    close_request,
     execute_request,
     exit_change,
     idempotency_key,
@@ -187,6 +188,29 @@ class OtherRequestsTest(SimpleTestCase):
                 }
             ),
         )
+
+    def test_a_close_is_at_once_or_in_slices_and_never_in_part(self) -> None:
+        taken: tuple[tuple[dict[str, Content], TwapRequest | None], ...] = (
+            ({}, None),
+            ({"execution": "market"}, None),
+            ({"execution": "twap"}, TwapRequest()),
+            ({"twap": {"slices": Decimal(4)}}, TwapRequest(None, 4)),
+            ({"execution": "twap", "twap": {"duration_seconds": Decimal(60)}}, TwapRequest(60, None)),
+        )
+        for content, twap in taken:
+            with self.subTest(content=content):
+                self.assertEqual(CloseRequest(twap), close_request(content, "not in part"))
+        refused: tuple[tuple[dict[str, Content], str], ...] = (
+            ({"size": Decimal(1)}, "size"),
+            ({"fraction": Decimal(1)}, "fraction"),
+            ({"execution": "market", "twap": {}}, "twap"),
+            ({"execution": "iceberg"}, "execution"),
+            ({"twap": {"slices": Decimal(0)}}, "twap.slices"),
+        )
+        for content, field in refused:
+            with self.subTest(content=content), self.assertRaises(InvalidRequest) as refusal:
+                close_request(content, "not in part")
+            self.assertIn(field, refusal.exception.fields)
 
     def test_a_stop_is_for_the_book_unless_the_account_is_named(self) -> None:
         self.assertEqual(

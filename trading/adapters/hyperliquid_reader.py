@@ -58,7 +58,7 @@ BOOK_AGES = tuple(timedelta(seconds=one) for one in (1.0, 2.5, 3.5, 4.5))
 # The venue computes marks about every three seconds (documentation, "Robust price indices").
 MARKS_AGES = tuple(timedelta(seconds=one) for one in (3, 6, 12, 20))
 STALE_ACCOUNT_SECONDS_MAX = 10.0
-OPENING_WEIGHT = 100
+OPENING_WEIGHT = 120
 STREAM_AGE_MAX = timedelta(seconds=2)
 STREAM_WAIT_SECONDS = 0.5
 # How long a standing is waited for that follows an order of our own, before it is asked for.
