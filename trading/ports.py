@@ -234,7 +234,7 @@ class Store(Protocol):
         """When the monitor that holds its lock last beat; None without one."""
 
     def problems(self) -> tuple[str, ...]:
-        """What the monitor that holds its lock said with its last beat that it cannot do; nothing without one."""
+        """What was said with the last beat that the monitor cannot do. Whether it still lives `last_beat` tells."""
 
     @property
     def trouble(self) -> str:

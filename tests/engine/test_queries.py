@@ -10,7 +10,7 @@ from trading.domain.errors import Busy, PositionNotFound, TradeNotFound
 from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account
 from trading.domain.orders import RejectReason
-from trading.domain.positions import Position, PositionStatus
+from trading.domain.positions import Position, PositionStatus, Watch
 from trading.domain.units import Coin, PositionId, Price, TradeId, Usd
 from trading.engine import closing, emergency, queries, working
 from trading.engine.queries import PositionView
@@ -131,6 +131,17 @@ class PositionTest(QueriesTestCase):
         self.assertEqual((None, None, None), (view.long.mark_price, view.long.notional, view.long.unrealized_pnl))
         self.assertIsNone(view.liquidation_distance)
         self.assertIsNotNone(view.entry_spread)
+
+    def test_a_closed_position_is_looked_at_once_and_anew_when_something_of_it_has_changed(self) -> None:
+        position = self.scene.close(self.scene.opened())
+        first = self.view(position)
+        self.scene.clock.advance(60)
+        self.assertIs(first, self.view(position))
+        watch = self.scene.store.book().watch(position.id) or Watch(position.id, position.exit_plan)
+        self.scene.store.save_watch(replace(watch, funding_long=Usd(Decimal(3))))
+        assert first.pnl is not None
+        self.assertEqual((first.funding + 3, first.pnl - 3), (self.view(position).funding, self.view(position).pnl))
+        self.assertIs(PositionStatus.CLOSED, self.view(position).status)
 
     def test_the_monitors_marks_come_from_the_cache_while_they_are_fresh(self) -> None:
         position = self.scene.opened()

@@ -8,7 +8,7 @@ from unittest import mock
 
 from tests.processes import free_port, wait_until
 from tests.unit.hyperliquid_world import ETH, SOL, HyperliquidWorld
-from trading.adapters.hyperliquid_stream import COINS_MAX, PriceStream, stream_url
+from trading.adapters.hyperliquid_stream import COINS_MAX, FRAME_CHARACTERS_MAX, PriceStream, stream_url
 from trading.domain.units import Coin
 from trading.ports import Ticks
 
@@ -183,7 +183,7 @@ class Frames(HyperliquidWorld):
         self.assertIsNone(self.stream.price(ETH))
 
     def test_what_is_no_text_ends_the_connection(self) -> None:
-        for frame in (b"\x00", "", "x" * ((1 << 20) + 1)):
+        for frame in (b"\x00", "", "x" * (FRAME_CHARACTERS_MAX + 1)):
             with self.subTest(frame=frame[:1]), self.assertRaises(Exception) as caught:
                 self.stream._take(frame)
             self.assertEqual(type(caught.exception).__name__, "WebSocketException")

@@ -30,7 +30,8 @@ BACKOFF_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
 COINS_MAX = 100
 # A coin that has been silent for so long is asked for by name: its subscription may be gone while others flow.
 COIN_SILENCE_MAX = timedelta(seconds=15)
-FRAME_CHARACTERS_MAX = 1 << 20
+# The first frame of an account's fills holds two thousand of them, some 400 characters each.
+FRAME_CHARACTERS_MAX = 1 << 22
 KINDS = ("l2Book", "activeAssetCtx")
 
 

@@ -1,10 +1,11 @@
 """What the desk shows: records whose field names are the contract's JSON names. Reads only; nothing here decides
 anything."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from functools import partial
 
 from trading.domain.book import Book
 from trading.domain.desk_state import TradingState
@@ -39,6 +40,7 @@ from trading.utils.risk_controls import Headroom, headroom
 from trading.utils.trade_calculator import BASIS_POINTS, calculate_spread, leg_slippage, pnl_percent, zscore_of
 
 CACHED_MARK_AGE_MAX = timedelta(seconds=5)
+CLOSED_VIEWS_MAX = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -430,9 +432,35 @@ def _guardian_words(approval: Approval) -> GuardianWords:
 # Positions ------------------------------------------------------------------------------------------------------------
 
 
+class _Kept:
+    """Views of closed positions, which change no more: as long as the book has the very same position, so long its view
+    holds. Late fees, funding and an outcome that is told make the book project it anew."""
+
+    def __init__(self) -> None:
+        self._views: dict[PositionId, tuple[Position, PositionView]] = {}
+
+    def get(self, position: Position, make: Callable[[], PositionView]) -> PositionView:
+        known = self._views.get(position.id)
+        if known is not None and known[0] is position:
+            return known[1]
+        view = make()
+        if len(self._views) >= CLOSED_VIEWS_MAX:
+            self._views.clear()
+        self._views[position.id] = position, view
+        return view
+
+
+_closed = _Kept()
+
+
 def _viewed(desk: Desk, found: list[Position]) -> tuple[PositionView, ...]:
     marks = _marks(desk, [one for one in found if not one.closed])
-    return tuple(_view_position(desk, one, marks.get(one.id)) for one in found)
+    return tuple(
+        _closed.get(one, partial(_view_position, desk, one, None))
+        if one.closed
+        else _view_position(desk, one, marks.get(one.id))
+        for one in found
+    )
 
 
 def _marks(desk: Desk, standing: list[Position]) -> dict[PositionId, Mark]:

@@ -278,13 +278,13 @@ class JsonStore:
             replace_whole(self.data_dir / BEAT, content, self._disk, sync=False)
 
     def last_beat(self) -> datetime | None:
-        return _instant(self._beat_lines()[0])
+        return _instant(self._beat_lines()[0]) if self._seats.monitor_sits() else None
 
     def problems(self) -> tuple[str, ...]:
         return tuple(one.decode(errors="replace") for one in self._beat_lines()[1:])
 
     def _beat_lines(self) -> list[bytes]:
-        if not self._seats.monitor_sits() or self._disk.stamp(self.data_dir / BEAT) is None:
+        if self._disk.stamp(self.data_dir / BEAT) is None:
             return [b""]
         return self._read(BEAT).split(b"\n")
 
