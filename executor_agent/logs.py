@@ -1,12 +1,16 @@
 """How the process's own output looks: lines in colour for people, JSON for machines (LOG_FORMAT).
 
 The law: one line a record, whatever wrote it, with the id of the request it belongs to; a traceback never shows the
-values of variables, for one of them may be a key.
+values of variables, for one of them may be a key; and nobody who writes a line waits for whoever reads it.
 """
 
 import logging
 import sys
+import time
 from collections.abc import MutableMapping
+from contextlib import suppress
+from queue import Full, Queue
+from threading import Thread
 from typing import Any
 
 import structlog
@@ -16,6 +20,57 @@ from trading.utils.request_id import request_id
 
 Record = MutableMapping[str, Any]
 JSON = "json"
+LINES_MAX = 2000
+FLUSH_SECONDS = 1.0
+
+
+class PatientHandler(logging.Handler):
+    """Lines to stderr from a thread of its own: a pipe that nobody reads, or a terminal that is held, stops no trade.
+
+    What does not fit into the queue is dropped, and the count of it is a line when there is room again.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: Queue[str] = Queue(LINES_MAX)
+        self._dropped = 0
+        self._writer: Thread | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            # Here and not in the thread: the request's id is the caller's.
+            line = self.format(record)
+        except Exception:  # whatever a record holds: a line that cannot be made must not stop its writer
+            self.handleError(record)
+            return
+        self._begin()
+        try:
+            if self._dropped:
+                self._lines.put_nowait(f"{self._dropped} line(s) of output were dropped: nobody read them in time")
+                self._dropped = 0
+            self._lines.put_nowait(line)
+        except Full:
+            self._dropped += 1
+
+    def flush(self) -> None:
+        """Wait for what is queued, a moment at most. The end of the process calls it."""
+        give_up_at = time.monotonic() + FLUSH_SECONDS
+        while self._lines.unfinished_tasks and time.monotonic() < give_up_at:
+            time.sleep(FLUSH_SECONDS / 100)
+
+    def _begin(self) -> None:
+        """Start the thread at the first line; logging holds the handler's lock meanwhile."""
+        if self._writer is None:
+            self._writer = Thread(target=self._write, name="output", daemon=True)
+            self._writer.start()
+
+    def _write(self) -> None:
+        while True:
+            line = self._lines.get()
+            with suppress(OSError, ValueError):  # a closed stderr has no readers
+                sys.stderr.write(f"{line}\n")
+                sys.stderr.flush()
+            self._lines.task_done()
 
 
 def formatter(log_format: str) -> logging.Formatter:

@@ -147,7 +147,10 @@ LOGGING = {
     "formatters": {"line": {"()": "executor_agent.logs.formatter", "log_format": DESK_CONFIG.log_format}},
     # Tests provoke what would be logged; those that care for it catch it.
     "handlers": {
-        "stderr": {"class": "logging.NullHandler" if TESTING else "logging.StreamHandler", "formatter": "line"}
+        "stderr": {
+            "class": "logging.NullHandler" if TESTING else "executor_agent.logs.PatientHandler",
+            "formatter": "line",
+        }
     },
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {

@@ -3,11 +3,14 @@
 import io
 import json
 import logging
+import threading
+import time
 import unittest
 from typing import Any
 from unittest import mock
 
-from executor_agent.logs import formatter
+from executor_agent import logs
+from executor_agent.logs import PatientHandler, formatter
 from tests.unit.test_logger import LogCase
 from trading.utils.request_id import serving
 
@@ -54,6 +57,56 @@ class JsonTest(LogCase):
         self.assertEqual("it broke", self.logged()["event"])
         self.assertIn("ValueError: odd", self.logged()["exception"])
         self.assertNotIn(secret, self.out.getvalue())
+
+
+class Held:
+    """A stderr whose reader sleeps until `released`."""
+
+    def __init__(self) -> None:
+        self.released = threading.Event()
+        self.text = ""
+
+    def write(self, text: str) -> None:
+        self.released.wait(10)
+        self.text += text
+
+    def flush(self) -> None: ...
+
+
+class PatienceTest(unittest.TestCase):
+    def setUp(self) -> None:
+        self.enterContext(mock.patch.object(logs, "LINES_MAX", 3))
+        self.held = self.enterContext(mock.patch("sys.stderr", Held()))
+        self.handler = PatientHandler()
+        self.addCleanup(self.held.released.set)
+
+    def write(self, *lines: str) -> None:
+        for line in lines:
+            self.handler.handle(logging.LogRecord("x", logging.INFO, "f", 1, line, None, None))
+
+    def test_nobody_waits_for_a_reader_that_sleeps_and_what_was_dropped_is_counted(self) -> None:
+        began = time.monotonic()
+        self.write(*(f"line {number}" for number in range(20)))
+        self.assertLess(time.monotonic() - began, 2.0)
+        self.held.released.set()
+        self.handler.flush()
+        self.write("later")
+        self.handler.flush()
+        lines = self.held.text.splitlines()
+        self.assertEqual(("line 0", "later"), (lines[0], lines[-1]))
+        self.assertRegex(lines[-2], r"^1[67] line\(s\) of output were dropped")
+
+    def test_the_end_waits_a_moment_and_no_longer(self) -> None:
+        with mock.patch.object(logs, "FLUSH_SECONDS", 0.05):
+            self.write("line")
+            began = time.monotonic()
+            self.handler.flush()
+            self.assertLess(time.monotonic() - began, 2.0)
+
+    def test_a_line_that_cannot_be_made_stops_nobody(self) -> None:
+        with mock.patch.object(self.handler, "handleError") as told:
+            self.handler.handle(logging.LogRecord("x", logging.INFO, "f", 1, "%d", ("no number",), None))
+        told.assert_called_once()
 
 
 class ConsoleTest(unittest.TestCase):
