@@ -162,8 +162,8 @@ def slices_done(trade: Trade) -> int:
 
 
 def slices_skipped(trade: Trade) -> int:
-    """How many scheduled slices were passed over."""
-    passed = min(next_slice_number(trade) - 1, len(trade.terms.slices))
+    """How many scheduled slices were passed over; those of a close that was hurried are none of them."""
+    passed = trade.skipped[-1].number if trade.skipped else 0
     return len(set(range(1, passed + 1)) - {order.slice_number for order in trade.orders})
 
 
