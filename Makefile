@@ -49,9 +49,12 @@ release-check: $(VENV)/.tools .lint/.ready  ## everything that a release needs: 
 	$(MAKE) check cover docs-check going-live audit
 	PATH="$(CURDIR)/.lint/bin:$$PATH" $(DJANGO) test tests.servers.test_deploy
 
-.PHONY: sim sabotage
+.PHONY: sim sabotage sim-processes
 sim: $(VENV)/.tools  ## the desk in a hostile world, many times over: make sim SEEDS=20000 FROM=0
 	$(BIN)/python -m tests.simulation.run --seeds $(or $(SEEDS),2000) --from $(or $(FROM),0)
+
+sim-processes: $(VENV)/.tools  ## kill real processes at random instants against the exchange simulator: KILLS=200
+	$(BIN)/python -m tests.servers.process_kills --kills $(or $(KILLS),200) --seed $(or $(SEED),1)
 
 sabotage: $(VENV)/.tools  ## break the desk on purpose in every way there is, and see that the simulation notices
 	$(BIN)/python -m tests.simulation.sabotage --seeds $(or $(SEEDS),400)

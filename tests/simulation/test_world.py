@@ -12,7 +12,9 @@ FOUND = (
     (154, "a stop without room on the disk"),
     (231, "a residue beside what others hold kept its close waiting for ever"),
     (1081, "what other hands took of a shared coin kept its close waiting for ever"),
+    (1308, "a residue waited for the last sharer of its coin, as it should"),
     (1496, "two closes left a coin that other hands had taken of to each other"),
+    (2722, "a first append that a full disk refused took the file's beginning with it when the power failed"),
 )
 """Seeds that once failed, and what they found."""
 

@@ -15,6 +15,7 @@ from trading.domain.market import Account
 from trading.domain.trades import Trade, TradeStatus
 from trading.domain.units import ZERO, Coin, Quantity, TradeId
 from trading.engine.desk import Desk
+from trading.engine.reconciliation import Conclusion, conclude
 from trading.engine.states import reduce
 
 DRIFT_PATIENCE = timedelta(seconds=2)
@@ -80,8 +81,8 @@ def drifts(book: Book, account: Account, state: DeskState) -> tuple[Drift, ...]:
     for."""
     found = []
     for coin, (low, high) in book_holdings(book).items():
-        at_venue = account.held(coin) - state.accepted_drift.get(coin, Quantity(ZERO))
-        if not low <= at_venue <= high:
+        accepted = state.accepted_drift.get(coin, Quantity(ZERO))
+        if conclude(low, high, account.held(coin), accepted) is Conclusion.UNCONFIRMED:
             found.append(Drift(coin, account.held(coin), Quantity(low)))
     return tuple(found)
 

@@ -385,9 +385,7 @@ class Journal:
 
     def _close_after(self, place: Place) -> None:
         # The cut comes first: between the two steps the file is one whose bracket is missing, and that can be mended.
-        if place.line == 1:
-            self._begin(self._handle)
-            return
+        # The opening bracket is on disk since the file was made and is never cut: nobody may live to sync a new one.
         self._disk.truncate(self._handle, place.offset)
         self._disk.write(self._handle, _closing(place), place.offset)
 
