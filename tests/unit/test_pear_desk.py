@@ -1,6 +1,8 @@
 """The whole desk on Pear and the exchange in one process: what Pear gets wrong, does late or does by itself."""
 
 import unittest
+from collections.abc import Iterator
+from contextlib import suppress
 from decimal import Decimal
 
 from tests.builders import given_signal
@@ -93,6 +95,89 @@ class Sizes(PearDesk):
                 closing.close(self.desk, position.id, ExitReason.MANUAL)
                 self.assert_flat()
         self.assertEqual(self.state, TradingState.ACTIVE)
+
+
+NO_MATCH = "Order could not immediately match against any resting orders."
+HALF_TOLD = {"statusCode": 400, "error": "Bad Request", "message": "no liquidity", "code": "HL_IOC_NO_MATCH"}
+BUSY = {"statusCode": 408, "error": "Request Timeout", "message": "another trade", "code": "ACTIVE_TRADE_TIMEOUT"}
+USED = {"statusCode": 409, "error": "Conflict", "message": "Duplicate idempotency key"}
+
+
+class Faults(PearDesk):
+    def meet(self, route: str) -> Iterator[str]:
+        """Lay out one fault on *route* after the other."""
+        for answer in (Answer.CLOSED, Answer.SERVER_ERROR, Answer.BAD_GATEWAY, Answer.GARBAGE, Answer.CUT_SHORT):
+            self.fault(route, answer)
+            yield f"done, then {answer}"
+        for answer in (Answer.CLOSED, Answer.SERVER_ERROR, Answer.TOO_MANY):
+            self.fault(route, answer, Commit.NEVER)
+            yield f"never done, {answer}"
+        for body in (BUSY, USED):
+            self.pear.faults.say(body, route=route)
+            yield str(body["message"])
+        for coin in (ETH, SOL):
+            self.exchange.refuse_next(coin, NO_MATCH, "iocCancelRejected")
+            yield f"{coin} refused"
+            self.exchange.cap_next_fill(coin, "0.1")
+            yield f"a part of {coin}"
+            self.exchange.refuse_next(coin, NO_MATCH, "iocCancelRejected")
+            self.pear.faults.say(HALF_TOLD, route=route, committed=True)
+            yield f"{coin} refused, and an error told for both"
+
+    def settle(self) -> Position:
+        """Tick until nothing is live; the newest position."""
+        for _ in range(130):
+            if not self.desk.store.book().live_trades():
+                break
+            self.tick()
+        return max(self.positions(), key=lambda one: one.entered_at)
+
+    def assert_level(self, position: Position) -> None:
+        """Both legs or none, as the exchange has them, at most what was asked."""
+        self.assertEqual((position.long.held, position.short.held), (self.held(SOL), -self.held(ETH)))
+        self.assertEqual(bool(position.long.held), bool(position.short.held))
+        self.assertLessEqual(position.long.held * 200 + position.short.held * 3000, 3010)
+
+    def assert_account_explained(self) -> None:
+        made = sum((one.realized - one.fees - one.funding for one in self.positions()), Decimal(0))
+        self.assertAlmostEqual(self.venue.account().equity - 100_000, made, delta=Decimal("0.01"))
+
+
+class FaultsAtOpening(Faults):
+    def test_every_one_leaves_both_legs_or_none_and_nothing_twice(self) -> None:
+        for number, name in enumerate(self.meet(OPEN)):
+            with self.subTest(name):
+                self.pear.received.clear()
+                with suppress(VenueRejected):
+                    self.execute(f"open {number}")
+                position = self.settle()
+                self.assert_level(position)
+                self.assertLessEqual(self.pear.count(OPEN), 4)
+                closing.close(self.desk, position.id, ExitReason.MANUAL)
+                self.settle()
+                self.assert_flat()
+        self.assert_account_explained()
+
+
+class FaultsAtClosing(Faults):
+    def test_every_one_ends_flat_and_every_cent_is_accounted_for(self) -> None:
+        for number, name in enumerate(self.meet(CLOSE)):
+            with self.subTest(name):
+                # What was laid out meets the close, not the opening before it.
+                refusals, caps = dict(self.exchange.whims.refusals), dict(self.exchange.whims.fill_caps)
+                self.exchange.whims.refusals.clear()
+                self.exchange.whims.fill_caps.clear()
+                position = self.execute(f"close {number}")
+                self.exchange.whims.refusals.update(refusals)
+                self.exchange.whims.fill_caps.update(caps)
+                closing.close(self.desk, position.id, ExitReason.MANUAL)
+                self.settle()
+                self.assert_flat()
+        self.assert_account_explained()
+
+
+class FaultsAtClosingWithAKey(FaultsAtClosing):
+    direct = True
 
 
 class Late(PearDesk):
