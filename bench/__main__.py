@@ -1,7 +1,8 @@
 """All benchmarks: `python -m bench [--quick] [--json FILE] [--write-baseline] [--trades N]`.
 
 A table, ratios first, and exit 1 when a ratio is worse than the committed baseline by more than a quarter. Aims that
-are not held are told and do not fail: they say where the work is, the baseline that it has not become more.
+are not held are told and do not fail: they say where the work is, the baseline that it has not become more. On a
+machine whose own noise is above three nothing is taken for a regression.
 """
 
 import argparse
@@ -25,6 +26,7 @@ BREACHES, QUICK_BREACHES = 40, 10
 SIGNATURES = 300
 SIGN_MILLISECONDS_MAX = 0.35
 PROBE_ROUNDS = 200
+NOISE, NOISE_MAX = "p99 / p50 of a fixed piece of work", 3.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,10 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.write_baseline:
         BASELINE.write_text(json.dumps(figures.baseline(), indent=2) + "\n", encoding="utf-8")
     worse = figures.regressions(read_baseline(BASELINE))
+    noisy = max(figures.found[f"noise {when}: {NOISE}"].value for when in ("before", "after")) > NOISE_MAX
     for one in worse:
-        print(f"REGRESSION: {one}")
+        print(f"{'worse, on a machine too busy to tell by' if noisy else 'REGRESSION'}: {one}")
     held = options.quick or _ledger(options.trades) == 0
-    return int(bool(worse) or not held)
+    return int((bool(worse) and not noisy) or not held)
 
 
 def _probe(figures: Figures, when: str = "before") -> None:
@@ -60,7 +63,7 @@ def _probe(figures: Figures, when: str = "before") -> None:
         sum(number * number for number in range(20_000))
         taken.append((time.perf_counter() - started) * 1000)
     spread = spread_of(taken)
-    figures.note(f"noise {when}: p99 / p50 of a fixed piece of work", spread.p99 / spread.p50, "x")
+    figures.note(f"noise {when}: {NOISE}", spread.p99 / spread.p50, "x")
     figures.note(f"noise {when}: load average", os.getloadavg()[0], "")
 
 
