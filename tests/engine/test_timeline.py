@@ -11,8 +11,9 @@ from trading.domain.accounts import FundingShare
 from trading.domain.errors import StoreCorrupt
 from trading.domain.exit_plan import ExitReason
 from trading.domain.units import Coin, Usd
-from trading.engine import monitor, queries
+from trading.engine import monitor, queries, working
 from trading.engine.monitor import Watchman
+from trading.engine.requests import Execution, TwapRequest
 
 
 class TimelineTest(unittest.TestCase):
@@ -76,6 +77,20 @@ class TimelineTest(unittest.TestCase):
         broken = Broken(self.scene.store.data_dir)
         self.scene = replace(self.scene, desk=replace(self.scene.desk, accounts=broken))
         self.assertIn("TradeFilled", dict(self.words()))
+
+    def test_what_other_hands_took_and_what_somebody_asked_for_has_its_words(self) -> None:
+        self.venue.hold("ETH", str(-self.venue.held("ETH")))
+        self.scene.close(self.position)
+        self.scene.ticks(8)
+        closed = self.scene.position(self.position.id)
+        gone = dict(self.words(closed.closing_trade_id))["HoldingGone"]
+        self.assertIn("0.2500 ETH booked at 4000", gone)
+        other = self.scene.opened("two", pair="SOL/AVAX", execution=Execution.TWAP, twap=TwapRequest(180, 5))
+        trade = self.scene.trade(other.trade_id)
+        working.want_cancel(self.scene.desk, trade, "enough of it")
+        self.scene.ticks(2)
+        words = dict(self.words(other.trade_id))
+        self.assertEqual(("enough of it", "enough of it"), (words["CancelWanted"], words["TradeCanceled"]))
 
     def test_a_list_of_trades_has_the_journals_alone(self) -> None:
         (view,), _ = queries.trades(self.scene.desk, 10, None)

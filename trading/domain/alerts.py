@@ -70,6 +70,7 @@ CAUSES: Mapping[str, str] = {
     "BLIND": "blind",
     "DISK": "disk full",
     "BROKEN_RECORD": "broken record",
+    "OVERFILLED": "more held than asked for",
 }
 ASKED_FOR = frozenset({"MANUAL", "EMERGENCY_STOP"})
 """Exits that a person has asked for and need not be told of; the emergency stop has a line of its own."""
