@@ -43,6 +43,16 @@ const answer = () => new Response(JSON.stringify(no), {status: 422, headers: {'C
 window.fetch = (path, ...more) => path === '/api/trades/execute' ? Promise.resolve(answer()) : real(path, ...more);
 """
 
+THE_WAYS = """
+const { distances } = await import('/static/desk/exits.js');
+return distances({
+  size: 2000, exit_return: 0.006, stop_loss: 0.01, take_profit: 0.02, take_profit_usd: 30, stop_loss_usd: null,
+  trailing_stop: {arm: 0.012, gap: 0.004}, window_expires_at: null, liquidation_distance: null,
+  entry_spread: 9, current_spread: 8.5, take_profit_spread: 8, stop_loss_spread: 10,
+  zscore: {entry: -1.2, current: -0.7}, take_profit_z: 0.2, stop_loss_z: 6,
+});
+"""
+
 AN_OLD_MARK = """
 const { desk, now, tell } = await import('/static/desk/state.js');
 for (const one of desk.positions.values()) one.marked_at = new Date(now() - 60000).toISOString();
@@ -220,6 +230,22 @@ class DashboardTest(BrowserCase):
         self.browser.see(".toast", "what is filled stands")
         self.browser.gone(".row", "opening")
         self.browser.see(".timeline", "trade canceled")
+
+    def test_a_bar_to_an_exit_is_the_part_of_the_way_that_is_used_up(self) -> None:
+        self.browser.open("/login")
+        told = {name: round(used, 6) for name, used, _ in self.browser.awaited(THE_WAYS)}
+        self.assertEqual(
+            {
+                "Stop loss \N{MINUS SIGN}1.00 %": 0,
+                "Take profit 1.50 %": 0.4,  # 30 USD of 2000, which is nearer than 2 %
+                "Trailing 0.40 % from 1.20 %": 0.5,
+                "Target spread 8.00000": 0.5,
+                "Stop spread 10.0000": 0,
+                "Target z 0.20": 0.5,
+                "Stop z 6.00": 0,
+            },
+            told,
+        )
 
     def test_an_old_price_is_greyed_and_says_how_old_it_is(self) -> None:
         self.trade("stale", "BNB/ETH")

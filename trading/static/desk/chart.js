@@ -83,7 +83,7 @@ export async function lineChart(place, { height, told, label, levels = () => [],
         scales: { x: { time: true }, y: { range } },
         axes: [
           { ...axis, size: 30, space: 80, values: (u, ticks) => ticks.map((one) => new Date(one * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", ...(u.scales.x.max - u.scales.x.min < 600 ? { second: "2-digit" } : {}) })) },
-          { ...axis, size: 74, values: (u, ticks) => ticks.map(told) },
+          { ...axis, size: 74, values: (u, ticks) => ticks.map((one) => told(one)) },
         ],
         series: [{}, { stroke: colour("--accent"), width: 1.75, fill: colour("--accent-faint"), points: { show: shown[0].length < 2 } }],
         hooks: { draw: [drawLines] },

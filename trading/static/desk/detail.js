@@ -3,7 +3,7 @@
 import { ask, get } from "./api.js";
 import { lineChart } from "./chart.js";
 import { empty, fill, h, problemBox, skeleton, style, text, toast, wide } from "./dom.js";
-import { changeOf, distances, fields, reach, told, valuesOf } from "./exits.js";
+import { changeOf, distances, fields, reach, sideOf, told, valuesOf, zscoreAt } from "./exits.js";
 import { learn } from "./feed.js";
 import { bps, dayTime, number, percent, price, quantity, signedPercent, signedUsd, time, tone, usd, words } from "./format.js";
 import { desk, may, on } from "./state.js";
@@ -14,6 +14,13 @@ const POINTS_MAX = 4000;
 const MEASURES = {
   exit_return: ["Return if closed", (value) => signedPercent(value)],
   spread: ["Spread", price],
+  zscore: ["Z-score", number],
+};
+
+const NOTES = {
+  exit_return: "What closing would return, by the depth of the book and after all costs.",
+  spread: "The price of the first coin over that of the second, less one, at mid.",
+  zscore: "Deviations of the log ratio from its mean, both as they were at entry.",
 };
 
 let shown = null;
@@ -33,7 +40,7 @@ export async function openDetail(place, position) {
     h(
       "div",
       { class: "detail" },
-      h("section", { class: "detail-chart", "aria-label": "Since entry" }, switcher(mine), mine.chartPlace, mine.notes),
+      h("section", { class: "detail-chart", "aria-label": "Since entry" }, switcher(mine, position), mine.chartPlace, mine.notes),
       h("section", { class: "detail-exits", "aria-label": "Exits" }, h("h3", {}, "Distance to each exit"), mine.distances, mine.exits),
       h("section", { class: "detail-facts", "aria-label": "Legs and costs" }, h("h3", {}, "Legs and costs"), mine.facts),
       h("section", { class: "detail-story", "aria-label": "Story" }, mine.story),
@@ -68,7 +75,7 @@ const standing = (mine) => {
   return desk.positions && desk.positions.get(mine.id);
 };
 
-function switcher(mine) {
+function switcher(mine, position) {
   const choice = ([name, [title]]) =>
     h("button", { type: "button", "aria-pressed": String(mine.measure === name), onclick: (event) => choose(name, event.target) }, title);
   const choose = (name, button) => {
@@ -76,7 +83,8 @@ function switcher(mine) {
     for (const one of button.parentNode.children) one.setAttribute("aria-pressed", String(one === button));
     drawTrail(mine);
   };
-  return h("div", { class: "switch", role: "group", "aria-label": "What the chart shows" }, Object.entries(MEASURES).map(choice));
+  const measures = Object.entries(MEASURES).filter(([name]) => name !== "zscore" || position.zscore);
+  return h("div", { class: "switch", role: "group", "aria-label": "What the chart shows" }, measures.map(choice));
 }
 
 // The chart --------------------------------------------------------------------------------------------------------
@@ -104,6 +112,15 @@ function levels(mine) {
       [position.entry_spread, "entry", "--quiet"],
       [position.take_profit_spread, "target", "--gain"],
       [position.stop_loss_spread, "stop", "--loss"],
+    ];
+    return lines.filter(([value]) => typeof value === "number");
+  }
+  if (mine.measure === "zscore") {
+    const side = sideOf(position.zscore);
+    const lines = [
+      [position.zscore.entry, "entry", "--quiet"],
+      [position.take_profit_z === null ? null : position.take_profit_z * side, "target", "--gain"],
+      [position.stop_loss_z === null ? null : position.stop_loss_z * side, "stop", "--loss"],
     ];
     return lines.filter(([value]) => typeof value === "number");
   }
@@ -146,11 +163,12 @@ function follow(mine) {
 
 function paint(mine) {
   if (!mine.chart || shown !== mine) return;
-  const points = mine.points.filter((one) => one[mine.measure] !== null);
-  if (points.length) mine.chart.show(points.map((one) => one.at / 1000), points.map((one) => one[mine.measure]));
   const position = desk.positions && desk.positions.get(mine.id);
+  const valueOf = mine.measure === "zscore" && position ? (one) => zscoreAt(position.zscore, one.spread) : (one) => one[mine.measure];
+  const points = mine.points.filter((one) => valueOf(one) !== null);
+  if (points.length) mine.chart.show(points.map((one) => one.at / 1000), points.map(valueOf));
   const late = position && points.length && points[0].at - Date.parse(position.entry_time) > 60000;
-  text(mine.notes, mine.trouble ? `History cannot be read: ${mine.trouble}` : !points.length ? "Waiting for the first mark." : late ? `Marks are known since ${time(points[0].at)}.` : "What closing now would return, by the depth of the book and after all costs.");
+  text(mine.notes, mine.trouble ? `History cannot be read: ${mine.trouble}` : !points.length ? "Waiting for the first mark." : late ? `Marks are known since ${time(points[0].at)}.` : NOTES[mine.measure]);
 }
 
 // Legs, costs, story -----------------------------------------------------------------------------------------------

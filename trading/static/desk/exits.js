@@ -38,12 +38,18 @@ export function progress(one) {
   return Math.min(1, Math.max(0, (one.exit_return + stop) / (stop + target)));
 }
 
+// The side of the mean that a position was entered on: barriers in z count from there.
+export const sideOf = (zscore) => (zscore.entry < 0 ? -1 : 1);
+
+// The z-score of a spread, as the desk has it: of the log of price(A) / price(B), against what was frozen at entry.
+export const zscoreAt = (zscore, spread) => (spread === null ? null : (Math.log(1 + spread) - zscore.mean) / zscore.deviation);
+
 // Every exit that is on: its name, how much of the way to it is used up, and what is left, told.
 export function distances(one) {
   const rows = [];
   const { stop, target } = reach(one);
   const present = one.exit_return;
-  const way = (used, whole) => (whole > 0 ? Math.min(1, Math.max(0, used / whole)) : 1);
+  const way = (used, whole) => (whole === 0 ? 1 : Math.min(1, Math.max(0, used / whole)));
   if (present !== null) {
     rows.push([`Stop loss ${percent(-stop)}`, way(-present, stop), `${percent(present + stop)} away`]);
     rows.push([`Take profit ${percent(target)}`, way(present, target), `${percent(target - present)} away`]);
@@ -63,8 +69,9 @@ export function distances(one) {
   level("take_profit_spread", "Target spread", one.current_spread, one.entry_spread, price);
   level("stop_loss_spread", "Stop spread", one.current_spread, one.entry_spread, price);
   const z = one.zscore;
-  level("take_profit_z", "Target z", z && z.current === null ? null : z && Math.abs(z.current), z && Math.abs(z.entry), number);
-  level("stop_loss_z", "Stop z", z && z.current === null ? null : z && Math.abs(z.current), z && Math.abs(z.entry), number);
+  const away = z && z.current !== null ? z.current * sideOf(z) : null;
+  level("take_profit_z", "Target z", away, z && Math.abs(z.entry), number);
+  level("stop_loss_z", "Stop z", away, z && Math.abs(z.entry), number);
   if (one.liquidation_distance !== null) {
     rows.push(["Liquidation", way(1 - one.liquidation_distance, 1), one.liquidation_distance > 5 ? "more than 500 % away" : `${percent(one.liquidation_distance, 0)} away`]);
   }
