@@ -435,6 +435,9 @@ class ExposureTests(EntryTestCase):
     def test_a_position_counts_in_full_until_its_opening_has_ended(self) -> None:
         self.scene.execute(twap=TwapRequest(60, 4))
         desk = self.scene.desk
+        at_that_instant = planning.exposure_of(desk, desk.store.book(), desk.venue.account())
+        self.assertEqual(2000, at_that_instant.margin_pending)
+        self.scene.clock.advance(0.001)
         account = desk.venue.account()
         exposure = planning.exposure_of(desk, desk.store.book(), account)
         self.assertEqual((2000, 1), (exposure.gross_usd, exposure.positions))

@@ -350,6 +350,18 @@ class LeverageTests(WorkingTestCase):
         self.scene.tick()
         self.assertEqual(1, len(self.venue.sent))
 
+    def test_after_a_slice_that_filled_nothing_the_leverage_is_looked_at_again(self) -> None:
+        nothing = RejectReason.NO_MATCH
+        self.venue.script(refused(BTC=nothing, ETH=nothing))
+        self.scene.execute(twap=TwapRequest(60, 4), leverage=2)
+        self.venue.leverages = {}
+        self.venue.leverage_calls.clear()
+        self.scene.ticks(16)
+        self.assertEqual([(BTC, 2), (ETH, 2)], sorted(self.venue.leverage_calls))
+        self.venue.leverage_calls.clear()
+        self.scene.ticks(45)
+        self.assertEqual([], self.venue.leverage_calls)
+
     def test_a_trade_whose_leverage_is_never_known_ends_with_its_approval(self) -> None:
         self.venue.reads_down = {"leverage"}
         self.scene.execute(leverage=2)

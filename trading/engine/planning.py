@@ -332,9 +332,9 @@ def _limit(quote: Quote, side: Side, slippage: Ratio, instrument: Instrument) ->
 
 def _pending(book: Book, position: Position, account: Account) -> Decimal:
     """USD that an opening may still add to what *account* counts: what is not filled yet, and what was filled after
-    that was read."""
+    that was read, or at that very instant: which came first is then not known."""
     opening = book.trade(position.trade_id)
-    if opening.events[-1].at > account.taken_at:
+    if opening.events[-1].at >= account.taken_at:
         return position.requested_usd
     return max(position.requested_usd - position.entry_notional, ZERO) if opening.live else ZERO
 

@@ -66,7 +66,8 @@ def work(desk: Desk, trade: Trade) -> Trade:
     At most SENDS_MAX groups go out in one call. The caller holds the trade's seat. Calling twice sends nothing twice.
     Raises StoreCorrupt when it cannot be saved; a venue that cannot be read leaves the trade where it is.
     """
-    prepared, sends = not trade.opens or trade.status is not TradeStatus.PENDING, 0
+    # Until something is filled the venue, or another process of ours, may know of another leverage than agreed.
+    prepared, sends = not trade.opens or trade.anything_filled, 0
     for _ in range(STEPS_MAX):
         market = _look(desk, trade)
         wished = _with_wishes(desk, trade)
@@ -292,7 +293,7 @@ def _is_news(trade: Trade, report: OrderReport) -> bool:
 
 
 def _with_leverage(desk: Desk, trade: Trade) -> Trade | None:
-    """Before the first order of an opening each coin has the leverage agreed. None: not known yet, try again later."""
+    """Until anything of an opening is filled each coin has the leverage agreed. None: not known yet, try later."""
     try:
         leverages = desk.venue.account().leverages
         for leg in trade.terms.legs:
