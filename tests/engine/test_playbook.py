@@ -23,6 +23,7 @@ from trading.domain.market import Instrument, Quote
 from trading.domain.orders import Order, OrderReport, OrderStatus, RejectReason, Side
 from trading.domain.trades import (
     CancelWanted,
+    HoldingGone,
     LegsBalanced,
     LegsUnbalanced,
     OrdersIntended,
@@ -44,6 +45,7 @@ from trading.engine.playbook import (
     DOUBT_PATIENCE,
     IN_DOUBT_TOO_LONG,
     REPAIR_PATIENCE,
+    STUCK_PATIENCE,
     TRIMS_MAX,
     Ask,
     Market,
@@ -219,6 +221,16 @@ class DoubtAndRestTests(PlaybookTestCase):
         still = REPAIR_PATIENCE.total_seconds() + 1
         self.waits(next_step(trade, a_market(after(still - 1), without=["ETH"]), reducing), "no price for ETH")
         self.notes(next_step(trade, a_market(after(still + 1), without=["ETH"]), reducing), TradeSuspended)
+
+    def test_a_close_that_never_had_anything_to_send_may_be_written_off(self) -> None:
+        closing = given_a_closing_trade(given_a_filled_trade())
+        at = after(60 + STUCK_PATIENCE.total_seconds() + 1)
+        market = a_market(
+            at, available={"ETH": "0"}, outstanding={"ETH": "0.25", "BTC": "0"}, whole={"ETH": "1", "BTC": "0"}
+        )
+        step = next_step(closing, market, ACTIVE)
+        self.notes(step, HoldingGone)
+        self.assertIs(TradeStatus.PENDING, noted(closing, step).status)
 
     def test_a_suspended_close_waits(self) -> None:
         closing = filled(sent_close(given_a_filled_trade()), ETH="0.5", BTC="0.5")

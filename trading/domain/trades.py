@@ -293,6 +293,7 @@ TRANSITIONS: Mapping[TradeStatus, Mapping[type, TradeStatus]] = {
     _S.PENDING: {
         OrdersIntended: _S.WORKING,
         CancelWanted: _S.PENDING,
+        HoldingGone: _S.PENDING,
         SliceSkipped: _S.PENDING,
         CloseHurried: _S.PENDING,
         TradeCanceled: _S.CANCELED,
