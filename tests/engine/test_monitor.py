@@ -279,6 +279,23 @@ class HangingTest(MonitorTestCase):
         self.assertTrue(all(isinstance(errand, threading.Thread) and errand.daemon for errand in hands))
 
 
+class DregsTest(MonitorTestCase):
+    def test_what_two_closes_have_left_of_a_coin_is_sold_as_one(self) -> None:
+        self.scene.opened()
+        self.scene.opened("signal_2", pair="SOL/ETH")
+        self.venue.script(partly(ETH="0.996"), partly(ETH="0.996"))
+        for position in self.scene.desk.store.book().standing_positions():
+            self.scene.close(position)
+        self.assertEqual(Decimal("0.002"), self.venue.held("ETH"))
+        for _ in range(90):
+            self.tick()
+        self.assertTrue(self.venue.flat)
+        self.assertEqual((), self.scene.desk.store.book().standing_positions())
+        every = self.scene.desk.store.book().positions()
+        made = sum((one.realized - one.fees for one in every), Decimal(0))
+        self.assertAlmostEqual(made, self.scene.desk.venue.account().equity - 100_000, 6)
+
+
 class OverdueTest(MonitorTestCase):
     def test_a_close_that_is_overdue_is_told_and_told_again(self) -> None:
         position = self.scene.opened()

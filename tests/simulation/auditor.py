@@ -104,6 +104,9 @@ class Auditor:
             if len(trade.events) <= len(known.events):
                 return
         self.trades[trade.id] = trade
+        if trade.opens and trade.terms.signal is None:
+            self._take_adopted(trade)
+            return
         if trade.opens and trade.terms.position_id not in self.held:
             self.held[trade.terms.position_id] = Held(trade.terms)
             self._check_approval(trade)
@@ -211,6 +214,11 @@ class Auditor:
         left = self.world.exchange.quantities[order.coin]
         if order.reduce_only:
             require(left * order.side.sign <= 0, f"reducing {order.coin} went through zero to {left}")
+
+    def _take_adopted(self, trade: Trade) -> None:
+        """A holding that was nobody's any more is taken over as it is: nothing was sent for it."""
+        held = self.held.setdefault(trade.terms.position_id, Held(trade.terms))
+        held.opened.update({leg.coin: trade.filled(leg.coin) for leg in trade.terms.legs})
 
     def _check_approval(self, trade: Trade) -> None:
         """Guardian has said yes to it, and to nothing else with the same word."""
@@ -390,11 +398,14 @@ class Auditor:
         bugs += [one for one in self.world.log.entries if "broke a rule" in one.message]
         require(not bugs, f"a bug: {bugs[0].message if bugs else ''}")
 
+    def left(self) -> dict[Coin, Decimal]:
+        """What the exchange holds of anything that the desk has bought."""
+        held = self.world.exchange.quantities
+        return {coin: quantity for coin, quantity in held.items() if quantity and coin not in self.world.foreign}
+
     def check_flat(self) -> None:
         """Nothing is left of anything that the desk has bought."""
-        left = {coin: held for coin, held in self.world.exchange.quantities.items() if held}
-        mine = {coin: held for coin, held in left.items() if coin not in self.world.foreign}
-        require(not mine, f"not flat: {mine}")
+        require(not self.left(), f"not flat: {self.left()}")
 
     def check_money(self, positions: Sequence[Position]) -> None:
         """The positions explain the account, to the cent, where no other hands were in it.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from tests.nothing_rests import NothingRests
 from tests.simulation.disk import SimulatedDisk
-from tests.simulation.exchange import STEP_SECONDS
+from tests.simulation.exchange import LISTED, STEP_SECONDS
 from tests.simulation.tasks import Killed, Task
 from trading.domain.desk_state import DeskState
 from trading.domain.errors import (
@@ -330,7 +330,7 @@ class SimulatedVenue(NothingRests):
         self._read("quotes")
         world, chance = self._world, self._world.random.random
         found = {}
-        for coin in coins:
+        for coin in (one for one in coins if one in LISTED):
             if world.stormy and chance() < world.weather.no_quote:
                 if chance() < 0.5:
                     continue
@@ -343,7 +343,8 @@ class SimulatedVenue(NothingRests):
 
     def depths(self, coins: Collection[Coin]) -> Mapping[Coin, Depth]:
         self._read("depths")
-        return {coin: replace(self._world.exchange.depth(coin), taken_at=self._world.host_now()) for coin in coins}
+        listed = (coin for coin in coins if coin in LISTED)
+        return {coin: replace(self._world.exchange.depth(coin), taken_at=self._world.host_now()) for coin in listed}
 
     def wait_for_ticks(self, since: int, coins: Collection[Coin], seconds: float) -> Ticks:
         """Every coin has a new price with every step of the market, while the stream is not cut."""

@@ -15,6 +15,7 @@ FOUND = (
     (1308, "a residue waited for the last sharer of its coin, as it should"),
     (1496, "two closes left a coin that other hands had taken of to each other"),
     (2722, "a first append that a full disk refused took the file's beginning with it when the power failed"),
+    (4120, "two closes left a residue of one coin to each other"),
 )
 """Seeds that once failed, and what they found."""
 

@@ -427,7 +427,7 @@ class World:
         while self.scheduler.now < bound:
             self.scheduler.run(self.scheduler.now + STEP)
             desk = self._desk()
-            flat = not desk.store.book().standing_positions()
+            flat = not desk.store.book().standing_positions() and not self.auditor.left()
             if flat and (way != "stop" or self._halted_or_held_up(desk)):
                 break
         else:

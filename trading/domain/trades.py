@@ -186,6 +186,10 @@ class CancelWanted:
     why: str
 
 
+HANDED_ON = "it is too little to be sold alone and goes together with what other positions have left of it"
+"""The reason of a `HoldingGone` that is nobody's loss: what is left of the coin is sold as one."""
+
+
 @dataclass(frozen=True, slots=True)
 class SliceSkipped:
     """The slices of an OPEN up to `number` that were not sent could not go while their intervals lasted; the rest takes

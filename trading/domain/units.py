@@ -21,6 +21,8 @@ ClientOrderId = NewType("ClientOrderId", str)
 
 ZERO = Decimal(0)
 ONE = Decimal(1)
+DOLLAR = Coin("USD")
+"""The other side of a holding that was adopted to be closed: nothing is ever held or traded of it."""
 
 Number = int | str | float | Decimal
 

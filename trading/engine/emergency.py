@@ -15,7 +15,7 @@ from trading.domain.exit_plan import ExitPlan, ExitReason
 from trading.domain.market import Account, Holding, Pair
 from trading.domain.orders import Side
 from trading.domain.trades import LegPlan, PositionEffect, Slice, Terms, TradeStatus, position_id_of
-from trading.domain.units import ONE, ZERO, Coin, PositionId, Price, Quantity, Ratio, TradeId, Usd, hash_of
+from trading.domain.units import DOLLAR, ONE, ZERO, Coin, PositionId, Price, Quantity, Ratio, TradeId, Usd, hash_of
 from trading.engine import closing, errands, working
 from trading.engine.desk import Desk
 from trading.engine.recovery import book_holdings, doubts, drifts
@@ -25,8 +25,6 @@ ANSWER_SECONDS = 8.0
 LAST_WORD_SECONDS = 1.0
 SETTLED_AFTER_EXPIRY = timedelta(seconds=5)
 FLAT_READS = 2
-DOLLAR = Coin("USD")
-"""The other side of a holding that was adopted to be closed: nothing is ever held or traded of it."""
 
 
 @dataclass(frozen=True, slots=True)

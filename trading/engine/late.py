@@ -1,7 +1,10 @@
-"""Holdings of openings that nobody could explain in time: adopted when they turn up, and sold off at once.
+"""Holdings that are the desk's and no position's: adopted, and sold off at once.
 
-The law: only where a venue cannot prove absence, only what such an order may have bought, and only while it may still
-arrive; anything else that the venue holds beyond the book is drift, and never traded on.
+Of openings that nobody could explain in time, when they turn up; and what several closes have left of a coin, each too
+little for an order, and handed on to be sold as one.
+
+The law: only what such an order may have bought where a venue cannot prove absence, and only what was handed on; only
+for a time; anything else that the venue holds beyond the book is drift, and never traded on.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,9 +17,10 @@ from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account, Holding
 from trading.domain.orders import Side
 from trading.domain.trades import OVERFILL_MAX
-from trading.domain.units import ZERO, Coin, PositionId, Quantity
+from trading.domain.units import ZERO, Coin, PositionId, Price, Quantity
 from trading.engine import working
 from trading.engine.desk import Desk
+from trading.engine.dregs import HANDED_ON_FOR, dregs_of
 from trading.engine.emergency import next_adoption
 from trading.engine.recovery import book_holdings
 
@@ -38,15 +42,32 @@ def flatten(
 
     *book* was read before *account*.
     """
-    if desk.venue.traits.proves_absence:
-        return False
-    found = _arrivals(book, account, desk.store.state().accepted_drift)
+    accepted = desk.store.state().accepted_drift
+    dregs = _handed_on(book, account, accepted)
+    found = {} if desk.venue.traits.proves_absence else dict(_arrivals(book, account, accepted))
+    found |= {coin: one.quantity for coin, one in dregs.items()}
     memory.seen = {coin: one for coin, one in memory.seen.items() if found.get(coin) == one[0]}
     for coin, quantity in found.items():
         since = memory.seen.setdefault(coin, (quantity, account.taken_at))[1]
         if account.taken_at - since >= SEEN_FOR:
-            _adopt(desk, replace(account.holdings[coin], quantity=quantity), account, leave)
+            holding = dregs.get(coin) or replace(account.holdings[coin], quantity=quantity)
+            _adopt(desk, holding, account, leave)
     return bool(found)
+
+
+def _handed_on(book: Book, account: Account, accepted: Mapping[Coin, Quantity]) -> Mapping[Coin, Holding]:
+    """What was handed on of coins that no position has a part of any more, at the price that it was booked at."""
+    totals: dict[tuple[Coin, Side], tuple[Decimal, Decimal]] = {}
+    for event, side in dregs_of(book, account.taken_at - HANDED_ON_FOR):
+        quantity, usd = totals.get((event.coin, side), (ZERO, ZERO))
+        totals[event.coin, side] = (quantity + event.quantity, usd + event.quantity * event.price)
+    standing = book_holdings(book) if totals else {}
+    found = {}
+    for (coin, side), (quantity, usd) in totals.items():
+        there = (account.held(coin) - accepted.get(coin, ZERO)) * side.sign
+        if coin not in standing and there >= quantity:
+            found[coin] = Holding(coin, Quantity(quantity * side.sign), Price(usd / quantity))
+    return found
 
 
 def _arrivals(book: Book, account: Account, accepted: Mapping[Coin, Quantity]) -> Mapping[Coin, Quantity]:
@@ -74,6 +95,6 @@ def _adopt(desk: Desk, holding: Holding, account: Account, leave: Callable[[Posi
         if terms is None:
             return
         working.adopt(desk, terms, holding.entry_price)
-    words = f"{holding.quantity} {holding.coin} of an order that was given up have turned up; they are being sold off"
+    words = f"{holding.quantity} {holding.coin} of the desk's are no position's; they are being sold off"
     desk.log.write("error", words, event="LateFill", position_id=terms.position_id, coin=holding.coin)
     leave(terms.position_id, ExitReason.REPAIR)

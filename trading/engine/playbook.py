@@ -14,6 +14,7 @@ from trading.domain.desk_state import TradingState
 from trading.domain.market import Instrument, Quote, ratio_of
 from trading.domain.orders import Order, RejectReason, Side, client_order_id
 from trading.domain.trades import (
+    HANDED_ON,
     Event,
     HoldingGone,
     LegPlan,
@@ -75,7 +76,8 @@ class Market:
     `available` is what a reduce-only order may take of a coin, unsigned, as far as the venue was read: a coin that is
     missing was not read. `outstanding` (CLOSE only) is what the position still holds of a coin by the ledger, with what
     orders in doubt may have added; `opening_live` says that more may still be added. `alone` are the coins that no
-    other position of the desk has a part of.
+    other position of the desk has a part of; `dregs` those of which all that the desk still has, in several positions,
+    is too little for an order each.
     """
 
     now: datetime
@@ -86,6 +88,7 @@ class Market:
     opening_live: bool = False
     whole: Mapping[Coin, Quantity] | None = None
     alone: frozenset[Coin] = frozenset()
+    dregs: frozenset[Coin] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -557,6 +560,8 @@ def _why_stuck(market: Market, leg: LegPlan, quantity: Quantity) -> str:
     """Why *quantity* of a coin that the account does hold cannot leave; empty when it can."""
     if _vanished(market, leg.coin):
         return ""
+    if leg.coin in market.dregs and not _may_be_closed(market, leg, quantity, len(CLOSE_BANDS)):
+        return HANDED_ON
     if leg.coin not in market.alone:
         lost = _clamped(market, leg.coin, quantity) == 0
         return "the venue holds no more of it than other positions own" if lost else ""

@@ -20,6 +20,7 @@ class Conclusion(StrEnum):
     GONE = "GONE"
     NOT_OURS = "NOT_OURS"
     RESIDUE = "RESIDUE"
+    HANDED_ON = "HANDED_ON"
     LATE = "LATE"
     FOREIGN = "FOREIGN"
     ACCEPTED = "ACCEPTED"
@@ -90,6 +91,12 @@ TABLE = (
         "holds more of the coin, which is somebody else's in the same account",
         Conclusion.RESIDUE,
         "after a minute it is written off at the mark and left to them",
+    ),
+    Row(
+        "is closing several positions with a residue under the venue's minimum each",
+        "holds their sum",
+        Conclusion.HANDED_ON,
+        "after a minute each is booked at the mark, and their sum is adopted and sold as one",
     ),
     Row(
         "gave an order up without proof of its absence (Pear)",

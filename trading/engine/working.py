@@ -41,6 +41,7 @@ from trading.domain.trades import (
 from trading.domain.units import ZERO, Coin, PositionId, Price, Quantity, TradeId
 from trading.engine import losses
 from trading.engine.desk import Desk
+from trading.engine.dregs import only_dregs
 from trading.engine.playbook import CLOSE_BANDS, CLOSE_TTL, Ask, Market, Note, Policy, Send, Wait, next_step
 from trading.engine.schedule import filled_share, is_paced, next_slice_due, pace_of, scheduled_of_close, slices_done
 from trading.engine.states import reduce
@@ -341,7 +342,18 @@ def _look(desk: Desk, trade: Trade) -> Market:
         opening_live=_opening_live(desk, trade),
         whole={leg.coin: _held_of(account, trade, leg) for leg in trade.terms.legs} if account is not None else None,
         alone=frozenset(coin for coin in coins if not _sharers(desk, trade, coin)),
+        dregs=frozenset(coin for coin in coins if _dregs(desk, trade, coin, quotes, instruments)),
     )
+
+
+def _dregs(
+    desk: Desk, trade: Trade, coin: Coin, quotes: Mapping[Coin, Quote], instruments: Mapping[Coin, Instrument]
+) -> bool:
+    quote, instrument = quotes.get(coin), instruments.get(coin)
+    if trade.opens or quote is None or instrument is None or not quote.usable:
+        return False
+    sharers = _sharers(desk, trade, coin)
+    return only_dregs(desk.store.book(), coin, sharers, quote, instrument, desk.clock.now())
 
 
 def _held_of(account: Account, trade: Trade, leg: LegPlan) -> Quantity:
