@@ -1,5 +1,7 @@
 """The dashboard in a real browser, before the whole service: a trader's day, and what may go wrong in it."""
 
+import time
+
 from django.core.signing import Signer
 
 from tests.browser.chromium import PHONE, SECRET_KEY, TOKENS, WIDE, BrowserCase, until
@@ -9,6 +11,7 @@ from trading.events import STREAMS_MAX
 FRAME_MS_MAX = 16
 FIRST_PAINT_MS_MAX = 300
 TRIES = 4
+GIVEN_UP_SECONDS = 1.5
 SHIFT_MAX = 0.1
 TRANSFER_BYTES_MAX = 250_000
 
@@ -193,12 +196,18 @@ class DashboardTest(BrowserCase):
 
     def test_where_no_stream_is_left_it_asks_now_and_then(self) -> None:
         self.browser.open("/login")
-        taken = [self.enterContext(self.service.stream()) for _ in range(STREAMS_MAX + 1)]
-        self.assertEqual(503, taken[-1])
+        self.take_every_stream()
         self.browser.log_in_as("read")
         self.browser.see(".parts", "polling")
         self.trade("polled", "CRV/LDO")
         self.browser.see(".row", "CRV / LDO")
+
+    def take_every_stream(self) -> None:
+        """Also those of pages that were left a moment ago, which the service has not missed yet."""
+        for _ in range(2):
+            taken = [self.enterContext(self.service.stream()) for _ in range(STREAMS_MAX + 1)]
+            self.assertEqual(503, taken[-1])
+            time.sleep(GIVEN_UP_SECONDS)
 
     def test_rows_are_sorted_and_reached_by_keyboard(self) -> None:
         for signal_id, pair, size in (("small", "APE/FTM", 900), ("large", "STX/CFX", 2100)):

@@ -232,6 +232,15 @@ class DoubtAndRestTests(PlaybookTestCase):
         self.notes(step, HoldingGone)
         self.assertIs(TradeStatus.PENDING, noted(closing, step).status)
 
+    def test_what_the_venue_holds_none_of_is_not_written_off_before_it_has_refused_to_reduce_it(self) -> None:
+        closing = given_a_closing_trade(given_a_filled_trade())
+        at = after(60 + STUCK_PATIENCE.total_seconds() + 1)
+        market = a_market(
+            at, available={"ETH": "0"}, outstanding={"ETH": "0.25", "BTC": "0"}, whole={"ETH": "0", "BTC": "0"}
+        )
+        (order,) = self.sends(next_step(closing, market, ACTIVE))
+        self.assertEqual((ETH, Decimal("0.25"), True), (order.coin, order.quantity, order.reduce_only))
+
     def test_a_suspended_close_waits(self) -> None:
         closing = filled(sent_close(given_a_filled_trade()), ETH="0.5", BTC="0.5")
         closing = record(closing, TradeSuspended(closing.events[-1].at, "odd"))

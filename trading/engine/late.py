@@ -51,7 +51,8 @@ def flatten(
         since = memory.seen.setdefault(coin, (quantity, account.taken_at))[1]
         if account.taken_at - since >= SEEN_FOR:
             holding = dregs.get(coin) or replace(account.holdings[coin], quantity=quantity)
-            _adopt(desk, holding, account, leave)
+            what = "that several closes have left" if coin in dregs else "of an order that was given up have turned up"
+            _adopt(desk, holding, account, leave, what)
     return bool(found)
 
 
@@ -89,12 +90,14 @@ def _arrivals(book: Book, account: Account, accepted: Mapping[Coin, Quantity]) -
     return found
 
 
-def _adopt(desk: Desk, holding: Holding, account: Account, leave: Callable[[PositionId, ExitReason], None]) -> None:
+def _adopt(
+    desk: Desk, holding: Holding, account: Account, leave: Callable[[PositionId, ExitReason], None], what: str
+) -> None:
     with desk.store.exclusive() as book:
         terms = next_adoption(desk, book, holding, account)
         if terms is None:
             return
         working.adopt(desk, terms, holding.entry_price)
-    words = f"{holding.quantity} {holding.coin} of the desk's are no position's; they are being sold off"
+    words = f"{holding.quantity} {holding.coin} {what}; they are being sold off"
     desk.log.write("error", words, event="LateFill", position_id=terms.position_id, coin=holding.coin)
     leave(terms.position_id, ExitReason.REPAIR)
