@@ -3,6 +3,7 @@
 The law: the desk's own books are believed nowhere but where they are what is being checked.
 """
 
+import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -159,7 +160,7 @@ class Auditor:
             )
             self.world.sent.add(order.client_order_id)
             if not order.reduce_only:
-                known = process.quotes_of.get(order.coin, order.intended_at)
+                known = process.quotes_of.get((threading.get_ident(), order.coin), order.intended_at)
                 age = (order.intended_at - known).total_seconds()
                 require(age <= QUOTE_AGE_MAX, f"{order.coin} is opened on a price of {age:.1f} s ago")
 

@@ -4,6 +4,7 @@ The law: what has left the process happens whether it lives to hear of it or not
 the machine. Nothing here decides what goes wrong: the world does.
 """
 
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -65,7 +66,8 @@ class Process:
         self.alive = True
         self.frozen_until = 0.0
         self.desk: Desk | None = None
-        self.quotes_of: dict[Coin, datetime] = {}
+        self.quotes_of: dict[tuple[int, Coin], datetime] = {}
+        """By the thread that read them: what another task has read meanwhile is nothing that an order was made from."""
         self.disk = ProcessDisk(self, world.disk)
 
     def require_life(self) -> None:
@@ -338,7 +340,8 @@ class SimulatedVenue(NothingRests):
                 continue
             age = world.random.choice((1.0, 4.0, 20.0)) if world.stormy and chance() < world.weather.stale_quote else 0
             found[coin] = replace(world.exchange.quote(coin, age), taken_at=world.host_now() - timedelta(seconds=age))
-        self._process.quotes_of.update({coin: one.taken_at for coin, one in found.items()})
+        reader = threading.get_ident()
+        self._process.quotes_of.update({(reader, coin): one.taken_at for coin, one in found.items()})
         return found
 
     def depths(self, coins: Collection[Coin]) -> Mapping[Coin, Depth]:
