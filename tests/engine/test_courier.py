@@ -13,11 +13,14 @@ from django.core.management import call_command
 
 from executor_agent import wsgi
 from tests.engine.bent_venue import a_bent_scene, corrupt, with_store
+from tests.engine.scripted_venue import unknown_for
 from tests.processes import wait_until
+from tests.servers.hyperliquid import open_server
 from tests.servers.sibling import Reply, Sibling
 from tests.unit.test_logger import ListTail
 from trading import bootstrap
 from trading.adapters import notifier
+from trading.adapters.hyperliquid_stream import PriceStream, stream_url
 from trading.adapters.outbox_file import OutboxFile
 from trading.adapters.watched import WatchedApprover, WatchedSignals
 from trading.conf import Config, ConfigurationError
@@ -26,10 +29,9 @@ from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Holding
 from trading.domain.positions import Position
 from trading.domain.units import Coin, Price
-from trading.engine import courier, emergency, monitor, working
+from trading.engine import courier, emergency, monitor
 from trading.engine.courier import Courier, carry_once
 from trading.engine.monitor import Watchman
-from trading.engine.requests import Execution, TwapRequest
 from trading.utils.logger import ActivityLog
 
 ETH, BTC = Coin("ETH"), Coin("BTC")
@@ -73,11 +75,10 @@ class CourierCase(unittest.TestCase):
 class EveryAlertTest(CourierCase):
     """One real trouble a row; the receiver must hear its title."""
 
-    def test_a_suspended_trade(self) -> None:
-        position = self.scene.opened(execution=Execution.TWAP, twap=TwapRequest(10, 2))
-        with self.desk.store.seat(position.trade_id):
-            working.suspend(self.desk, self.scene.trade(position.trade_id), "for the test")
-        self.tick()
+    def test_a_trade_that_suspends_itself_because_its_doubt_does_not_end(self) -> None:
+        self.venue.script(unknown_for(10_000))
+        self.scene.execute()
+        self.tick(10, count=14)
         told = self.heard()
         self.assertIn("trade suspended: OPEN trade of BTC/ETH is suspended", told)
         self.assertIn("opening stopped: trade suspended", told)
@@ -161,7 +162,9 @@ class EveryAlertTest(CourierCase):
             self.assertIn(words, told)
 
     def test_an_exit_of_the_desks_own_and_no_exit_by_hand(self) -> None:
-        self.scene.close(self.scene.opened("one"), ExitReason.STOP_LOSS)
+        self.scene.opened("one")
+        self.venue.move("ETH", "3910")
+        self.tick()
         self.scene.close(self.scene.opened("two", pair="SOL/AVAX"), ExitReason.MANUAL)
         told = self.heard()
         self.assertIn("exit fired: closing BTC/ETH: STOP_LOSS", told)
@@ -180,9 +183,15 @@ class EveryAlertTest(CourierCase):
         self.venue.bend_account = bend
 
     def test_a_price_stream_that_is_cut(self) -> None:
-        # The very line that the stream writes (see test_hyperliquid_stream).
-        self.desk.log.write("warning", "the venue's price stream was cut; polling meanwhile", event="StreamCut")
-        self.assertIn("price stream cut", self.heard())
+        exchange = self.enterContext(open_server(self.scene.clock, ticks=False))
+        exchange.exchange.set_market(ETH, "4000")
+        stream = PriceStream(stream_url(exchange.url), self.scene.clock, self.desk.log, look_seconds=0.005)
+        self.addCleanup(stream.close)
+        stream.want([ETH])
+        wait_until(lambda: stream.price(ETH) is not None, "the first price")
+        self.assertNotIn("price stream cut", self.heard())
+        exchange.streams.cut()
+        wait_until(lambda: "price stream cut: the venue's price stream was cut" in self.heard(), "the alert")
 
     def test_a_desk_that_is_halted_by_its_files(self) -> None:
         folder = self.folder.parent / "broken"
