@@ -215,6 +215,10 @@ class OthersTest(unittest.TestCase):
         found = checked(tool("hadolint"), str(DEPLOY / "docker" / "Dockerfile"))
         self.assertEqual(0, found.returncode, found.stdout)
 
+    def test_dclint_takes_the_compose_file(self) -> None:
+        found = checked(tool("dclint"), "--quiet", str(DEPLOY / "docker" / "compose.yaml"))
+        self.assertEqual(0, found.returncode, found.stdout + found.stderr)
+
     def test_the_procfile_starts_what_there_is(self) -> None:
         procfile = (DEPLOY / "Procfile").read_text(encoding="utf-8")
         lines = dict(line.split(": ", 1) for line in procfile.splitlines() if line)

@@ -3,9 +3,8 @@
 import tempfile
 import unittest
 from pathlib import Path
-from unittest import mock
 
-from tests import documents, release
+from tests import documents
 from trading.conf import PROJECT_ROOT
 
 
@@ -29,18 +28,3 @@ class DocumentsTest(unittest.TestCase):
             service.run(documents.Block("docs/x.md", 8, "echo said; false\n", False))
         for words in ("docs/x.md, line 8", "said"):
             self.assertIn(words, str(failed.exception))
-
-
-class ReleaseTest(unittest.TestCase):
-    def test_what_keeps_a_checkout_from_being_released_is_named(self) -> None:
-        said = {"status": " M trading/x.py", "tag": "v9.9.9"}
-        self.enterContext(mock.patch.object(release, "_git", lambda *words: said[words[0]]))
-        self.enterContext(mock.patch.object(release, "__version__", "9.9.9"))
-        found = "\n".join(release.problems())
-        for words in (
-            "no heading '## [9.9.9]",
-            "schema.yml has another version",
-            "not everything is",
-            "the tag v9.9.9",
-        ):
-            self.assertIn(words, found)
