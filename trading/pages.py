@@ -42,6 +42,7 @@ MODULES = (
         "history",
         "log",
         "positions",
+        "resume",
         "signals",
     ),
     *("state", "stop", "ticket"),

@@ -1,5 +1,6 @@
 """The log-in page's way in: a token for a signed cookie, and what that cookie may and may not do."""
 
+from dataclasses import replace
 from http.cookies import Morsel
 from typing import Any
 from unittest import mock
@@ -9,8 +10,11 @@ from django.http import HttpResponse
 
 from tests.api.base import EXECUTE, ApiTestCase, told
 from tests.api.test_access import API_TOKENS, TOKENS, bearer
-from trading import events
-from trading.conf import Config
+from tests.servers.hyperliquid import AGENT_KEY, MASTER
+from trading import bootstrap, events
+from trading.adapters.hyperliquid import HyperliquidVenue
+from trading.adapters.keys import open_wallet
+from trading.conf import HYPERLIQUID_MAINNET, HYPERLIQUID_TESTNET, Config
 from trading.domain.errors import StoreCorrupt
 from trading.sessions import COOKIE_CHARS_MAX, SESSION_AGE_MAX, WRITE_HEADER, cookie_name
 
@@ -189,6 +193,22 @@ class PageTest(SessionCase):
     def test_who_asks_for_no_page_gets_the_list_of_routes(self) -> None:
         for accept in ("*/*", "application/json", ""):
             self.assertIn("GET /api/positions", told(self.get("/", Accept=accept))["routes"])
+
+    def test_the_configured_exchange_says_what_money_is_at_stake(self) -> None:
+        live = self.desk.config.model_copy(update={"demo_mode": False})
+        for url, mode in (
+            (HYPERLIQUID_TESTNET, "testnet"),
+            (HYPERLIQUID_MAINNET, "mainnet"),
+            ("http://127.0.0.1:9100", "local"),
+        ):
+            shared = self.folder / mode
+            # Nothing is asked of it: only its name is looked at.
+            venue = HyperliquidVenue.open(
+                url, open_wallet(AGENT_KEY), MASTER, 0, shared, self.clock, self.desk.log, streams=False
+            )
+            self.addCleanup(venue.close)
+            with self.subTest(mode), bootstrap.use_desk(replace(self.desk, config=live, venue=venue)):
+                self.assertContains(self.get("/login", **HTML), f'data-mode="{mode}"')
 
 
 class UnreadableTest(SessionCase):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.processes import environ_of, free_port
 from tests.servers.service import family_of
+from tests.servers.siblings import Agents, serve
 from trading.conf import PROJECT_ROOT, Config
 from trading.sessions import cookie_name
 
@@ -36,6 +37,12 @@ SERIOUS = ("serious", "critical")
 WAIT_SECONDS = 25.0
 PAUSE_SECONDS = 0.05
 START_SECONDS = 60.0
+# The first element of a selector that is to be seen and says some words: one question instead of three an element.
+SEEN = """
+const shown = (one) => one.checkVisibility({visibilityProperty: true}) && one.getClientRects().length;
+const wanted = (one) => shown(one) && (one.innerText || '').includes(arguments[1]);
+return [...document.querySelectorAll(arguments[0])].find(wanted) || null;
+"""
 WIDE = (1440, 900)
 PHONE = (400, 860)
 TOKENS = {"read": "r" * 43, "trade": "t" * 43, "admin": "a" * 43}
@@ -46,9 +53,12 @@ SECRET_KEY = "a key of the browser tests, which is as long as a key has to be"
 
 
 class Service:
-    """`manage.py serve` as a demo with tokens, in a folder of its own. Its signals are all taken, whatever the hour."""
+    """`manage.py serve` as a demo with tokens, in a folder of its own, and a Guardian in this process that it asks for
+    real. Its signals are all taken, whatever the hour."""
 
     def __init__(self, folder: Path, **environ: str) -> None:
+        self.agents = Agents()
+        self._guardian = serve(0, self.agents.guardian)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._folder = folder
@@ -57,11 +67,12 @@ class Service:
             "TMPDIR": str(folder),
             "DEMO_MODE": "true",
             "EXECUTOR_PORT": str(self.port),
-            "DATA_DIR": str(folder / "data"),
+            "DATA_DIR": str(self.data),
             "REDIS_URL": "redis://127.0.0.1:1/3",
             "SECRET_KEY": SECRET_KEY,
             "API_TOKENS": API_TOKENS,
             "ALLOW_ANONYMOUS_LOOPBACK": "false",
+            "GUARDIAN_URL": f"http://127.0.0.1:{self._guardian.server_port}",
             "MIN_SIGNAL_CONFIDENCE": "0.3",
             "THROTTLE_READ_PER_MINUTE": "0",
             "THROTTLE_TRADE_PER_MINUTE": "0",
@@ -69,8 +80,8 @@ class Service:
         }
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Ready to be asked when it returns."""
+    def begin(self) -> None:
+        """Start, and do not wait."""
         with (self._folder / "output").open("ab") as output:
             self._process = subprocess.Popen(
                 (sys.executable, "manage.py", "serve"),
@@ -80,12 +91,21 @@ class Service:
                 stderr=output,
                 start_new_session=True,
             )
+
+    def wait(self) -> None:
+        """Come back when it is ready to be asked."""
         until(self.is_healthy, f"the service becoming healthy: see {self._folder / 'output'}", START_SECONDS)
+
+    @property
+    def data(self) -> Path:
+        return self._folder / "data"
 
     def stop(self) -> None:
         if self._process is not None:
             self._process.send_signal(signal.SIGINT)
             self._process.wait(15)
+        self._guardian.shutdown()
+        self._guardian.server_close()
 
     def kill_web(self) -> None:
         """The web process dies; the supervisor will start it again."""
@@ -186,24 +206,25 @@ class Browser:
     def see(self, css: str, words: str = "") -> "WebElement":
         """The first visible element of *css* that says *words*, as soon as there is one."""
 
-        def seen() -> "WebElement | None":
-            return next((one for one in self.all(css) if one.is_displayed() and words in one.text), None)
-
-        found: WebElement = until(lambda: _steady(seen), f"{css} saying {words!r}", page=self.words)
+        found: WebElement = until(lambda: self.script(SEEN, css, words), f"{css} saying {words!r}", page=self.words)
         return found
 
     def gone(self, css: str, words: str = "") -> None:
         """No visible element of *css* says *words* any more."""
 
-        def left() -> bool:
-            return any(one.is_displayed() and words in one.text for one in self.all(css))
-
-        until(lambda: _steady(lambda: not left()), f"{css} with {words!r} going away")
+        until(lambda: self.script(SEEN, css, words) is None, f"{css} with {words!r} going away")
 
     def click(self, css: str, words: str = "") -> None:
         """Patient with an element that is about to be enabled."""
-        until(lambda: _steady(lambda: self.see(css, words).is_enabled()), f"{css} being enabled")
-        self.see(css, words).click()
+
+        def clicked() -> bool:
+            found = self.see(css, words)
+            if not found.is_enabled():
+                return False
+            found.click()
+            return True
+
+        until(lambda: _steady(clicked), f"{css} being enabled")
 
     def type(self, css: str, text: str) -> None:
         """*text* in place of what was there."""
@@ -257,9 +278,10 @@ class BrowserCase(unittest.TestCase):
         folder = Path(cls.enterClassContext(tempfile.TemporaryDirectory(prefix="executor_browser_")))
         cls.service = Service(folder)
         cls.addClassCleanup(cls.service.stop)
-        cls.service.start()
+        cls.service.begin()
         cls.browser = Browser(folder / "profile", cls.service)
         cls.addClassCleanup(cls.browser.quit)
+        cls.service.wait()
 
 
 def require_browser() -> None:

@@ -11,10 +11,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.browser.chromium import PHONE, TOKENS, WIDE, Browser, Service, require_browser, until
+from tests.browser.hand import trade_by_hand
+from tests.servers.hyperliquid import AGENT_KEY, MASTER, open_server
+from tests.servers.hyperliquid.market import PaperFeed
+from tests.servers.siblings import SEED, Agents, serve
 from trading.conf import PROJECT_ROOT
+from trading.domain.orders import Side
 
 SETTLE_SECONDS = 0.5
 TRAIL_SECONDS = 25.0
+# Longer than a mark stays young: everything that is old is grey.
+GREYED_SECONDS = 8.0
 PICTURE = PROJECT_ROOT / "docs" / "dashboard.png"
 FAR = {"take_profit": 0.02, "stop_loss": 0.015}
 
@@ -46,18 +53,22 @@ def main(folder: Path) -> None:
     require_browser()
     with a_desk() as (service, browser):
         gallery = Gallery(folder, browser)
-        for scene in (at_the_door, nothing_yet, trading, looking_back, refused, reading_only, stopping, lost):
+        for scene in SCENES:
             print(scene.__name__.replace("_", " "), flush=True)
             scene(gallery, service)
+    with a_live_desk() as (service, browser):
+        print("live", flush=True)
+        live(Gallery(folder, browser), service)
     print(f"{len(list(folder.glob('*.png')))} pictures in {folder}")
 
 
 @contextmanager
-def a_desk() -> Iterator[tuple[Service, Browser]]:
+def a_desk(**environ: str) -> Iterator[tuple[Service, Browser]]:
     with tempfile.TemporaryDirectory(prefix="executor_screens_") as name:
-        service = Service(Path(name), MIN_SIGNAL_CONFIDENCE="0.6")
+        service = Service(Path(name), **{"MIN_SIGNAL_CONFIDENCE": "0.6", **environ})
         try:
-            service.start()
+            service.begin()
+            service.wait()
             browser = Browser(Path(name) / "profile", service)
             try:
                 yield service, browser
@@ -65,6 +76,28 @@ def a_desk() -> Iterator[tuple[Service, Browser]]:
                 browser.quit()
         finally:
             service.stop()
+
+
+@contextmanager
+def a_live_desk() -> Iterator[tuple[Service, Browser]]:
+    """Configured for production, on the exchange simulator: only the exchange's address differs from a real one."""
+    scout = serve(0, Agents().scout)
+    try:
+        with open_server(feed=PaperFeed(SEED)) as exchange:
+            settings = {
+                "DEMO_MODE": "false",
+                "VENUE": "hyperliquid",
+                "HYPERLIQUID_API_URL": exchange.url,
+                "HYPERLIQUID_ACCOUNT_ADDRESS": MASTER,
+                "HYPERLIQUID_WALLET_KEY": AGENT_KEY,
+                "SCOUT_URL": f"http://127.0.0.1:{scout.server_port}",
+                "MIN_SIGNAL_CONFIDENCE": "0.3",
+            }
+            with a_desk(**settings) as found:
+                yield found
+    finally:
+        scout.shutdown()
+        scout.server_close()
 
 
 def at_the_door(gallery: Gallery, service: Service) -> None:
@@ -89,11 +122,6 @@ def nothing_yet(gallery: Gallery, service: Service) -> None:
     browser.see("#view-history", "Nothing has closed yet")
     gallery.take("history-empty")
     browser.click(".tabs a", "Desk")
-    for mode in ("testnet", "local", "mainnet", "unknown"):
-        # What another venue would make of it; the page has the word from the service.
-        show_mode(browser, mode)
-        gallery.take(f"mode-{mode}")
-    show_mode(browser, "demo")
 
 
 def trading(gallery: Gallery, service: Service) -> None:
@@ -144,19 +172,15 @@ def looking_back(gallery: Gallery, service: Service) -> None:
 
 
 def refused(gallery: Gallery, service: Service) -> None:
-    """The API's own words, and Guardian's: told by the page's own way of showing a problem."""
+    """Guardian's no, and the page before its first answer."""
     browser = gallery.browser
-    problem = {
-        "code": "GUARDIAN_REJECTED",
-        "detail": "Guardian says no",
-        "reasoning": "Rejected: 3 of 3 positions are open; a leverage of 3 is more than this pair should carry.",
-    }
-    browser.awaited(
-        "const dom = await import('/static/desk/dom.js');"
-        "dom.openDialog('Ticket', dom.problemBox(arguments[0])); return true",
-        problem,
-    )
+    service.agents.objection = "Two of these coins move together with what is open; the pair adds no diversification."
+    browser.click(".ticket-button")
+    browser.click("#ticket-go", "Execute")
+    browser.see("#ticket-answer", "Two of these coins")
+    browser.script("document.querySelector('#ticket-answer').scrollIntoView({block: 'end'})")
     gallery.take("guardian-no")
+    service.agents.objection = ""
     gallery.close_dialog()
     browser.awaited(
         "const { desk, tell } = await import('/static/desk/state.js'); desk.positions = null; tell('positions');"
@@ -175,12 +199,49 @@ def reading_only(gallery: Gallery, service: Service) -> None:
     gallery.browser.see(".row")
 
 
+def troubled(gallery: Gallery, service: Service) -> None:
+    """Faults staged at the paper venue: prices that stand still, a leg that cannot be closed, a hand in the account."""
+    browser = gallery.browser
+    stage(service, kind="stale_prices", seconds=120)
+    browser.see(".row[data-old]", "old")
+    gallery.take("stale")
+    service.ask("DELETE", "/api/demo/scenario")
+    browser.gone(".row[data-old]")
+    (position,) = service.ask("GET", "/api/positions?status=open")
+    stage(service, kind="halted_coin", coin=position["long"]["coin"], seconds=60)
+    service.ask("POST", f"/api/positions/{position['position_id']}/close", {})
+    browser.see("#tile-naked[data-level=warn]")
+    gallery.take("naked")
+    service.ask("DELETE", "/api/demo/scenario")
+    browser.see("#positions", "Nothing is open")
+    trade(service, "drifted", "SUI/APT", 3000, **FAR)
+    browser.see(".row", "SUI / APT")
+    (position,) = service.ask("GET", "/api/positions?status=open")
+    trade_by_hand(service.data, position["long"]["coin"], Side.BUY, "120")
+    trade_by_hand(service.data, "DOGE", Side.BUY, "900")
+    browser.see("#tile-state", "drift")
+    gallery.take("reducing")
+    browser.click("#resume")
+    browser.click("#resume-go")
+    browser.see("dialog .problem", "drift")
+    gallery.take("resume-refused")
+    browser.click(f"#resume-holdings [value={position['long']['coin']}]")
+    gallery.take("resume-accepting")
+    browser.type("#resume-word", "ACCEPT")
+    browser.click("#resume-go")
+    browser.see("#tile-state", "Active")
+
+
 def stopping(gallery: Gallery, service: Service) -> None:
     browser = gallery.browser
+    browser.see(".row")
     browser.click("#stop")
     browser.see("#stop-word")
     gallery.take("stop")
-    browser.type("#stop-word", "STOP")
+    browser.click("#stop-account")
+    browser.see("#stop-go", "whole account")
+    gallery.take("stop-account")
+    browser.type("#stop-word", "STOP ACCOUNT")
     browser.click("#stop-go")
     browser.see("#stop-words")
     gallery.take("stop-progress")
@@ -189,6 +250,9 @@ def stopping(gallery: Gallery, service: Service) -> None:
     gallery.close_dialog()
     gallery.take("halted")
     browser.click("#resume")
+    browser.see("#resume-go")
+    gallery.take("resume")
+    browser.click("#resume-go")
     browser.see("#tile-state", "Active")
 
 
@@ -197,8 +261,41 @@ def lost(gallery: Gallery, service: Service) -> None:
     gallery.browser.see(".row")
     service.stop()
     gallery.browser.see("#banner", "does not answer")
-    time.sleep(6)
+    time.sleep(GREYED_SECONDS)
     gallery.take("disconnected")
+
+
+def live(gallery: Gallery, service: Service) -> None:
+    """A desk in production mode with two positions; then as the same page names the other networks."""
+    browser = gallery.browser
+    browser.log_in_as("admin")
+    browser.see("#mode", "SIMULATOR")
+    until(lambda: service.ask("GET", "/api/health")["monitor"]["alive"], "a monitor that watches")
+    offered = [one for one in service.ask("GET", "/api/signals") if one["would_take"]]
+    for signal, size in zip(offered, (2400, 1600), strict=False):
+        trade(service, signal["id"], signal["pair"], size, **FAR)
+    browser.see(".row")
+    time.sleep(TRAIL_SECONDS)
+    gallery.take("live")
+    browser.click(".row-toggle")
+    browser.see(".chart canvas")
+    browser.see(".timeline")
+    gallery.take("live-position")
+    browser.click(".row-toggle")
+    for mode in ("testnet", "mainnet", "unknown"):
+        # The word comes from the configured address, which a test sees to; no network is asked for a picture.
+        show_mode(browser, mode)
+        gallery.take(f"live-as-{mode}")
+    browser.open("/login")
+    show_mode(browser, "mainnet")
+    gallery.take("log-in-as-mainnet")
+
+
+SCENES = (at_the_door, nothing_yet, trading, looking_back, refused, reading_only, troubled, stopping, lost)
+
+
+def stage(service: Service, **what: object) -> None:
+    service.ask("POST", "/api/demo/scenario", what)
 
 
 def trade(service: Service, signal_id: str, pair: str, size: int, **more: object) -> None:

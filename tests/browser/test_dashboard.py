@@ -1,21 +1,26 @@
-"""The dashboard in a real browser, before the whole service: a trader's day, and what may go wrong in it."""
+"""The pages in a real browser, before the whole service: a trader's day at the dashboard, what may go wrong in it, and
+the page of the API. One class, so that one service and one browser do for all."""
 
-import time
+import json
 
 from django.core.signing import Signer
 
 from tests.browser.chromium import PHONE, SECRET_KEY, TOKENS, WIDE, BrowserCase, until
+from tests.browser.hand import held, trade_by_hand
+from trading import schema
 from trading.adapters.system import SystemClock
+from trading.domain.orders import Side
 from trading.events import STREAMS_MAX
 
 FRAME_MS_MAX = 16
 FIRST_PAINT_MS_MAX = 300
 TRIES = 4
-GIVEN_UP_SECONDS = 1.5
 SHIFT_MAX = 0.1
 TRANSFER_BYTES_MAX = 250_000
 
-HOW_WIDE = "return document.documentElement.scrollWidth"
+OPERATIONS = sum(len(methods) for methods in json.loads(schema.document("json"))["paths"].values())
+
+FITS = "return document.documentElement.scrollWidth === innerWidth"
 
 # A hundred standing positions made of one, then a tick of all of them: how long its script took.
 A_TICK_OF_A_HUNDRED = """
@@ -39,13 +44,6 @@ return took;
 """
 
 
-A_GUARDIAN_THAT_SAYS_NO = """
-const real = window.fetch;
-const no = {code: 'GUARDIAN_REJECTED', status: 422, detail: 'Guardian says no', reasoning: 'the spread is too thin'};
-const answer = () => new Response(JSON.stringify(no), {status: 422, headers: {'Content-Type': 'application/json'}});
-window.fetch = (path, ...more) => path === '/api/trades/execute' ? Promise.resolve(answer()) : real(path, ...more);
-"""
-
 THE_WAYS = """
 const { distances } = await import('/static/desk/exits.js');
 return distances({
@@ -64,7 +62,7 @@ await new Promise((done) => requestAnimationFrame(done));
 """
 
 
-class DashboardTest(BrowserCase):
+class PagesTest(BrowserCase):
     def setUp(self) -> None:
         self.browser.resize(WIDE)
         self.addCleanup(self.make_flat)
@@ -93,6 +91,8 @@ class DashboardTest(BrowserCase):
         see("#mode", "DEMO")
         see("#tile-state", "Active")
         see("#positions", "Nothing is open")
+        click("#theme")
+        see("[data-theme=dark] #theme")
 
         self.trade("a_day", "SOL/AVAX")
         see(".row", "SOL / AVAX")
@@ -142,17 +142,29 @@ class DashboardTest(BrowserCase):
         self.looks_well("log")
         click(".tabs a", "Desk")
 
+        trade_by_hand(self.service.data, "DOGE", Side.BUY, "500")
+        self.learn_of_the_account()
         click("#stop")
+        see("#stop-foreign", "Not the desk's: 500 DOGE")
         self.assertFalse(see("#stop-go").is_enabled())
         kind("#stop-word", "stop it")
         self.assertFalse(see("#stop-go").is_enabled())
         kind("#stop-word", "STOP")
+        self.assertTrue(see("#stop-go", "Stop everything").is_enabled())
+        click("#stop-account")
+        self.assertFalse(see("#stop-go", "Stop and sell the whole account").is_enabled())
+        kind("#stop-word", "STOP ACCOUNT")
         click("#stop-go")
+        see("dialog .big", "Closed. Proving that the venue is flat")
+        self.looks_well("the stop")
         see("dialog .big", "Flat. The desk is halted.")
+        self.assertEqual({}, held(self.service.data))
         see("#positions", "Nothing is open")
         click("dialog .close")
         see("#tile-state", "Halted")
         click("#resume")
+        see("#resume-why", "The desk is HALTED")
+        click("#resume-go", "Resume trading")
         see("#tile-state", "Active")
         self.assertEqual([], self.browser.errors())
 
@@ -160,16 +172,18 @@ class DashboardTest(BrowserCase):
         see("#log-in-form")
         self.assertEqual([], self.browser.all(".row"))
 
+    def learn_of_the_account(self) -> None:
+        """Now, and not at the page's next look in some seconds."""
+        self.browser.awaited("await (await import('/static/desk/feed.js')).portfolio()")
+
     def looks_well(self, view: str) -> None:
-        """In both themes and on a phone: nothing that keeps anybody out, nothing that sticks out."""
-        for theme in ("dark", "light"):
-            self.browser.click("#theme")
-            self.browser.see(f"[data-theme={theme}] #theme")
-            self.assertEqual([], self.browser.ills(), f"{view}, {theme}")
-        self.browser.resize(PHONE)
-        until(lambda: self.browser.script(HOW_WIDE) == PHONE[0], f"{view} fitting a phone")
-        self.assertEqual([], self.browser.ills(), f"{view} on a phone")
-        self.assertTrue(self.browser.see("#stop", "Emergency stop").is_enabled())
+        """By day on a wide screen and by night on a phone: nothing that keeps anybody out, nothing that sticks out."""
+        for theme, size in (("light", WIDE), ("dark", PHONE)):
+            self.browser.resize(size)
+            self.browser.script("document.documentElement.dataset.theme = arguments[0]", theme)
+            until(lambda: self.browser.script(FITS), f"{view} fitting {size}")
+            self.assertEqual([], self.browser.ills(), f"{view}, {theme}, {size}")
+            self.assertTrue(self.browser.see("#stop", "Emergency stop").is_enabled())
         self.browser.resize(WIDE)
 
     def test_a_token_for_reading_sees_everything_and_changes_nothing(self) -> None:
@@ -185,14 +199,49 @@ class DashboardTest(BrowserCase):
         self.assertEqual([], self.browser.ills())
 
     def test_guardians_no_is_shown_with_its_reasons(self) -> None:
+        self.service.agents.objection = "the spread is too thin"
+        self.addCleanup(setattr, self.service.agents, "objection", "")
         self.browser.log_in_as("trade")
         self.browser.click(".ticket-button", "Ticket")
         self.browser.see(".verdict-line", "would execute")
-        self.browser.script(A_GUARDIAN_THAT_SAYS_NO)
         self.browser.click("#ticket-go", "Execute")
-        self.browser.see("#ticket-answer", "guardian rejected")
+        self.browser.see("#ticket-answer", "rejected")
         self.browser.see("#ticket-answer", "the spread is too thin")
         self.assertFalse(self.browser.see("#ticket-go").is_enabled())
+
+    def test_a_holding_that_the_book_cannot_explain_is_accepted_by_hand_or_keeps_the_desk_from_opening(self) -> None:
+        see, click = self.browser.see, self.browser.click
+        self.trade("drifted", "SUI/APT")
+        self.browser.log_in_as("admin")
+        see(".row", "SUI / APT")
+        (position,) = self.service.ask("GET", "/api/positions?status=open")
+        coin = position["long"]["coin"]
+        trade_by_hand(self.service.data, coin, Side.BUY, "25")
+        self.addCleanup(trade_by_hand, self.service.data, coin, Side.SELL, "25")
+        see("#tile-state", "Reducing")
+        self.learn_of_the_account()
+        click("#resume", "Resume trading")
+        see("#resume-why", "The desk is REDUCING")
+        click("#resume-go", "Resume trading")
+        see("dialog .problem", f"drift in {coin}")
+        see("#resume-holdings", f"{coin}: the venue holds")
+        click(f"#resume-holdings [value={coin}]")
+        self.assertFalse(see("#resume-go", "Accept 1 holding and resume").is_enabled())
+        self.assertEqual([], self.browser.ills())
+        self.browser.type("#resume-word", "ACCEPT")
+        click("#resume-go")
+        see("#tile-state", "Active")
+        self.assertEqual({coin: 25.0}, self.service.ask("GET", "/api/portfolio")["accepted_drift"])
+
+    def test_every_operation_of_the_api_is_shown_opens_and_can_be_tried_without_a_violation(self) -> None:
+        self.browser.open("/api/docs")
+        until(lambda: len(self.browser.all(".opblock")) == OPERATIONS, f"{OPERATIONS} operations being shown")
+        self.browser.errors()
+        self.browser.script("document.querySelector('.opblock-summary-path[data-path=\"/api/health\"]').click()")
+        self.browser.click(".try-out__btn")
+        self.browser.click(".execute")
+        self.browser.see(".live-responses-table", "executor_agent")
+        self.assertEqual([], self.browser.errors())
 
     def test_where_no_stream_is_left_it_asks_now_and_then(self) -> None:
         self.browser.open("/login")
@@ -204,10 +253,15 @@ class DashboardTest(BrowserCase):
 
     def take_every_stream(self) -> None:
         """Also those of pages that were left a moment ago, which the service has not missed yet."""
-        for _ in range(2):
-            taken = [self.enterContext(self.service.stream()) for _ in range(STREAMS_MAX + 1)]
-            self.assertEqual(503, taken[-1])
-            time.sleep(GIVEN_UP_SECONDS)
+        taken = 0
+
+        def take() -> bool:
+            nonlocal taken
+            while taken < STREAMS_MAX and self.enterContext(self.service.stream()) == 200:
+                taken += 1
+            return taken == STREAMS_MAX
+
+        until(take, "every stream being taken")
 
     def test_rows_are_sorted_and_reached_by_keyboard(self) -> None:
         for signal_id, pair, size in (("small", "APE/FTM", 900), ("large", "STX/CFX", 2100)):

@@ -297,6 +297,17 @@ class PortfolioTest(QueriesTestCase):
         self.assertEqual(folio.equity - 100_000, total)
         self.assertEqual((TradingState.ACTIVE, (), 0), (folio.trading_state, folio.causes, folio.naked_exposure))
         self.assertTrue(folio.limits)
+        self.assertEqual(((), {}), (folio.drifts, folio.accepted_drift))
+
+    def test_what_the_book_cannot_explain_is_told_until_it_is_accepted(self) -> None:
+        self.scene.opened()
+        book = self.venue.held("ETH")
+        self.venue.hold("ETH", "1")
+        (drift,) = queries.portfolio(self.scene.desk).drifts
+        self.assertEqual((ETH, book + 1, book), (drift.coin, drift.venue, drift.book))
+        emergency.resume(self.scene.desk, [ETH])
+        folio = queries.portfolio(self.scene.desk)
+        self.assertEqual(((), {ETH: Decimal(1)}), (folio.drifts, folio.accepted_drift))
 
     def test_a_baseline_of_yesterday_says_so(self) -> None:
         day = (self.scene.clock.now() - timedelta(days=1)).date()
@@ -311,7 +322,7 @@ class PortfolioTest(QueriesTestCase):
         unknown = (folio.equity, folio.margin_used, folio.margin_available, folio.gross_exposure, folio.net_exposure)
         self.assertEqual((None,) * 5, unknown)
         self.assertEqual((None, None, None), (folio.today_pnl, folio.unrealized_pnl, folio.today_since))
-        self.assertEqual(((), {}), (folio.limits, folio.foreign_holdings))
+        self.assertEqual(((), {}, ()), (folio.limits, folio.foreign_holdings, folio.drifts))
         self.assertEqual(1, folio.open_positions)
 
     def test_an_empty_desk_is_all_zero(self) -> None:

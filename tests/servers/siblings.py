@@ -24,11 +24,13 @@ Answer = tuple[int, object]
 
 
 class Agents:
-    """Both siblings' answers. `told` keeps the outcomes that Guardian was told."""
+    """Both siblings' answers. `told` keeps the outcomes that Guardian was told; with an `objection` it approves of
+    nothing and says so."""
 
     def __init__(self, seed: int = SEED) -> None:
         self._scout = DemoScout(PaperMarket(seed), SystemClock())
         self.told: list[object] = []
+        self.objection = ""
 
     def scout(self, method: str, path: str, body: object) -> Answer:
         """GET /api/signals/recent: the demo list, in the real Scout's words."""
@@ -45,10 +47,11 @@ class Agents:
             return 404, {"detail": "not found"}
         trade, portfolio = body["trade_proposal"], body["portfolio_state"]
         large = Decimal(str(trade["size"])) > Decimal(str(portfolio["total_value"])) * ALLOCATION_MAX
+        objection = self.objection or ("larger than its share of the portfolio" if large else "")
         return 200, {
-            "decision": "reject" if large else "approve",
-            "risk_score": 0.9 if large else 0.2,
-            "reasoning": "larger than its share of the portfolio" if large else "within all limits",
+            "decision": "reject" if objection else "approve",
+            "risk_score": 0.9 if objection else 0.2,
+            "reasoning": objection or "within all limits",
             "concerns": [],
             "rule_violations": ["max_allocation"] if large else [],
             "approval_id": "appr_" + hash_of(json.dumps(body, sort_keys=True), len(self.told))[:24],

@@ -20,7 +20,7 @@ from trading.domain.units import ZERO, Coin, PositionId, Price, TradeId, Usd
 from trading.engine import planning
 from trading.engine.accounting import DAYS_DEFAULT, AccountHistory, history, since_of
 from trading.engine.desk import Desk
-from trading.engine.recovery import foreign_holdings
+from trading.engine.recovery import Drift, drifts, foreign_holdings
 from trading.engine.schedule import average_price, next_slice_due, pace_of, slices_done, slices_skipped
 from trading.engine.states import live_beat
 from trading.engine.terms import DeskTerms, terms_of
@@ -250,6 +250,8 @@ class Portfolio:
     open_positions: int
     limits: tuple[Headroom, ...]
     foreign_holdings: Mapping[Coin, Decimal]
+    drifts: tuple[Drift, ...]
+    accepted_drift: Mapping[Coin, Decimal]
     naked_exposure: Decimal
     today_pnl: Decimal | None
     today_since: datetime | None
@@ -339,6 +341,8 @@ def portfolio(desk: Desk, days: int = DAYS_DEFAULT) -> Portfolio:
         open_positions=len(standing),
         limits=() if exposure is None else headroom(None, exposure, planning.limits_of(desk)),
         foreign_holdings={} if account is None else dict(foreign_holdings(book, account)),
+        drifts=() if account is None else drifts(book, account, state),
+        accepted_drift=dict(state.accepted_drift),
         naked_exposure=sum((trade.naked.now for trade in book.live_trades()), ZERO),
         today_pnl=account.equity - baseline if account is not None and baseline is not None else None,
         today_since=_midnight(state.baseline_day),

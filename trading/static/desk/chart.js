@@ -19,7 +19,18 @@ function library() {
   return loading;
 }
 
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+// What a canvas can be drawn with: a variable may stand for one colour by day and another by night, so an element is
+// given it and asked what that comes to.
+function colour(name) {
+  const probe = h("span", { hidden: true });
+  document.body.append(probe);
+  probe.style.color = `var(${name})`;
+  const found = getComputedStyle(probe).color;
+  probe.remove();
+  return found;
+}
+
+const font = () => getComputedStyle(document.body).fontFamily;
 
 // A chart in *place* that can be given new points: {times in seconds, values}. *levels* are [value, name, colour]
 // lines across, *marks* are [seconds, name] lines down. *told* writes a value.
@@ -34,7 +45,7 @@ export async function lineChart(place, { height, told, label, levels = () => [],
     const ctx = u.ctx;
     const { left, top, width, height: tall } = u.bbox;
     ctx.save();
-    ctx.font = `${11 * devicePixelRatio}px ${colour("--font")}`;
+    ctx.font = `${11 * devicePixelRatio}px ${font()}`;
     ctx.lineWidth = devicePixelRatio;
     for (const [value, name, kind] of levels()) {
       const y = u.valToPos(value, "y", true);
@@ -72,7 +83,7 @@ export async function lineChart(place, { height, told, label, levels = () => [],
   };
 
   function make() {
-    const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: `11px ${colour("--font")}` };
+    const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: `11px ${font()}` };
     const old = chart;
     chart = new uPlot(
       {

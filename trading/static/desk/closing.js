@@ -1,7 +1,7 @@
 // Closing a position, with what it will cost before it does.
 
 import { ask, get } from "./api.js";
-import { fill, h, openDialog, problemBox, skeleton, toast } from "./dom.js";
+import { fill, h, openDialog, problemBox, skeleton, toast, wide } from "./dom.js";
 import { learn } from "./feed.js";
 import { bps, price, quantity, signedPercent, signedUsd, tone, usd, words } from "./format.js";
 
@@ -45,7 +45,7 @@ function costTable(preview) {
     );
   const head = ["Leg", "Coins", "Expected", "Slippage", "Fee"].map((one, place) => h("th", { scope: "col", class: place ? "num" : "" }, one));
   return [
-    h("table", { class: "plain-table" }, h("thead", {}, h("tr", {}, head)), h("tbody", {}, leg(preview.long), leg(preview.short))),
+    wide("Legs", h("table", { class: "plain-table" }, h("thead", {}, h("tr", {}, head)), h("tbody", {}, leg(preview.long), leg(preview.short)))),
     h(
       "dl",
       { class: "facts" },

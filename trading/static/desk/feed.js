@@ -11,6 +11,7 @@ const POLL_MS = 2000;
 const STREAM_RETRY_MS = 8000;
 const LOG_LINES_MAX = 500;
 const EQUITIES_MAX = 2000;
+const MARKED = ["current_spread", "pnl", "pnl_percent", "unrealized_pnl", "exit_return", "risk_level", "liquidation_distance", "marked_at"];
 const STANDING = ["opening", "open", "closing"];
 
 let source = null;
@@ -102,7 +103,21 @@ function linked(link) {
 }
 
 function standing(items) {
-  desk.positions = new Map(items.filter((one) => one.status !== "closed").map((one) => [one.position_id, one]));
+  const kept = items.filter((one) => one.status !== "closed").map((one) => [one.position_id, withLastMark(one)]);
+  desk.positions = new Map(kept);
+}
+
+// A position without a price now keeps the last one that was known, which its age tells to be old.
+function withLastMark(position) {
+  const before = desk.positions && desk.positions.get(position.position_id);
+  if (position.marked_at !== null || !before || before.marked_at === null) return position;
+  for (const name of MARKED) position[name] = before[name];
+  for (const leg of ["long", "short"]) {
+    position[leg].mark_price = before[leg].mark_price;
+    position[leg].unrealized_pnl = before[leg].unrealized_pnl;
+  }
+  if (position.zscore && before.zscore) position.zscore.current = before.zscore.current;
+  return position;
 }
 
 function moved(position) {
@@ -112,7 +127,7 @@ function moved(position) {
     desk.lastClosed = position;
     tell("closed");
   } else {
-    desk.positions.set(position.position_id, position);
+    desk.positions.set(position.position_id, withLastMark(position));
   }
 }
 
@@ -124,15 +139,8 @@ export function learn(position) {
 
 function marked(mark) {
   const position = desk.positions && desk.positions.get(mark.position_id);
-  if (!position) return;
-  position.current_spread = mark.current_spread;
-  position.pnl = mark.pnl;
-  position.pnl_percent = mark.pnl_percent;
-  position.unrealized_pnl = mark.unrealized_pnl;
-  position.exit_return = mark.exit_return;
-  position.risk_level = mark.risk_level;
-  position.liquidation_distance = mark.liquidation_distance;
-  position.marked_at = mark.marked_at;
+  if (!position || mark.marked_at === null) return;
+  for (const name of MARKED) position[name] = mark[name];
   position.long.mark_price = mark.long_price;
   position.short.mark_price = mark.short_price;
   position.long.unrealized_pnl = mark.long_unrealized_pnl;

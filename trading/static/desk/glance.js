@@ -2,7 +2,8 @@
 
 import { $, h, mark, style, text } from "./dom.js";
 import { age, duration, percent, signedPercent, signedUsd, tone, usd, words } from "./format.js";
-import { desk, may, now, on } from "./state.js";
+import { resumeWords } from "./resume.js";
+import { desk, now, on } from "./state.js";
 
 const MODES = {
   demo: ["DEMO", "Paper venue. No real order is possible."],
@@ -29,7 +30,7 @@ export function showMode() {
 
 export function start() {
   showMode();
-  on("health portfolio link problems", showState);
+  on("health portfolio positions session link problems", showState);
   on("portfolio marks positions", showMoney);
   on("portfolio positions", showLimits);
   on("health connections clock link", showParts);
@@ -48,9 +49,10 @@ function showState() {
   const causes = (desk.portfolio && desk.portfolio.causes) || [];
   text(tile("why"), causes.length && state !== "ACTIVE" ? `${means}: ${causes.map(words).join(", ")}` : means);
   const old = $("resume");
-  const wanted = (state === "HALTED" || state === "REDUCING") && may("admin");
-  if (wanted && !old) $("tile-state").append(h("button", { type: "button", id: "resume", class: "primary small-button" }, "Resume trading"));
-  if (!wanted && old) old.remove();
+  const wanted = resumeWords(state);
+  if (wanted && old) text(old, wanted);
+  else if (wanted) $("tile-state").append(h("button", { type: "button", id: "resume", class: "primary small-button" }, wanted));
+  else if (old) old.remove();
 }
 
 function showMoney() {

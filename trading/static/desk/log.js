@@ -1,7 +1,7 @@
 // The activity log: live, newest first, narrowed by kind and by words.
 
 import { $, empty, fill, h, problemBox, skeleton, text } from "./dom.js";
-import { dayTime } from "./format.js";
+import { dayTime, words } from "./format.js";
 import { desk, on } from "./state.js";
 
 const KINDS = ["info", "success", "warning", "error"];
@@ -30,10 +30,10 @@ function choose(name, chosen) {
   show();
 }
 
-function matches(line, words) {
+function matches(line, asked) {
   if (!wanted.has(line.type)) return false;
-  if (!words) return true;
-  return `${line.message} ${JSON.stringify(line.data)}`.toLowerCase().includes(words);
+  if (!asked) return true;
+  return `${line.message} ${JSON.stringify(line.data)}`.toLowerCase().includes(asked);
 }
 
 function show() {
@@ -42,8 +42,8 @@ function show() {
     fill(place.lines, problemBox(desk.problems.log));
     return;
   }
-  const words = place.words.value.trim().toLowerCase();
-  const lines = desk.log.filter((line) => matches(line, words)).slice(0, SHOWN_MAX);
+  const asked = place.words.value.trim().toLowerCase();
+  const lines = desk.log.filter((line) => matches(line, asked)).slice(0, SHOWN_MAX);
   text(place.count, `${lines.length} of ${desk.log.length}`);
   if (!lines.length) {
     fill(place.lines, desk.log.length ? empty("Nothing fits", "Other words or kinds may.") : empty("Nothing yet", "What the desk does is written here as it does it."));
@@ -52,13 +52,21 @@ function show() {
   fill(place.lines, h("ol", { class: "log" }, lines.map(lineOf)));
 }
 
+// Of a name made of a hash as much as tells it apart; the whole of it is in the title, and found by the filter.
+const short = (text) => text.replace(/\b((?:[a-z]+_|0x)?[0-9a-f]{8})[0-9a-f]{8,}\b/g, `$1…`);
+
+function factOf([name, value]) {
+  const whole = typeof value === "object" ? JSON.stringify(value) : String(value);
+  return h("span", { class: "fact", title: short(whole) === whole ? null : whole }, h("span", { class: "quiet" }, `${words(name)} `), short(whole));
+}
+
 function lineOf(line) {
-  const facts = Object.entries(line.data || {}).filter(([, value]) => value !== null).map(([name, value]) => `${name}: ${typeof value === "object" ? JSON.stringify(value) : value}`);
+  const facts = Object.entries(line.data || {}).filter(([, value]) => value !== null).map(factOf);
   return h(
     "li",
     { "data-kind": line.type },
     h("time", { class: "num", datetime: line.timestamp }, dayTime(line.timestamp)),
     h("span", { class: "kind" }, h("span", { class: "shape", "aria-hidden": "true" }), line.type),
-    h("span", { class: "message" }, line.message, facts.length ? h("span", { class: "small quiet data" }, facts.join("  ")) : null),
+    h("span", { class: "message" }, line.message, facts.length ? h("span", { class: "small data" }, facts) : null),
   );
 }

@@ -1,17 +1,16 @@
 // The emergency stop: typed, not clicked by mistake; then what happens until the desk is flat.
 
 import { ask } from "./api.js";
-import { $, fill, h, openDialog, problemBox, text, toast } from "./dom.js";
-import { duration } from "./format.js";
+import { $, fill, h, openDialog, problemBox, text } from "./dom.js";
+import { duration, quantity } from "./format.js";
+import { openResume } from "./resume.js";
 import { desk, may, on, tell } from "./state.js";
 
 const WORD = "STOP";
+const WORD_OF_ALL = "STOP ACCOUNT";
 
 export function start() {
   $("stop").addEventListener("click", openStop);
-  document.addEventListener("click", (event) => {
-    if (event.target.id === "resume") resume(event.target);
-  });
   on("session", () => {
     $("stop").disabled = !may("trade");
     $("stop").title = may("trade") ? "Close everything and open nothing more" : "Takes a token with the scope trade";
@@ -19,37 +18,58 @@ export function start() {
 }
 
 function openStop() {
-  const count = desk.positions ? desk.positions.size : null;
+  const whole = h("input", { id: "stop-account", type: "checkbox", disabled: !may("admin"), "aria-describedby": "stop-foreign" });
   const field = h("input", { id: "stop-word", type: "text", autocomplete: "off", autocapitalize: "characters", spellcheck: "false", "data-first": true, "aria-describedby": "stop-help" });
-  const go = h("button", { type: "submit", class: "danger", id: "stop-go", disabled: true }, "Stop everything");
+  const asked = h("label", { for: "stop-word" });
+  const go = h("button", { type: "submit", class: "danger", id: "stop-go" });
   const trouble = h("div", {});
   const form = h(
     "form",
     {},
-    h("p", { id: "stop-help" }, count === null ? "Closes every position of the desk at market and opens nothing more." : `Closes ${count === 1 ? "the 1 open position" : `all ${count} open positions`} at market and opens nothing more, until somebody resumes.`),
-    h("label", { for: "stop-word" }, `Type ${WORD} to confirm`),
+    h("p", { id: "stop-help" }, bookWords()),
+    h("div", { class: "option" }, h("label", { class: "check" }, whole, "Sell the whole account, not only the desk's part"), h("p", { class: "small quiet", id: "stop-foreign" }, accountWords())),
+    asked,
     field,
     trouble,
     h("div", { class: "buttons" }, go),
   );
+  const word = () => (whole.checked ? WORD_OF_ALL : WORD);
+  const idle = () => {
+    text(asked, `Type ${word()} to confirm`);
+    text(go, whole.checked ? "Stop and sell the whole account" : "Stop everything");
+    go.disabled = field.value.trim().toUpperCase() !== word();
+  };
+  idle();
   const window = openDialog("Emergency stop", form, { kind: "alarm" });
-  field.addEventListener("input", () => {
-    go.disabled = field.value.trim().toUpperCase() !== WORD;
-  });
+  field.addEventListener("input", idle);
+  whole.addEventListener("change", idle);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     if (go.disabled) return;
     go.disabled = true;
-    go.textContent = "Stopping …";
+    text(go, "Stopping …");
     try {
-      const { body } = await ask("POST", "/api/emergency_stop", {});
+      const { body } = await ask("POST", "/api/emergency_stop", whole.checked ? { scope: "account" } : {});
       progress(window, body);
     } catch (problem) {
       fill(trouble, problemBox(problem), h("p", {}, "If the service does not answer: manage.py emergency_stop"));
-      go.disabled = false;
-      go.textContent = "Stop everything";
+      idle();
     }
   });
+}
+
+function bookWords() {
+  const count = desk.positions ? desk.positions.size : null;
+  if (count === null) return "Closes every position of the desk at market and opens nothing more.";
+  const what = count === 0 ? "Nothing of the desk is open. It" : count === 1 ? "Closes the 1 open position at market and" : `Closes all ${count} open positions at market and`;
+  return `${what} opens nothing more, until somebody resumes.`;
+}
+
+// What else the account holds, and who may sell it.
+function accountWords() {
+  const held = Object.entries((desk.portfolio && desk.portfolio.foreign_holdings) || {}).map(([coin, amount]) => `${quantity(amount)} ${coin}`);
+  const others = held.length ? `Not the desk's: ${held.join(", ")}.` : "The account holds nothing else now.";
+  return may("admin") ? others : `${others} What is not the desk's stays: to sell it takes a token with the scope admin.`;
 }
 
 // What the stop has reached, followed until the desk is HALTED.
@@ -62,37 +82,35 @@ function progress(window, report) {
   const step = h("p", { class: "big" });
   const words = h("p", { id: "stop-words", role: "status" });
   const meter = h("progress", { max: String(Math.max(total, 1)), "aria-label": "Positions closed" });
-  const list = h("ul", {});
-  fill(window.body, step, meter, words, list);
+  const list = h("ul", { class: "small" });
+  const accept = h("button", { type: "button", hidden: true, onclick: openResume }, "Leave what is left to somebody else");
+  fill(window.body, step, meter, words, list, h("div", { class: "buttons" }, accept));
   const show = () => {
     const state = desk.health ? desk.health.trading_state : report.trading_state;
     const standing = [...(desk.positions || new Map()).values()];
     const left = state === "HALTED" ? 0 : standing.length;
+    const held = state === "LIQUIDATING" && !left ? stillHeld() : null;
     meter.value = Math.max(total - left, 0);
+    accept.hidden = held === null || !may("admin");
     if (state === "HALTED") {
       text(step, "Flat. The desk is halted.");
       text(words, `${total} ${total === 1 ? "position" : "positions"} closed. Nothing opens until somebody resumes.`);
       stopListening();
+    } else if (held !== null) {
+      text(step, "Closed, and not flat");
+      text(words, held);
     } else {
       text(step, left ? `Closing: ${left} of ${total} left` : "Closed. Proving that the venue is flat …");
       text(words, left ? "Every position is being closed at market." : `No late fill may be possible any more; this takes some seconds. ${duration((Date.now() - begun) / 1000)} so far.`);
     }
-    fill(list, left ? standing.map((one) => h("li", {}, `${one.pair}: ${one.status}`)) : [], report.foreign.map((one) => h("li", {}, `${one.quantity} ${one.coin} are not the desk's and stay`)));
+    fill(list, left ? standing.map((one) => h("li", {}, `${one.pair}: ${one.status}`)) : [], report.foreign.map((one) => h("li", {}, `${quantity(one.quantity)} ${one.coin} are not the desk's and stay`)));
   };
   const stopListening = on("health positions clock", show);
   window.dialog.addEventListener("close", stopListening);
   show();
 }
 
-async function resume(button) {
-  button.disabled = true;
-  try {
-    const { body } = await ask("POST", "/api/resume", {});
-    if (desk.health) desk.health.trading_state = body.trading_state;
-    tell("health");
-    toast(`The desk is ${body.trading_state}.`, "good");
-  } catch (problem) {
-    openDialog("The desk does not resume", problemBox(problem));
-  }
-  button.disabled = false;
+// The desk's words when all is closed and the account holds something all the same; else null.
+function stillHeld() {
+  return (desk.health && desk.health.problems.find((one) => one.includes("the account holds"))) || null;
 }
