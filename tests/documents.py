@@ -1,7 +1,8 @@
 """The documentation, run: each block marked `sh` of the pages below, in order, against a demo service of its own.
 
-The law: a command in the documentation that fails fails the build; nothing of the developer's is touched: folder, port
-and Redis are made for this and gone afterwards. `python -m tests.documents`.
+The law: a command in the documentation that fails fails the build, and one that is not run says why, in a comment
+before it (`<!-- shown only: ... -->`); nothing of the developer's is touched: folder, port and Redis are made for this
+and gone afterwards. `python -m tests.documents`.
 """
 
 import http.client
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,12 +23,22 @@ from pathlib import Path
 from tests.processes import free_port
 from trading.conf import PROJECT_ROOT
 
-PAGES = ("README.md", *(f"docs/{name}.md" for name in ("quick-start", "api", "operations", "scenarios", "faq")))
+SCENARIOS = sorted(path.stem for path in (PROJECT_ROOT / "docs" / "scenarios").glob("*.md"))
+NAMES = ("quick-start", "api", "operations", "scenarios", *(f"scenarios/{one}" for one in SCENARIOS), "faq")
+# README last: what it opens stays open.
+PAGES = (*(f"docs/{name}.md" for name in NAMES), "docs/performance.md", "README.md")
+FOLLOWED_ELSEWHERE = {"docs/going-live.md": "make going-live, and tests.servers.test_going_live"}
 BASH = shutil.which("bash") or "/bin/bash"
 BLOCK_SECONDS = 40
 START_SECONDS = 45.0
 SAID_CHARS = 3000
 _BLOCK = re.compile(r"^```sh(?P<how> stopped)?\n(?P<commands>.*?)^```$", re.MULTILINE | re.DOTALL)
+# What four blanks make a block of commands, with the comment before it.
+_SHOWN = re.compile(
+    r"(?:^<!-- shown only: (?P<why>[^\n]+) -->\n\n)?(?<=\n\n)(?P<commands>(?:^ {4}[^\n]*\n(?:\n(?= {4}))?)+)",
+    re.MULTILINE,
+)
+_FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\((?P<target>[^)#:\s]+\.md)(#[^)]*)?\)")
 
 
@@ -40,6 +52,15 @@ class Block:
     stopped: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A block that is not run: where it stands and why; empty when it does not say."""
+
+    page: str
+    line: int
+    why: str
+
+
 class Failed(Exception):
     """A page is wrong; the words say where and what was said."""
 
@@ -51,6 +72,28 @@ def blocks_of(page: str) -> tuple[Block, ...]:
         Block(page, text[: found.start()].count("\n") + 2, found["commands"], bool(found["how"]))
         for found in _BLOCK.finditer(text)
     )
+
+
+def shown_in(page: str) -> tuple[Shown, ...]:
+    """Every block of *page* that is only shown, in order."""
+    # Fenced blocks are blanked out, so that what is indented in them is nobody else's and lines keep their numbers.
+    text = (PROJECT_ROOT / page).read_text(encoding="utf-8")
+    text = _FENCED.sub(lambda found: "\n" * found[0].count("\n"), text)
+    return tuple(
+        Shown(page, text[: found.start("commands")].count("\n") + 1, found["why"] or "")
+        for found in _SHOWN.finditer(text)
+    )
+
+
+def told(page: str) -> str:
+    """One line: how many blocks ran, and how many did not and why. Raises Failed for a block that does not say why."""
+    silent = [f"{page}, line {one.line}: neither run nor said why" for one in shown_in(page) if not one.why]
+    if silent:
+        raise Failed("\n".join(silent))
+    ran, whys = len(blocks_of(page)), Counter(one.why for one in shown_in(page))
+    parts = [f"{ran} block{'s' if ran > 1 else ''} ran"] if ran else []
+    parts += [f"{count} shown only ({why})" for why, count in whys.items()]
+    return f"{page}: {', '.join(parts) or 'no commands'}"
 
 
 def dead_links() -> tuple[str, ...]:
@@ -156,6 +199,7 @@ def main() -> int:
         return 1
     began, count = time.monotonic(), 0
     try:
+        lines = {page: told(page) for page in PAGES}
         with serving() as service:
             for page in PAGES:
                 for block in blocks_of(page):
@@ -165,10 +209,12 @@ def main() -> int:
                     if block.stopped:
                         service.start()
                     count += 1
-                print(f"{page}: {len(blocks_of(page))} block(s) ran")
+                print(lines[page], flush=True)
     except Failed as failure:
         print(failure)
         return 1
+    for page, how in FOLLOWED_ELSEWHERE.items():
+        print(f"{page}: followed by {how}")
     print(f"{count} blocks in {time.monotonic() - began:.0f} s")
     return 0
 

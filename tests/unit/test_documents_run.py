@@ -20,6 +20,25 @@ class DocumentsTest(unittest.TestCase):
             text = (PROJECT_ROOT / block.page).read_text(encoding="utf-8").splitlines()
             self.assertEqual(text[block.line - 1], block.commands.splitlines()[0])
 
+    def test_each_page_says_how_many_blocks_ran_and_why_others_did_not(self) -> None:
+        for page in documents.PAGES:
+            self.assertNotIn(" 0 block", documents.told(page))
+        self.assertRegex(documents.told("README.md"), r"^README.md: \d blocks ran, 1 shown only \(")
+        self.assertEqual("docs/licences.md: no commands", documents.told("docs/licences.md"))
+
+    def test_a_block_that_is_not_run_and_does_not_say_why_is_a_mistake(self) -> None:
+        text = (
+            "# X\n\nwords\n\n<!-- shown only: a reason -->\n\n    a\n\n    b\n\nwords\n\n    c\n\n```sh\n\n    d\n```\n"
+        )
+        page = Path(self.enterContext(tempfile.TemporaryDirectory())) / "x.md"
+        page.write_text(text, encoding="utf-8")
+        first, second = documents.shown_in(str(page))
+        self.assertEqual((7, "a reason"), (first.line, first.why))
+        self.assertEqual((13, ""), (second.line, second.why))
+        with self.assertRaises(documents.Failed) as failed:
+            documents.told(str(page))
+        self.assertIn("line 13: neither run nor said why", str(failed.exception))
+
     def test_a_block_that_fails_is_told_with_its_place(self) -> None:
         service = documents.Service(Path(self.enterContext(tempfile.TemporaryDirectory())))
         service.run(documents.Block("docs/x.md", 6, "export KEPT=7\n", False))
