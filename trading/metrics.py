@@ -17,7 +17,9 @@ from trading.bootstrap import alerts_waiting
 from trading.domain.desk_state import Cause, TradingState
 from trading.domain.errors import DeskError
 from trading.domain.positions import PositionStatus
+from trading.domain.units import ZERO
 from trading.engine import queries
+from trading.engine.connections import prices_heard_at
 from trading.engine.desk import Desk
 from trading.engine.queries import Health, Portfolio
 from trading.engine.tally import Counts, Tally
@@ -51,6 +53,7 @@ GAUGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "executor_monitor_alive": ("1 while a monitor holds its seat and beats.", ()),
     "executor_monitor_beat_age_seconds": ("Since the monitor's last sign of life.", ()),
     "executor_price_age_seconds": ("Age of the oldest price that a standing position is marked to.", ()),
+    "executor_stream_age_seconds": ("Since the venue's prices were confirmed last, also with nothing standing.", ()),
     "executor_orders_in_doubt": ("Orders of which nobody knows how they ended.", ()),
     "executor_doubt_age_seconds": ("Since the oldest order in doubt was sent.", ()),
     "executor_naked_usd": ("USD of unmatched notional now.", ()),
@@ -115,6 +118,7 @@ def _families(desk: Desk, version: str) -> Iterator[Metric]:
         lambda: _put_work(put, desk),
         lambda: _put_portfolio(put, queries.portfolio(desk, 1)),
         lambda: _put_machine(put, desk),
+        lambda: put("executor_stream_age_seconds", _age_if_any(prices_heard_at(desk), desk.clock.now())),
     )
     for part in parts:
         try:
@@ -188,6 +192,9 @@ def _put_work(put: Put, desk: Desk) -> None:
     standing = book.standing_positions()
     for status in STANDING:
         put("executor_positions", sum(one.status is status for one in standing), status.value)
+    leverage = max((one.leverage for one in standing), default=0)
+    put("executor_limit", desk.config.max_leverage, "max_leverage")
+    put("executor_limit_used_ratio", leverage / desk.config.max_leverage, "max_leverage")
 
 
 def _put_portfolio(put: Put, portfolio: Portfolio) -> None:
@@ -203,6 +210,8 @@ def _put_portfolio(put: Put, portfolio: Portfolio) -> None:
     for one in portfolio.limits:
         put("executor_limit", one.limit, one.name)
         put("executor_limit_used_ratio", _used(one), one.name)
+    put("executor_limit", portfolio.terms.max_daily_loss, "max_daily_loss")
+    put("executor_limit_used_ratio", _loss_used(portfolio), "max_daily_loss")
 
 
 def _put_machine(put: Put, desk: Desk) -> None:
@@ -210,7 +219,7 @@ def _put_machine(put: Put, desk: Desk) -> None:
     put("executor_disk_free_bytes", shutil.disk_usage(desk.config.data_dir).free)
     pages = [queries.positions(desk, status, PAGE_MAX, None)[0] for status in STANDING]
     marked = [one.marked_at for page in pages for one in page if one.marked_at is not None]
-    put("executor_price_age_seconds", _age(min(marked), desk.clock.now()) if marked else None)
+    put("executor_price_age_seconds", _age_if_any(min(marked, default=None), desk.clock.now()))
 
 
 def _used(limit: Headroom) -> Decimal | None:
@@ -218,6 +227,18 @@ def _used(limit: Headroom) -> Decimal | None:
     upper = limit.left == limit.limit - limit.actual
     part, whole = (limit.actual, limit.limit) if upper else (limit.limit, limit.actual)
     return part / whole if whole > 0 else None
+
+
+def _loss_used(portfolio: Portfolio) -> Decimal | None:
+    """How much of what a day may lose is lost; nothing on a day that gains."""
+    if portfolio.equity is None or portfolio.today_pnl is None or portfolio.equity <= portfolio.today_pnl:
+        return None
+    lost = max(-portfolio.today_pnl, ZERO) / (portfolio.equity - portfolio.today_pnl)
+    return lost / portfolio.terms.max_daily_loss
+
+
+def _age_if_any(since: datetime | None, now: datetime) -> float | None:
+    return None if since is None else _age(since, now)
 
 
 def _age(since: datetime, now: datetime) -> float:

@@ -17,6 +17,7 @@ from trading import bootstrap, metrics
 from trading.domain.errors import StoreCorrupt, VenueUnavailable
 from trading.domain.exit_plan import ExitReason
 from trading.domain.orders import OrderReport, OrderStatus
+from trading.domain.units import Usd
 from trading.engine import closing, monitor
 from trading.engine.monitor import Watchman
 from trading.utils import meters
@@ -144,6 +145,59 @@ class ScriptedDayTest(MetricsCase):
     def test_every_sample_has_a_name_that_is_known(self) -> None:
         names = {name for name, _ in self.scrape()}
         self.assertEqual(set(), names - metrics.NAMES)
+
+
+class TroubledDayTest(MetricsCase):
+    """What goes wrong is counted as the ledger has it: legs that ran apart, answers that were lost, money at risk."""
+
+    def stage(self, **what: object) -> None:
+        self.assertEqual(201, self.post("/api/demo/scenario", what).status_code)
+
+    def test_repairs_doubts_and_naked_exposure_are_those_of_the_trades(self) -> None:
+        self.stage(kind="partial_fills", coin="AVAX", share=0.5, seconds=5)
+        self.open("one", "SOL/AVAX")
+        self.tick(6)
+        self.stage(kind="lost_answer", seconds=5)
+        self.open("two", "BTC/ETH")
+        self.tick(1, 6)
+        trades = [told(self.get(f"/api/trades/{one['trade_id']}")) for one in told(self.get("/api/trades"))]
+        happened = [event["event"] for trade in trades for event in trade["timeline"]]
+        self.assertEqual((1, Decimal(1)), (happened.count("LegsUnbalanced"), self.total("executor_repairs_total")))
+        self.assertEqual(2.0, self.value("executor_unknown_answers_total", effect="OPEN"))
+        naked = sum(trade["naked"]["usd_seconds"] for trade in trades)
+        self.assertAlmostEqual(naked, float(self.total("executor_naked_usd_seconds_total")), 6)
+        self.assertEqual((0.0, 0.0), (self.value("executor_orders_in_doubt"), self.value("executor_doubt_age_seconds")))
+        self.assertEqual(told(self.get("/api/portfolio"))["naked_exposure"], self.value("executor_naked_usd"))
+
+    def test_ages_and_latencies_of_prices_monitor_and_store_are_there(self) -> None:
+        self.open("one", "SOL/AVAX", leverage=2)
+        self.tick()
+        self.stage(kind="stale_prices", seconds=60)
+        self.clock.advance(7)
+        self.assertEqual(7.0, self.value("executor_stream_age_seconds"))
+        # Nothing is marked to a price that old.
+        self.assertIsNone(self.value("executor_price_age_seconds"))
+        names = {name for name, _ in self.scrape()}
+        self.assertLessEqual(
+            {
+                *("executor_http_requests_total", "executor_http_request_seconds_bucket"),
+                *("executor_call_seconds_bucket", "executor_call_seconds_count"),
+            },
+            names,
+        )
+        saved = self.value("executor_call_seconds_count", process="web", port="store", call="save")
+        self.assertGreater(saved or 0, 0)
+        self.assertAlmostEqual(2 / 3, self.value("executor_limit_used_ratio", limit="max_leverage") or 0)
+
+    def test_what_a_day_may_lose_is_a_limit_like_the_others(self) -> None:
+        self.tick()
+        state = self.desk.store.state()
+        assert state.baseline_equity is not None
+        self.assertEqual(0.0, self.value("executor_limit_used_ratio", limit="max_daily_loss"))
+        richer = Usd(state.baseline_equity * Decimal("1.04"))
+        self.desk.store.change_state(lambda state: replace(state, baseline_equity=richer))
+        used = self.value("executor_limit_used_ratio", limit="max_daily_loss") or 0.0
+        self.assertAlmostEqual(float(Decimal("0.04") / Decimal("1.04") / Decimal("0.05")), used, 6)
 
 
 class TroubleTest(MetricsCase):

@@ -32,18 +32,22 @@ def connections(desk: Desk) -> tuple[Connection, ...]:
     return (_prices(desk), _venue(desk), _scout(desk), _guardian(desk))
 
 
-def _prices(desk: Desk) -> Connection:
-    """The oldest price among what stands, for an exit is as blind as its older leg; with nothing standing, any."""
+def prices_heard_at(desk: Desk) -> datetime | None:
+    """When the oldest price among what stands was confirmed last, for an exit is as blind as its older leg; with
+    nothing standing, any price. None where the venue has none. Raises VenueUnavailable."""
     coins = coins_of(desk.store.book().standing_positions()) or (LIKELY_COIN,)
+    return min((quote.taken_at for quote in desk.venue.quotes(coins).values()), default=None)
+
+
+def _prices(desk: Desk) -> Connection:
     try:
-        quotes = desk.venue.quotes(coins)
+        oldest = prices_heard_at(desk)
     except VenueUnavailable as error:
         return Connection("Prices", "down", None, error.detail)
-    if not quotes:
-        return Connection("Prices", "down", None, f"the venue has no price for {', '.join(coins)}")
-    oldest = min(quote.taken_at for quote in quotes.values())
+    if oldest is None:
+        return Connection("Prices", "down", None, "the venue has no price")
     late = desk.clock.now() - oldest > EXIT_PRICE_AGE_MAX
-    return Connection("Prices", "late" if late else "up", oldest, f"of {', '.join(quotes)}")
+    return Connection("Prices", "late" if late else "up", oldest, "confirmed")
 
 
 def _venue(desk: Desk) -> Connection:
