@@ -124,12 +124,13 @@ class Service:
             return False
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
-        """The decoded answer to an administrator."""
+        """The decoded answer to an administrator; None when there is nothing in it."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=15)
         headers = {"Authorization": f"Bearer {TOKENS['admin']}", "Content-Type": "application/json"}
         try:
             connection.request(method, path, None if body is None else json.dumps(body), headers)
-            return json.loads(connection.getresponse().read())
+            content = connection.getresponse().read()
+            return json.loads(content) if content else None
         finally:
             connection.close()
 

@@ -150,7 +150,10 @@ function marked(mark) {
 
 async function health() {
   try {
+    const before = desk.health && desk.health.trading_state;
     desk.health = (await get("/api/health")).body;
+    // What would be taken is another matter in another state.
+    if (before && before !== desk.health.trading_state) signals();
     misses = 0;
     desk.heardAt = Date.now();
     if (desk.link === "lost" || desk.link === "connecting") linked(source.readyState === EventSource.OPEN ? "live" : "polling");

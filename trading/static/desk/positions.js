@@ -117,7 +117,7 @@ function newRow(position) {
     cell("num", "Spread", at.spread, at.entry),
     cell("num", "Net PnL", at.pnl, at.percent),
     cell("exits", "Exits", at.bar, h("span", { class: "ends num" }, at.toStop, at.toTarget)),
-    cell("num", "Time", at.held, at.left),
+    cell("num time", "Time", at.held, at.left),
     cell("risk", "Risk", h("span", { class: "gauge", "aria-hidden": "true" }), at.risk),
     cell("actions", "", at.close),
   );
