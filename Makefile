@@ -8,6 +8,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # For every platform and every Python from 3.11 on; nothing is upgraded that need not be.
 LOCKED := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
+# A measurement has to be told how many; `make test` finds out.
+PROCESSES ?= 3
+
 # What must be right to the last branch: the words, the decisions and the arithmetic.
 EXACT := trading/domain/*,trading/engine/playbook.py,trading/utils/trade_calculator.py,trading/utils/risk_controls.py
 
@@ -33,7 +36,8 @@ check: format-check lint types imports django-check drift dependencies  ## forma
 
 cover: $(VENV)/.tools  ## tests with branch coverage: 95 % overall, 100 % for domain, playbook and the pure modules
 	$(BIN)/coverage erase
-	$(BIN)/coverage run manage.py test
+	$(BIN)/coverage run --rcfile=tests/coverage.toml manage.py test --parallel $(PROCESSES)
+	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=95
 	$(BIN)/coverage report --include='$(EXACT)' --fail-under=100
 

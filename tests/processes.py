@@ -13,7 +13,8 @@ PAUSE_SECONDS = 0.02
 
 def environ_of(**variables: str) -> dict[str, str]:
     """The environment of a program that is to see these variables, and neither the developer's nor the `.env` here."""
-    return {"PATH": os.environ["PATH"], "ENV_FILE": "", **variables}
+    inherited = {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
+    return {**inherited, "ENV_FILE": "", **variables}
 
 
 def lives(pid: int) -> bool:

@@ -3,15 +3,18 @@
 The law: no test sees the developer's environment, `.env`, files or Redis, nor those of a test that runs beside it.
 """
 
-import atexit
 import functools
 import multiprocessing
+import multiprocessing.util
 import os
 import pickle
+import shutil
 import sys
+import tempfile
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -19,9 +22,22 @@ from django.test.runner import DiscoverRunner, ParallelTestSuite, RemoteTestResu
 
 from executor_agent.redis_server import RunningRedis, start_redis
 
-PROCESSES_MAX = 2
-"""Two are what the suite is timed for; more would make programs under test wait for each other."""
-LONG = ("tests.browser", "tests.servers", "tests.simulation", "tests.api.test_fuzz", "tests.contracts")
+WAITING = 1
+"""Processes beyond the processors: tests of programs wait longer than they compute."""
+PROCESSES_MAX = 3
+"""Three are what the suite is timed for; more would make programs under test wait for each other."""
+MEMORY = Path("/dev/shm")  # noqa: S108 - only asked whether it is there; folders in it are made by tempfile
+MEMORY_BYTES_MIN = 2 << 30
+"""What must be free in memory before the files of the tests go there, where a synced write costs no time."""
+LONG = (
+    "tests.servers.test_process_kills",
+    "tests.browser",
+    "tests.servers",
+    "tests.simulation",
+    "tests.unit.test_commands",
+    "tests.api.test_fuzz",
+    "tests.contracts",
+)
 """What takes seconds a test begins first, so that no process is left with it when the others are done."""
 
 
@@ -33,8 +49,13 @@ def private_redis() -> RunningRedis | None:
     """
     running = start_redis(None)
     if running is not None:
-        atexit.register(running.stop)
+        _at_the_end(running.stop)
     return running
+
+
+def _at_the_end(do: Callable[[], object]) -> None:
+    """Have *do* called when this process ends; `atexit` is not heard in one that multiprocessing has started."""
+    multiprocessing.util.Finalize(None, do, exitpriority=0)
 
 
 def processes_by_default() -> int:
@@ -46,7 +67,25 @@ def processes_by_default() -> int:
     forks = sys.platform == "linux" and multiprocessing.get_start_method() == "fork"
     if not forks or sys.gettrace() is not None or "coverage" in sys.modules or find_spec("tblib") is None:
         return 1
-    return min(PROCESSES_MAX, len(os.sched_getaffinity(0)))
+    return min(PROCESSES_MAX, len(os.sched_getaffinity(0)) + WAITING)
+
+
+def roomy_memory() -> str | None:
+    """The file system in memory, if the tests' files find room in it; programs that tests start follow TMPDIR there."""
+    if "TMPDIR" in os.environ or not os.access(MEMORY, os.W_OK):
+        return None
+    return str(MEMORY) if shutil.disk_usage(MEMORY).free >= MEMORY_BYTES_MIN else None
+
+
+def _move_into_memory() -> None:
+    """Have this process, and what it starts, write its files into one folder in memory that goes with it."""
+    memory = roomy_memory()
+    if memory is None:
+        return
+    folder = tempfile.mkdtemp(prefix="executor_agent_tests_", dir=memory)
+    _at_the_end(functools.partial(shutil.rmtree, folder, ignore_errors=True))
+    os.environ["TMPDIR"] = tempfile.tempdir = folder
+    settings.DESK_CONFIG = settings.DESK_CONFIG.model_copy(update={"data_dir": Path(folder) / "data"})
 
 
 def _surroundings(data_dir_name: str | None = None) -> bool:
@@ -126,7 +165,7 @@ def _rank(subsuite: Any) -> int:
 
 
 class DeskTestRunner(DiscoverRunner):
-    """Django's discovery, in two processes unless it is told otherwise (`--parallel 1`)."""
+    """Django's discovery, in several processes unless it is told otherwise (`--parallel 1`)."""
 
     parallel_test_suite = _Suite
 
@@ -135,6 +174,7 @@ class DeskTestRunner(DiscoverRunner):
 
     def setup_test_environment(self, **kwargs: object) -> None:
         super().setup_test_environment(**kwargs)
+        _move_into_memory()
         # What a test starts without an environment of its own must not find a live desk's file here.
         os.environ["ENV_FILE"] = ""
         if not _surroundings():

@@ -1,14 +1,18 @@
 """Tests of what `manage.py check` says about a configuration."""
 
+import pkgutil
 import tempfile
 import unittest
 from pathlib import Path
 from unittest.mock import patch
 
+from django.core.checks import run_checks
+from django.core.management import load_command_class
 from django.test import SimpleTestCase, override_settings
 
-from trading.checks import check_configuration, file_findings, findings
+from trading.checks import DESK, check_configuration, file_findings, findings
 from trading.conf import Config
+from trading.management import commands
 
 
 def ids(config: Config) -> list[str | None]:
@@ -72,3 +76,18 @@ class Registered(SimpleTestCase):
             config = Config.of(data_dir=folder, max_allocation=1)
             with override_settings(DESK_CONFIG=config):
                 self.assertEqual([one.id for one in check_configuration()], ["trading.W001"])
+
+
+class CommandsAsk(SimpleTestCase):
+    def test_every_command_that_reads_the_desk_asks_for_these_checks_and_no_others(self) -> None:
+        names = {one.name for one in pkgutil.iter_modules(commands.__path__)}
+        asked = {name: tuple(load_command_class("trading", name).requires_system_checks) for name in names}
+        before_there_is_one = {"create_api_token", "describe_config", "encrypt_key", "pear_login", "setup"}
+        self.assertEqual({name for name, tags in asked.items() if tags == ()}, before_there_is_one)
+        self.assertEqual(
+            {name for name, tags in asked.items() if tags == (DESK,)}, names - before_there_is_one - {"runserver"}
+        )
+
+    def test_what_they_ask_for_finds_a_folder_that_cannot_be_used(self) -> None:
+        with tempfile.NamedTemporaryFile() as file, override_settings(DESK_CONFIG=Config.of(data_dir=Path(file.name))):
+            self.assertEqual([one.id for one in run_checks(tags=[DESK])], ["trading.E001"])

@@ -1,13 +1,19 @@
 """What goes wrong in one process of the tests arrives in the other, whatever it is."""
 
+import os
+import subprocess
 import sys
+import tempfile
 import threading
 import unittest
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from django.test import SimpleTestCase
 
-from tests.runner import Result, fit_to_travel, travels
+from tests.processes import environ_of
+from tests.runner import MEMORY, MEMORY_BYTES_MIN, Result, fit_to_travel, roomy_memory, travels
 
 
 class Unreadable(Exception):
@@ -74,3 +80,31 @@ class ResultTest(SimpleTestCase):
             event = self.told("addSubTest", self, part, caught(ValueError("plain")))
         self.assertEqual(event[0], "addFailure")
         self.assertIn("held=", str(event[2][1]))
+
+
+class MemoryTest(unittest.TestCase):
+    def memory(self, *, free: int = MEMORY_BYTES_MIN, writable: bool = True, **environ: str) -> str | None:
+        usage = mock.Mock(free=free)
+        with (
+            mock.patch.dict(os.environ, environ),
+            mock.patch("os.access", return_value=writable),
+            mock.patch("shutil.disk_usage", return_value=usage),
+        ):
+            if not environ:
+                os.environ.pop("TMPDIR", None)
+            return roomy_memory()
+
+    def test_files_go_into_memory_only_where_there_is_room_and_nobody_said_otherwise(self) -> None:
+        self.assertEqual(self.memory(), str(MEMORY))
+        self.assertIsNone(self.memory(free=MEMORY_BYTES_MIN - 1))
+        self.assertIsNone(self.memory(writable=False))
+        self.assertIsNone(self.memory(TMPDIR="/somewhere"))
+
+    def test_a_run_leaves_nothing_behind_whatever_its_processes_started(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            names = ("tests.unit.test_settings.UnderTest", "tests.unit.test_redis_server")
+            environ = environ_of(TMPDIR=folder)
+            command = (sys.executable, "manage.py", "test", "--parallel", "2", *names)
+            done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(list(Path(folder).iterdir()), [])

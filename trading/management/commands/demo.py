@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from trading.checks import DESK
+
 TIMEOUT_SECONDS = 10.0
 POLL_SECONDS = 0.5
 LIST_PAUSE_SECONDS = 15.0
@@ -21,6 +23,7 @@ Body = dict[str, Any]
 
 class Command(BaseCommand):
     help = "Open one demo trade through the HTTP API, watch it to its exit, and say what it made and why it left."
+    requires_system_checks = (DESK,)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--url", default=f"http://127.0.0.1:{settings.DESK_CONFIG.executor_port}")

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from trading import bootstrap
 from trading.bootstrap import Diagnosis
-from trading.checks import file_findings
+from trading.checks import DESK, file_findings
 from trading.conf import Config, ConfigurationError
 from trading.domain.errors import DeskError, StoreCorrupt
 from trading.utils.json_storage import verify
@@ -20,6 +20,7 @@ COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
 
 class Command(BaseCommand):
     help = "Check configuration, Redis, store, clock, venue, Scout and Guardian, and say what to do. Shows no secret."
+    requires_system_checks = (DESK,)
 
     def handle(self, *args: Any, **options: Any) -> None:
         rows = tuple(examine(settings.DESK_CONFIG))

@@ -7,6 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from trading.bootstrap import get_desk
+from trading.checks import DESK
 from trading.domain.desk_state import TradingState
 from trading.domain.errors import DeskError, ResumeRefused
 from trading.domain.units import Coin
@@ -19,6 +20,7 @@ PAUSE_SECONDS = 1.0
 
 class Command(BaseCommand):
     help = "Close every position of the desk and stop opening; --resume takes it back."
+    requires_system_checks = (DESK,)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--resume", action="store_true", help="back to ACTIVE")

@@ -13,6 +13,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from trading.bootstrap import build_courier, get_desk
+from trading.checks import DESK
 from trading.conf import ConfigurationError
 from trading.domain.errors import Busy, DeskError, StoreCorrupt
 from trading.engine import courier, monitor
@@ -31,6 +32,7 @@ _logger = logging.getLogger("trading.monitor")
 
 class Command(BaseCommand):
     help = "Watch open positions and close them at their take-profit, stop-loss, trailing stop or time limit."
+    requires_system_checks = (DESK,)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(

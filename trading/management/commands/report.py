@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from trading.bootstrap import get_desk
+from trading.checks import DESK
 from trading.domain.errors import DeskError
 from trading.engine.accounting import DAYS_DEFAULT
 from trading.engine.analytics import Analytics, Summary, TradeQuality, analytics
@@ -23,6 +24,7 @@ class Command(BaseCommand):
     help = (
         "Execution quality of the last days: shortfall, slices against their benchmark, naked exposure, repairs, times."
     )
+    requires_system_checks = (DESK,)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--days", type=int, default=DAYS_DEFAULT, help="how many UTC days, today counted")

@@ -7,12 +7,14 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from trading.checks import DESK
 from trading.domain.errors import DeskError
 from trading.utils.backup import restore
 
 
 class Command(BaseCommand):
     help = "Put what `backup` wrote into FILE back as DATA_DIR. Stop the service first. A newer ledger is not given up."
+    requires_system_checks = (DESK,)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", type=Path)

@@ -5,6 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from trading.bootstrap import build_courier, get_desk
+from trading.checks import DESK
 from trading.conf import ConfigurationError
 from trading.domain.alerts import Message, Urgency
 from trading.domain.errors import DeskError
@@ -12,6 +13,7 @@ from trading.domain.errors import DeskError
 
 class Command(BaseCommand):
     help = "Send one test alert to every target of ALERT_URLS; exit 1 when one did not take it."
+    requires_system_checks = (DESK,)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Raises CommandError without targets, and when one did not take it. Targets are told by their place in the

@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from executor_agent.redis_server import RunningRedis, start_redis
 from executor_agent.supervisor import Program, Supervisor
+from trading.checks import DESK
 from trading.conf import SECRETS, Config
 
 HOST = "127.0.0.1"
@@ -28,6 +29,7 @@ EXAMPLE_BODY = '{"signal_id": "signal_123", "pair": "SOL/AVAX", "position_size":
 
 class Command(BaseCommand):
     help = "Run the web process and the monitor together until Ctrl-C or SIGTERM; starts a Redis if none is reachable."
+    requires_system_checks = (DESK,)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--port", type=int, help="instead of EXECUTOR_PORT")

@@ -5,12 +5,14 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from trading.checks import DESK
 from trading.domain.errors import DeskError
 from trading.utils.inspection import verify
 
 
 class Command(BaseCommand):
     help = "Check every line, fold every trade, compare book, ledger, archive and index. Changes nothing."
+    requires_system_checks = (DESK,)
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
