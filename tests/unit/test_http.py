@@ -1,13 +1,18 @@
 """A peer over real sockets: every bound holds, whatever the other side does."""
 
 import os
+import shutil
 import socket
+import ssl
+import subprocess
+import tempfile
 import threading
 import time
 import unittest
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from decimal import Decimal
+from pathlib import Path
 from unittest.mock import patch
 
 from tests.fakes import FakeClock
@@ -252,6 +257,91 @@ class WritingTest(unittest.TestCase):
             peer = given_peer(server.url, 3)
             peer.post("/x", {})
             self.assertTrue(peer.post("/x", {}).ok)
+
+    def test_a_connection_that_was_closed_without_a_word_is_not_used(self) -> None:
+        closed = threading.Event()
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+
+            def serve() -> None:
+                for _ in range(2):
+                    connection, _ = listener.accept()
+                    with connection:
+                        connection.recv(65536)
+                        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+                    closed.set()
+
+            thread = threading.Thread(target=serve, daemon=True)
+            thread.start()
+            peer = given_peer(f"http://127.0.0.1:{listener.getsockname()[1]}", 5)
+            self.assertTrue(peer.post("/x", {}).ok)
+            self.assertTrue(closed.wait(5))
+            self.assertTrue(peer.post("/x", {}).ok)
+            thread.join()
+
+    def test_a_header_cannot_be_broken_into_two(self) -> None:
+        with Sibling() as server, self.assertRaises(ScoutUnavailable):
+            given_peer(server.url, 5).exchange("GET", "/x", headers={"Authorization": "Bearer a\r\nX-Other: b"})
+        self.assertEqual(server.received, [])
+
+    def test_a_path_is_quoted(self) -> None:
+        with Sibling() as server:
+            given_peer(server.url, 5).exchange("GET", "/x y/\u00fc?z\r\n")
+            self.assertEqual(server.received[0].path, "/x%20y/%C3%BC%3Fz%0D%0A")
+
+
+@unittest.skipUnless(shutil.which("openssl"), "openssl makes the certificate")
+class SecureTest(unittest.TestCase):
+    def setUp(self) -> None:
+        folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.certificate, key = folder / "certificate.pem", folder / "key.pem"
+        subprocess.run(
+            (
+                *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
+                *("-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"),
+                *("-keyout", str(key), "-out", str(self.certificate)),
+            ),
+            check=True,
+            capture_output=True,
+        )
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(self.certificate, key)
+        self.listener = self.enterContext(socket.create_server(("127.0.0.1", 0)))
+        self.handshakes: list[str | None] = []
+        thread = threading.Thread(target=self.serve, daemon=True)
+        thread.start()
+        self.addCleanup(thread.join)
+        self.addCleanup(self.listener.shutdown, socket.SHUT_RDWR)
+
+    def serve(self) -> None:
+        while True:
+            with suppress(ssl.SSLError):
+                try:
+                    connection, _ = self.listener.accept()
+                except OSError:
+                    return
+                with connection, self.context.wrap_socket(connection, server_side=True) as secure:
+                    self.handshakes.append(secure.version())
+                    while secure.recv(65536):
+                        secure.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n{"a": 1}')
+
+    def test_a_peer_that_can_prove_its_name_is_asked_over_one_connection(self) -> None:
+        peer = given_peer(f"https://localhost:{self.listener.getsockname()[1]}", 5)
+        with patch("certifi.where", return_value=str(self.certificate)):
+            answers = [peer.get("/x", {}) for _ in range(3)]
+        self.assertEqual(answers, [{"a": 1}] * 3)
+        self.assertEqual(len(self.handshakes), 1)
+        del peer
+
+    def test_a_peer_that_cannot_is_not_asked(self) -> None:
+        port = self.listener.getsockname()[1]
+        with self.assertRaisesRegex(ScoutUnavailable, "cannot be reached"):
+            given_peer(f"https://localhost:{port}", 5).post("/x", {"secret": 1})
+        with (
+            patch("certifi.where", return_value=str(self.certificate)),
+            self.assertRaisesRegex(ScoutUnavailable, "cannot be reached"),
+        ):
+            given_peer(f"https://127.0.0.1:{port}", 5).post("/x", {"secret": 1})
+        self.assertEqual(self.handshakes, [])
 
 
 class UrlTest(unittest.TestCase):

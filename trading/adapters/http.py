@@ -1,32 +1,31 @@
-"""One HTTP peer: a requests session with every bound set, and transport failures as one domain error.
+"""One HTTP peer: kept-alive connections with every bound set, and transport failures as one domain error.
 
 The law: no call outlives its time-out, counted over connecting, sending, headers, body and repeats together; no answer
 is larger than `ANSWER_BYTES_MAX`; no redirect is followed, no proxy or netrc of the environment is used, no cookie is
 kept; a write is never repeated. Plain http is for the loopback interface only.
 
-Threads share a peer: the session is never changed after construction, its cookie jar takes nothing, and urllib3's
-pool hands every connection to one thread at a time, so sixteen web threads reuse sixteen kept-alive connections without
-a lock of ours. What one exchange may still spend is a context variable, which each thread has to itself. Looking up a
-host name is bounded by the system's resolver alone.
+Threads share a peer: a connection is taken out of the pool while it is used, so sixteen web threads reuse sixteen
+kept-alive connections. Requests are written here and answers read by `http.client`: a session of requests costs ten
+times the processor time of that. Looking up a host name is bounded by the system's resolver alone.
 """
 
-import http.client
 import io
 import json
+import re
+import select
+import socket
+import ssl
+import weakref
+from collections import deque
 from collections.abc import Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass
 from decimal import Decimal
-from http.cookiejar import DefaultCookiePolicy
+from http.client import HTTPException, HTTPResponse
 from ipaddress import ip_address
 from typing import Any, NoReturn
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
-import requests
-from requests.adapters import HTTPAdapter
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import HTTPError
+import certifi
 
 from trading.domain.errors import InvalidRequest, Unavailable
 from trading.ports import Clock
@@ -35,7 +34,12 @@ ANSWER_BYTES_MAX = 1 << 20
 CONNECT_SECONDS_MAX = 2.0
 READ_BACKOFFS_SECONDS = (0.1, 0.3)
 CONNECTIONS_KEPT = 16
-_CHUNK_BYTES = 1 << 16
+# Some gateways turn away a request that does not say who sends it.
+_HEADERS = "Accept: application/json\r\nAccept-Encoding: identity\r\nUser-Agent: executor-agent"
+_PORTS = {"http": 80, "https": 443}
+# What a path may hold as it is; everything else is quoted.
+_PATH = "/:@!$&'()*+,;=%~"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _TRY_AGAIN = frozenset({429, 500, 502, 503, 504})
 
 
@@ -56,9 +60,6 @@ class Deadline:
         if seconds <= 0:
             raise TimeoutError("the time for this exchange is spent")
         return seconds
-
-
-_deadline: ContextVar[Deadline] = ContextVar("deadline")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +91,12 @@ class Peer:
         unavailable: type[Unavailable],
     ) -> None:
         self._name = name
-        self._base_url = _checked_url(variable, base_url)
+        url = urlsplit(_checked_url(variable, base_url))
+        self._path = url.path
         self._timeout_seconds = timeout_seconds
         self._clock = clock
         self._unavailable = unavailable
-        self._session = _Session()
+        self._connections = _Connections(url)
 
     def get(self, path: str, params: Mapping[str, str]) -> object:
         """The decoded JSON of a 2xx answer, asked for up to three times within the time-out."""
@@ -162,105 +164,142 @@ class Peer:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        token = _deadline.set(deadline)
+        target = quote(self._path + path, safe=_PATH) + (f"?{urlencode(params)}" if params else "")
         try:
-            left = deadline.left()
-            with self._session.request(
-                method,
-                f"{self._base_url}{path}",
-                params=params,
-                data=body,
-                headers={**(headers or {}), **({"Content-Type": "application/json"} if body is not None else {})},
-                timeout=(min(CONNECT_SECONDS_MAX, left), left),
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                return self._read(response)
-        except (requests.Timeout, TimeoutError) as error:
+            answer = self._connections.exchange(deadline, method, target, headers or {}, body)
+        except TimeoutError as error:
             raise self._unavailable(f"{self._name} did not answer in time") from error
-        except (requests.RequestException, HTTPError, OSError) as error:
+        except (OSError, HTTPException, UnicodeError) as error:
             raise self._unavailable(f"{self._name} cannot be reached or broke off") from error
-        finally:
-            _deadline.reset(token)
-
-    def _read(self, response: requests.Response) -> Answer:
-        """The whole body, so that the connection can be used again; a body that is too large closes it."""
-        content = bytearray()
-        for chunk in response.iter_content(_CHUNK_BYTES):
-            content += chunk
-            if len(content) > ANSWER_BYTES_MAX:
-                raise self._unavailable(f"{self._name} answered with more than {ANSWER_BYTES_MAX} bytes")
-        return Answer(response.status_code, bytes(content))
+        if len(answer.content) > ANSWER_BYTES_MAX:
+            raise self._unavailable(f"{self._name} answered with more than {ANSWER_BYTES_MAX} bytes")
+        return answer
 
 
-class _Session(requests.Session):
-    """A session that takes nothing from the environment, keeps no cookie and sees no redirect."""
+class _Connections:
+    """The connections to one host, each used by one thread at a time; the last used is used first."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.trust_env = False
-        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
-        self.headers.update({"Accept": "application/json", "Accept-Encoding": "identity"})
-        for scheme in ("http://", "https://"):
-            self.mount(scheme, _Adapter(pool_connections=1, pool_maxsize=CONNECTIONS_KEPT, max_retries=0))
+    def __init__(self, url: SplitResult) -> None:
+        self._address = (url.hostname or "", url.port or _PORTS[url.scheme])
+        self._head = f"Host: {url.netloc}\r\n{_HEADERS}"
+        self._secure = url.scheme == "https"
+        self._context: ssl.SSLContext | None = None
+        self._idle: deque[socket.socket] = deque()
+        weakref.finalize(self, _close_all, self._idle)
 
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """None: requests reads the body of a redirect without any bound, even when it is not to follow it."""
+    def exchange(
+        self, deadline: Deadline, method: str, target: str, headers: Mapping[str, str], body: bytes | None
+    ) -> Answer:
+        """One request, sent once, and its answer: of a body that is too large a byte more than is allowed.
+
+        Raises TimeoutError, OSError, HTTPException, and UnicodeError for what cannot be sent; the connection is closed
+        then.
+        """
+        request = self._request(method, target, headers, body)
+        connection = self._alive() or self._connected(deadline)
+        try:
+            connection.settimeout(deadline.left())
+            connection.sendall(request)
+            answer, reusable = _answer_of(connection, method, deadline)
+        except BaseException:
+            connection.close()
+            raise
+        if reusable and len(self._idle) < CONNECTIONS_KEPT:
+            self._idle.append(connection)
+        else:
+            connection.close()
+        return answer
+
+    def _request(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
+        """Head and body in one piece, so that the other side reads them in one."""
+        lines = [f"{name}: {value}" for name, value in headers.items()]
+        if body is not None:
+            lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+        if any(map(_CONTROL.search, (target, *lines))):
+            raise HTTPException("a header must not hold control characters")
+        head = "\r\n".join((f"{method} {target} HTTP/1.1", self._head, *lines, "", ""))
+        return head.encode("latin-1") + (body or b"")
+
+    def _alive(self) -> socket.socket | None:
+        """A connection that was kept; one that has something to read before it was asked has been closed, or spoilt."""
+        while self._idle:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                # Another thread was faster.
+                return None
+            if not _readable(connection):
+                return connection
+            connection.close()
+        return None
+
+    def _connected(self, deadline: Deadline) -> socket.socket:
+        connection = socket.create_connection(self._address, min(CONNECT_SECONDS_MAX, deadline.left()))
+        try:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if not self._secure:
+                return connection
+            connection.settimeout(deadline.left())
+            return self._trusted().wrap_socket(connection, server_hostname=self._address[0])
+        except BaseException:
+            connection.close()
+            raise
+
+    def _trusted(self) -> ssl.SSLContext:
+        """Host names checked against the authorities that Mozilla trusts, for every system has others."""
+        if self._context is None:
+            self._context = ssl.create_default_context(cafile=certifi.where())
+        return self._context
 
 
 class _TimedStream(io.RawIOBase):
-    """The stream of one answer: each read waits no longer than the exchange may still last.
+    """What comes over one connection: each read waits no longer than the exchange may still last.
 
     A socket time-out bounds one read; a peer that sends a byte a second would hold the caller for ever.
     """
 
-    def __init__(self, sock: Any, raw: io.RawIOBase, deadline: Deadline) -> None:
-        self._sock = sock
-        self._raw = raw
+    def __init__(self, connection: socket.socket, deadline: Deadline) -> None:
+        self._connection = connection
         self._deadline = deadline
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int | None:
-        self._sock.settimeout(self._deadline.left())
-        return self._raw.readinto(buffer)
+    def readinto(self, buffer: Any) -> int:
+        self._connection.settimeout(self._deadline.left())
+        return self._connection.recv_into(buffer)
 
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class _TimedResponse(http.client.HTTPResponse):
-    """http.client's response, headers and body, over a `_TimedStream`."""
-
-    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        self.fp = io.BufferedReader(_TimedStream(sock, self.fp.detach(), _deadline.get()))
+    def makefile(self, mode: str) -> io.BufferedReader:
+        """All that `http.client` asks of a socket."""
+        return io.BufferedReader(self)
 
 
-class _PlainConnection(HTTPConnection):
-    response_class = _TimedResponse
+def _answer_of(connection: socket.socket, method: str, deadline: Deadline) -> tuple[Answer, bool]:
+    """The answer to the request that was just sent, and whether the connection can be used again."""
+    response = HTTPResponse(_TimedStream(connection, deadline), method=method)  # type: ignore[arg-type]
+    try:
+        response.begin()
+        if len(set(response.headers.get_all("content-length", ()))) > 1:
+            raise HTTPException("the answer has two lengths")
+        content = response.read(ANSWER_BYTES_MAX + 1)
+        if len(content) <= ANSWER_BYTES_MAX and response.length:
+            raise HTTPException("the answer is cut short")
+        return Answer(response.status, content), response.isclosed() and not response.will_close
+    finally:
+        response.close()
 
 
-class _SecureConnection(HTTPSConnection):
-    response_class = _TimedResponse
+def _readable(connection: socket.socket) -> bool:
+    poll = select.poll() if hasattr(select, "poll") else None
+    if poll is None:
+        return bool(select.select([connection], (), (), 0)[0])
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(0))
 
 
-class _PlainPool(HTTPConnectionPool):
-    ConnectionCls = _PlainConnection
-
-
-class _SecurePool(HTTPSConnectionPool):
-    ConnectionCls = _SecureConnection
-
-
-class _Adapter(HTTPAdapter):
-    """requests' adapter with connections that keep to the deadline."""
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _SecurePool}
+def _close_all(connections: deque[socket.socket]) -> None:
+    while connections:
+        connections.pop().close()
 
 
 def _checked_url(variable: str, text: str) -> str:
