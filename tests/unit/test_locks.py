@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import Timeout
 
 from trading.domain.errors import Busy, StoreCorrupt
-from trading.utils.locks import ProcessLock, file_lock
+from trading.utils.locks import BriefLock, ProcessLock, Seats, file_lock
 
 ROOT = Path(__file__).resolve().parents[2]
 GREEDY = """
@@ -94,6 +94,46 @@ class ProcessLockTest(unittest.TestCase):
             with self.lock().held():
                 pass
         self.assertLessEqual(len(os.listdir("/proc/self/fd")), before + 2)
+
+
+class BriefLockTest(unittest.TestCase):
+    def setUp(self) -> None:
+        self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.path = self.folder / "it.lock"
+
+    def test_two_of_one_path_exclude_each_other_and_filelock_too(self) -> None:
+        one, other, foreign = BriefLock(self.path), BriefLock(self.path), file_lock(self.path)
+        one.acquire(0, 0.001)
+        for late in (0.0, 0.01):
+            with self.assertRaises(Timeout):
+                other.acquire(late, 0.001)
+        with self.assertRaises(Timeout):
+            foreign.acquire(timeout=0.01)
+        one.release()
+        other.acquire(0, 0.001)
+        other.release()
+        with foreign, self.assertRaises(Timeout):
+            one.acquire(0, 0.001)
+
+    def test_a_lock_on_a_file_that_was_removed_does_not_count(self) -> None:
+        one, other = BriefLock(self.path), BriefLock(self.path)
+        one.acquire(0, 0.001)
+        self.path.unlink()
+        other.acquire(1, 0.001)
+        with self.assertRaises(Timeout):
+            BriefLock(self.path).acquire(0, 0.001)
+        other.release()
+        one.release()
+
+    def test_no_handle_stays_open_when_it_is_free_or_could_not_be_had(self) -> None:
+        if not Path("/proc/self/fd").exists():
+            raise unittest.SkipTest("there is no /proc to count handles in")
+        seats = Seats(self.folder / "locks")
+        before = len(os.listdir("/proc/self/fd"))
+        for number in range(20):
+            with seats.seat(f"seat{number}", 0), self.assertRaises(Busy), seats.seat(f"seat{number}", 0):
+                self.fail("a seat for two")
+        self.assertEqual(len(os.listdir("/proc/self/fd")), before)
 
 
 if __name__ == "__main__":

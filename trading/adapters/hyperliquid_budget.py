@@ -15,7 +15,7 @@ from filelock import Timeout
 
 from trading.adapters.hyperliquid_wire import milliseconds
 from trading.ports import Clock
-from trading.utils.locks import FILE_MODE, file_lock, make_directory
+from trading.utils.locks import FILE_MODE, OpenLock, make_directory
 
 WINDOW_SECONDS = 60
 RESERVE = 4
@@ -47,7 +47,7 @@ class WeightMeter:
         make_directory(path.parent)
         self.limit = limit
         self._path = path
-        self._file_lock = file_lock(path.with_suffix(".lock"))
+        self._file_lock = OpenLock(path.with_suffix(".lock"))
         self._threads = threading.Lock()
         self._clock = clock
 

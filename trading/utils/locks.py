@@ -55,13 +55,17 @@ class _OpenFile:
             return False
         if os.fstat(self._file).st_nlink:
             return True
-        self._close()
-        self._file = None
+        self.close()
         return False
 
     def let_go(self) -> None:
         if sys.platform != "win32" and self._file is not None:
             fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Let go of the file as well."""
+        self._close()
+        self._file = None
 
 
 class OpenLock:
@@ -102,6 +106,36 @@ class OpenLock:
             if used + 1 < tries:
                 time.sleep(interval)
         raise Timeout(self.lock_file)
+
+
+class BriefLock:
+    """A lock on a file that is open while it is held and no longer, so that many may be known and few are open.
+
+    Two of them exclude each other also within one thread. Not fair, for those who want a seat come and go.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.lock_file = str(path)
+        self._elsewhere = file_lock(path) if sys.platform == "win32" else None
+        self._file = _OpenFile(self.lock_file)
+
+    def acquire(self, timeout: float, poll_interval: float) -> None:
+        """Raises filelock's Timeout, and OSError where the system refuses."""
+        if self._elsewhere is not None:
+            self._elsewhere.acquire(timeout=timeout, poll_interval=poll_interval)
+            return
+        give_up_at = time.monotonic() + timeout
+        while not self._file.had():
+            if time.monotonic() >= give_up_at:
+                self._file.close()
+                raise Timeout(self.lock_file)
+            time.sleep(poll_interval)
+
+    def release(self) -> None:
+        if self._elsewhere is not None:
+            self._elsewhere.release()
+        else:
+            self._file.close()
 
 
 class ProcessLock:
@@ -158,36 +192,36 @@ class Seats:
         """Raises Busy, and InvariantBroken for what is no name."""
         if not _SEAT.fullmatch(name):
             raise InvariantBroken(f"{name!r} is no name for a seat")
-        with _locked(file_lock(self._folder / f"{name}.lock"), f"the seat of {name}", wait_seconds):
+        with _locked(BriefLock(self._folder / f"{name}.lock"), f"the seat of {name}", wait_seconds):
             yield
 
     @contextmanager
     def monitor_seat(self) -> Iterator[None]:
         """Waits a second, since those who look for its holder do so by trying. Raises Busy."""
-        with _locked(file_lock(self._monitor_path), "the monitor's seat", MONITOR_SECONDS):
+        with _locked(BriefLock(self._monitor_path), "the monitor's seat", MONITOR_SECONDS):
             yield
 
     def monitor_sits(self) -> bool:
         """Looks are taken one at a time: a lock found taken is the monitor's, not another's look."""
         with self._look.held():
             try:
-                with _locked(file_lock(self._monitor_path), "the monitor's seat", 0):
+                with _locked(BriefLock(self._monitor_path), "the monitor's seat", 0):
                     return False
             except Busy:
                 return True
 
     def prune(self, kept: set[str]) -> None:
-        """Remove free seats but those *kept*. A lock on a file that is gone does not count: filelock looks again."""
+        """Remove free seats but those *kept*. A lock on a file that is gone does not count: it is looked for again."""
         for path in self._folder.glob("*.lock"):
             if path.stem in kept:
                 continue
             # One that stays is only untidy.
-            with suppress(Busy, OSError), _locked(file_lock(path), path.stem, 0):
+            with suppress(Busy, OSError), _locked(BriefLock(path), path.stem, 0):
                 path.unlink()
 
 
 @contextmanager
-def _locked(lock: FileLock, name: str, wait_seconds: float) -> Iterator[None]:
+def _locked(lock: BriefLock, name: str, wait_seconds: float) -> Iterator[None]:
     acquire(lock, name, wait_seconds)
     try:
         yield
@@ -203,7 +237,7 @@ def file_lock(path: Path) -> FileLock:
     return FileLock(path, thread_local=False, mode=FILE_MODE, fallback_to_soft=False)
 
 
-def acquire(lock: FileLock | OpenLock, name: str, timeout_seconds: float) -> None:
+def acquire(lock: BriefLock | OpenLock, name: str, timeout_seconds: float) -> None:
     """Take *lock* or raise Busy; a lock file that cannot be made or locked at all is StoreCorrupt."""
     try:
         lock.acquire(timeout=timeout_seconds, poll_interval=POLL_SECONDS)
