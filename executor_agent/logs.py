@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import MutableMapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from queue import Full, Queue
 from threading import Thread
 from typing import Any
@@ -21,41 +22,43 @@ from trading.utils.request_id import request_id
 Record = MutableMapping[str, Any]
 JSON = "json"
 LINES_MAX = 2000
+MOMENT_SECONDS = 0.02
 FLUSH_SECONDS = 1.0
 
 
 class PatientHandler(logging.Handler):
-    """Lines to stderr from a thread of its own: a pipe that nobody reads, or a terminal that is held, stops no trade.
+    """Lines to stderr from a thread of its own, which makes them too: a pipe that nobody reads, or a terminal that is
+    held, stops no trade, and neither does the making of a line.
 
     What does not fit into the queue is dropped, and the count of it is a line when there is room again.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._lines: Queue[str] = Queue(LINES_MAX)
+        self._records: Queue[logging.LogRecord | str] = Queue(LINES_MAX)
         self._dropped = 0
         self._writer: Thread | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            # Here and not in the thread: the request's id is the caller's.
-            line = self.format(record)
+            # Here and not in the thread: the request's id is the caller's, and what is written of may change.
+            record.msg, record.args, record.request_id = record.getMessage(), None, request_id()
         except Exception:  # whatever a record holds: a line that cannot be made must not stop its writer
             self.handleError(record)
             return
         self._begin()
         try:
             if self._dropped:
-                self._lines.put_nowait(f"{self._dropped} line(s) of output were dropped: nobody read them in time")
+                self._records.put_nowait(f"{self._dropped} line(s) of output were dropped: nobody read them in time")
                 self._dropped = 0
-            self._lines.put_nowait(line)
+            self._records.put_nowait(record)
         except Full:
             self._dropped += 1
 
     def flush(self) -> None:
         """Wait for what is queued, a moment at most. The end of the process calls it."""
         give_up_at = time.monotonic() + FLUSH_SECONDS
-        while self._lines.unfinished_tasks and time.monotonic() < give_up_at:
+        while self._records.unfinished_tasks and time.monotonic() < give_up_at:
             time.sleep(FLUSH_SECONDS / 100)
 
     def _begin(self) -> None:
@@ -66,11 +69,24 @@ class PatientHandler(logging.Handler):
 
     def _write(self) -> None:
         while True:
-            line = self._lines.get()
+            record = self._records.get()
+            # Whoever wrote it is at work now; a burst of lines is made when that is over.
+            time.sleep(MOMENT_SECONDS)
+            self._write_one(record)
+            while not self._records.empty():
+                self._write_one(self._records.get())
+
+    def _write_one(self, record: logging.LogRecord | str) -> None:
+        try:
+            line = record if isinstance(record, str) else self.format(record)
             with suppress(OSError, ValueError):  # a closed stderr has no readers
                 sys.stderr.write(f"{line}\n")
                 sys.stderr.flush()
-            self._lines.task_done()
+        except Exception:  # as in `emit`: the thread has more lines to write
+            if isinstance(record, logging.LogRecord):
+                self.handleError(record)
+        finally:
+            self._records.task_done()
 
 
 def formatter(log_format: str) -> logging.Formatter:
@@ -78,7 +94,7 @@ def formatter(log_format: str) -> logging.Formatter:
     known: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        with_instant,
         structlog.stdlib.ExtraAdder(allow=("facts",)),
         with_facts,
         with_request_id,
@@ -100,9 +116,17 @@ def with_facts(logger: object, name: str, record: Record) -> Record:
     return record
 
 
+def with_instant(logger: object, name: str, record: Record) -> Record:
+    """When the line was written, not when it was made."""
+    written_at = datetime.fromtimestamp(record["_record"].created, UTC)
+    record["timestamp"] = written_at.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return record
+
+
 def with_request_id(logger: object, name: str, record: Record) -> Record:
-    if request_id():
-        record.setdefault("request_id", request_id())
+    known = getattr(record["_record"], "request_id", request_id())
+    if known:
+        record.setdefault("request_id", known)
     return record
 
 

@@ -33,6 +33,7 @@ from trading.ports import Approver, Clock, Log, SignalSource
 from trading.utils import meters
 from trading.utils.journal import Journal
 from trading.utils.json_storage import STATE, JsonStore
+from trading.utils.late_tail import LateTail
 from trading.utils.logger import ActivityLog
 from trading.utils.redis_cache import RedisCache
 
@@ -87,7 +88,7 @@ def build_desk(config: Config, clock: Clock | None = None) -> Desk:
     """
     clock = clock or SystemClock()
     cache = RedisCache(config.redis_url, clock)
-    log = ActivityLog(config.data_dir / LOG_FILE, cache, clock)
+    log = ActivityLog(config.data_dir / LOG_FILE, LateTail(cache), clock)
     market = PaperMarket(config.paper_seed)
     with _blamed_on_configuration():
         venue = _paper(config, clock) if config.demo_mode else _live(config, clock, log)
@@ -166,7 +167,7 @@ def diagnoses(config: Config, clock: Clock | None = None) -> tuple[Diagnosis, ..
     if config.demo_mode:
         return (Diagnosis("venue", "ok", "the paper venue; no real order is possible"),)
     clock = clock or SystemClock()
-    log = ActivityLog(config.data_dir / LOG_FILE, RedisCache(config.redis_url, clock), clock)
+    log = ActivityLog(config.data_dir / LOG_FILE, LateTail(RedisCache(config.redis_url, clock)), clock)
     with _blamed_on_configuration():
         venue = _opened(config, clock, log)
     try:
@@ -187,7 +188,7 @@ def redis_answers(config: Config) -> bool:
 def scout_offers(config: Config) -> str:
     """What Scout offers now, in words. Raises ScoutUnavailable; ConfigurationError for a URL that is none."""
     clock = SystemClock()
-    log = ActivityLog(config.data_dir / LOG_FILE, RedisCache(config.redis_url, clock), clock)
+    log = ActivityLog(config.data_dir / LOG_FILE, LateTail(RedisCache(config.redis_url, clock)), clock)
     with _blamed_on_configuration():
         return f"offers {len(_signals(config, PaperMarket(config.paper_seed), clock, log).recent())} signal(s)"
 

@@ -168,7 +168,7 @@ class LiveServerTest(CacheCase):
     def test_what_is_no_json_is_not_stored_and_does_not_take_redis_down(self) -> None:
         values: dict[str, Json] = {"nan": float("nan"), "bytes": b"x", "good": 1}  # type: ignore[dict-item] # on purpose
         self.cache.put_many(values, 60)
-        self.assertFalse(self.cache.push("list", float("inf"), 10))
+        self.assertFalse(self.cache.push_all("list", [1, float("inf")], 10))
         self.assertEqual(self.cache.get_many(["nan", "bytes", "good"]), {"good": 1})
 
     def test_what_somebody_else_wrote_is_a_miss(self) -> None:
@@ -182,20 +182,25 @@ class LiveServerTest(CacheCase):
 
     def test_a_wrong_type_is_a_miss(self) -> None:
         self.cache.put("text", "a", 60)
-        self.assertFalse(self.cache.push("text", 1, 10))
+        self.assertFalse(self.cache.push_all("text", [1], 10))
 
     def test_a_list_keeps_its_newest(self) -> None:
         for number in range(7):
-            self.assertTrue(self.cache.push("log", {"n": number}, 5))
+            self.assertTrue(self.cache.push_all("log", [{"n": number}], 5))
         self.assertEqual(self.cache.tail("log", 3), ({"n": 6}, {"n": 5}, {"n": 4}))
         self.assertEqual(len(self.cache.tail("log", 100)), 5)
         self.assertEqual(self.cache.tail("absent", 5), ())
         self.assertEqual(self.cache.tail("log", 0), ())
 
     def test_a_list_may_begin_afresh(self) -> None:
-        self.cache.push("log", 1, 5)
-        self.cache.push("log", 2, 5, afresh=True)
+        self.cache.push_all("log", [1], 5)
+        self.cache.push_all("log", [2], 5, afresh=True)
         self.assertEqual(self.cache.tail("log", 5), (2,))
+
+    def test_several_go_in_one_exchange_the_last_of_them_first(self) -> None:
+        self.assertTrue(self.cache.push_all("log", [1, 2, 3, 4], 3))
+        self.assertEqual(self.cache.tail("log", 5), (4, 3, 2))
+        self.assertFalse(self.cache.push_all("log", [], 3))
 
     def test_flushall_is_a_miss_and_no_more(self) -> None:
         self.cache.put("a", 1, 60)
@@ -263,10 +268,10 @@ class TroubleTest(CacheCase):
             "get_many": lambda cache: cache.get_many(["a", "b"]),
             "put": lambda cache: cache.put("a", 1, 60),
             "put_many": lambda cache: cache.put_many({"a": 1, "b": 2}, 60),
-            "push": lambda cache: cache.push("a", 1, 5),
+            "push_all": lambda cache: cache.push_all("a", [1], 5),
             "tail": lambda cache: cache.tail("a", 5),
         }
-        misses: dict[str, object] = {"connected": False, "get_many": {}, "push": False, "tail": ()}
+        misses: dict[str, object] = {"connected": False, "get_many": {}, "push_all": False, "tail": ()}
         for name, call in calls.items():
             with self.subTest(name):
                 cache, began = self.given_cache(url), time.monotonic()

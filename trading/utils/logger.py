@@ -176,7 +176,9 @@ def _masked_plain(value: object) -> Json:
 
 def _clean(text: str, length_max: int) -> str:
     """One line without control, formatting or surrogate characters; masked before it is cut: no half a secret stays."""
-    plain = "".join(one if one.isprintable() else " " for one in text[:_SCAN_LENGTH_MAX])
+    plain = text[:_SCAN_LENGTH_MAX]
+    if not plain.isprintable():
+        plain = "".join(one if one.isprintable() else " " for one in plain)
     return _SECRET_TEXT.sub(MASK, plain)[:length_max].strip()
 
 

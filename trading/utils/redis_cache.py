@@ -109,20 +109,21 @@ class RedisCache:
 
         self._call(store)
 
-    def push(self, key: str, value: Json, keep: int, afresh: bool = False) -> bool:
-        """Put *value* at the head of the list *key* and keep its newest *keep*; True when that is done.
+    def push_all(self, key: str, values: Sequence[Json], keep: int, afresh: bool = False) -> bool:
+        """Put *values*, oldest first, at the head of the list *key* in one exchange and keep its newest *keep*; True
+        when that is done, False, and nothing done, when one of them is no JSON.
 
         *afresh* empties the list first.
         """
-        text = self._text(key, value)
-        if text is None:
+        texts = [text for one in values[-keep:] if (text := self._text(key, one)) is not None]
+        if not texts or len(texts) < len(values[-keep:]):
             return False
 
         def push() -> bool:
             with self._redis.pipeline(transaction=True) as pipeline:
                 if afresh:
                     pipeline.delete(PREFIX + key)
-                pipeline.lpush(PREFIX + key, text)
+                pipeline.lpush(PREFIX + key, *texts)
                 pipeline.ltrim(PREFIX + key, 0, keep - 1)
                 pipeline.execute()
             return True
