@@ -146,7 +146,12 @@ def _entry_spread(position: Position) -> Decimal | None:
 
 
 def _encode_record(record: Any) -> dict[str, Json]:
-    return {name: _encode(getattr(record, name)) for name in _names(record.__class__)}
+    content: dict[str, Json] = {}
+    for name in _names(record.__class__):
+        value = getattr(record, name)
+        kind = value.__class__
+        content[name] = value if kind in _PLAIN else _encoder(kind)(value)
+    return content
 
 
 @cache
@@ -189,9 +194,11 @@ def _plain(value: Decimal) -> str:
 def _instant(value: datetime) -> str:
     if value.tzinfo is None:
         raise InvariantBroken("an instant without an offset is not for the disk")
-    return value.astimezone(UTC).isoformat(timespec="microseconds")
+    utc = value if value.tzinfo is UTC else value.astimezone(UTC)
+    return utc.isoformat(timespec="microseconds")
 
 
+_PLAIN = frozenset({types.NoneType, bool, int, str})
 _ENCODERS: Mapping[type, Callable[[Any], Json]] = {
     types.NoneType: _same,
     int: _same,

@@ -32,15 +32,19 @@ def exact(value: Number, name: str) -> Decimal:
 
     Raises InvalidNumber, naming *name*, for NaN, infinities, booleans and text that is no number.
     """
-    if isinstance(value, bool) or not isinstance(value, int | str | float | Decimal):
-        raise InvalidNumber(name, f"{name} must be a number, not {type(value).__name__}")
-    try:
-        number = value if isinstance(value, Decimal) else Decimal(str(value))
-    except (ArithmeticError, ValueError) as error:
-        raise InvalidNumber(name, f"{name} is not a number") from error
+    number = value if type(value) is Decimal else _converted(value, name)
     if not number.is_finite():
         raise InvalidNumber(name, f"{name} must be finite")
     return number
+
+
+def _converted(value: Number, name: str) -> Decimal:
+    if isinstance(value, bool) or not isinstance(value, int | str | float | Decimal):
+        raise InvalidNumber(name, f"{name} must be a number, not {type(value).__name__}")
+    try:
+        return value if isinstance(value, Decimal) else Decimal(str(value))
+    except (ArithmeticError, ValueError) as error:
+        raise InvalidNumber(name, f"{name} is not a number") from error
 
 
 def positive(value: Number, name: str) -> Decimal:

@@ -21,7 +21,7 @@ import os
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -516,10 +516,8 @@ class Journal:
     def _corrupt(self, line: int, word: str, **facts: object) -> StoreCorrupt:
         return StoreCorrupt(f"{self.path}:{line} {word}", file=str(self.path), line=line, **facts)
 
-    @contextmanager
-    def _trouble_told(self, verb: str) -> Iterator[None]:
-        with trouble_told(self.path, verb):
-            yield
+    def _trouble_told(self, verb: str) -> AbstractContextManager[None]:
+        return trouble_told(self.path, verb)
 
 
 class Successor:
@@ -693,10 +691,14 @@ def _synced_before(content: Mapping[str, Json]) -> int:
     return seq - 1 if isinstance(seq, int) else 0
 
 
+# Made once: `json.dumps` makes one each time that it is asked for anything but its defaults.
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
 def sealed(content: Mapping[str, Json]) -> bytes:
     """*content* as one line of JSON with its checksum. Raises InvariantBroken for what is no JSON."""
     try:
-        text = json.dumps(content, separators=(",", ":"), allow_nan=False)[:-1].encode()
+        text = _encode(content)[:-1].encode()
     except (TypeError, ValueError) as error:
         raise InvariantBroken(f"a record is no JSON: {error}") from error
     return text + _seal(text)
@@ -718,11 +720,24 @@ def _seal(text: bytes) -> bytes:
     return b',"checksum":"%08x"}' % zlib.crc32(text)
 
 
-@contextmanager
-def trouble_told(path: Path, verb: str) -> Iterator[None]:
+class _TroubleTold:
+    """A context without a generator: it is entered some hundred times for one trade."""
+
+    __slots__ = ("_path", "_verb")
+
+    def __init__(self, path: Path, verb: str) -> None:
+        self._path = path
+        self._verb = verb
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, OSError):
+            reason = errno.errorcode.get(error.errno or 0, "UNKNOWN")
+            words = f"{self._path} cannot be {self._verb}: {error.strerror}"
+            raise StoreCorrupt(words, file=str(self._path), reason=reason) from error
+
+
+def trouble_told(path: Path, verb: str) -> AbstractContextManager[None]:
     """Turn an OSError on *path* into StoreCorrupt, with its symbolic name (ENOSPC, EROFS, ...) as `reason`."""
-    try:
-        yield
-    except OSError as error:
-        reason = errno.errorcode.get(error.errno or 0, "UNKNOWN")
-        raise StoreCorrupt(f"{path} cannot be {verb}: {error.strerror}", file=str(path), reason=reason) from error
+    return _TroubleTold(path, verb)
