@@ -5,11 +5,10 @@ is larger than `ANSWER_BYTES_MAX`; no redirect is followed, no proxy or netrc of
 kept; a write is never repeated. Plain http is for the loopback interface only.
 
 Threads share a peer: a connection is taken out of the pool while it is used, so sixteen web threads reuse sixteen
-kept-alive connections. Requests are written here and answers read by `http.client`: a session of requests costs ten
+kept-alive connections. Requests are written here, answers read by `http_answer`: a session of requests costs twenty
 times the processor time of that. Looking up a host name is bounded by the system's resolver alone.
 """
 
-import io
 import json
 import re
 import select
@@ -20,13 +19,14 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException
 from ipaddress import ip_address
-from typing import Any, NoReturn
+from typing import NoReturn
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 import certifi
 
+from trading.adapters.http_answer import Receive, TooLarge, read_answer
 from trading.domain.errors import InvalidRequest, Unavailable
 from trading.ports import Clock
 
@@ -166,14 +166,13 @@ class Peer:
     ) -> Answer:
         target = quote(self._path + path, safe=_PATH) + (f"?{urlencode(params)}" if params else "")
         try:
-            answer = self._connections.exchange(deadline, method, target, headers or {}, body)
+            return self._connections.exchange(deadline, method, target, headers or {}, body)
         except TimeoutError as error:
             raise self._unavailable(f"{self._name} did not answer in time") from error
+        except TooLarge as error:
+            raise self._unavailable(f"{self._name} answered with more than {ANSWER_BYTES_MAX} bytes") from error
         except (OSError, HTTPException, UnicodeError) as error:
             raise self._unavailable(f"{self._name} cannot be reached or broke off") from error
-        if len(answer.content) > ANSWER_BYTES_MAX:
-            raise self._unavailable(f"{self._name} answered with more than {ANSWER_BYTES_MAX} bytes")
-        return answer
 
 
 class _Connections:
@@ -190,7 +189,7 @@ class _Connections:
     def exchange(
         self, deadline: Deadline, method: str, target: str, headers: Mapping[str, str], body: bytes | None
     ) -> Answer:
-        """One request, sent once, and its answer: of a body that is too large a byte more than is allowed.
+        """One request, sent once, and its answer.
 
         Raises TimeoutError, OSError, HTTPException, and UnicodeError for what cannot be sent; the connection is closed
         then.
@@ -200,15 +199,15 @@ class _Connections:
         try:
             connection.settimeout(deadline.left())
             connection.sendall(request)
-            answer, reusable = _answer_of(connection, method, deadline)
+            answer = read_answer(_receiving(connection, deadline), ANSWER_BYTES_MAX)
         except BaseException:
             connection.close()
             raise
-        if reusable and len(self._idle) < CONNECTIONS_KEPT:
+        if answer.reusable and len(self._idle) < CONNECTIONS_KEPT:
             self._idle.append(connection)
         else:
             connection.close()
-        return answer
+        return Answer(answer.status, answer.content)
 
     def _request(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
         """Head and body in one piece, so that the other side reads them in one."""
@@ -252,41 +251,15 @@ class _Connections:
         return self._context
 
 
-class _TimedStream(io.RawIOBase):
-    """What comes over one connection: each read waits no longer than the exchange may still last.
+def _receiving(connection: socket.socket, deadline: Deadline) -> Receive:
+    """Each read waits no longer than the exchange may still last: a socket time-out bounds one read, and a peer that
+    sends a byte a second would hold the caller for ever."""
 
-    A socket time-out bounds one read; a peer that sends a byte a second would hold the caller for ever.
-    """
+    def receive(most: int) -> bytes:
+        connection.settimeout(deadline.left())
+        return connection.recv(most)
 
-    def __init__(self, connection: socket.socket, deadline: Deadline) -> None:
-        self._connection = connection
-        self._deadline = deadline
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        self._connection.settimeout(self._deadline.left())
-        return self._connection.recv_into(buffer)
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        """All that `http.client` asks of a socket."""
-        return io.BufferedReader(self)
-
-
-def _answer_of(connection: socket.socket, method: str, deadline: Deadline) -> tuple[Answer, bool]:
-    """The answer to the request that was just sent, and whether the connection can be used again."""
-    response = HTTPResponse(_TimedStream(connection, deadline), method=method)  # type: ignore[arg-type]
-    try:
-        response.begin()
-        if len(set(response.headers.get_all("content-length", ()))) > 1:
-            raise HTTPException("the answer has two lengths")
-        content = response.read(ANSWER_BYTES_MAX + 1)
-        if len(content) <= ANSWER_BYTES_MAX and response.length:
-            raise HTTPException("the answer is cut short")
-        return Answer(response.status, content), response.isclosed() and not response.will_close
-    finally:
-        response.close()
+    return receive
 
 
 def _readable(connection: socket.socket) -> bool:
