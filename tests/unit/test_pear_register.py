@@ -78,8 +78,9 @@ class Remembering(RegisterTestCase):
 
     def test_it_starts_a_new_file_beyond_its_size_and_remembers_the_one_before(self) -> None:
         with mock.patch.object(pear_register, "REGISTER_BYTES_MAX", 400):
+            register = self.opened()
             for number in range(6):
-                self.register.claim([numbered(number)], "key", NOON)
+                register.claim([numbered(number)], "key", NOON)
         self.assertTrue(self.path.with_suffix(".orders.1").exists())
         self.assertIn(numbered(5).client_order_id, self.opened().known())
         self.assertIn(numbered(4).client_order_id, self.opened().known())

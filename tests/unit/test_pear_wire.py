@@ -155,6 +155,7 @@ class Answers(unittest.TestCase):
             (wire.decode_baskets, [a_basket(longAssets=[{"coin": "BTC", "actualSize": None}])]),
             (wire.decode_baskets, [a_basket(longAssets=[{"coin": "BTC", "actualSize": "x"}])]),
             (wire.decode_baskets, [a_basket(longAssets=[{"coin": "BTC", "actualSize": "NaN"}])]),
+            (wire.decode_baskets, [a_basket(longAssets=[{"coin": "BTC", "actualSize": "1e999999"}])]),
             (wire.decode_baskets, [a_basket(longAssets=[{"coin": "BTC", "actualSize": True}])]),
             (wire.decode_created, {"fills": []}),
             (wire.decode_created, {"orderId": "a", "fills": [{"coin": "ETH", "sz": "1"}]}),

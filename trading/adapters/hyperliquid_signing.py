@@ -8,19 +8,20 @@ is the truth about anything: without them a nonce is still the present milliseco
 
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import Timeout
 
+from trading.adapters.followed_file import FollowedFile, opened
 from trading.adapters.hyperliquid_wire import milliseconds
 from trading.adapters.keys import Wallet
 from trading.domain.errors import Busy
 from trading.domain.units import ClientOrderId
 from trading.ports import Clock
-from trading.utils.locks import FILE_MODE, OpenLock, make_directory
+from trading.utils.locks import OpenLock, make_directory
 
 LOCK_SECONDS_MAX = 2.0
 LOCK_POLL_SECONDS = 0.0002
@@ -46,12 +47,11 @@ class NonceRegister:
     def __init__(self, folder: Path, address: str, clock: Clock) -> None:
         make_directory(folder)
         self._nonce_path = folder / f"{address}.nonce"
-        self._sent_path = folder / f"{address}.sent"
+        self._file = FollowedFile(folder / f"{address}.sent", bytes_max=REGISTER_BYTES_MAX)
         self._file_lock = OpenLock(folder / f"{address}.lock")
         self._threads = threading.Lock()
         self._clock = clock
         self._sent: dict[str, int] = {}
-        self._read_to: tuple[int, int] = (0, 0)
 
     def next_nonce(self) -> int:
         """Milliseconds since 1970, or one more than the last nonce if that is later."""
@@ -94,7 +94,7 @@ class NonceRegister:
                 self._file_lock.release()
 
     def _next(self) -> int:
-        with _opened(self._nonce_path, os.O_RDWR) as file:
+        with opened(self._nonce_path, os.O_RDWR) as file:
             last = os.read(file, NONCE_DIGITS)
             nonce = max(milliseconds(self._clock.now()), (int(last) if last.isdigit() else 0) + 1)
             os.lseek(file, 0, os.SEEK_SET)
@@ -102,24 +102,14 @@ class NonceRegister:
             return nonce
 
     def _register(self, cloids: Sequence[ClientOrderId], nonce: int) -> None:
-        if self._read_to[1] > REGISTER_BYTES_MAX:
-            self._sent_path.replace(self._sent_path.with_suffix(".sent.1"))
-        # A leading line break parts the record from a torn one before it.
-        record = "".join(f"\n{cloid} {nonce}\n" for cloid in cloids).encode()
-        with _opened(self._sent_path, os.O_WRONLY | os.O_APPEND) as file:
-            os.write(file, record)
+        self._file.append([f"{cloid} {nonce}" for cloid in cloids], synced=False)
 
     def _follow(self) -> None:
         """Take in what any process has registered since the last look."""
-        with _opened(self._sent_path, os.O_RDONLY) as file:
-            stat = os.fstat(file)
-            inode, start = self._read_to
-            if inode != stat.st_ino or start > stat.st_size:
-                self._sent, start = dict(_entries(_older(self._sent_path))), 0
-            os.lseek(file, start, os.SEEK_SET)
-            content = os.read(file, stat.st_size - start)
-        self._sent.update(_entries(content))
-        self._read_to = (stat.st_ino, start + len(content))
+        lines, anew = self._file.news()
+        if anew:
+            self._sent = {}
+        self._sent.update(_entries(lines))
 
 
 class Signer:
@@ -145,24 +135,8 @@ class Signer:
         }
 
 
-@contextmanager
-def _opened(path: Path, flags: int) -> Iterator[int]:
-    file = os.open(path, flags | os.O_CREAT, FILE_MODE)
-    try:
-        yield file
-    finally:
-        os.close(file)
-
-
-def _older(path: Path) -> bytes:
-    try:
-        return path.with_suffix(".sent.1").read_bytes()
-    except FileNotFoundError:
-        return b""
-
-
-def _entries(content: bytes) -> Iterator[tuple[str, int]]:
-    for line in content.decode("ascii", "replace").splitlines():
+def _entries(lines: Iterable[str]) -> Iterator[tuple[str, int]]:
+    for line in lines:
         cloid, _, nonce = line.partition(" ")
         if cloid and nonce.isascii() and nonce.isdigit():
             yield cloid, int(nonce)

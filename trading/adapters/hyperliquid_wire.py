@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+from trading.adapters.wire_values import Answers, Record, one_line
 from trading.domain.errors import InvalidNumber, VenueUnavailable
 from trading.domain.market import Candle, Holding, Instrument, Level
 from trading.domain.orders import Order, RejectReason, Side
@@ -22,13 +23,11 @@ WIRE_DECIMALS_MAX = 8
 NOTIONAL_MIN = Usd(Decimal(10))
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 COLLATERAL = "USDC"
-DETAIL_LENGTH_MAX = 300
 AUTO_DELEVERAGING = "Auto-Deleveraging"
-# Beyond this a number is no amount of anything, and sums of such numbers overflow.
-EXPONENT_MAX = 40
 _MILLISECOND = timedelta(milliseconds=1)
 
-Record = Mapping[str, object]
+_ANSWERS = Answers("Hyperliquid")
+unreadable, mapping, items, text = _ANSWERS.unreadable, _ANSWERS.mapping, _ANSWERS.items, _ANSWERS.text
 
 # Substrings of refusals in lower case, first match wins; live texts carry tails such as " asset=4" and change around
 # the edges (Hyperliquid documentation, "Error responses"; texts seen on testnet in October 2026).
@@ -668,40 +667,11 @@ def decode_time(answer: object) -> datetime:
 # Values ---------------------------------------------------------------------------------------------------------------
 
 
-def unreadable(what: str) -> VenueUnavailable:
-    return VenueUnavailable(f"Hyperliquid answered with something else than expected: {what}")
-
-
-def mapping(value: object) -> Record:
-    if not isinstance(value, Mapping):
-        raise unreadable("an object is missing")
-    return value
-
-
-def items(value: object) -> Sequence[object]:
-    if not isinstance(value, list):
-        raise unreadable("a list is missing")
-    return value
-
-
-def text(record: Record, name: str) -> str:
-    value = record.get(name)
-    if not isinstance(value, str) or not value:
-        raise unreadable(f"{name} is missing")
-    return value
-
-
 def number(value: object) -> Decimal:
     """A finite decimal from its text."""
     if not isinstance(value, str):
         raise unreadable("a decimal is missing")
-    try:
-        found = Decimal(value)
-    except ArithmeticError as error:
-        raise unreadable("a decimal is none") from error
-    if not found.is_finite() or abs(found.adjusted()) > EXPONENT_MAX:
-        raise unreadable("a decimal is not finite, or beyond all measure")
-    return found
+    return _ANSWERS.decimal(value, "a decimal")
 
 
 def amount(record: Record, name: str) -> Decimal:
@@ -727,6 +697,4 @@ def _positive(record: Record, name: str) -> Decimal:
 
 
 def _plain(value: object) -> str:
-    """The venue's sentence on one line, of bounded length."""
-    found = value if isinstance(value, str) else repr(value)
-    return "".join(one if one.isprintable() else " " for one in found[:DETAIL_LENGTH_MAX]).strip()
+    return one_line(value if isinstance(value, str) else repr(value))

@@ -6,7 +6,6 @@ without them the exchange's fills since the order was intended still say what be
 """
 
 import json
-import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,11 +14,12 @@ from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 
+from trading.adapters.followed_file import FollowedFile
 from trading.adapters.hyperliquid_wire import instant_of, milliseconds
 from trading.domain.errors import Busy
 from trading.domain.orders import Order, OrderReport, OrderStatus, RejectReason, Side
 from trading.domain.units import ClientOrderId, Coin, Price, Quantity, Usd
-from trading.utils.locks import FILE_MODE, ProcessLock, make_directory
+from trading.utils.locks import ProcessLock, make_directory
 
 REGISTER_BYTES_MAX = 1 << 20
 # An opening that cannot have its turn is refused, unsent; a close waits for the write in hand, which may take seconds.
@@ -60,12 +60,11 @@ class WriteRegister:
 
     def __init__(self, folder: Path, address: str) -> None:
         make_directory(folder)
-        self._path = folder / f"{address}.orders"
+        self._file = FollowedFile(folder / f"{address}.orders", bytes_max=REGISTER_BYTES_MAX)
         self._files = ProcessLock(folder / f"{address}.files.lock", "the register of Pear's orders", FILES_SECONDS_MAX)
         self._gate = ProcessLock(folder / f"{address}.gate.lock", "the turn at Pear", CLOSE_WAIT_SECONDS)
         self._writes = ProcessLock(folder / f"{address}.writes.lock", "the write at Pear", CLOSE_WAIT_SECONDS)
         self._sent: dict[ClientOrderId, Sent] = {}
-        self._read_to: tuple[int, int] = (0, 0)
 
     @contextmanager
     def turn(self, *, closes: bool) -> Iterator[None]:
@@ -148,31 +147,15 @@ class WriteRegister:
             self._append(list(rows), synced=False)
 
     def _append(self, rows: Sequence[Mapping[str, object]], *, synced: bool) -> None:
-        if self._read_to[1] > REGISTER_BYTES_MAX:
-            self._path.replace(self._path.with_suffix(".orders.1"))
-        # A leading line break parts the record from a torn one before it.
-        content = "".join(f"\n{json.dumps(row)}\n" for row in rows).encode()
-        with _opened(self._path, os.O_WRONLY | os.O_APPEND) as file:
-            os.write(file, content)
-            if synced:
-                os.fsync(file)
+        self._file.append([json.dumps(row) for row in rows], synced=synced)
         self._follow()
 
     def _follow(self) -> None:
         """Take in what any process has registered since the last look."""
-        with _opened(self._path, os.O_RDONLY) as file:
-            stat = os.fstat(file)
-            inode, start = self._read_to
-            if inode != stat.st_ino or start > stat.st_size:
-                self._sent, start = {}, 0
-                self._take(_older(self._path))
-            os.lseek(file, start, os.SEEK_SET)
-            content = os.read(file, stat.st_size - start)
-        self._take(content)
-        self._read_to = (stat.st_ino, start + len(content))
-
-    def _take(self, content: bytes) -> None:
-        for line in content.decode("utf-8", "replace").splitlines():
+        lines, anew = self._file.news()
+        if anew:
+            self._sent = {}
+        for line in lines:
             row = _row(line)
             if row is not None:
                 name = ClientOrderId(str(row["id"]))
@@ -225,19 +208,3 @@ def _report(name: ClientOrderId, final: Mapping[str, object]) -> OrderReport:
         detail=str(final["detail"]),
         sized_by_venue=final["sized"] is True,
     )
-
-
-@contextmanager
-def _opened(path: Path, flags: int) -> Iterator[int]:
-    file = os.open(path, flags | os.O_CREAT, FILE_MODE)
-    try:
-        yield file
-    finally:
-        os.close(file)
-
-
-def _older(path: Path) -> bytes:
-    try:
-        return path.with_suffix(".orders.1").read_bytes()
-    except FileNotFoundError:
-        return b""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from decimal import ROUND_FLOOR, Decimal
 from typing import NewType
 
-from trading.domain.errors import VenueUnavailable
+from trading.adapters.wire_values import Answers, Record, one_line
 from trading.domain.orders import Order, RejectReason, Side
 from trading.domain.resting import PairLine
 from trading.domain.units import ONE, ZERO, Coin, Price, Quantity, Ratio, Usd
@@ -34,9 +34,9 @@ CENT = Decimal("0.01")
 WEIGHT_STEP = Decimal("0.0000000001")
 USD_STEP = Decimal("0.00000001")
 SLIPPAGE_STEP = Decimal("0.000001")
-DETAIL_LENGTH_MAX = 300
 
-Record = Mapping[str, object]
+_ANSWERS = Answers("Pear")
+unreadable, mapping, items, text = _ANSWERS.unreadable, _ANSWERS.mapping, _ANSWERS.items, _ANSWERS.text
 
 # Errors that Pear raises for what it could not do at the exchange: one leg may have been done all the same.
 _REASONS: Mapping[str, RejectReason] = {
@@ -280,45 +280,14 @@ def _dollars(line: object) -> Usd | None:
 # Values ---------------------------------------------------------------------------------------------------------------
 
 
-def unreadable(what: str) -> VenueUnavailable:
-    return VenueUnavailable(f"Pear answered with something else than expected: {what}")
-
-
-def mapping(value: object) -> Record:
-    if not isinstance(value, Mapping):
-        raise unreadable("an object is missing")
-    return value
-
-
-def items(value: object) -> Sequence[object]:
-    if not isinstance(value, list):
-        raise unreadable("a list is missing")
-    return value
-
-
-def text(record: Record, name: str) -> str:
-    value = record.get(name)
-    if not isinstance(value, str) or not value:
-        raise unreadable(f"{name} is missing")
-    return value
-
-
 def number(value: object, name: str) -> Decimal:
     """A finite decimal from a number or a text."""
     if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
         raise unreadable(f"{name} is missing")
-    try:
-        found = Decimal(value)
-    except ArithmeticError as error:
-        raise unreadable(f"{name} is no number") from error
-    if not found.is_finite():
-        raise unreadable(f"{name} is not finite")
-    return found
+    return _ANSWERS.decimal(value, name)
 
 
 def _plain(value: object) -> str:
-    """Pear's sentence, or sentences, on one line of bounded length."""
+    """Pear's sentence, or sentences, on one line; nothing for what is no text."""
     found = "; ".join(str(one) for one in value) if isinstance(value, list) else value
-    if not isinstance(found, str):
-        return ""
-    return "".join(one if one.isprintable() else " " for one in found[:DETAIL_LENGTH_MAX]).strip()
+    return one_line(found) if isinstance(found, str) else ""
