@@ -166,6 +166,28 @@ class MonitoringTest(unittest.TestCase):
         found = checked(promtool, "check", "config", str(config))
         self.assertEqual(0, found.returncode, found.stdout + found.stderr)
 
+    def test_every_rule_fires_when_it_should_and_none_on_a_desk_that_is_well(self) -> None:
+        rules = yaml.safe_load((DEPLOY / "prometheus" / "rules.yml").read_text(encoding="utf-8"))
+        tried = yaml.safe_load((DEPLOY / "prometheus" / "rules.test.yml").read_text(encoding="utf-8"))
+        _, firing = tried["tests"][0]["promql_expr_test"]
+        self.assertEqual(
+            [f'{{alertname="{rule["alert"]}"}}' for group in rules["groups"] for rule in group["rules"]],
+            [one["labels"] for one in firing["exp_samples"]],
+        )
+        promtool = tool("promtool")
+        found = checked(promtool, "test", "rules", str(DEPLOY / "prometheus" / "rules.test.yml"))
+        self.assertEqual(0, found.returncode, found.stdout + found.stderr)
+
+    def test_promtool_takes_every_question_of_the_dashboard(self) -> None:
+        dashboard = json.loads((DEPLOY / "grafana" / "executor-agent.json").read_text(encoding="utf-8"))
+        asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+        self.assertGreater(len(asked), 20)
+        rules = [{"record": f"asked:{number}", "expr": expr} for number, expr in enumerate(asked)]
+        path = Path(self.enterContext(tempfile.TemporaryDirectory())) / "asked.yml"
+        path.write_text(yaml.safe_dump({"groups": [{"name": "asked", "rules": rules}]}), encoding="utf-8")
+        found = checked(tool("promtool"), "check", "rules", str(path))
+        self.assertEqual(0, found.returncode, found.stdout + found.stderr)
+
     def test_every_panel_of_the_dashboard_has_its_own_place_and_question(self) -> None:
         dashboard = json.loads((DEPLOY / "grafana" / "executor-agent.json").read_text(encoding="utf-8"))
         places = [(one["gridPos"]["x"], one["gridPos"]["y"]) for one in dashboard["panels"]]

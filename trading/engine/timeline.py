@@ -136,15 +136,15 @@ def _detail(event: Event) -> str:
             return ", ".join(f"{one.side} {one.quantity} {one.coin} at {one.limit_price}" for one in orders)
         case OrdersReported(reports=reports):
             return ", ".join(
-                f"{one.status} {one.filled}" + (f" at {one.average_price}" if one.average_price else "")
+                f"{one.status} {one.filled}" + (f" at {_short(one.average_price)}" if one.average_price else "")
                 for one in reports
             )
         case LegsUnbalanced(imbalance=imbalance):
             return f"{imbalance:.2f} USD apart"
         case HoldingGone(coin=coin, quantity=quantity, price=price, why=why):
-            return f"{quantity} {coin} booked at {price}: {why}"
+            return f"{quantity} {coin} booked at {_short(price)}: {why}"
         case LegLost(coin=coin, quantity=quantity, price=price, why=why):
-            return f"{quantity} {coin} taken at {price}: {why}"
+            return f"{quantity} {coin} taken at {_short(price)}: {why}"
         case SliceSkipped(number=number, why=why):
             return f"up to slice {number}: {why}"
         case CancelWanted(why=why) | CloseHurried(why=why) | TradeRejected(why=why) | TradeCanceled(why=why):

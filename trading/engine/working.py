@@ -189,7 +189,7 @@ def _lose(desk: Desk, opening: Trade, lost: Iterable[LegLost]) -> None:
         opening = record(opening, replace(loss, at=_later(desk, opening)))
         desk.log.write(
             "error",
-            f"{opening.terms.pair}: {loss.quantity} {loss.coin} lost at {loss.price}: {loss.why}",
+            f"{opening.terms.pair}: {loss.quantity} {loss.coin} lost at {loss.price.normalize():f}: {loss.why}",
             position_id=opening.terms.position_id,
             trade_id=opening.id,
             event="LegLost",
