@@ -49,6 +49,11 @@ MODULES = (
 )
 
 
+# What the page shows of these comes later and takes their place, so that nothing moves when it does.
+PARTS = ("Page", "Redis", "Monitor", "Prices", "Venue", "Scout", "Guardian")
+LIMITS = ("Positions", "Allocation", "Leverage", "Daily loss")
+
+
 class Root(PublicView):
     """GET / : the dashboard for a browser; for everybody else, where things are, as far as they may know."""
 
@@ -60,7 +65,7 @@ class Root(PublicView):
             return Response({"service": "executor_agent", "health": "/api/health", **shown})
         if known is None or not known.scope.covers(Scope.READ):
             return redirect(LOG_IN_PATH)
-        return page("desk.html", {"mode": mode_of_desk(), "modules": MODULES})
+        return page("desk.html", {"mode": mode_of_desk(), "modules": MODULES, "parts": PARTS, "limits": LIMITS})
 
 
 class LogIn(PublicView):

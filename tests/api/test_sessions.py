@@ -1,5 +1,6 @@
 """The log-in page's way in: a token for a signed cookie, and what that cookie may and may not do."""
 
+import re
 from dataclasses import replace
 from http.cookies import Morsel
 from typing import Any
@@ -16,6 +17,7 @@ from trading.adapters.hyperliquid import HyperliquidVenue
 from trading.adapters.keys import open_wallet
 from trading.conf import HYPERLIQUID_MAINNET, HYPERLIQUID_TESTNET, Config
 from trading.domain.errors import StoreCorrupt
+from trading.pages import PARTS
 from trading.sessions import COOKIE_CHARS_MAX, SESSION_AGE_MAX, WRITE_HEADER, cookie_name
 
 HTML = {"Accept": "text/html,application/xhtml+xml"}
@@ -239,6 +241,12 @@ class DemoPageTest(ApiTestCase):
 
     def test_the_page_says_what_money_is_at_stake_before_any_script_runs(self) -> None:
         self.assertContains(self.get("/", **HTML), 'data-mode="demo"')
+
+    def test_the_page_has_a_place_for_every_peer_before_it_has_asked(self) -> None:
+        self.assertEqual(("Page", "Redis", "Monitor"), PARTS[:3])
+        self.assertEqual(PARTS[3:], tuple(one["name"] for one in told(self.get("/api/connections"))))
+        page = self.get("/", **HTML).content.decode()
+        self.assertEqual(list(PARTS), re.findall(r'data-part="(\w+)"', page))
 
     def test_a_proxy_makes_the_demo_no_page_for_strangers(self) -> None:
         response = self.get("/", X_Forwarded_For="203.0.113.7", **HTML)

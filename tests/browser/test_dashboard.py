@@ -15,12 +15,24 @@ from trading.events import STREAMS_MAX
 FRAME_MS_MAX = 16
 FIRST_PAINT_MS_MAX = 300
 TRIES = 4
-SHIFT_MAX = 0.1
+# Of Chromium's own measure, in which 0.1 is still called good.
+SHIFT_MAX = 0.01
 TRANSFER_BYTES_MAX = 250_000
 
 OPERATIONS = sum(len(methods) for methods in json.loads(schema.document("json"))["paths"].values())
 
 FITS = "return document.documentElement.scrollWidth === innerWidth"
+
+FIRST_PAINT = "return performance.getEntriesByName('first-contentful-paint')[0].startTime"
+# How much of the page has jumped, and how far, since it began to load.
+SHIFTS = """
+return await new Promise((done) => {
+  let sum = 0;
+  const add = (seen) => seen.getEntries().forEach((one) => { if (!one.hadRecentInput) sum += one.value; });
+  new PerformanceObserver(add).observe({type: 'layout-shift', buffered: true});
+  setTimeout(() => done(sum), 300);
+});
+"""
 
 # A hundred standing positions made of one, then a tick of all of them: how long its script took.
 A_TICK_OF_A_HUNDRED = """
@@ -347,19 +359,14 @@ class PagesTest(BrowserCase):
         self.trade("fast", "LTC/BCH")
         self.browser.log_in_as("read")
         paints = []
-        for _ in range(TRIES):
+        for size in (WIDE, PHONE) * (TRIES // 2):
+            self.browser.resize(size)
             self.browser.open()
             self.browser.see(".row", "LTC / BCH")
-            paints.append(
-                self.browser.script("return performance.getEntriesByName('first-contentful-paint')[0].startTime")
-            )
+            self.browser.see(".signal")
+            paints.append(self.browser.script(FIRST_PAINT))
+            self.assertLess(self.browser.awaited(SHIFTS), SHIFT_MAX, size)
         self.assertLess(min(paints), FIRST_PAINT_MS_MAX, paints)
-        shifts = self.browser.awaited(
-            "return await new Promise((done) => { new PerformanceObserver((seen) => done(seen.getEntries()"
-            ".filter((one) => !one.hadRecentInput).reduce((sum, one) => sum + one.value, 0)))"
-            ".observe({type: 'layout-shift', buffered: true}); setTimeout(() => done(0), 500); })"
-        )
-        self.assertLess(shifts, SHIFT_MAX)
         took = self.browser.awaited(A_TICK_OF_A_HUNDRED, TRIES * 2)
         self.assertLess(min(took), FRAME_MS_MAX, took)
         transferred = self.browser.script(

@@ -89,23 +89,16 @@ function limitsInUse() {
   return rows;
 }
 
-const bars = new Map();
-
 function showLimits() {
-  const rows = limitsInUse() || ["Positions", "Allocation", "Leverage", "Daily loss"].map((name) => [name, null, null, desk.portfolio ? "unknown" : "…"]);
-  for (const [name, used, limit, told] of rows) {
-    if (!bars.has(name)) {
-      const bar = h("span", {});
-      const value = h("span", { class: "num" });
-      const meter = h("dd", {}, h("span", { class: "meter", "aria-hidden": "true" }, bar), value);
-      $("limits").append(h("div", {}, h("dt", {}, name), meter));
-      bars.set(name, { bar, value, meter });
-    }
-    const { bar, value, meter } = bars.get(name);
+  const rows = limitsInUse();
+  for (const node of $("limits").children) {
+    const row = rows && rows.find(([name]) => name === node.dataset.limit);
+    const [, used, limit, told] = row || [null, null, null, desk.portfolio ? "unknown" : "…"];
+    const meter = node.lastElementChild;
     const share = limit ? used / limit : 0;
-    style(bar, "width", `${Math.min(100, share * 100).toFixed(1)}%`);
+    style(meter.querySelector(".meter > span"), "width", `${Math.min(100, share * 100).toFixed(1)}%`);
     mark(meter, "data-level", limit === null ? "none" : share > 1 ? "bad" : share >= 0.75 ? "warn" : "ok");
-    text(value, told);
+    text(meter.lastElementChild, told);
   }
 }
 
@@ -126,20 +119,12 @@ function partsNow() {
   return lost ? rows.map(([name, level, told, why], place) => (place ? [name, "none", told, why] : [name, level, told, why])) : rows;
 }
 
-const chips = new Map();
-
 function showParts() {
   for (const [name, level, told, why] of partsNow()) {
-    if (!chips.has(name)) {
-      const value = h("span", { class: "num" });
-      const chip = h("li", {}, h("span", { class: "shape", "aria-hidden": "true" }), h("span", {}, name), value);
-      $("parts").append(chip);
-      chips.set(name, { chip, value });
-    }
-    const { chip, value } = chips.get(name);
+    const chip = $("parts").querySelector(`[data-part="${name}"]`);
     mark(chip, "data-level", level);
     mark(chip, "title", why || null);
-    text(value, told);
+    text(chip.lastElementChild, told);
   }
 }
 

@@ -41,8 +41,10 @@ function show() {
   const place = $("positions");
   if (desk.positions === null) {
     if (desk.problems.positions) fill(place, problemBox(desk.problems.positions));
+    $("view-desk").classList.toggle("waiting", !desk.problems.positions);
     return;
   }
+  $("view-desk").classList.remove("waiting");
   text($("positions-count"), desk.positions.size ? String(desk.positions.size) : "");
   if (desk.positions.size === 0) {
     rows.clear();
