@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
+from unittest.mock import patch
 
 from tests.builders import given_approval
 from tests.engine.scripted_venue import Crash, Scene, a_request, a_scene, dies_after, lost_after, lost_before, partly
@@ -68,6 +69,12 @@ class HappyTests(EntryTestCase):
         (proposal,) = self.approver.proposals
         self.assertEqual(("ETH", "BTC", 2000), (proposal.long_coin, proposal.short_coin, proposal.position_size))
         self.assertEqual((0, Decimal(100)), (proposal.num_positions, proposal.liquidation_distance))
+
+    def test_the_answer_is_marked_at_once_without_waiting_for_the_cache(self) -> None:
+        with patch.object(self.scene.cache, "get_many", side_effect=AssertionError("the cache was asked")):
+            answer = self.scene.execute()
+        self.assertIsNotNone(answer.position.pnl)
+        self.assertEqual(self.scene.clock.now(), answer.position.marked_at)
 
     def test_a_long_spread_buys_the_first_coin(self) -> None:
         self.scene.offer(zscore="-2.4")

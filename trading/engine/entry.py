@@ -149,7 +149,8 @@ def _answer(desk: Desk, trade: Trade, *, repeated: bool = False) -> Answer:
     if _nothing_filled(trade):
         raise VenueRejected(f"nothing was filled: {trade.why}", trade_id=trade.id, position_id=trade.terms.position_id)
     fresh = Outcome.WORKING if trade.live else Outcome.OPENED
-    return Answer(Outcome.REPEATED if repeated else fresh, queries.position(desk, trade.terms.position_id))
+    shown = queries.position(desk, trade.terms.position_id, just_made=not repeated)
+    return Answer(Outcome.REPEATED if repeated else fresh, shown)
 
 
 def _nothing_filled(trade: Trade) -> bool:

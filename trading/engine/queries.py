@@ -296,9 +296,10 @@ def positions(
     return _viewed(desk, list(found)), total
 
 
-def position(desk: Desk, position_id: PositionId) -> PositionView:
-    """Raises PositionNotFound."""
-    return _viewed(desk, [desk.store.book().position(position_id)])[0]
+def position(desk: Desk, position_id: PositionId, *, just_made: bool = False) -> PositionView:
+    """Raises PositionNotFound. One that was *just_made* is marked at the process's own prices: the monitor has not
+    looked at it yet."""
+    return _viewed(desk, [desk.store.book().position(position_id)], cached=not just_made)[0]
 
 
 def trades(desk: Desk, limit: int, before: TradeId | None) -> tuple[tuple[TradeView, ...], int]:
@@ -457,8 +458,8 @@ class _Kept:
 _closed = _Kept()
 
 
-def _viewed(desk: Desk, found: list[Position]) -> tuple[PositionView, ...]:
-    marks = _marks(desk, [one for one in found if not one.closed])
+def _viewed(desk: Desk, found: list[Position], *, cached: bool = True) -> tuple[PositionView, ...]:
+    marks = _marks(desk, [one for one in found if not one.closed], cached=cached)
     return tuple(
         _closed.get(one, partial(_view_position, desk, one, None))
         if one.closed
@@ -467,18 +468,18 @@ def _viewed(desk: Desk, found: list[Position]) -> tuple[PositionView, ...]:
     )
 
 
-def _marks(desk: Desk, standing: list[Position]) -> dict[PositionId, Mark]:
-    """The monitor's marks from the cache; where it has none that is fresh, the process's own look.
+def _marks(desk: Desk, standing: list[Position], *, cached: bool) -> dict[PositionId, Mark]:
+    """The monitor's marks, if they may be *cached* ones; where it has none that is fresh, the process's own look.
 
     A live venue's requests are counted: what the monitor has read a moment ago is not asked for again to be shown.
     """
     if not standing:
         return {}
     now = desk.clock.now()
-    cached = desk.cache.get_many([mark_key(one) for one in standing])
+    known = desk.cache.get_many([mark_key(one) for one in standing]) if cached else {}
     marks = {}
     for position in standing:
-        mark = decode_mark(cached.get(mark_key(position)))
+        mark = decode_mark(known.get(mark_key(position)))
         if mark is not None and abs(now - mark.taken_at) <= CACHED_MARK_AGE_MAX:
             marks[position.id] = mark
     unmarked = [one for one in standing if one.id not in marks]
