@@ -15,6 +15,7 @@ from trading.domain.errors import DeskError  # noqa: E402
 from trading.engine import courier  # noqa: E402
 from trading.events import end_streams_on_signals  # noqa: E402
 from trading.middleware import WsgiDoor  # noqa: E402
+from trading.utils.collector import spare_what_is_loaded  # noqa: E402
 
 
 def open_desk() -> None:
@@ -36,3 +37,4 @@ application = WsgiDoor(_django)
 end_streams_on_signals()
 if not TESTING:
     open_desk()
+    spare_what_is_loaded()

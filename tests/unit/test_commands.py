@@ -1,5 +1,6 @@
 """The commands of the watch: monitor_positions, emergency_stop, verify_ledger and demo."""
 
+import gc
 import io
 import os
 import signal
@@ -83,6 +84,14 @@ class MonitorTest(CommandTestCase):
         self.scene.clock.advance(1)
         self.run_command("monitor_positions", "--once")
         self.assertTrue(self.scene.position(position.id).closed)
+
+    def test_what_is_loaded_is_out_of_the_collectors_way_before_it_watches(self) -> None:
+        self.addCleanup(gc.unfreeze)
+        gc.unfreeze()
+        spared: list[int] = []
+        with self.ticking(lambda: spared.append(gc.get_freeze_count())):
+            self.run_command("monitor_positions")
+        self.assertGreater(spared[0], 10_000)
 
     def test_once_refuses_beside_another_monitor(self) -> None:
         with self.scene.store.monitor_seat():

@@ -20,6 +20,7 @@ from trading.engine import courier, monitor
 from trading.engine.desk import Desk
 from trading.management.notices import Notices
 from trading.utils import meters
+from trading.utils.collector import spare_what_is_loaded
 
 STANDBY_SECONDS = 0.5
 LISTEN_SECONDS = 0.25
@@ -47,6 +48,7 @@ class Command(BaseCommand):
         with _asked_to_stop() as stopping:
             try:
                 desk = get_desk()
+                spare_what_is_loaded()
                 with _alerts_carried(desk), _meters_written(desk):
                     self._watch(desk, stopping, interval, once=options["once"])
             except ConfigurationError as error:
