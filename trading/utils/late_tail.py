@@ -12,7 +12,7 @@ from typing import Protocol
 from trading.ports import Json
 
 MOMENT_SECONDS = 0.02
-IDLE_SECONDS = 1.0
+IDLE_SECONDS = 60.0
 
 
 class Lists(Protocol):
@@ -24,7 +24,7 @@ class Lists(Protocol):
 
 
 class LateTail:
-    """The logger's Tail over *cache*, for one list. Its thread comes with the first line and goes after an idle second.
+    """The logger's Tail over *cache*, for one list. Its thread comes with the first line and goes after an idle minute.
 
     What waits is bounded by what the list keeps.
     """

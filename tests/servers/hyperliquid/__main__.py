@@ -12,6 +12,7 @@ from tests.servers.hyperliquid.market import PaperFeed
 
 DEFAULT_PORT = 9100
 DEFAULT_SEED = 7
+SWITCH_SECONDS = 0.0005
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,6 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     if options.unified:
         server.exchange.account(options.master).abstraction = "unifiedAccount"
+    # A frame that is ready to go does not wait for the others to be made.
+    sys.setswitchinterval(SWITCH_SECONDS)
     done = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: done.set())

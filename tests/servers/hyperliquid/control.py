@@ -222,9 +222,16 @@ def _received(server: HyperliquidServer, order: Order) -> list[Row]:
                 "expires_after": one.expires_after,
                 "answer": one.answer,
                 "at_ms": one.at_ms,
+                "came_at": one.came_at.timestamp(),
             }
             for one in server.exchange.received
         ]
+
+
+def _told(server: HyperliquidServer, order: Order) -> Row:
+    """The mark of each coin that the streams have told last, and when it was on its way to the first who heard it."""
+    with server.exchange.lock:
+        return {coin: {"mark": mark, "at": at.timestamp()} for coin, (mark, at) in server.streams.marks_told.items()}
 
 
 _ORDERS: dict[str, Callable[[HyperliquidServer, Order], object]] = {
@@ -249,4 +256,5 @@ _ORDERS: dict[str, Callable[[HyperliquidServer, Order], object]] = {
     "drop_connections": _drop,
     "truth": _truth,
     "received": _received,
+    "told": _told,
 }

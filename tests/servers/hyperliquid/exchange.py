@@ -9,6 +9,7 @@ import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 
 from tests.servers.hyperliquid.account import Account, Leverage, standing
@@ -84,7 +85,9 @@ class Agent:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One action as it came and what it was answered; `signer` is empty when it was refused before it was known."""
+    """One action as it came and what it was answered; `signer` is empty when it was refused before it was known.
+
+    `came_at` is when it had come, before anybody looked at it, by the clock without any skew."""
 
     action: Mapping[str, object]
     nonce: int
@@ -93,6 +96,7 @@ class Received:
     expires_after: int | None
     answer: Row
     at_ms: int
+    came_at: datetime
 
     @property
     def type(self) -> str:
@@ -385,6 +389,7 @@ class Exchange:
 
     def act(self, envelope: Mapping[str, object]) -> Row:
         """Carry out one request to /exchange and answer it; raises Unprocessable for what is a 422."""
+        came_at = self.clock.now()
         request = self.read_envelope(envelope)
         signature = signature_of(envelope)
         with self.lock:
@@ -405,6 +410,7 @@ class Exchange:
                     request.expires_after,
                     answer,
                     self.now_ms(),
+                    came_at,
                 )
             )
             self._publish()

@@ -9,6 +9,7 @@ import queue
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from typing import BinaryIO
 
@@ -111,6 +112,7 @@ class Streams:
         self.silent = False
         self.duplicates = False
         self.refuses = False
+        self.marks_told: dict[str, tuple[object, datetime]] = {}
         self._info = info
         self._exchange = info.exchange
         self._post = post
@@ -283,13 +285,20 @@ class Streams:
                 connection.bbo_sent[coin] = best
                 data = {"coin": coin, "time": self._exchange.now_ms(), "bbo": best}
             case "activeAssetCtx":
-                data = {"coin": coin, "ctx": self._info.context(coin)}
+                context = self._info.context(coin)
+                data = {"coin": coin, "ctx": context}
+                self._note_mark(coin, context["markPx"])
             case "candle":
                 now, width = self._exchange.now_ms(), INTERVALS_MS[subscription.interval]
                 data = self._exchange.market(coin).candle(subscription.interval, now // width * width, now)
             case _:
                 return []
         return [{"channel": subscription.type, "data": data}]
+
+    def _note_mark(self, coin: str, mark: object) -> None:
+        """From which moment on a mark is known outside: what came over /ws of the coin before had another one."""
+        if coin not in self.marks_told or self.marks_told[coin][0] != mark:
+            self.marks_told[coin] = mark, self._exchange.clock.now()
 
     def publish_markets(self) -> None:
         """Send every market stream and every account's standing as of now."""
