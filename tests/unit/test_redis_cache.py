@@ -10,14 +10,23 @@ import unittest
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 from redis import Redis
+from redis.exceptions import ConnectionError as Unreachable
 
 from tests.fakes import FakeClock
 from trading.adapters.system import SystemClock
 from trading.domain.errors import InvalidRequest
 from trading.ports import Json
-from trading.utils.redis_cache import CALL_SECONDS_MAX, COMPLAINT_SECONDS, DOWN_SECONDS, PREFIX, RedisCache
+from trading.utils.redis_cache import (
+    ANSWERED_SECONDS,
+    CALL_SECONDS_MAX,
+    COMPLAINT_SECONDS,
+    DOWN_SECONDS,
+    PREFIX,
+    RedisCache,
+)
 
 # The half second that is promised, and what a loaded machine may add.
 SLOW = CALL_SECONDS_MAX + 0.2
@@ -226,6 +235,20 @@ class LiveServerTest(CacheCase):
             thread.join()
         keys = [f"{name}:{number}" for name in range(16) for number in range(25)]
         self.assertEqual(len(self.cache.get_many(keys)), 400)
+
+    def test_what_has_just_answered_is_not_pinged_and_what_has_failed_since_is_not_believed(self) -> None:
+        clock = FakeClock()
+        cache = self.given_cache(self.url, clock)
+        cache.put("a", 1, 60)
+        with patch.object(Redis, "ping", side_effect=AssertionError("pinged")):
+            self.assertTrue(cache.connected)
+        clock.advance(ANSWERED_SECONDS + 0.01)
+        with patch.object(Redis, "ping", side_effect=Unreachable("gone")):
+            self.assertFalse(cache.connected)
+            clock.advance(DOWN_SECONDS)
+            self.assertFalse(cache.connected)
+        clock.advance(DOWN_SECONDS)
+        self.assertTrue(cache.connected)
 
     def test_a_closed_cache_misses(self) -> None:
         self.cache.put("a", 1, 60)

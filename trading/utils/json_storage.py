@@ -102,6 +102,7 @@ class JsonStore:
         *binding* or was written by a newer version.
         """
         self.data_dir = data_dir
+        self._state_path, self._beat_path = data_dir / STATE, data_dir / BEAT
         self._disk: Disk = disk if disk is not None else SystemDisk()
         self._roll_bytes = roll_bytes
         make_directory(data_dir)
@@ -237,9 +238,9 @@ class JsonStore:
 
     def state(self) -> DeskState:
         """Read anew each time: the file is small, and no stamp tells two replacements within a clock tick apart."""
-        content = self._read(STATE)
+        content = self._read(self._state_path)
         if content != self._state_bytes:
-            self._state, self._state_bytes = state_of(content, self.data_dir / STATE), content
+            self._state, self._state_bytes = state_of(content, self._state_path), content
         return self._state
 
     def change_state(self, change: Callable[[DeskState], DeskState]) -> DeskState:
@@ -274,8 +275,8 @@ class JsonStore:
         """
         words = [" ".join(one.split())[:PROBLEM_LENGTH_MAX] for one in problems[:PROBLEMS_MAX]]
         content = "\n".join((at.isoformat(), *words)).encode(errors="replace")
-        with trouble_told(self.data_dir / BEAT, "written"):
-            replace_whole(self.data_dir / BEAT, content, self._disk, sync=False)
+        with trouble_told(self._beat_path, "written"):
+            replace_whole(self._beat_path, content, self._disk, sync=False)
 
     def last_beat(self) -> datetime | None:
         return _instant(self._beat_lines()[0]) if self._seats.monitor_sits() else None
@@ -284,9 +285,9 @@ class JsonStore:
         return tuple(one.decode(errors="replace") for one in self._beat_lines()[1:])
 
     def _beat_lines(self) -> list[bytes]:
-        if self._disk.stamp(self.data_dir / BEAT) is None:
+        if self._disk.stamp(self._beat_path) is None:
             return [b""]
-        return self._read(BEAT).split(b"\n")
+        return self._read(self._beat_path).split(b"\n")
 
     def roll_over(self, now: datetime) -> int:
         """See the port. Nothing happens, and 0 is the answer, while another process rolls or the disk is full."""
@@ -578,21 +579,20 @@ class JsonStore:
         if not bound:
             if self._ledger.follow() or self._positions.follow() or self._archive.months():
                 raise StoreCorrupt(
-                    f"{self.data_dir / STATE} is missing beside a ledger that is not empty: restore it",
-                    file=str(self.data_dir / STATE),
+                    f"{self._state_path} is missing beside a ledger that is not empty: restore it",
+                    file=str(self._state_path),
                 )
             self._write_state(DeskState(binding=binding))
         owner = self.state().binding
         if owner != binding:
             raise StoreCorrupt(
                 f"{self.data_dir} belongs to {_named(owner)}, not to {_named(binding)}: use another DATA_DIR",
-                file=str(self.data_dir / STATE),
+                file=str(self._state_path),
                 refused=True,
             )
 
-    def _read(self, name: str) -> bytes:
+    def _read(self, path: Path) -> bytes:
         """A small file as it is now. Raises StoreCorrupt when it is not there."""
-        path = self.data_dir / name
         with trouble_told(path, "read"):
             file = self._disk.open(path, create=False, write=False)
             try:
@@ -602,8 +602,8 @@ class JsonStore:
 
     def _write_state(self, state: DeskState) -> None:
         content = sealed({"schema": SCHEMA, **encode_state(state)}) + b"\n"
-        with trouble_told(self.data_dir / STATE, "written"):
-            replace_whole(self.data_dir / STATE, content, self._disk, sync=True)
+        with trouble_told(self._state_path, "written"):
+            replace_whole(self._state_path, content, self._disk, sync=True)
         self._state, self._state_bytes = state, content
 
     def _prune_seats(self) -> None:
