@@ -23,6 +23,8 @@ BASELINE = Path(__file__).parent / "baseline.json"
 ROOT = Path(__file__).resolve().parents[1]
 ROUNDS, QUICK_ROUNDS = 60, 12
 BREACHES, QUICK_BREACHES = 40, 10
+# The others have made some hundred trades before.
+MEMORY_TRADES, QUICK_MEMORY_TRADES = 900, 20
 SIGNATURES = 300
 SIGN_MILLISECONDS_MAX = 0.35
 PROBE_ROUNDS = 200
@@ -40,7 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _probe(figures)
     _sign(figures)
     _watch(figures, QUICK_BREACHES if options.quick else BREACHES)
-    _trade(figures, QUICK_ROUNDS if options.quick else ROUNDS)
+    if options.quick:
+        _trade(figures, QUICK_ROUNDS, QUICK_MEMORY_TRADES)
+    else:
+        _trade(figures, ROUNDS, MEMORY_TRADES)
     _probe(figures, "after")
     print(figures.table(), flush=True)
     if options.json:
@@ -99,16 +104,17 @@ def _watch(figures: Figures, breaches: int) -> None:
     watching.measure_breaches(figures, breaches)
 
 
-def _trade(figures: Figures, rounds: int) -> None:
+def _trade(figures: Figures, rounds: int, memory_trades: int) -> None:
     from bench import execution, serving
 
     case = execution.BenchCase()
     try:
         case.setUp()
         service = execution.started(case)
-        execution.measure(case, figures, rounds)
-        serving.measure(case, execution.Service(case, "page"), figures)
-        serving.measure_memory(service.pid, figures)
+        execution.measure(case, figures, rounds, service.pid)
+        desk = execution.Service(case, "page")
+        serving.measure(case, desk, figures)
+        serving.measure_memory(desk, service.pid, figures, memory_trades)
         serving.measure_start(figures, {**case.environ, "DATA_DIR": str(case.folder / "start")})
     finally:
         case.doCleanups()

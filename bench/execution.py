@@ -6,10 +6,14 @@ both alike.
 """
 
 import json
+import os
+import statistics
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 
 import requests
 from eth_account import Account
@@ -17,6 +21,7 @@ from hyperliquid.exchange import Exchange
 
 from bench.figures import Figures, milliseconds
 from tests.processes import wait_until
+from tests.servers.service import family_of
 from tests.servers.test_live_hyperliquid import LiveCase
 
 BARE_KEY = "0x" + "ab" * 32
@@ -27,6 +32,7 @@ PAIR = ("ETH", "BTC")
 LATENCY_SECONDS = 0.05
 PAIRS = ("BTC/ETH", "SOL/AVAX", "ATOM/DYDX", "BNB/APE", "OP/LTC", "ARB/DOGE", "INJ/SUI", "CRV/LDO")
 OURS_MILLISECONDS_MAX = 10.0
+AFTERMATH_SECONDS = 0.05
 
 
 class BenchCase(LiveCase):
@@ -110,8 +116,8 @@ class Service:
         return dict(answer.json())
 
 
-def measure(case: BenchCase, figures: Figures, rounds: int) -> None:
-    """Everything of this module, on a service that runs."""
+def measure(case: BenchCase, figures: Figures, rounds: int, supervisor: int) -> None:
+    """Everything of this module, on a service that runs under *supervisor*."""
     bare, service = Bare(case), Service(case)
     samples = _in_turns(bare, service, rounds)
     for verb in ("open", "close"):
@@ -119,6 +125,7 @@ def measure(case: BenchCase, figures: Figures, rounds: int) -> None:
         figures.ratio(f"{verb} p50 / bare script p50", ours.p50 / theirs.p50, 1.0)
         # Too few samples for a slow end that repeats: told, and compared with nothing.
         figures.note(f"{verb} p99 / bare script p99", ours.p99 / theirs.p99, "x")
+    _processor_times(bare, service, figures, family_of(supervisor), max(rounds // 3, 8))
     _far_away(case, service, figures, max(rounds // 3, 8))
     _at_once(case, figures)
 
@@ -137,6 +144,27 @@ def _in_turns(bare: Bare, service: Service, rounds: int) -> dict[str, list[float
                 if number >= WARM_UP:
                     samples[f"{name} {verb}"].append(taken)
     return samples
+
+
+def _processor_times(bare: Bare, service: Service, figures: Figures, family: Collection[int], rounds: int) -> None:
+    """What an open and a close take of the processors, what they leave to do afterwards included: of the service's
+    processes, or of this one, in which the bare script runs, and Scout and Guardian too. It varies less than time."""
+    spent: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        service.prepare()
+        for name, job in (("service open", service.open), ("service close", service.close)):
+            spent.setdefault(name, []).append(_spent_on(job, family))
+        for name, job in (("bare open", bare.open), ("bare close", bare.close)):
+            spent.setdefault(name, []).append(_spent_on(job, [os.getpid()]))
+    for name, samples in spent.items():
+        figures.note(f"processor time: {name}", statistics.median(samples), "ms")
+
+
+def _spent_on(job: Callable[[], None], processes: Collection[int]) -> float:
+    before = sum(map(processor_milliseconds, processes))
+    job()
+    time.sleep(AFTERMATH_SECONDS)
+    return sum(map(processor_milliseconds, processes)) - before
 
 
 def _far_away(case: BenchCase, service: Service, figures: Figures, rounds: int) -> None:
@@ -179,6 +207,16 @@ def _at_once(case: BenchCase, figures: Figures) -> None:
     # The first of each makes the service know its coins.
     alone, together = (min(taken[hands][1:]) for hands in (1, len(PAIRS)))
     figures.ratio("8 executes at once / one at a time, throughput", alone / together, 3.0, least=True)
+
+
+def processor_milliseconds(process: int) -> float:
+    """What all threads of *process* that live have taken of the processors so far."""
+    spent = 0
+    for thread in Path(f"/proc/{process}/task").iterdir():
+        # A thread may end meanwhile.
+        with suppress(OSError):
+            spent += int((thread / "schedstat").read_text(encoding="ascii").split()[0])
+    return spent / 1_000_000
 
 
 def started(case: BenchCase) -> "subprocess.Popen[bytes]":

@@ -44,16 +44,27 @@ def measure(case: BenchCase, service: Service, figures: Figures) -> None:
         )
 
 
-def measure_memory(supervisor: int, figures: Figures) -> None:
-    """Resident memory of the service's processes, by the words of their command lines."""
+def measure_memory(service: Service, supervisor: int, figures: Figures, trades: int) -> None:
+    """Resident memory of the service's processes after *trades* more trades, and what those have added."""
+    before = _memory_of(supervisor)
+    for _ in range(trades):
+        service.prepare()
+        service.open()
+        service.close()
+    for name, size in _memory_of(supervisor).items():
+        figures.note(f"memory of the {name} process", size, "MiB", RSS_MIB_MAX)
+        figures.note(f"memory of the {name} process: added by {trades} trades", size - before[name], "MiB")
+
+
+def _memory_of(supervisor: int) -> dict[str, float]:
+    """By the words of the command lines. gunicorn's arbiter has the same as its worker, which is the larger one."""
+    found: dict[str, float] = {}
     for pid in family_of(supervisor):
         words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
         for name, sign in (("monitor", "monitor_positions"), ("web", "gunicorn")):
             if sign in words:
-                figure = f"memory of the {name} process"
-                known = figures.found.get(figure)
-                # gunicorn's arbiter has the same words as its worker, which is the larger one.
-                figures.note(figure, max(_rss_mib(pid), known.value if known is not None else 0.0), "MiB", RSS_MIB_MAX)
+                found[name] = max(_rss_mib(pid), found.get(name, 0.0))
+    return found
 
 
 def measure_start(figures: Figures, environ: Mapping[str, str]) -> None:
