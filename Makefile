@@ -95,6 +95,10 @@ audit: .net/.ready  ## known vulnerabilities of what is locked; needs the networ
 bench: $(VENV)/.tools  ## what a trade, the watch, the routes and the ledger cost; fewer: make bench TRADES=10000, QUICK=1
 	$(BIN)/python -m bench --trades $(or $(TRADES),100000) $(if $(QUICK),--quick) $(if $(JSON),--json $(JSON))
 
+.PHONY: peers
+peers: $(VENV)/.tools .interop/.ready .peers/.ready  ## the SDK, ccxt and freqtrade's web server measured beside the service; freqtrade is 770 MB
+	$(BIN)/python -m bench.peers --ccxt .interop/bin/python --freqtrade .peers/bin/freqtrade
+
 soak: $(VENV)/.tools  ## two trades a second for half an hour, with faults: make soak MINUTES=3
 	$(BIN)/python -m bench.soak --minutes $(or $(MINUTES),30)
 
@@ -125,7 +129,7 @@ django-check: $(VENV)/.runtime
 	$(DJANGO) check
 
 clean:  ## remove .venv and every cache; data/ stays
-	rm -rf $(VENV) .interop .net .lint .coverage .coverage.* htmlcov .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .interop .peers .net .lint .coverage .coverage.* htmlcov .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps make a second run instant, and a changed requirements file makes the next one install again.
@@ -170,6 +174,11 @@ $(VENV)/.tools: requirements-dev.lock $(VENV)/.runtime | $(VENV)/.created
 	  ln -sf ../node_modules/.bin/dclint .lint/bin/dclint || echo "dclint cannot be had here: it takes npm"
 	@cd .lint && command -v apt-get >/dev/null && apt-get download -qq prometheus nginx 2>/dev/null && \
 	  for one in *.deb; do dpkg -x "$$one" .; done || echo "promtool and nginx cannot be had here: they take Debian's packages"
+	@touch $@
+
+.peers/.ready: bench/requirements-peers.txt | $(VENV)/.created
+	@$(PYTHON) -m venv --clear .peers
+	@.peers/bin/python -m pip --disable-pip-version-check --quiet install -r bench/requirements-peers.txt
 	@touch $@
 
 .interop/.ready: tests/interop/requirements.txt | $(VENV)/.created

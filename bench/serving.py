@@ -35,7 +35,7 @@ def measure(case: BenchCase, service: Service, figures: Figures) -> None:
     rates: dict[str, list[float]] = {}
     for _ in range(TURNS):
         for path in (STATIC, *(route for route, _ in ROUTES)):
-            rates.setdefault(path, []).append(_rate(case.port, path, case.headers))
+            rates.setdefault(path, []).append(rate(case.port, path, case.headers))
     static = max(rates[STATIC])
     figures.note("a static DRF view", static, "/s")
     for path, least in ROUTES:
@@ -85,7 +85,7 @@ def measure_start(figures: Figures, environ: Mapping[str, str]) -> None:
     figures.note("start of the web process to its first answer", min(taken), "s", START_SECONDS_MAX)
 
 
-def _rate(port: int, path: str, headers: Mapping[str, str]) -> float:
+def rate(port: int, path: str, headers: Mapping[str, str]) -> float:
     """Answers a second over one kept-alive connection."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     count, until = 0, time.perf_counter() + SECONDS
