@@ -1,12 +1,20 @@
 """The log's way to the cache: nobody waits for it, and no list with a hole is shown."""
 
+import subprocess
+import sys
 import threading
 import time
 import unittest
 from collections.abc import Sequence
+from pathlib import Path
 
+from tests.unit.test_redis_cache import listening, redis_server
+from trading.adapters.system import SystemClock
 from trading.ports import Json
 from trading.utils.late_tail import LateTail
+from trading.utils.redis_cache import RedisCache
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class SlowLists:
@@ -41,6 +49,14 @@ class LateTailTest(unittest.TestCase):
         until = time.monotonic() + 10
         while (len(self.lists.exchanges) < exchanges or self.late._busy) and time.monotonic() < until:
             time.sleep(0.001)
+
+    def test_a_process_begins_the_list_afresh(self) -> None:
+        self.lists.values = ["of one that was killed before its last line was carried"]
+        self.late.push("log", 1, 10)
+        self.settle(1)
+        self.late.push("log", 2, 10)
+        self.settle(2)
+        self.assertEqual(self.late.tail("log", 5), (2, 1))
 
     def test_a_burst_goes_in_one_exchange_and_arrives_in_order(self) -> None:
         self.late = LateTail(self.lists, moment_seconds=0.2)
@@ -82,6 +98,31 @@ class LateTailTest(unittest.TestCase):
                 time.sleep(0.001)
             self.assertFalse(self.late._carrying)
         self.assertEqual(self.late.tail("log", 5), (2, 1, 0))
+
+
+ENDING = """
+import sys
+from trading.adapters.system import SystemClock
+from trading.utils.late_tail import LateTail
+from trading.utils.redis_cache import RedisCache
+
+LateTail(RedisCache(sys.argv[1], SystemClock())).push("log", "the last word", 10)
+"""
+
+
+class EndTest(unittest.TestCase):
+    def test_a_process_that_ends_at_once_carries_its_last_line(self) -> None:
+        with redis_server() as url:
+            subprocess.run([sys.executable, "-c", ENDING, url], cwd=ROOT, check=True)
+            cache = RedisCache(url, SystemClock())
+            self.addCleanup(cache.close)
+            self.assertEqual(cache.tail("log", 5), ("the last word",))
+
+    def test_a_process_does_not_wait_long_for_a_redis_that_is_silent(self) -> None:
+        with listening() as url:
+            began = time.monotonic()
+            subprocess.run([sys.executable, "-c", ENDING, url], cwd=ROOT, check=True)
+            self.assertLess(time.monotonic() - began, 10)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,22 @@
 """The end of the log on its way to the cache: what is written within a moment goes there together, from another thread.
 
 The law: who writes never waits for the cache, and who reads is never shown a list that lacks something: while anything
-is under way, or was lost on it, there is no answer, and the reader has the file.
+is under way, or was lost on it, there is no answer, and the reader has the file. A process begins the list afresh, for
+one that was killed may have taken its last lines with it; one that ends carries what it has.
 """
 
+import atexit
 import threading
 import time
 from collections.abc import Sequence
 from typing import Protocol
+from weakref import WeakSet
 
 from trading.ports import Json
 
 MOMENT_SECONDS = 0.02
 IDLE_SECONDS = 60.0
+END_SECONDS = 0.5
 
 
 class Lists(Protocol):
@@ -37,10 +41,11 @@ class LateTail:
         self._idle_seconds = idle_seconds
         self._changed = threading.Condition()
         self._waiting: list[Json] = []
-        self._afresh = False
+        self._afresh = True
         self._busy = False
         self._lost = False
         self._carrying = False
+        _tails.add(self)
 
     def push(self, key: str, value: Json, keep: int, afresh: bool = False) -> bool:
         """False when something pushed before did not arrive: *value* does not go either, and the next is to begin the
@@ -64,6 +69,11 @@ class LateTail:
                 return ()
         return self._cache.tail(key, limit)
 
+    def settle(self, seconds: float) -> None:
+        """Wait until nothing is under way, at most *seconds*."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._waiting and not self._busy, seconds)
+
     def _carry(self, key: str, keep: int) -> None:
         while self._take():
             time.sleep(self._moment_seconds)
@@ -81,3 +91,13 @@ class LateTail:
         with self._changed:
             self._carrying = self._changed.wait_for(lambda: bool(self._waiting), self._idle_seconds)
             return self._carrying
+
+
+_tails: WeakSet[LateTail] = WeakSet()
+
+
+@atexit.register
+def _settle_all() -> None:
+    until = time.monotonic() + END_SECONDS
+    for tail in tuple(_tails):
+        tail.settle(max(until - time.monotonic(), 0.0))

@@ -63,6 +63,7 @@ class RedisCache:
         self._down_until = clock.monotonic()
         self._silent_until = clock.monotonic()
         self._answered_at: float | None = None
+        self._closed = False
 
     @property
     def connected(self) -> bool:
@@ -143,7 +144,7 @@ class RedisCache:
 
     def close(self) -> None:
         """Give the connections and threads back; every later call is a miss."""
-        self._answered_at = None
+        self._answered_at, self._closed = None, True
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._redis.close()
 
@@ -154,8 +155,7 @@ class RedisCache:
         try:
             future = self._threads.submit(command)
         except RuntimeError:
-            # The interpreter is ending or this cache is closed.
-            return None
+            return None if self._closed else self._at_the_end(command)
         try:
             result = future.result(CALL_SECONDS_MAX)
             self._answered_at = self._clock.monotonic()
@@ -167,6 +167,13 @@ class RedisCache:
             self._down_until = self._clock.monotonic() + DOWN_SECONDS
             self._complain(f"Redis does not answer: {type(error).__name__}")
             return None
+
+    def _at_the_end(self, command: Callable[[], _Result]) -> _Result | None:
+        """The interpreter is ending and gives out no threads: what is still asked for waits as long as its socket may,
+        in a thread that the end of the process does not wait for."""
+        with suppress(RedisError, OSError, ValueError):
+            return command()
+        return None
 
     def _text(self, key: str, value: Json) -> str | None:
         try:
