@@ -256,8 +256,11 @@ class Journal:
 
     def stamp(self) -> Stamp | None:
         """The file as it is now: one system call and no lock."""
-        with self._trouble_told("looked at"):
+        try:
             return self._disk.stamp(self.path)
+        except OSError:
+            with self._trouble_told("looked at"):
+                raise
 
     def follow(self) -> tuple[Entry, ...]:
         """What anybody has appended since the last call, this instance included; at first, everything.
