@@ -5,8 +5,8 @@ import { lineChart } from "./chart.js";
 import { empty, fill, h, problemBox, skeleton, style, text, toast, wide } from "./dom.js";
 import { changeOf, distances, fields, reach, sideOf, told, valuesOf, zscoreAt } from "./exits.js";
 import { learn } from "./feed.js";
-import { bps, dayTime, number, percent, price, quantity, signedPercent, signedUsd, time, tone, usd, words } from "./format.js";
-import { desk, may, on } from "./state.js";
+import { bps, dayTime, duration, number, percent, price, quantity, signedPercent, signedUsd, time, tone, usd, words } from "./format.js";
+import { desk, may, on, secondsSince } from "./state.js";
 
 const CHART_HEIGHT = 220;
 const TRAIL_MS = 15000;
@@ -203,6 +203,7 @@ function showFacts(mine, one) {
       { class: "facts" },
       fact("Entry against arrival", bps(one.execution.slippage_bps)),
       fact("Slices", `${one.execution.slices_done} of ${one.execution.slices_total} (${one.execution.type})`),
+      one.execution.next_slice_at ? fact("Next slice", soon(one.execution.next_slice_at)) : null,
       fact("Naked at most", usd(one.naked.max_usd)),
       fact("Naked over time", `${number(one.naked.usd_seconds)} USD·s`),
       fact("To liquidation", one.liquidation_distance === null ? "–" : one.liquidation_distance > 5 ? "> 500 %" : percent(one.liquidation_distance, 0)),
@@ -306,6 +307,7 @@ function orders(list) {
   );
 }
 
+const soon = (iso) => (secondsSince(iso) < 0 ? `in ${duration(-secondsSince(iso))}` : "due now");
 const fact = (name, value) => h("div", {}, h("dt", {}, name), h("dd", { class: "num" }, value));
 
 // The exits --------------------------------------------------------------------------------------------------------

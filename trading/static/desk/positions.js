@@ -142,9 +142,9 @@ function showFixed({ at, position: one, tr }) {
   text(at.size, wholeUsd(one.size));
   text(at.leverage, `${one.leverage}×`);
   text(at.entry, `from ${price(one.entry_spread)}`);
-  const slices = one.execution;
-  const working = one.status === "opening" && slices.slices_total > 1;
-  text(at.status, one.status === "open" ? "" : working ? `opening ${slices.slices_done} / ${slices.slices_total}` : one.status);
+  const slices = (one.status === "closing" && one.exit_execution) || one.execution;
+  const working = slices.slices_total > 1 ? ` ${slices.slices_done} / ${slices.slices_total}` : "";
+  text(at.status, one.status === "open" ? "" : `${one.status}${working}`);
   mark(tr, "data-status", one.status);
   at.close.disabled = one.status === "closing";
   at.close.hidden = !may("trade");
