@@ -59,7 +59,7 @@ export function problemBox(problem) {
     { class: "problem", role: "alert" },
     h("p", { class: "strong" }, `${problem.code.replaceAll("_", " ").toLowerCase()}`),
     h("p", {}, problem.detail),
-    problem.reasoning && problem.reasoning !== problem.detail ? h("p", {}, `Guardian: ${problem.reasoning}`) : null,
+    problem.reasoning && !problem.detail.includes(problem.reasoning) ? h("p", {}, `Guardian: ${problem.reasoning}`) : null,
     facts.length && !(facts.length === 1 && facts[0] === problem.detail) ? h("ul", {}, facts.map((one) => h("li", {}, one))) : null,
   );
 }

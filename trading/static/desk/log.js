@@ -53,10 +53,12 @@ function show() {
 }
 
 // Of a name made of a hash as much as tells it apart; the whole of it is in the title, and found by the filter.
-const short = (text) => text.replace(/\b((?:[a-z]+_|0x)?[0-9a-f]{8})[0-9a-f]{8,}\b/g, `$1…`);
+const short = (text) => text.replace(/\b((?:[a-z]+_|0x)?[0-9a-f]{8})[0-9a-f]{8,}\b/g, "$1…");
+// Without zeros that say nothing.
+const plain = (text) => (/^-?\d+\.\d+$/.test(text) ? text.replace(/\.?0+$/, "") : text);
 
 function factOf([name, value]) {
-  const whole = typeof value === "object" ? JSON.stringify(value) : String(value);
+  const whole = plain(typeof value === "object" ? JSON.stringify(value) : String(value));
   return h("span", { class: "fact", title: short(whole) === whole ? null : whole }, h("span", { class: "quiet" }, `${words(name)} `), short(whole));
 }
 
