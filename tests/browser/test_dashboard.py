@@ -295,12 +295,15 @@ class PagesTest(BrowserCase):
         self.browser.see("[aria-expanded=true]", "STX")
         self.browser.see(".distances", "Stop loss")
 
-    def test_the_rest_of_an_opening_is_cancelled(self) -> None:
+    def test_the_rest_of_an_opening_is_cancelled_and_what_is_forbidden_says_so(self) -> None:
         slices = {"execution": "twap", "twap": {"duration_seconds": 600, "slices": 4}, "position_size": 4000}
         self.trade("sliced", "BTC/ETH", "opening", **slices)
         self.browser.log_in_as("trade")
         self.browser.see(".row", "opening 1 / 4")
         self.browser.click(".row-toggle", "BTC / ETH")
+        self.browser.type(".exits-form [name=stop_loss]", "45")
+        self.browser.click(".exits-form button", "Change exits")
+        self.browser.see(".exits-form .problem", "admin")
         self.browser.click(".detail button", "Cancel the rest")
         self.browser.see(".toast", "what is filled stands")
         self.browser.gone(".row", "opening")
