@@ -47,7 +47,7 @@ fuzz: $(VENV)/.tools  ## random requests to every route, more of them each time:
 CHECKERS := $(CURDIR)/.lint/bin:$(CURDIR)/.lint/usr/bin:$(CURDIR)/.lint/usr/sbin
 .PHONY: docs-check release-check deploy-check
 docs-check: $(VENV)/.tools  ## run every command of the documentation against a demo service of its own
-	$(BIN)/python -m tests.scenarios --check 2>/dev/null
+	$(BIN)/python -m tests.scenarios --check
 	$(BIN)/python -m tests.documents
 
 # Not every machine can do every part: UNCHECKED="image audit" takes on what is named there, and nothing else passes unchecked.

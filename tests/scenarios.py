@@ -5,6 +5,7 @@ The law: the same code gives the same lines, so that the pages can be compared w
 """
 
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -303,4 +304,6 @@ def main(check: bool) -> int:
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "executor_agent.settings")
     django.setup()
+    # The pages have what is said; here only what differs is of interest.
+    logging.disable(logging.CRITICAL)
     sys.exit(main("--check" in sys.argv[1:]))

@@ -167,7 +167,7 @@ class PagesTest(BrowserCase):
         self.assertFalse(see("#stop-go", "Stop and sell the whole account").is_enabled())
         kind("#stop-word", "STOP ACCOUNT")
         click("#stop-go")
-        see("dialog .big", "Closed. Proving that the venue is flat")
+        see("#stop-words")
         self.looks_well("the stop")
         see("dialog .big", "Flat. The desk is halted.")
         self.assertEqual({}, held(self.service.data))
