@@ -2,9 +2,13 @@
 
 import io
 import json
+import os
 import subprocess
+import sys
+import tempfile
 import unittest
 from contextlib import redirect_stdout
+from pathlib import Path
 from unittest import mock
 
 from tests import release
@@ -41,6 +45,7 @@ class CheckoutTest(ReleaseCase):
         self.assertEqual([], [one for one in release.problems() if "Unreleased:" not in one])
 
 
+@unittest.skipIf(sys.platform == "win32", "make and a shell are not there")
 class PartTest(ReleaseCase):
     def test_vulnerabilities_are_found_none_or_unknown_and_unknown_is_not_none(self) -> None:
         bad = {"dependencies": [{"name": "x", "version": "1", "vulns": [{"id": "CVE-1"}]}]}
@@ -63,9 +68,26 @@ class PartTest(ReleaseCase):
         self.says(deploy_check=(2, "", "FAILED"))
         self.assertEqual("failed", release.deploy().verdict)
 
-    def test_without_an_engine_the_image_is_unchecked(self) -> None:
-        self.says(info=(1, "", "Cannot connect"))
+    def engine(self, *failing: str) -> Path:
+        """A container engine on the PATH that fails at some commands; the file that has what it was asked."""
+        folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        docker, asked = folder / "docker", folder / "asked"
+        cases = "".join(f'[ "$1" = {one} ] && exit 1\n' for one in failing)
+        docker.write_text(f'#!/bin/sh\necho "$@" >> {asked}\n{cases}exit 0\n', encoding="utf-8")
+        docker.chmod(0o700)
+        self.enterContext(mock.patch.dict(os.environ, {"PATH": f"{folder}:{os.environ['PATH']}"}))
+        return asked
+
+    def test_without_an_engine_that_answers_the_image_is_unchecked(self) -> None:
+        self.engine("info")
         self.assertEqual("unchecked", release.image().verdict)
+
+    def test_with_one_it_is_built_and_started(self) -> None:
+        asked = self.engine()
+        self.assertEqual(Outcome("passed"), release.image())
+        self.assertEqual(["info", "build", "run"], [line.split()[0] for line in asked.read_text().splitlines()])
+        self.engine("run")
+        self.assertEqual(Outcome("failed", "docker run ended with 1"), release.image())
 
 
 class VerdictTest(unittest.TestCase):
