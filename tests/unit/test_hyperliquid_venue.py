@@ -1,6 +1,7 @@
 """Hyperliquid beside the contract: what it asks and sends, when it refuses by itself, and that money adds up."""
 
 import threading
+import time
 import unittest
 from dataclasses import replace
 from datetime import timedelta
@@ -116,7 +117,7 @@ class Markets(HyperliquidWorld):
 
     def test_a_coin_that_cannot_be_read_is_left_out_while_another_can(self) -> None:
         self.venue.instruments()
-        self.server.faults.add(Fault(INFO, Answer.BAD_GATEWAY, Commit.NEVER, "l2Book", 4))
+        self.server.faults.add(Fault(INFO, Answer.BAD_GATEWAY, Commit.NEVER, "l2Book ETH", None))
         self.assertEqual(set(self.venue.quotes([ETH, SOL])), {SOL})
         self.clock.advance(5)
         self.server.faults.down(INFO)
@@ -462,6 +463,26 @@ class Asking(HyperliquidWorld):
 
 
 class Waiting(HyperliquidWorld):
+    def test_a_price_that_hangs_keeps_nobody_from_the_others_and_is_waited_for_once(self) -> None:
+        self.venue.quotes([ETH, SOL])
+        self.clock.advance(20)
+        self.server.faults.hang(2.5, INFO, only="l2Book ETH")
+        with mock.patch.object(self.venue._polls, "_patience_seconds", 0.2):
+            began = time.monotonic()
+            for _ in range(4):
+                self.assertEqual(set(self.venue.quotes([ETH, SOL])), {SOL})
+                self.clock.advance(1.5)
+            self.assertLess(time.monotonic() - began, 1.5)
+            with self.assertRaises(VenueUnavailable):
+                self.venue.quotes([ETH])
+
+    def test_marks_that_hang_are_those_known_for_everybody_but_who_asks_for_them(self) -> None:
+        self.venue.quotes([ETH, SOL])
+        self.clock.advance(4)
+        self.server.faults.hang(2.5, INFO, only="metaAndAssetCtxs")
+        with mock.patch.object(self.venue._polls, "_patience_seconds", 0.2):
+            self.assertEqual(len(self.venue.quotes([ETH, SOL])), 1)
+
     def test_a_read_that_hangs_holds_up_no_close(self) -> None:
         self.venue.submit([self.an_order(quantity="1")])
         self.clock.advance(301)

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Generic, TypeVar
 
+from trading.adapters.asking import Asking
 from trading.adapters.hyperliquid_api import HEAVY, LIGHT, ROLE, SKEW_MAX, SKEW_WARNING, HyperliquidApi, Skew
 from trading.adapters.hyperliquid_budget import Lane, WeightMeter
 from trading.adapters.hyperliquid_stream import PriceStream
@@ -61,6 +62,8 @@ STALE_ACCOUNT_SECONDS_MAX = 10.0
 OPENING_WEIGHT = 120
 STREAM_AGE_MAX = timedelta(seconds=2)
 STREAM_WAIT_SECONDS = 0.5
+# An exit of one coin does not wait longer for the price of another.
+POLL_PATIENCE_SECONDS = 1.0
 # How long a standing is waited for that follows an order of our own, before it is asked for.
 STANDING_WAIT_SECONDS = 0.02
 FILLS_MARGIN = timedelta(minutes=2)
@@ -79,11 +82,13 @@ T = TypeVar("T")
 class _Kept(Generic[T]):
     """A value of the venue that changes seldom, read anew when it has grown old, by one thread at a time.
 
-    While that is under way, or has failed less than *again_seconds* ago, the old value serves; without one, others wait
-    and the failure is raised.
+    While that is under way, for others at once and for who began it after a second, or has failed less than
+    *again_seconds* ago, the old value serves; without one, all wait for it and the failure is raised.
     """
 
-    def __init__(self, clock: Clock, again_seconds: float, read: Callable[[], T]) -> None:
+    def __init__(self, name: str, clock: Clock, again_seconds: float, read: Callable[[], T]) -> None:
+        self._anew = Asking[str, T]("a new list of", lambda _: self._kept_anew(), clock, POLL_PATIENCE_SECONDS)
+        self._name = name
         self._clock = clock
         self._again_seconds = again_seconds
         self._read = read
@@ -99,18 +104,21 @@ class _Kept(Generic[T]):
         if not self._lock.acquire(blocking=known is None) and known is not None:
             return known[0]
         try:
-            known = self._value
-            if known is None or not self._serves(known[1], age_max_seconds):
-                known = self._value = self._read(), self._clock.monotonic()
-                self._failed_at = None
-            return known[0]
-        except VenueUnavailable:
             if known is None:
-                raise
-            self._failed_at = self._clock.monotonic()
-            return known[0]
+                return self._kept_anew() if self._value is None else self._value[0]
+            answer = self._anew.answers((self._name,))[self._name]
+            return known[0] if isinstance(answer, VenueUnavailable) else answer
         finally:
             self._lock.release()
+
+    def _kept_anew(self) -> T:
+        try:
+            value = self._read()
+        except VenueUnavailable:
+            self._failed_at = self._clock.monotonic()
+            raise
+        self._value, self._failed_at = (value, self._clock.monotonic()), None
+        return value
 
     def _serves(self, read_at: float, age_max_seconds: float) -> bool:
         now = self._clock.monotonic()
@@ -157,14 +165,15 @@ class HyperliquidReader:
         self._log = log
         self._stream = stream
         self._traits = traits
-        self._listings = _Kept(clock, INSTRUMENTS_AGE_MIN_SECONDS, self._read_listings)
-        self._unified = _Kept(clock, INSTRUMENTS_AGE_MIN_SECONDS, self._read_unified)
+        self._listings = _Kept("instruments", clock, INSTRUMENTS_AGE_MIN_SECONDS, self._read_listings)
+        self._unified = _Kept("account modes", clock, INSTRUMENTS_AGE_MIN_SECONDS, self._read_unified)
         self._account: tuple[float, Account] | None = None
         self._changes = 0
         self._news = stream.news if stream is not None else None
         self._changed_by = 0
         self._bars: dict[tuple[Coin, CandleInterval], _Bars] = {}
         self._marks_lock = threading.Lock()
+        self._polls = Asking("the price of", self._polled, clock, POLL_PATIENCE_SECONDS)
         self._books: dict[Coin, tuple[BookFrame, datetime]] = {}
         self._marks: tuple[datetime, Mapping[Coin, Price]] | None = None
 
@@ -233,20 +242,19 @@ class HyperliquidReader:
     def _prices(self, coins: Collection[Coin]) -> Mapping[Coin, tuple[BookFrame, Price, datetime]]:
         """Book, mark and instant of the last confirmation: from the stream where it is fresh, else polled.
 
-        A coin that cannot be read is left out while another can; when none can, VenueUnavailable.
+        Those to be polled are asked for at once, and none is waited for longer than a second. A coin that cannot be
+        read is left out while another can; when none can, VenueUnavailable.
         """
         listed = self._listed_for(coins)
         asked = [coin for coin in dict.fromkeys(coins) if coin in listed and not listed[coin].instrument.delisted]
         found = self._streamed(asked)
+        found |= {coin: kept for coin in asked if coin not in found and (kept := self._kept_price(coin)) is not None}
         failure: VenueUnavailable | None = None
-        for coin in [one for one in asked if one not in found]:
-            try:
-                polled = self._polled(coin)
-            except VenueUnavailable as error:
-                failure = error
-                continue
-            if polled is not None:
-                found[coin] = polled
+        for coin, answer in self._polls.answers([one for one in asked if one not in found]).items():
+            if isinstance(answer, VenueUnavailable):
+                failure = answer
+            elif answer is not None:
+                found[coin] = answer
         if failure is not None and not found:
             raise failure
         return found
@@ -263,6 +271,17 @@ class HyperliquidReader:
                 found[coin] = (price.book, price.mark, price.confirmed_at)
         return found
 
+    def _kept_price(self, coin: Coin) -> tuple[BookFrame, Price, datetime] | None:
+        """What was polled a moment ago, if it need not be asked for again."""
+        known, marks, now = self._books.get(coin), self._marks, self._clock.now()
+        if known is None or marks is None or not self._serves(known[1], BOOK_AGES, now):
+            return None
+        mark = marks[1].get(coin) if self._serves(marks[0], MARKS_AGES, now) else None
+        return None if mark is None else (known[0], mark, known[1])
+
+    def _serves(self, read_at: datetime, ages: Sequence[timedelta], now: datetime) -> bool:
+        return abs(now - read_at) <= ages[self._pressure()]
+
     def _polled(self, coin: Coin) -> tuple[BookFrame, Price, datetime] | None:
         book, seen_at = self._book(coin)
         mark = self._mark(coin)
@@ -271,7 +290,7 @@ class HyperliquidReader:
     def _book(self, coin: Coin) -> tuple[BookFrame | None, datetime]:
         known = self._books.get(coin)
         now = self._clock.now()
-        if known is not None and abs(now - known[1]) <= BOOK_AGES[self._pressure()]:
+        if known is not None and self._serves(known[1], BOOK_AGES, now):
             return known
         try:
             answer = self._api.read({"type": "l2Book", "coin": coin}, LIGHT, Lane.LOOK)
@@ -287,15 +306,22 @@ class HyperliquidReader:
         return book, now
 
     def _mark(self, coin: Coin) -> Price | None:
-        with self._marks_lock:
+        """While others read the marks anew, those known serve as long as they would with the budget used up."""
+        known = self._marks
+        lasting = known is not None and abs(self._clock.now() - known[0]) <= MARKS_AGES[-1]
+        if not self._marks_lock.acquire(blocking=not lasting) and known is not None:
+            return known[1].get(coin)
+        try:
             now = self._clock.now()
-            if self._marks is None or abs(now - self._marks[0]) > MARKS_AGES[self._pressure()]:
+            if self._marks is None or not self._serves(self._marks[0], MARKS_AGES, now):
                 try:
                     self._marks = now, decode_marks(self._api.read({"type": "metaAndAssetCtxs"}, HEAVY, Lane.LOOK))
                 except VenueUnavailable as error:
                     if self._marks is None or not _over_budget(error):
                         raise
             return self._marks[1].get(coin)
+        finally:
+            self._marks_lock.release()
 
     def _read_listings(self) -> Mapping[Coin, Listing]:
         return decode_meta(self._api.read({"type": "meta"}, HEAVY, Lane.LOOK))

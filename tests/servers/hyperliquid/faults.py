@@ -34,7 +34,8 @@ class Commit(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One misfortune. `only` is an action or info type, or empty for all; `times` None lasts until it is lifted."""
+    """One misfortune. `only` is an action or info type, "l2Book ETH" for that of one coin, or empty for all; `times`
+    None lasts until it is lifted."""
 
     route: str
     answer: Answer
@@ -44,8 +45,8 @@ class Fault:
     seconds: float = 0.0
     body: object = None
 
-    def meets(self, route: str, kind: str) -> bool:
-        return route == self.route and self.only in ("", kind)
+    def meets(self, route: str, kind: str, coin: str = "") -> bool:
+        return route == self.route and self.only in ("", kind, f"{kind} {coin}")
 
 
 EXCHANGE, INFO = "/exchange", "/info"
@@ -64,11 +65,11 @@ class Faults:
             self._pending.append((fault, fault.times))
         return fault
 
-    def next_for(self, route: str, kind: str) -> Fault | None:
+    def next_for(self, route: str, kind: str, coin: str = "") -> Fault | None:
         """The fault that meets this request, used up by one."""
         with self._lock:
             for place, (fault, left) in enumerate(self._pending):
-                if fault.meets(route, kind):
+                if fault.meets(route, kind, coin):
                     if left is not None and left <= 1:
                         del self._pending[place]
                     else:

@@ -282,7 +282,7 @@ class HyperliquidServer:
 
     def _misfortune(self, path: str, request: Mapping[str, object]) -> Reply | None:
         """The right answer, or what a fault makes of it; None ends the connection."""
-        fault = self.faults.next_for(path, type_of(request))
+        fault = self.faults.next_for(path, type_of(request), str(request.get("coin", "")))
         if fault is None:
             return self._right(path, request)
         if fault.commit is Commit.LATE:

@@ -1,0 +1,52 @@
+"""Asking with patience: what hangs is waited for once, asked once, and keeps nobody from the rest."""
+
+import threading
+import time
+import unittest
+
+from tests.processes import wait_until
+from trading.adapters.asking import Asking
+from trading.adapters.system import SystemClock
+from trading.domain.errors import VenueUnavailable
+
+
+class AskingTest(unittest.TestCase):
+    def setUp(self) -> None:
+        self.hangs = threading.Event()
+        self.addCleanup(self.hangs.set)
+        self.asked: list[str] = []
+        self.asking = Asking("the price of", self.answer, SystemClock(), 0.1)
+
+    def answer(self, key: str) -> int:
+        self.asked.append(key)
+        if key == "hangs":
+            self.hangs.wait(5)
+        if key == "refuses":
+            raise VenueUnavailable("no")
+        if key == "is a bug":
+            raise ZeroDivisionError
+        return len(key)
+
+    def test_all_are_asked_at_once_and_each_has_its_own_answer(self) -> None:
+        found = self.asking.answers(("hangs", "refuses", "one"))
+        self.assertEqual(found["one"], 3)
+        self.assertIsInstance(found["refuses"], VenueUnavailable)
+        self.assertIn("has not said yet: the price of hangs", str(found["hangs"]))
+
+    def test_who_has_waited_in_vain_does_not_wait_again_and_asks_nothing_twice(self) -> None:
+        self.asking.answers(("hangs",))
+        began = time.monotonic()
+        for _ in range(20):
+            self.assertIsInstance(self.asking.answers(("hangs",))["hangs"], VenueUnavailable)
+        self.assertLess(time.monotonic() - began, 1.0)
+        self.assertEqual(self.asked, ["hangs"])
+
+    def test_an_answer_that_came_too_late_is_asked_for_anew(self) -> None:
+        self.asking.answers(("hangs",))
+        self.hangs.set()
+        wait_until(lambda: self.asking.answers(("hangs",))["hangs"] == 5, "an answer")
+        self.assertGreaterEqual(len(self.asked), 2)
+
+    def test_a_bug_is_no_silence(self) -> None:
+        with self.assertRaises(ZeroDivisionError):
+            self.asking.answers(("is a bug",))
