@@ -24,8 +24,8 @@ from trading.utils.collector import spare_what_is_loaded
 
 STANDBY_SECONDS = 0.5
 LISTEN_SECONDS = 0.25
-LAST_STEP_SECONDS = 3.5
-LAST_MOMENT_SECONDS = 4.5
+LAST_STEP_SECONDS = 3.0
+LAST_MOMENT_SECONDS = 4.0
 BACKOFF_SECONDS_MAX = 5.0
 
 _logger = logging.getLogger("trading.monitor")
