@@ -15,6 +15,7 @@ from tests.servers.hyperliquid.faults import EXCHANGE, INFO, Answer, Commit, Fau
 from tests.servers.hyperliquid.universe import Listing
 from tests.unit.hyperliquid_world import ETH, SOL, HyperliquidWorld
 from trading.adapters import hyperliquid, hyperliquid_reader
+from trading.adapters.asking import Patience
 from trading.adapters.hyperliquid_api import network_of
 from trading.adapters.hyperliquid_budget import Lane
 from trading.adapters.hyperliquid_wire import Refusal, Working
@@ -467,7 +468,7 @@ class Waiting(HyperliquidWorld):
         self.venue.quotes([ETH, SOL])
         self.clock.advance(20)
         self.server.faults.hang(2.5, INFO, only="l2Book ETH")
-        with mock.patch.object(self.venue._polls, "_patience_seconds", 0.2):
+        with mock.patch.object(self.venue._polls, "patience", Patience(others=0.2, alone=0.2)):
             began = time.monotonic()
             for _ in range(4):
                 self.assertEqual(set(self.venue.quotes([ETH, SOL])), {SOL})
@@ -480,7 +481,7 @@ class Waiting(HyperliquidWorld):
         self.venue.quotes([ETH, SOL])
         self.clock.advance(4)
         self.server.faults.hang(2.5, INFO, only="metaAndAssetCtxs")
-        with mock.patch.object(self.venue._polls, "_patience_seconds", 0.2):
+        with mock.patch.object(self.venue._polls, "patience", Patience(others=0.2, alone=0.2)):
             self.assertEqual(len(self.venue.quotes([ETH, SOL])), 1)
 
     def test_a_read_that_hangs_holds_up_no_close(self) -> None:

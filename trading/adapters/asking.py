@@ -7,7 +7,7 @@ has waited for it in vain does not wait for it again.
 import threading
 from collections.abc import Callable, Collection, Hashable, Mapping
 from contextvars import copy_context
-from functools import partial
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from trading.domain.errors import VenueUnavailable
@@ -17,69 +17,89 @@ Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds that answers are waited for: `others` while another one has come, `alone` while none has, and how long a
+    late one is `kept` for whoever asks next. Answers of a venue that is slow as a whole come at about the same time:
+    `straggling` is what the others have from the first."""
+
+    others: float
+    alone: float
+    kept: float = 2.0
+    straggling: float = 0.3
+
+
+@dataclass(eq=False, slots=True)
 class _Question(Generic[Value]):
-    """One question under way. `overdue`: somebody has lost patience with it."""
+    """`overdue`: somebody has lost patience with it; `fetched`: somebody has its answer."""
 
-    def __init__(self, ask: Callable[[], Value], name: str) -> None:
-        self._ask = ask
-        self._answer: Value | BaseException | None = None
-        self._done = threading.Event()
-        self.overdue = False
-        # A thread of a pool would be waited for when the process ends, for as long as its connection hangs.
-        threading.Thread(target=copy_context().run, args=(self._run,), name=name, daemon=True).start()
-
-    def _run(self) -> None:
-        try:
-            self._answer = self._ask()
-        except BaseException as error:  # told to whoever waits for the answer, a bug as well
-            self._answer = error
-        self._done.set()
-
-    @property
-    def done(self) -> bool:
-        return self._done.is_set()
-
-    def wait(self, seconds: float) -> None:
-        self.overdue = not self._done.wait(0 if self.overdue else max(seconds, 0)) or self.overdue
-
-    def answer(self, words: str) -> Value:
-        """Raises VenueUnavailable, saying *words*, when there is none yet; and whatever asking has raised."""
-        if not self.done:
-            raise VenueUnavailable(words)
-        if isinstance(self._answer, BaseException):
-            raise self._answer
-        return self._answer  # type: ignore[return-value]  # it is done, so this is what was answered
+    answer: Value | BaseException | None = None
+    done_at: float | None = None
+    overdue: bool = False
+    fetched: bool = False
 
 
+@dataclass(eq=False)
 class Asking(Generic[Key, Value]):
     """Questions by their key, which *ask* answers, or raises VenueUnavailable. Safe for several threads."""
 
-    def __init__(self, name: str, ask: Callable[[Key], Value], clock: Clock, patience_seconds: float) -> None:
-        self._name = name
-        self._ask = ask
-        self._clock = clock
-        self._patience_seconds = patience_seconds
-        self._lock = threading.Lock()
-        self._under_way: dict[Key, _Question[Value]] = {}
+    name: str
+    ask: Callable[[Key], Value]
+    clock: Clock
+    patience: Patience
+    _news: threading.Condition = field(default_factory=threading.Condition)
+    _questions: dict[Key, _Question[Value]] = field(default_factory=dict)
 
     def answers(self, keys: Collection[Key]) -> Mapping[Key, Value | VenueUnavailable]:
         """What is answered to all *keys*, asked at once, within the patience; for the others why there is nothing."""
-        questions = self._begun(keys)
-        until = self._clock.monotonic() + self._patience_seconds
-        found: dict[Key, Value | VenueUnavailable] = {}
-        for key, question in questions.items():
-            question.wait(until - self._clock.monotonic())
-            try:
-                found[key] = question.answer(f"the venue has not said yet: {self._name} {key}")
-            except VenueUnavailable as error:
-                found[key] = error
-        return found
+        if not keys:
+            return {}
+        with self._news:
+            questions = {key: self._begun(key) for key in keys}
+            self._wait(list(questions.values()))
+            return {key: self._fetched(key, one) for key, one in questions.items()}
 
-    def _begun(self, keys: Collection[Key]) -> Mapping[Key, _Question[Value]]:
-        """Those that are under way, and new ones. An answer that nobody has fetched is not kept: it has grown old."""
-        with self._lock:
-            self._under_way = {key: one for key, one in self._under_way.items() if not one.done}
-            for key in keys:
-                if key not in self._under_way:
-                    self._under_way[key] = _Question(partial(self._ask, key), f"{self._name} {key}")
-            return {key: self._under_way[key] for key in keys}
+    def _begun(self, key: Key) -> _Question[Value]:
+        """The one that is under way, or has been answered since without anybody being there; else a new one."""
+        known, now = self._questions.get(key), self.clock.monotonic()
+        young = known is not None and (known.done_at is None or now - known.done_at <= self.patience.kept)
+        if known is not None and young and not known.fetched:
+            return known
+        question = self._questions[key] = _Question()
+        # A thread of a pool would be waited for when the process ends, for as long as its connection hangs.
+        run = (self._run, key, question)
+        threading.Thread(target=copy_context().run, args=run, name=f"{self.name} {key}", daemon=True).start()
+        return question
+
+    def _run(self, key: Key, question: _Question[Value]) -> None:
+        answer: Value | BaseException
+        try:
+            answer = self.ask(key)
+        except BaseException as error:  # told to whoever waits for the answer, a bug as well
+            answer = error
+        with self._news:
+            question.answer, question.done_at = answer, self.clock.monotonic()
+            self._news.notify_all()
+
+    def _wait(self, questions: Collection[_Question[Value]]) -> None:
+        def all_done() -> bool:
+            return all(one.done_at is not None or one.overdue for one in questions)
+
+        def any_done() -> bool:
+            return any(one.done_at is not None for one in questions) or all_done()
+
+        if not self._news.wait_for(all_done, self.patience.others) and not any_done():
+            self._news.wait_for(any_done, self.patience.alone - self.patience.others)
+            self._news.wait_for(all_done, self.patience.straggling)
+        for one in questions:
+            one.overdue = one.done_at is None
+
+    def _fetched(self, key: Key, question: _Question[Value]) -> Value | VenueUnavailable:
+        """Raises what asking has raised, if that is a bug."""
+        if question.done_at is None:
+            return VenueUnavailable(f"the venue has not said yet: {self.name} {key}")
+        question.fetched = True
+        answer = question.answer
+        if isinstance(answer, BaseException) and not isinstance(answer, VenueUnavailable):
+            raise answer
+        return answer  # type: ignore[return-value]  # it is done, so this is what was answered

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Generic, TypeVar
 
-from trading.adapters.asking import Asking
+from trading.adapters.asking import Asking, Patience
 from trading.adapters.hyperliquid_api import HEAVY, LIGHT, ROLE, SKEW_MAX, SKEW_WARNING, HyperliquidApi, Skew
 from trading.adapters.hyperliquid_budget import Lane, WeightMeter
 from trading.adapters.hyperliquid_stream import PriceStream
@@ -62,8 +62,9 @@ STALE_ACCOUNT_SECONDS_MAX = 10.0
 OPENING_WEIGHT = 120
 STREAM_AGE_MAX = timedelta(seconds=2)
 STREAM_WAIT_SECONDS = 0.5
-# An exit of one coin does not wait longer for the price of another.
-POLL_PATIENCE_SECONDS = 1.0
+# An exit of one coin does not wait longer for the price of another; who has no price at all waits for an exchange.
+POLL_PATIENCE = Patience(others=1.0, alone=3.2)
+LIST_PATIENCE = Patience(others=1.0, alone=1.0)
 # How long a standing is waited for that follows an order of our own, before it is asked for.
 STANDING_WAIT_SECONDS = 0.02
 FILLS_MARGIN = timedelta(minutes=2)
@@ -87,7 +88,7 @@ class _Kept(Generic[T]):
     """
 
     def __init__(self, name: str, clock: Clock, again_seconds: float, read: Callable[[], T]) -> None:
-        self._anew = Asking[str, T]("a new list of", lambda _: self._kept_anew(), clock, POLL_PATIENCE_SECONDS)
+        self._anew = Asking[str, T]("a new list of", lambda _: self._kept_anew(), clock, LIST_PATIENCE)
         self._name = name
         self._clock = clock
         self._again_seconds = again_seconds
@@ -173,7 +174,7 @@ class HyperliquidReader:
         self._changed_by = 0
         self._bars: dict[tuple[Coin, CandleInterval], _Bars] = {}
         self._marks_lock = threading.Lock()
-        self._polls = Asking("the price of", self._polled, clock, POLL_PATIENCE_SECONDS)
+        self._polls = Asking("the price of", self._polled, clock, POLL_PATIENCE)
         self._books: dict[Coin, tuple[BookFrame, datetime]] = {}
         self._marks: tuple[datetime, Mapping[Coin, Price]] | None = None
 
@@ -242,8 +243,8 @@ class HyperliquidReader:
     def _prices(self, coins: Collection[Coin]) -> Mapping[Coin, tuple[BookFrame, Price, datetime]]:
         """Book, mark and instant of the last confirmation: from the stream where it is fresh, else polled.
 
-        Those to be polled are asked for at once, and none is waited for longer than a second. A coin that cannot be
-        read is left out while another can; when none can, VenueUnavailable.
+        Those to be polled are asked for at once; while others are there, none is waited for longer than a second. A
+        coin that cannot be read is left out while another can; when none can, VenueUnavailable.
         """
         listed = self._listed_for(coins)
         asked = [coin for coin in dict.fromkeys(coins) if coin in listed and not listed[coin].instrument.delisted]
