@@ -149,7 +149,7 @@ ROUTES: Mapping[str, Route] = {
         errors=("TRADE_NOT_FOUND",),
     ),
     "POST /api/trades/{id}/cancel": Route(
-        "Stop a trade in mid-flight; what is filled stands, level",
+        "Stop a trade in mid-flight; what is filled stands, level, and what cannot be levelled is closed",
         "trading",
         {
             200: Answer("The trade has ended", TradeView, example="trade"),
@@ -168,7 +168,7 @@ ROUTES: Mapping[str, Route] = {
             202: Answer("It is being worked again", TradeView, example="working"),
         },
         scope=Scope.ADMIN,
-        errors=("TRADE_NOT_FOUND", "VENUE_UNAVAILABLE"),
+        errors=("TRADE_NOT_FOUND", "TRADE_NOT_SUSPENDED", "VENUE_UNAVAILABLE"),
         body="Nothing",
     ),
     "GET /api/fills": Route(
@@ -878,6 +878,9 @@ _PROBLEMS: Mapping[str, Problem] = {
         Problem("MONITOR_DOWN", "no monitor is watching, so nothing is opened"),
         Problem("STOP_IN_PROGRESS", "the emergency stop is still closing; wait until the desk is HALTED"),
         Problem("RESUME_REFUSED", "drift in BTC", {"causes": ["drift in BTC"]}),
+        Problem(
+            "TRADE_NOT_SUSPENDED", "the trade is FILLED; only a suspended trade is resumed", {"trade_status": "FILLED"}
+        ),
         Problem("RISK_DENIED", "ALLOCATION_EXCEEDED", {"breaches": [_BREACH]}),
         Problem("GUARDIAN_REJECTED", "Guardian says no", {"reasoning": "the spread is too thin"}),
         Problem("THROTTLED", "too many requests; try again in 3 s"),

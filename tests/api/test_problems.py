@@ -52,7 +52,7 @@ class TableTest(SimpleTestCase):
             404: ("SIGNAL_NOT_FOUND", "POSITION_NOT_FOUND", "TRADE_NOT_FOUND"),
             409: (
                 *("SIGNAL_NOT_PENDING", "SIGNAL_EXPIRED", "SIGNAL_LOW_CONFIDENCE", "IDEMPOTENCY_MISMATCH"),
-                *("TRADING_HALTED", "MONITOR_DOWN", "STOP_IN_PROGRESS", "RESUME_REFUSED"),
+                *("TRADING_HALTED", "MONITOR_DOWN", "STOP_IN_PROGRESS", "RESUME_REFUSED", "TRADE_NOT_SUSPENDED"),
             ),
             422: ("RISK_DENIED", "GUARDIAN_REJECTED"),
             429: ("THROTTLED",),

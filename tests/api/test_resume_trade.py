@@ -22,5 +22,6 @@ class ResumeTradeTests(ApiTestCase):
 
     def test_only_a_suspended_trade_is_resumed_and_without_conditions(self) -> None:
         self.assert_invalid(self.post(self.path, {"slices": 2}), "slices")
-        self.assert_invalid(self.post(self.path), "id")
+        body = self.assert_problem(self.post(self.path), 409, "TRADE_NOT_SUSPENDED")
+        self.assertEqual("WORKING", body["trade_status"])
         self.assert_problem(self.post("/api/trades/trd_1/resume"), 404, "TRADE_NOT_FOUND")

@@ -16,7 +16,7 @@ from tests.engine.scripted_venue import (
     refused,
     unknown_for,
 )
-from trading.domain.errors import InvalidRequest, PositionNotFound, TradeNotFound
+from trading.domain.errors import InvalidRequest, PositionNotFound, TradeNotFound, TradeNotSuspended
 from trading.domain.exit_plan import ExitReason
 from trading.domain.orders import Order, RejectReason
 from trading.domain.positions import Position, PositionStatus
@@ -259,6 +259,38 @@ class CancelTests(ClosingTestCase):
         self.assertIs(TradeStatus.CANCELED, trade.status)
         self.assertEqual(2, len(self.venue.sent))
 
+    def suspended_with_one_leg(self, share: str = "1") -> Position:
+        """ETH filled, BTC not, and neither to be completed nor to be taken back, until it was given up."""
+        self.venue.script(partly(ETH=share, BTC="0"))
+        refusals = {"ETH": RejectReason.NO_MATCH, "BTC": RejectReason.MARGIN}
+        self.venue.on_submit = lambda orders: self.venue.refusing.update(refusals if self.venue.sent else {})
+        position = self.scene.opened()
+        self.scene.ticks(120)
+        self.assertIs(TradeStatus.SUSPENDED, self.scene.trade(position.trade_id).status)
+        self.venue.on_submit = None
+        self.venue.refusing.clear()
+        return position
+
+    def test_what_was_suspended_with_its_legs_apart_is_closed_when_it_is_canceled(self) -> None:
+        position = self.suspended_with_one_leg()
+        self.assertEqual((Decimal("0.25"), 0), (self.venue.held("ETH"), self.venue.held("BTC")))
+        view = closing.cancel(self.scene.desk, position.trade_id)
+        self.assertEqual("CANCELED", view.status)
+        after = self.scene.position(position.id)
+        self.assertEqual((PositionStatus.CLOSED, ExitReason.REPAIR), (after.status, after.exit_reason))
+        self.assertTrue(self.venue.flat)
+
+    def test_what_was_suspended_level_stands_when_it_is_canceled(self) -> None:
+        position = self.scene.opened(twap=TWAP)
+        working.suspend(self.scene.desk, self.scene.trade(position.trade_id), "odd")
+        closing.cancel(self.scene.desk, position.trade_id)
+        self.assertFalse(closing.left_unlevel(self.scene.trade(position.trade_id)))
+        self.assertIs(PositionStatus.OPEN, self.scene.position(position.id).status)
+
+    def test_what_ended_without_a_suspension_is_never_called_unlevel(self) -> None:
+        position = self.scene.opened()
+        self.assertFalse(closing.left_unlevel(self.scene.trade(position.trade_id)))
+
     def test_an_ended_trade_is_answered_as_it_is_and_a_close_is_never_cancelled(self) -> None:
         position = self.scene.opened()
         opening = self.scene.trade(position.trade_id)
@@ -298,7 +330,7 @@ class ResumedTradeTests(ClosingTestCase):
 
     def test_what_is_not_suspended_is_not_resumed(self) -> None:
         self.scene.ticks(30, 10.0)
-        with self.assertRaises(InvalidRequest):
+        with self.assertRaises(TradeNotSuspended):
             closing.resume(self.scene.desk, self.trade.id)
         same = working.resume_suspended(self.scene.desk, self.trade.id, "again", wait_seconds=0)
         self.assertIs(TradeStatus.FILLED, same.status)

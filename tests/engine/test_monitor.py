@@ -279,6 +279,22 @@ class HangingTest(MonitorTestCase):
         self.assertTrue(all(isinstance(errand, threading.Thread) and errand.daemon for errand in hands))
 
 
+class UnlevelTest(MonitorTestCase):
+    def test_what_a_cancel_leaves_unlevel_once_its_doubt_has_ended_is_closed_by_the_next_tick(self) -> None:
+        self.venue.script(partly(BTC="0"), lost_before())
+        position = self.scene.opened()
+        trade = self.scene.trade(position.trade_id)
+        self.assertEqual(1, len(trade.in_doubt))
+        working.suspend(self.scene.desk, trade, "odd")
+        self.assertEqual("SUSPENDED", closing.cancel(self.scene.desk, trade.id).status)
+        self.restart()
+        self.tick(count=12)
+        self.wait_for_close(position)
+        after = self.scene.position(position.id)
+        self.assertEqual((PositionStatus.CLOSED, ExitReason.REPAIR), (after.status, after.exit_reason))
+        self.assertTrue(self.venue.flat)
+
+
 class DregsTest(MonitorTestCase):
     def test_what_two_closes_have_left_of_a_coin_is_sold_as_one(self) -> None:
         self.scene.opened()

@@ -161,6 +161,29 @@ class PositionTest(QueriesTestCase):
         self.assertGreater(view.naked.max_usd, 900)
         self.assertGreaterEqual(view.naked.usd_seconds, 0)
 
+    def test_what_all_leave_unmatched_is_in_the_portfolio_and_in_the_log(self) -> None:
+        self.venue.script(partly(BTC="0"))
+        self.venue.refusing = {"BTC": RejectReason.MARGIN}
+        self.venue.script(lost_before())
+        self.scene.execute()
+        self.scene.clock.advance(4)
+        folio = queries.portfolio(self.scene.desk)
+        self.assertEqual((1000, 1000), (folio.naked_exposure, folio.naked_today.max_usd))
+        self.assertGreaterEqual(folio.naked_today.usd_seconds, 4_000)
+        self.scene.ticks(30)
+        folio = queries.portfolio(self.scene.desk)
+        self.assertEqual((0, 1000), (folio.naked_exposure, folio.naked_today.max_usd))
+        (position,) = queries.positions(self.scene.desk, None, 10, None)[0]
+        self.assertEqual(position.naked, folio.naked_today)
+        facts = [one.facts for one in self.scene.log.entries if one.facts.get("event") == "TradeCanceled"]
+        self.assertEqual(
+            (0, 1000, position.naked.usd_seconds, 0),
+            tuple(facts[0][f"naked_{name}"] for name in ("usd", "max_usd", "usd_seconds", "in_all_usd")),
+        )
+        midnight = timedelta(hours=12)
+        self.scene.clock.advance(midnight.total_seconds())
+        self.assertEqual(0, queries.portfolio(self.scene.desk).naked_today.max_usd)
+
     def test_liquidation_makes_the_risk_high(self) -> None:
         position = self.scene.opened()
 

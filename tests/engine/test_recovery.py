@@ -7,7 +7,7 @@ from tests.engine.scripted_venue import Scene, lost_after, lost_before, unknown_
 from trading.domain.desk_state import Cause, TradingState
 from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account
-from trading.domain.trades import PositionEffect
+from trading.domain.trades import PositionEffect, TradeStatus
 from trading.domain.units import Coin, Quantity, TradeId
 from trading.engine import closing, working
 from trading.engine.recovery import DriftMemory, book_holdings, doubts, drifts, foreign_holdings, reconcile, recover
@@ -148,6 +148,31 @@ class RecoverTest(RecoveryTestCase):
         self.taken_up()
         state = self.scene.store.state()
         self.assertEqual((TradingState.REDUCING, frozenset({Cause.SUSPENDED_TRADE})), (state.state, state.causes))
+
+    def test_a_suspension_for_a_doubt_alone_stops_opening_for_as_long_as_the_doubt_lasts(self) -> None:
+        self.venue.script(unknown_for(400))
+        self.scene.opened()
+        self.scene.ticks(15, 10.0)
+        self.taken_up()
+        state = self.scene.store.state()
+        self.assertEqual((TradingState.REDUCING, frozenset({Cause.LONG_DOUBT})), (state.state, state.causes))
+        self.scene.ticks(30, 10.0)
+        self.taken_up()
+        state = self.scene.store.state()
+        self.assertEqual((TradingState.ACTIVE, frozenset(), ""), (state.state, state.causes, state.why))
+
+    def test_a_doubt_that_ended_does_not_lift_what_else_stops_opening(self) -> None:
+        self.venue.script(unknown_for(400))
+        self.scene.opened()
+        self.scene.ticks(15, 10.0)
+        self.taken_up()
+        position = self.scene.store.book().standing_positions()[0]
+        self.scene.store.change_state(lambda one: replace(one, causes=one.causes | {Cause.DRIFT}))
+        self.scene.ticks(30, 10.0)
+        self.taken_up()
+        state = self.scene.store.state()
+        self.assertEqual((TradingState.REDUCING, frozenset({Cause.DRIFT})), (state.state, state.causes))
+        self.assertIs(TradeStatus.CANCELED, self.scene.trade(position.trade_id).status)
 
     def test_a_broken_trade_stops_opening_and_keeps_none_from_being_taken_up(self) -> None:
         self.scene.opened(execution=Execution.TWAP, twap=TwapRequest(180, 5))

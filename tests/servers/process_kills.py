@@ -1,6 +1,9 @@
-"""Real processes killed at random instants, against the exchange simulator, and asked each time what is true.
+"""Real processes killed at random instants, against the exchange simulators, and asked each time what is true.
 
     python -m tests.servers.process_kills --kills 200 [--seed 1]
+
+Three of four at Hyperliquid, the rest at Pear. Web process, monitor, Redis or all of it get SIGKILL, the whole SIGTERM,
+or the disk is full, in the middle of an opening, a TWAP, a close or an emergency stop.
 
 The law: whatever dies when, no signal trades twice, the book is what the exchange holds, both legs or none are held,
 and in the end the account is flat and explained to the cent. The exchange is asked, not the desk.
@@ -8,6 +11,7 @@ and in the end the account is flat and explained to the cent. The exchange is as
 
 import argparse
 import http.client
+import json
 import os
 import signal
 import sys
@@ -15,33 +19,49 @@ import threading
 import time
 import unittest
 from collections import Counter
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
 from random import Random
 
 from tests.processes import lives, wait_until
+from tests.servers.island import Island
 from tests.servers.service import family_of
 from tests.servers.test_live_hyperliquid import LiveCase
+from tests.servers.test_live_pear import PearCase
 
 SIZE = 1000
 SIZE_MAX = Decimal(1010)
 TWAP = {"execution": "twap", "twap": {"duration_seconds": 3, "slices": 3}, "position_size": SIZE}
 ACTIONS = ("open", "twap", "close", "stop")
-VICTIMS = ("all", "all", "web", "monitor")
+WORDS = {"web": ("gunicorn",), "monitor": ("monitor_positions",), "redis": ("redis-server", "valkey")}
+"""By what a process of the service is known."""
+KILLED = ("all", "all", "web", "web", "monitor", "redis")
+MISHAPS = (*KILLED, "sigterm")
+FULL = "full disk"
 DELAY_SECONDS = 0.35
-SETTLED_SECONDS = 45.0
+FULL_SECONDS = 1.5
+TERMINATED_SECONDS = 20.0
+LINES_TOLD = 60
 
 
 class KillCase(LiveCase):
-    """One service and one exchange for a whole series of kills."""
+    """One service and one exchange for a whole series of mishaps."""
 
-    def run_kills(self, kills: int, seed: int) -> Counter[str]:
-        """Kill *kills* times; what was done, killed and found is counted. Fails where a promise is broken."""
+    island: Island | None = None
+    settled_seconds = 60.0
+    """Expiry and proof of an order, the venue's own pauses, and a busy machine."""
+
+    def run_kills(
+        self, kills: int, seed: int, mishaps: Sequence[str] = MISHAPS, actions: Sequence[str] = ACTIONS
+    ) -> Counter[str]:
+        """Strike *kills* times; what was done, killed and found is counted. Fails where a promise is broken, with all
+        that there is to know of what was under way."""
         self.chance, self.counts, self.asked = Random(seed), Counter[str](), list[dict[str, object]]()
         self.service = self.start()
-        wait_until(self.is_healthy, "being healthy")
+        self.until(self.answers_well, "being healthy")
         for number in range(kills):
-            self.strike(number)
+            self.strike(number, mishaps, actions)
             self.settle()
             self.compare()
         self.assertIn(self.ask("POST", "/api/emergency_stop", {})[0], (200, 202))
@@ -52,18 +72,24 @@ class KillCase(LiveCase):
         self.assertEqual(verified.returncode, 0, verified.stdout + verified.stderr)
         return self.counts
 
-    def strike(self, number: int) -> None:
-        """Ask for something, and kill somebody while it is being done."""
-        action = self.chance.choice(ACTIONS)
+    @property
+    def prefix(self) -> tuple[str, ...]:
+        return self.island.prefix if self.island is not None else ()
+
+    # One mishap
+
+    def strike(self, number: int, mishaps: Sequence[str], actions: Sequence[str]) -> None:
+        """Ask for something, and let something happen while it is being done."""
+        action = self.chance.choice(actions)
         standing = [one for one in self.positions() if one["status"] == "open"]
         if action in ("open", "twap") and standing:
             action = "close"
         caller = self.begin(action, number, standing)
         time.sleep(self.chance.uniform(0.0, DELAY_SECONDS * (6 if action == "twap" else 1)))
-        victim = self.chance.choice(VICTIMS)
-        self.kill(victim)
+        mishap = self.chance.choice(mishaps)
+        self.counts[f"{mishap} in {action}, {len(self.held())} legs held"] += 1
+        self.befall(mishap)
         caller.join()
-        self.counts[f"{victim} killed in {action}"] += 1
 
     def begin(self, action: str, number: int, standing: list[dict[str, object]]) -> threading.Thread:
         """A caller whose answer may be lost."""
@@ -87,28 +113,50 @@ class KillCase(LiveCase):
         thread.start()
         return thread
 
-    def kill(self, victim: str) -> None:
-        """SIGKILL; the supervisor starts one of its own again, the whole is started anew."""
-        if victim == "all":
+    def befall(self, mishap: str) -> None:
+        """The supervisor starts one of its own again; the whole is started anew."""
+        if mishap == "all":
             self.kill_all(self.service)
             self.service = self.start()
-            return
-        word = "monitor_positions" if victim == "monitor" else "runserver"
-        for pid in family_of(self.service.pid):
-            if word in _command_of(pid):
-                os.kill(pid, signal.SIGKILL)
-                wait_until(lambda pid=pid: not lives(pid), "the end of the killed")  # type: ignore[misc]
+        elif mishap == "sigterm":
+            os.kill(self.service.pid, signal.SIGTERM)
+            self.assertEqual(0, self.service.wait(TERMINATED_SECONDS))
+            self.service = self.start()
+        elif mishap == FULL:
+            assert self.island is not None
+            self.island.fill()
+            time.sleep(FULL_SECONDS)
+            self.island.empty()
+        else:
+            self.kill(WORDS[mishap])
+
+    def kill(self, words: Sequence[str]) -> None:
+        """SIGKILL to every program of the service that is known by one of *words*."""
+        struck = [pid for pid in family_of(self.service.pid) if any(word in command_of(pid) for word in words)]
+        self.assertTrue(struck, f"nothing here is called {words}")
+        for pid in struck:
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not any(lives(pid) for pid in struck), "the end of the killed")
+
+    # What is true then
 
     def settle(self) -> None:
         """Up again, a stop undone once it is complete, everything that was under way at its end."""
         self.until(self.answers_well, "being healthy")
         self.until(lambda: not self.under_way(), "the end of what was under way")
-        if self.ask("GET", "/api/portfolio")[1]["trading_state"] != "ACTIVE":
-            self.counts["stops seen through"] += 1
-            self.assertEqual(self.held(), {})
+        if self.trading_state() != "ACTIVE":
+            if self.trading_state() == "HALTED":
+                self.counts["stops seen through"] += 1
+                self.assertEqual(self.held(), {})
             self.until(lambda: self.ask("POST", "/api/resume", {})[0] == 200, "the resume")
 
     def compare(self) -> None:
+        try:
+            self.compare_all()
+        except AssertionError as broken:
+            raise AssertionError(f"{broken}\n{self.told()}") from broken
+
+    def compare_all(self) -> None:
         """The book is what the exchange holds, level, and nothing was done twice; a repeat opens nothing."""
         held = self.held()
         standing = [one for one in self.positions() if one["status"] != "closed"]
@@ -133,27 +181,66 @@ class KillCase(LiveCase):
             self.counts[f"repeat: {status}"] += 1
             self.until(lambda: not self.under_way(), "the end of what was repeated")
 
+    def trading_state(self) -> object:
+        return self.ask("GET", "/api/portfolio")[1]["trading_state"]
+
     def answers_well(self) -> bool:
         try:
             return self.is_healthy()
-        except (OSError, ValueError, http.client.HTTPException):
+        except (OSError, ValueError, KeyError, http.client.HTTPException):
             return False
 
     def under_way(self) -> bool:
         if any(one["status"] in ("opening", "closing") for one in self.positions()):
             return True
-        return self.ask("GET", "/api/portfolio")[1]["trading_state"] == "LIQUIDATING"
+        return self.trading_state() == "LIQUIDATING"
 
-    def until(self, true: "object", what: str) -> None:
-        """Like `wait_until`, with the time that expiry and proof of an order take."""
-        assert callable(true)
-        give_up_at = time.monotonic() + SETTLED_SECONDS
+    def until(self, true: Callable[[], bool], what: str) -> None:
+        """Like `wait_until`, with the time that expiry and proof of an order take, and the story of a failure."""
+        began, load = time.monotonic(), os.getloadavg()[0]
         while not true():
-            self.assertLess(time.monotonic(), give_up_at, f"{what} did not happen within {SETTLED_SECONDS} s")
-            time.sleep(0.1)
+            if time.monotonic() - began > self.settled_seconds:
+                self.fail(
+                    f"{what} did not happen within {self.settled_seconds} s "
+                    f"(load {load:.1f} before, {os.getloadavg()[0]:.1f} now)\n{self.told()}"
+                )
+            time.sleep(0.05)
+
+    def told(self) -> str:
+        """All that there is to judge a failure by: counts, the exchange's truth, every trade that has not ended, and
+        the last lines of log and output."""
+        lines = [f"so far: {dict(self.counts)}", f"held at the exchange: {self.held()}"]
+        for path in ("/api/health", "/api/portfolio"):
+            lines.append(f"{path}: {self._asked(path)}")
+        lines += [
+            f"position {one['position_id']} is {one['status']}: {json.dumps(self._asked(f'/api/trades/{one[name]}'))}"
+            for one in self._list("/api/positions")
+            if one["status"] != "closed"
+            for name in ("trade_id", "closing_trade_id")
+            if one.get(name)
+        ]
+        lines += [json.dumps(one) for one in reversed(self._list(f"/api/agent/logs?limit={LINES_TOLD}"))]
+        lines += self.output.read_text(encoding="utf-8").splitlines()[-LINES_TOLD:]
+        return "\n".join(lines)
+
+    def _asked(self, path: str) -> object:
+        try:
+            return self.ask_any("GET", path)[1]
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            return f"no answer: {error!r}"
+
+    def _list(self, path: str) -> list[dict[str, object]]:
+        found = self._asked(path)
+        return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
-def _command_of(pid: int) -> str:
+class PearKillCase(KillCase, PearCase):
+    """The same through Pear, whose lost orders are given up after ninety seconds without a trace."""
+
+    settled_seconds = 180.0
+
+
+def command_of(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8")
     except OSError:
@@ -161,18 +248,36 @@ def _command_of(pid: int) -> str:
 
 
 class _Series(KillCase):
-    """One series for the command line."""
+    """One series for the command line, on an island where there can be one."""
 
     kills = 200
     seed = 1
 
+    def setUp(self) -> None:
+        super().setUp()
+        self.island = Island.found(self.folder / "data")
+        if self.island is not None:
+            self.enterContext(self.island)
+
     def runTest(self) -> None:
         began = time.monotonic()
-        counts = self.run_kills(self.kills, self.seed)
+        mishaps = MISHAPS if self.island is None else (*MISHAPS, FULL)
+        if self.island is None:
+            print("no full disk in this run: this system lets nobody make a file system of its own")
+        counts = self.run_kills(self.kills, self.seed, mishaps)
         seconds = time.monotonic() - began
-        print(f"{self.kills} kills in {seconds:.0f} s, every promise kept")
+        print(f"{type(self).__name__}, seed {self.seed}: {self.kills} mishaps in {seconds:.0f} s, every promise kept")
         for name, number in sorted(counts.items()):
             print(f"  {number:>5}  {name}")
+        sys.stdout.flush()
+
+
+class HyperliquidSeries(_Series):
+    pass
+
+
+class PearSeries(_Series, PearKillCase):
+    pass
 
 
 def main() -> int:
@@ -180,8 +285,11 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
-    _Series.kills, _Series.seed = asked.kills, asked.seed
-    result = unittest.TextTestRunner(verbosity=0).run(_Series())
+    at_pear = asked.kills // 4
+    PearSeries.kills, HyperliquidSeries.kills = at_pear, asked.kills - at_pear
+    _Series.seed = asked.seed
+    suite = unittest.TestSuite([HyperliquidSeries(), PearSeries()])
+    result = unittest.TextTestRunner(verbosity=0, failfast=True).run(suite)
     return 0 if result.wasSuccessful() else 1
 
 

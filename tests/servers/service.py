@@ -42,6 +42,11 @@ class ServiceCase(unittest.TestCase):
         }
 
     @property
+    def prefix(self) -> tuple[str, ...]:
+        """What the service's own programs are started with."""
+        return ()
+
+    @property
     def headers(self) -> dict[str, str]:
         """What every request carries."""
         return {}
@@ -51,7 +56,7 @@ class ServiceCase(unittest.TestCase):
         self.output.write_text("", encoding="utf-8")
         with self.output.open("ab") as output:
             service = subprocess.Popen(
-                (sys.executable, "manage.py", "serve"),
+                (*self.prefix, sys.executable, "manage.py", "serve"),
                 cwd=PROJECT_ROOT,
                 env=self.environ,
                 stdout=output,
@@ -100,7 +105,7 @@ class ServiceCase(unittest.TestCase):
     def command(self, *words: str) -> "subprocess.CompletedProcess[str]":
         """A management command in the service's own environment."""
         return subprocess.run(
-            (sys.executable, "manage.py", *words),
+            (*self.prefix, sys.executable, "manage.py", *words),
             cwd=PROJECT_ROOT,
             env=self.environ,
             capture_output=True,

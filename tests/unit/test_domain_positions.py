@@ -25,7 +25,7 @@ from tests.builders import (
 from trading.domain.errors import InvariantBroken
 from trading.domain.exit_plan import ExitReason
 from trading.domain.orders import OrderReport, OrderStatus, Side
-from trading.domain.positions import Position, PositionStatus, first_watch, naked_now, position_of
+from trading.domain.positions import Position, PositionStatus, first_watch, position_of
 from trading.domain.trades import (
     CancelWanted,
     Event,
@@ -263,16 +263,6 @@ class NakedTest(unittest.TestCase):
     def uneven(self) -> Trade:
         trade = given_a_working_trade()
         return record(trade, OrdersReported(after(1), (given_report(trade.orders[0], at=after(1)),)))
-
-    def test_the_meter_runs_on_between_events(self) -> None:
-        meter = naked_now(self.uneven(), after(6))
-        self.assertEqual((meter.now, meter.max, meter.usd_seconds), (1000, 1000, 5000))
-        self.assertEqual(naked_now(self.uneven(), T0).usd_seconds, 0)
-
-    def test_it_stands_still_before_the_first_report_and_after_the_end(self) -> None:
-        self.assertEqual(naked_now(given_a_trade(), after(60)).usd_seconds, 0)
-        ended = given_a_filled_trade()
-        self.assertEqual(naked_now(ended, after(600)), ended.naked)
 
     def test_a_position_adds_up_the_meters_of_its_trades(self) -> None:
         opening = self.uneven()

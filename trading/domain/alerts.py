@@ -67,6 +67,7 @@ CAUSES: Mapping[str, str] = {
     "DAILY_LOSS": "daily loss",
     "DRIFT": "drift",
     "SUSPENDED_TRADE": "trade suspended",
+    "LONG_DOUBT": "orders in doubt for too long",
     "BLIND": "blind",
     "DISK": "disk full",
     "BROKEN_RECORD": "broken record",

@@ -17,11 +17,13 @@ class TradingState(StrEnum):
 
 
 class Cause(StrEnum):
-    """Why the desk is REDUCING. Midnight lifts DAILY_LOSS alone; the rest needs a resume."""
+    """Why the desk is REDUCING. Midnight lifts DAILY_LOSS alone; BLIND, DISK and LONG_DOUBT end with what they are
+    about; the rest needs a resume."""
 
     DAILY_LOSS = "DAILY_LOSS"
     DRIFT = "DRIFT"
     SUSPENDED_TRADE = "SUSPENDED_TRADE"
+    LONG_DOUBT = "LONG_DOUBT"
     BLIND = "BLIND"
     DISK = "DISK"
     OPERATOR = "OPERATOR"

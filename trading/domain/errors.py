@@ -102,6 +102,12 @@ class ResumeRefused(Refused):
     code = "RESUME_REFUSED"
 
 
+class TradeNotSuspended(Refused):
+    """Only a suspended trade can be let go on."""
+
+    code = "TRADE_NOT_SUSPENDED"
+
+
 class RiskDenied(Refused):
     """One or more limits forbid the opening; `facts["breaches"]` holds them all."""
 

@@ -13,10 +13,11 @@ from enum import StrEnum
 from trading.domain.errors import InvariantBroken
 from trading.domain.exit_plan import ExitPlan, ExitReason
 from trading.domain.market import Pair
+from trading.domain.naked import naked_by_losses
 from trading.domain.orders import Side
 from trading.domain.resting import Resting
 from trading.domain.signals import Approval, Signal
-from trading.domain.trades import LegPlan, Naked, Trade
+from trading.domain.trades import LegPlan, Trade
 from trading.domain.units import ZERO, Coin, PositionId, Price, Quantity, Ratio, TradeId, Usd
 
 ASKED_FOR = frozenset({ExitReason.MANUAL, ExitReason.EMERGENCY_STOP})
@@ -200,32 +201,6 @@ def position_of(trades: Sequence[Trade], watch: Watch | None = None) -> Position
         lost=_lost_by(opening),
         closing_slowly=any(one.live and one.terms.slice_interval_seconds and one.hurried is None for one in closings),
     )
-
-
-def naked_now(trade: Trade, at: datetime) -> Naked:
-    """The naked-exposure meter of *trade* read at *at*, what has run up since its last event included."""
-    meter = trade.naked
-    if meter.since is None or not trade.live:
-        return meter
-    elapsed = Decimal(str((at - meter.since).total_seconds()))
-    return Naked(meter.now, at, meter.max, meter.usd_seconds + meter.now * max(elapsed, ZERO))
-
-
-def naked_by_losses(opening: Trade, until: datetime | None) -> Naked:
-    """What was held without its sister since fills of others took of the legs of *opening*: in full from each fill to
-    the next and to *until*, when nothing is held any more or it is looked at."""
-    long, now, since, most, total = opening.terms.long.coin, ZERO, None, ZERO, ZERO
-    for loss in sorted(opening.lost, key=lambda one: one.filled_at):
-        total += _seconds(since, loss.filled_at) * abs(now)
-        now += loss.quantity * loss.price * (1 if loss.coin == long else -1)
-        since, most = loss.filled_at, max(most, abs(now))
-    return Naked(Usd(abs(now)), since, Usd(most), total + _seconds(since, until) * abs(now))
-
-
-def _seconds(since: datetime | None, until: datetime | None) -> Decimal:
-    if since is None or until is None:
-        return ZERO
-    return max(Decimal(str((until - since).total_seconds())), ZERO)
 
 
 def _status(opening: Trade, closings: Sequence[Trade], *, held: bool) -> PositionStatus:

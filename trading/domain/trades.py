@@ -446,7 +446,11 @@ class Trade:
 
 def leg_fraction(trade: Trade, leg: LegPlan) -> Decimal:
     """Filled quantity of *leg* over its plan."""
-    return trade.filled(leg.coin) / leg.quantity if leg.quantity else ONE
+    return _fraction(trade.filled(leg.coin), leg)
+
+
+def _fraction(filled: Decimal, leg: LegPlan) -> Decimal:
+    return filled / leg.quantity if leg.quantity else ONE
 
 
 def imbalance_of(trade: Trade) -> Usd:
@@ -455,8 +459,14 @@ def imbalance_of(trade: Trade) -> Usd:
 
     A move of prices is not an imbalance (trading rules, 3).
     """
-    long, short = trade.terms.long, trade.terms.short
-    apart = leg_fraction(trade, long) - leg_fraction(trade, short)
+    terms = trade.terms
+    return unmatched(terms, trade.filled(terms.long.coin), trade.filled(terms.short.coin))
+
+
+def unmatched(terms: Terms, long_filled: Decimal, short_filled: Decimal) -> Usd:
+    """The same from coins filled on either leg of *terms*."""
+    long, short = terms.long, terms.short
+    apart = _fraction(long_filled, long) - _fraction(short_filled, short)
     return Usd(apart * (long.notional if apart > 0 else short.notional))
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 
 from trading.domain.exit_plan import ExitReason
-from trading.domain.positions import naked_now
+from trading.domain.naked import naked_now
 from trading.domain.trades import (
     TRANSITIONS,
     LegsBalanced,

@@ -7,15 +7,26 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from trading.domain.errors import InvalidRequest, VenueUnavailable
+from trading.domain.errors import InvalidRequest, TradeNotSuspended, VenueUnavailable
 from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Instrument
 from trading.domain.positions import Leg, Position
-from trading.domain.trades import LegPlan, PositionEffect, Slice, Terms, Trade, TradeStatus, close_trade_id
+from trading.domain.trades import (
+    LegPlan,
+    PositionEffect,
+    Slice,
+    Terms,
+    Trade,
+    TradeResumed,
+    TradeStatus,
+    TradeSuspended,
+    close_trade_id,
+    leg_fraction,
+)
 from trading.domain.units import ZERO, Coin, PositionId, Price, Ratio, TradeId, Usd
 from trading.engine import planning, protection, queries, working
 from trading.engine.desk import Desk
-from trading.engine.playbook import CLOSE_BANDS
+from trading.engine.playbook import CLOSE_BANDS, RESIDUE_SHARE_MAX
 from trading.engine.queries import PositionView, TradeView
 from trading.engine.requests import CloseRequest, TwapRequest
 from trading.engine.schedule import due_times
@@ -92,7 +103,8 @@ def close_by_hand(
 def cancel(desk: Desk, trade_id: TradeId) -> TradeView:
     """Stop an opening in mid-flight: what is filled stands, level. An ended trade is returned as it is.
 
-    Raises TradeNotFound; InvalidRequest for a closing trade, which never gives up.
+    Of one that was suspended with its legs apart nothing can be levelled any more: both legs are closed. Raises
+    TradeNotFound; InvalidRequest for a closing trade, which never gives up.
     """
     trade = desk.store.book().trade(trade_id)
     if not trade.opens:
@@ -100,19 +112,32 @@ def cancel(desk: Desk, trade_id: TradeId) -> TradeView:
     if trade.live:
         working.want_cancel(desk, trade, "canceled on request")
         until = desk.clock.monotonic() + ANSWER_SECONDS
-        working.work_if_free(desk, trade_id, until=until, wait_seconds=ANSWER_SECONDS)
+        trade = working.work_if_free(desk, trade_id, until=until, wait_seconds=ANSWER_SECONDS)
+        if left_unlevel(trade):
+            close(desk, trade.terms.position_id, ExitReason.REPAIR, until=until)
     return queries.trade(desk, trade_id)
+
+
+def left_unlevel(opening: Trade) -> bool:
+    """Was it canceled out of a suspension with its legs further apart than may stay: what it holds is to be closed."""
+    if opening.status is not TradeStatus.CANCELED or opening.lost:
+        return False
+    paused = (event for event in reversed(opening.events) if isinstance(event, TradeSuspended | TradeResumed))
+    long, short = (leg_fraction(opening, leg) for leg in opening.terms.legs)
+    return isinstance(next(paused, None), TradeSuspended) and abs(long - short) > RESIDUE_SHARE_MAX
 
 
 def resume(desk: Desk, trade_id: TradeId) -> TradeView:
     """Let a suspended trade go on: its doubt is asked about, its legs are levelled, its slices go out if the desk is
     ACTIVE.
 
-    Raises TradeNotFound, Busy; InvalidRequest for a trade that is not suspended.
+    Raises TradeNotFound, Busy, TradeNotSuspended.
     """
     trade = desk.store.book().trade(trade_id)
     if trade.status is not TradeStatus.SUSPENDED:
-        raise InvalidRequest({"id": f"is {trade.status}; only a suspended trade is resumed"})
+        raise TradeNotSuspended(
+            f"the trade is {trade.status}; only a suspended trade is resumed", trade_status=trade.status
+        )
     until = desk.clock.monotonic() + ANSWER_SECONDS
     working.resume_suspended(desk, trade_id, "resumed on request", wait_seconds=ANSWER_SECONDS)
     working.work_if_free(desk, trade_id, until=until)

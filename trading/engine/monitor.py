@@ -20,6 +20,7 @@ from trading.domain.errors import (
     VenueUnavailable,
 )
 from trading.domain.exit_plan import ExitReason
+from trading.domain.positions import PositionStatus
 from trading.domain.units import Coin, PositionId, TradeId, Usd
 from trading.engine import (
     closing,
@@ -335,6 +336,7 @@ def _guard(watchman: Watchman) -> None:
     """What has lost a leg is left, whoever found that, before whatever crash; what stands is guarded at the venue."""
     desk = watchman.desk
     _leave_lost(watchman)
+    _leave_unlevel(watchman)
     for position_id in protection.due(desk, watchman.guards, desk.store.book()):
         _hand_out(watchman, f"guard {position_id}", _guardian(watchman, position_id))
     unguarded = second_line.due(desk, watchman.lines, desk.store.book())
@@ -346,6 +348,14 @@ def _leave_lost(watchman: Watchman) -> None:
     for position in watchman.desk.store.book().standing_positions():
         if position.lost is not None and position.guarded:
             _leave(watchman, position.id, position.lost)
+
+
+def _leave_unlevel(watchman: Watchman) -> None:
+    """What was canceled with its legs apart has nobody else who would level it."""
+    book = watchman.desk.store.book()
+    for position in book.standing_positions():
+        if position.status is PositionStatus.OPEN and closing.left_unlevel(book.trade(position.trade_id)):
+            _leave(watchman, position.id, ExitReason.REPAIR)
 
 
 def _guardian(watchman: Watchman, position_id: PositionId) -> Job:

@@ -12,10 +12,11 @@ from trading.domain.desk_state import TradingState
 from trading.domain.errors import Busy, StoreCorrupt, VenueUnavailable
 from trading.domain.exit_plan import ExitReason, Reversion, TrailingStop
 from trading.domain.market import Account
+from trading.domain.naked import naked_by_losses, naked_in_all, naked_left, naked_now
 from trading.domain.orders import Order, OrderReport, Side
-from trading.domain.positions import Leg, Position, PositionStatus, naked_by_losses, naked_now
+from trading.domain.positions import Leg, Position, PositionStatus
 from trading.domain.signals import Approval, Signal
-from trading.domain.trades import Trade
+from trading.domain.trades import Naked, Trade
 from trading.domain.units import ZERO, Coin, PositionId, Price, TradeId, Usd
 from trading.engine import planning
 from trading.engine.accounting import DAYS_DEFAULT, AccountHistory, history, since_of
@@ -240,7 +241,11 @@ class TradeView:
 
 @dataclass(frozen=True, slots=True)
 class Portfolio:
-    """The account and what is left of each limit. Money in USD; None where the venue could not be read."""
+    """The account and what is left of each limit. Money in USD; None where the venue could not be read.
+
+    `naked_exposure` is what all positions together hold unmatched now, `naked_today` the most of it at any instant
+    since midnight UTC, and its integral.
+    """
 
     equity: Usd | None
     margin_used: Usd | None
@@ -253,6 +258,7 @@ class Portfolio:
     drifts: tuple[Drift, ...]
     accepted_drift: Mapping[Coin, Decimal]
     naked_exposure: Decimal
+    naked_today: NakedView
     today_pnl: Decimal | None
     today_since: datetime | None
     trading_state: TradingState
@@ -332,7 +338,7 @@ def portfolio(desk: Desk, days: int = DAYS_DEFAULT) -> Portfolio:
     longs, shorts = [view.long.notional for view in views], [view.short.notional for view in views]
     long, short = _total(longs), _total(shorts)
     baseline = state.baseline_equity
-    ever = book.sums()
+    ever, naked = book.sums(), _naked_today(book, now)
     return Portfolio(
         equity=account.equity if account else None,
         margin_used=account.margin_used if account else None,
@@ -344,7 +350,8 @@ def portfolio(desk: Desk, days: int = DAYS_DEFAULT) -> Portfolio:
         foreign_holdings={} if account is None else dict(foreign_holdings(book, account)),
         drifts=() if account is None else drifts(book, account, state),
         accepted_drift=dict(state.accepted_drift),
-        naked_exposure=sum((trade.naked.now for trade in book.live_trades()), ZERO),
+        naked_exposure=naked.now,
+        naked_today=NakedView(naked.max, naked.usd_seconds),
         today_pnl=account.equity - baseline if account is not None and baseline is not None else None,
         today_since=_midnight(state.baseline_day),
         trading_state=state.state,
@@ -628,8 +635,24 @@ def _percent(pnl: Decimal | None, position: Position) -> Decimal | None:
 def _naked_of_position(desk: Desk, position: Position) -> NakedView:
     now = desk.clock.now()
     trades = desk.store.book().trades_of_position(position.id)
-    meters = [*(naked_now(trade, now) for trade in trades), naked_by_losses(trades[0], position.exited_at or now)]
+    until = position.exited_at or now
+    meters = [
+        *(naked_now(trade, now) for trade in trades),
+        naked_by_losses(trades[0], until),
+        naked_left(trades[0], until),
+    ]
     return NakedView(Usd(max(one.max for one in meters)), sum((one.usd_seconds for one in meters), ZERO))
+
+
+def _naked_today(book: Book, now: datetime) -> Naked:
+    """Of all that stands and all that was closed since midnight UTC. Most were never naked and cost nothing."""
+    midnight = datetime.combine(now.astimezone(UTC).date(), time(), UTC)
+    concerned = (
+        (book.trades_of_position(one.id), one.exited_at)
+        for one in book.positions()
+        if one.naked_max and (one.exited_at is None or one.exited_at >= midnight)
+    )
+    return naked_in_all(concerned, midnight, now)
 
 
 def _view_exit(desk: Desk, position: Position) -> ExecutionView | None:

@@ -15,8 +15,9 @@ from trading.domain.market import Account
 from trading.domain.trades import Trade, TradeStatus
 from trading.domain.units import ZERO, Coin, Quantity, TradeId
 from trading.engine.desk import Desk
+from trading.engine.playbook import IN_DOUBT_TOO_LONG
 from trading.engine.reconciliation import Conclusion, conclude
-from trading.engine.states import reduce
+from trading.engine.states import lift, reduce
 
 DRIFT_PATIENCE = timedelta(seconds=2)
 CLOSE_DEADLINE = timedelta(seconds=60)
@@ -47,11 +48,18 @@ def recover(desk: Desk, take_up: Callable[[TradeId], None]) -> None:
     trades = desk.store.book().live_trades()
     for trade in sorted(trades, key=lambda one: not one.opens):
         take_up(trade.id)
-    for trade in trades:
-        if trade.status is TradeStatus.SUSPENDED:
-            reduce(desk, Cause.SUSPENDED_TRADE, f"a trade of {trade.terms.pair} is suspended: {trade.why}")
+    suspended = [trade for trade in trades if trade.status is TradeStatus.SUSPENDED]
+    for trade in suspended:
+        reduce(desk, _cause_of(trade), f"a trade of {trade.terms.pair} is suspended: {trade.why}")
+    if not any(_cause_of(trade) is Cause.LONG_DOUBT for trade in suspended):
+        lift(desk, Cause.LONG_DOUBT, "how the orders ended that were in doubt for so long is known now")
     for trade_id, why in desk.store.broken.items():
         reduce(desk, Cause.BROKEN_RECORD, f"trade {trade_id} does not replay: {why}")
+
+
+def _cause_of(trade: Trade) -> Cause:
+    """A suspension for a doubt alone ends by itself with the doubt, and so does what it does to the desk."""
+    return Cause.LONG_DOUBT if trade.why == IN_DOUBT_TOO_LONG else Cause.SUSPENDED_TRADE
 
 
 def overdue_closes(desk: Desk) -> tuple[Trade, ...]:

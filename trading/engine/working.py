@@ -16,6 +16,7 @@ from trading.domain.desk_state import Cause
 from trading.domain.errors import Busy, InvariantBroken, VenueRejected, VenueUnavailable
 from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account, Instrument, Quote
+from trading.domain.naked import naked_now
 from trading.domain.orders import Order, OrderReport, OrderStatus, Side, client_order_id
 from trading.domain.positions import Position, PositionStatus, position_of
 from trading.domain.trades import (
@@ -476,7 +477,22 @@ def _tell(desk: Desk, trade: Trade) -> None:
         position_id=trade.terms.position_id,
         event=name,
         why=trade.why or getattr(event, "why", None),
+        **_naked_facts(desk, trade),
     )
+
+
+def _naked_facts(desk: Desk, trade: Trade) -> Mapping[str, object]:
+    """The naked-exposure meter of a trade that was ever uneven, and what all live trades leave unmatched now."""
+    meter = naked_now(trade, _later(desk, trade))
+    if not meter.max:
+        return {}
+    others = sum((one.naked.now for one in desk.store.book().live_trades() if one.id != trade.id), ZERO)
+    return {
+        "naked_usd": meter.now,
+        "naked_max_usd": meter.max,
+        "naked_usd_seconds": meter.usd_seconds,
+        "naked_in_all_usd": others + meter.now,
+    }
 
 
 def _tell_slice(desk: Desk, trade: Trade, number: int) -> None:
