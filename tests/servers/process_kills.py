@@ -49,6 +49,7 @@ class KillCase(LiveCase):
     """One service and one exchange for a whole series of mishaps."""
 
     island: Island | None = None
+    closes_without_files = True
     settled_seconds = 60.0
     """Expiry and proof of an order, the venue's own pauses, and a busy machine."""
 
@@ -64,6 +65,8 @@ class KillCase(LiveCase):
             self.strike(number, mishaps, actions)
             self.settle()
             self.compare()
+        if self.island is not None and self.closes_without_files:
+            self.survive_a_read_only_folder()
         self.assertIn(self.ask("POST", "/api/emergency_stop", {})[0], (200, 202))
         self.until(lambda: not self.held(), "being flat")
         self.until(lambda: all(one["status"] == "closed" for one in self.positions()), "every position being closed")
@@ -137,6 +140,30 @@ class KillCase(LiveCase):
         for pid in struck:
             os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not any(lives(pid) for pid in struck), "the end of the killed")
+
+    def survive_a_read_only_folder(self) -> None:
+        """Killed with a position open, and its data directory can only be read when it is to come back: it refuses to
+        start and names the folder, and the emergency stop of the command line closes what is held all the same. When
+        the folder can be written again the books are made right by the exchange's fills."""
+        assert self.island is not None
+        self.offer("read only")
+        body = {"signal_id": "read only", "position_size": SIZE}
+        self.until(lambda: self.ask("POST", "/api/trades/execute", body)[0] in (200, 201), "an opening")
+        self.until(lambda: not self.under_way(), "the end of the opening")
+        self.kill_all(self.service)
+        self.island.make_read_only(True)
+        refused = self.command("serve")
+        self.assertEqual((1, True), (refused.returncode, "cannot be written" in refused.stderr), refused.stderr)
+        self.assertEqual(2, len(self.held()))
+        stopped = self.command("emergency_stop")
+        self.assertEqual(({}, 0), (self.held(), stopped.returncode), stopped.stdout + stopped.stderr)
+        self.island.make_read_only(False)
+        self.service = self.start()
+        self.until(self.answers_well, "being healthy")
+        self.until(lambda: all(one["status"] == "closed" for one in self.positions()), "the books being right again")
+        self.counts["read-only folder survived"] += 1
+        self.settle()
+        self.compare()
 
     # What is true then
 
@@ -235,8 +262,12 @@ class KillCase(LiveCase):
 
 
 class PearKillCase(KillCase, PearCase):
-    """The same through Pear, whose lost orders are given up after ninety seconds without a trace."""
+    """The same through Pear, whose lost orders are given up after ninety seconds without a trace.
 
+    Without a wallet key of the exchange's own nothing can be closed while the register of Pear's writes cannot be kept.
+    """
+
+    closes_without_files = False
     settled_seconds = 180.0
 
 

@@ -366,6 +366,24 @@ class Refusals(HyperliquidWorld):
         with self.assertRaises(VenueUnavailable):
             self.venue.set_leverage(ETH, 7)
 
+    def test_a_close_goes_out_although_its_nonce_cannot_be_written_and_only_once(self) -> None:
+        """A data directory that can only be read must not keep a holding from being closed."""
+        self.venue.submit([self.an_order()])
+        held = self.exchange.positions(MASTER)["ETH"]
+        path = self.folder / "hyperliquid-local" / f"{self.venue.signer_address}.nonce"
+        path.unlink()
+        path.mkdir()
+        self.clock.advance(1)
+        sent = len(self.exchange.received)
+        close = self.an_order(side=Side.SELL, reduce_only=True)
+        (report,) = self.venue.submit([close])
+        self.assertEqual((report.status, report.filled), (OrderStatus.FILLED, held))
+        self.venue.submit([close])
+        self.assertEqual(len(self.exchange.received), sent + 1)
+        self.assertIn("NoncesUnwritten", [one.facts.get("event") for one in self.log.entries])
+        (refused,) = self.venue.submit([self.an_order()])
+        self.assertEqual(refused.status, REJECTED)
+
     def test_a_static_refusal_of_the_venue_is_everybody_s(self) -> None:
         words = hyperliquid._words({"status": "err", "response": "Order has invalid price."}, 2)
         self.assertEqual([type(one).__name__ for one in words], ["Refusal", "Refusal"])

@@ -7,7 +7,7 @@ margin.
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -37,7 +37,7 @@ from trading.adapters.hyperliquid_reports import (
 )
 from trading.adapters.hyperliquid_resting import RestingOrders
 from trading.adapters.hyperliquid_rules import mistake_in
-from trading.adapters.hyperliquid_signing import NonceRegister, Signer
+from trading.adapters.hyperliquid_signing import Claim, NonceRegister, Signer
 from trading.adapters.hyperliquid_stream import PriceStream, stream_url
 from trading.adapters.hyperliquid_wire import (
     Executed,
@@ -78,6 +78,7 @@ REMEMBERED_MAX = 4096
 _TRAITS = Traits(single_leg=True, proves_absence=True, rests_orders=True, tells_fills=True)
 _STRANGER = "the wallet key is not the account's and no approved API wallet of it"
 _SPOILT = "another order of the group cannot be sent, so the group was not"
+_Claiming = Callable[[Sequence[ClientOrderId]], Claim]
 
 
 @dataclass
@@ -203,15 +204,18 @@ class HyperliquidVenue(HyperliquidReader):
         try:
             known = self._signer.register.known([one.client_order_id for one in orders])
             fresh = {one.client_order_id: one for one in orders if one.client_order_id not in known}
-            reports = self._submitted(tuple(fresh.values())) if fresh else ()
+            reports = self._submitted(tuple(fresh.values()), self._signer.register.claim) if fresh else ()
         except (Busy, OSError) as error:
             # The register is asked before anything leaves.
+            if isinstance(error, OSError) and all(one.reduce_only for one in orders):
+                self._log.write("error", f"closing without the register of nonces: {error}", event="NoncesUnwritten")
+                return self._submitted(orders, self._signer.register.claim_unwritten)
             return self._all_refused(orders, RejectReason.OTHER, f"no nonce can be had: {error}: nothing was sent")
         told = self._told([one for one in orders if one.client_order_id in known])
         words = {one.client_order_id: one for one in (*reports, *told)}
         return tuple(words[one.client_order_id] for one in orders)
 
-    def _submitted(self, orders: Sequence[Order]) -> tuple[OrderReport, ...]:
+    def _submitted(self, orders: Sequence[Order], claimed: _Claiming) -> tuple[OrderReport, ...]:
         """Check, claim and send *orders*. Raises Busy and OSError while nothing has left."""
         try:
             if not self.is_proven(Lane.CLOSE if all(one.reduce_only for one in orders) else Lane.ORDINARY):
@@ -224,7 +228,7 @@ class HyperliquidVenue(HyperliquidReader):
         refusals = self._unsendable(orders, listings)
         if refusals is not None:
             return refusals
-        claim = self._signer.register.claim([one.client_order_id for one in orders])
+        claim = claimed([one.client_order_id for one in orders])
         if claim.known:
             # Somebody else sends the same order at this very moment; who asks next learns what became of it.
             return tuple(unknown(one, "it is being sent elsewhere", self._clock.now()) for one in orders)

@@ -52,6 +52,7 @@ class NonceRegister:
         self._threads = threading.Lock()
         self._clock = clock
         self._sent: dict[str, int] = {}
+        self._spare = 0
 
     def next_nonce(self) -> int:
         """Milliseconds since 1970, or one more than the last nonce if that is later."""
@@ -68,6 +69,18 @@ class NonceRegister:
             if not known:
                 self._register(cloids, nonce)
             return Claim(nonce, known)
+
+    def claim_unwritten(self, cloids: Sequence[ClientOrderId]) -> Claim:
+        """A claim that only this process remembers, for what must go out although the files cannot be used.
+
+        Another process may have the same nonce at the same millisecond: the venue takes one of the two.
+        """
+        with self._threads:
+            known = frozenset(one for one in cloids if one in self._sent)
+            self._spare = max(milliseconds(self._clock.now()), self._spare + 1)
+            if not known:
+                self._sent.update(dict.fromkeys(cloids, self._spare))
+            return Claim(self._spare, known)
 
     def known(self, cloids: Sequence[ClientOrderId]) -> frozenset[ClientOrderId]:
         """Those of *cloids* that were sent, as far as the register remembers."""

@@ -7,7 +7,6 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from trading.bootstrap import get_desk
-from trading.checks import DESK
 from trading.domain.desk_state import TradingState
 from trading.domain.errors import DeskError, ResumeRefused
 from trading.domain.units import Coin
@@ -20,7 +19,9 @@ PAUSE_SECONDS = 1.0
 
 class Command(BaseCommand):
     help = "Close every position of the desk and stop opening; --resume takes it back."
-    requires_system_checks = (DESK,)
+    # A data directory that cannot be written keeps everything else from starting, and not this: it goes by what the
+    # venue holds then.
+    requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--resume", action="store_true", help="back to ACTIVE")
