@@ -57,12 +57,15 @@ release-check: $(VENV)/.tools  ## everything that a release needs, and at the en
 deploy-check: $(VENV)/.tools .lint/.ready  ## deploy/ by its own checkers: systemd, promtool, nginx, hadolint, dclint
 	PATH="$(CHECKERS):$$PATH" $(DJANGO) test tests.servers.test_deploy --parallel 1 --verbosity 2
 
-.PHONY: sim sabotage sim-processes
+.PHONY: sim sabotage sim-processes naked
 sim: $(VENV)/.tools  ## the desk in a hostile world, many times over: make sim SEEDS=20000 FROM=0
 	$(BIN)/python -m tests.simulation.run --seeds $(or $(SEEDS),2000) --from $(or $(FROM),0)
 
 sim-processes: $(VENV)/.tools  ## kill real processes at random instants against the exchange simulator: KILLS=200
 	$(BIN)/python -m tests.servers.process_kills --kills $(or $(KILLS),200) --seed $(or $(SEED),1)
+
+naked: $(VENV)/.tools  ## naked exposure beside two SDK orders one after the other, with faults in 5 % of calls: PAIRS=120 SEED=1
+	$(BIN)/python -m bench.naked --pairs $(or $(PAIRS),120) --seed $(or $(SEED),1)
 
 sabotage: $(VENV)/.tools  ## break the desk on purpose in every way there is, and see that the simulation notices
 	$(BIN)/python -m tests.simulation.sabotage --seeds $(or $(SEEDS),400)

@@ -2,6 +2,7 @@
 
     {"do": "set_market", "coin": "ETH", "mid": "3000"}
     {"do": "fault", "route": "/exchange", "answer": "closed", "commit": "before", "only": "order"}
+    {"do": "weather", "seed": 1, "rate": 0.05, "faults": [{"route": "/info", "answer": "bad_gateway"}]}
 
 Each order is one call of the same programmatic interface that tests in this process use. Loopback only, no secrets.
 """
@@ -76,18 +77,43 @@ def _set_market(server: HyperliquidServer, order: Order) -> Row:
 
 
 def _fault(server: HyperliquidServer, order: Order) -> Row:
+    server.faults.add(_fault_of(order))
+    return _done()
+
+
+def _fault_of(order: Order) -> Fault:
     times = order.get("times", 1)
-    server.faults.add(
-        Fault(
-            _text(order, "route"),
-            Answer(_text(order, "answer")),
-            Commit(str(order.get("commit", "before"))),
-            str(order.get("only", "")),
-            None if times is None else int(str(times)),
-            _seconds(order),
-            order.get("body"),
-        )
+    return Fault(
+        _text(order, "route"),
+        Answer(_text(order, "answer")),
+        Commit(str(order.get("commit", "before"))),
+        str(order.get("only", "")),
+        None if times is None else int(str(times)),
+        _seconds(order),
+        order.get("body"),
     )
+
+
+def _weather(server: HyperliquidServer, order: Order) -> Row:
+    """A share of all requests from now on."""
+    faults = order.get("faults", [])
+    if not isinstance(faults, list):
+        raise ValueError("`faults` is a list")
+    server.faults.set_weather(
+        int(_text(order, "seed")), float(_text(order, "rate")), [_fault_of(one) for one in faults]
+    )
+    return _done()
+
+
+def _late(server: HyperliquidServer, order: Order) -> Row:
+    """How many actions are still on their way, and how many faults were met so far."""
+    return {"under_way": sum(one.is_alive() for one in server.late), "met": len(server.faults.met)}
+
+
+def _calm_orders(server: HyperliquidServer, order: Order) -> Row:
+    """No order is refused or cut short for a reason that was set before."""
+    server.exchange.whims.refusals.clear()
+    server.exchange.whims.fill_caps.clear()
     return _done()
 
 
@@ -237,6 +263,9 @@ def _told(server: HyperliquidServer, order: Order) -> Row:
 _ORDERS: dict[str, Callable[[HyperliquidServer, Order], object]] = {
     "set_market": _set_market,
     "fault": _fault,
+    "weather": _weather,
+    "late": _late,
+    "calm_orders": _calm_orders,
     "lift": _lift,
     "partial_fill": _partial_fill,
     "refuse": _refuse,

@@ -1,13 +1,15 @@
 """Faults on demand: what happens to a request on the wire, and what becomes of its action meanwhile.
 
 A fault says which requests it meets, whether their action is carried out (before the answer, long after it, never),
-and what the client gets to see. Faults are used up in the order in which they were set.
+and what the client gets to see. Faults are used up in the order in which they were set; beside them there may be
+weather, which meets a share of all requests.
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from random import Random
 
 
 class Answer(StrEnum):
@@ -58,6 +60,7 @@ class Faults:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._pending: list[tuple[Fault, int | None]] = []
+        self._weather: tuple[Random, float, Sequence[Fault]] | None = None
         self.met: list[Fault] = []
 
     def add(self, fault: Fault) -> Fault:
@@ -76,12 +79,29 @@ class Faults:
                         self._pending[place] = (fault, None if left is None else left - 1)
                     self.met.append(fault)
                     return fault
-        return None
+            return self._blown(route, kind)
+
+    def _blown(self, route: str, kind: str) -> Fault | None:
+        if self._weather is None:
+            return None
+        chance, rate, faults = self._weather
+        fitting = [one for one in faults if one.meets(route, kind)]
+        if not fitting or chance.random() >= rate:
+            return None
+        fault = chance.choice(fitting)
+        self.met.append(fault)
+        return fault
+
+    def set_weather(self, seed: int, rate: float, faults: Sequence[Fault]) -> None:
+        """From now on a share *rate* of the requests meets one of *faults* that fits, all drawn from *seed*."""
+        with self._lock:
+            self._weather = (Random(seed), rate, tuple(faults)) if rate else None
 
     def lift(self) -> None:
-        """Forget every fault that has not happened yet."""
+        """Forget every fault that has not happened yet, and have fair weather."""
         with self._lock:
             self._pending.clear()
+            self._weather = None
 
     # The usual ones by name
 
