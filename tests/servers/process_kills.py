@@ -19,7 +19,7 @@ import threading
 import time
 import unittest
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from pathlib import Path
 from random import Random
@@ -53,16 +53,14 @@ class KillCase(LiveCase):
     settled_seconds = 60.0
     """Expiry and proof of an order, the venue's own pauses, and a busy machine."""
 
-    def run_kills(
-        self, kills: int, seed: int, mishaps: Sequence[str] = MISHAPS, actions: Sequence[str] = ACTIONS
-    ) -> Counter[str]:
-        """Strike *kills* times; what was done, killed and found is counted. Fails where a promise is broken, with all
-        that there is to know of what was under way."""
+    def run_kills(self, plan: Iterable[tuple[str, str]], seed: int) -> Counter[str]:
+        """Strike as *plan* says, action and mishap, at instants drawn from *seed*; what was done, killed and found is
+        counted. Fails where a promise is broken, with all that there is to know of what was under way."""
         self.chance, self.counts, self.asked = Random(seed), Counter[str](), list[dict[str, object]]()
         self.service = self.start()
         self.until(self.answers_well, "being healthy")
-        for number in range(kills):
-            self.strike(number, mishaps, actions)
+        for number, (action, mishap) in enumerate(plan):
+            self.strike(number, action, mishap)
             self.settle()
             self.compare()
         if self.island is not None and self.closes_without_files:
@@ -81,15 +79,16 @@ class KillCase(LiveCase):
 
     # One mishap
 
-    def strike(self, number: int, mishaps: Sequence[str], actions: Sequence[str]) -> None:
-        """Ask for something, and let something happen while it is being done."""
-        action = self.chance.choice(actions)
+    def strike(self, number: int, action: str, mishap: str) -> None:
+        """Ask for something, and let something happen while it is being done. With nothing to close something is opened
+        instead, and the reverse."""
         standing = [one for one in self.positions() if one["status"] == "open"]
         if action in ("open", "twap") and standing:
             action = "close"
+        elif action == "close" and not standing:
+            action = "open"
         caller = self.begin(action, number, standing)
         time.sleep(self.chance.uniform(0.0, DELAY_SECONDS * (6 if action == "twap" else 1)))
-        mishap = self.chance.choice(mishaps)
         self.counts[f"{mishap} in {action}, {len(self.held())} legs held"] += 1
         self.befall(mishap)
         caller.join()
@@ -101,7 +100,7 @@ class KillCase(LiveCase):
             self.offer(f"signal_{number}")
             self.asked.append(body)
             return self.post_and_forget("/api/trades/execute", body)
-        if action == "close" and standing:
+        if action == "close":
             return self.post_and_forget(f"/api/positions/{standing[0]['position_id']}/close", {})
         return self.post_and_forget("/api/emergency_stop", {})
 
@@ -295,7 +294,9 @@ class _Series(KillCase):
         mishaps = MISHAPS if self.island is None else (*MISHAPS, FULL)
         if self.island is None:
             print("no full disk in this run: this system lets nobody make a file system of its own")
-        counts = self.run_kills(self.kills, self.seed, mishaps)
+        chance = Random(self.seed)
+        plan = [(chance.choice(ACTIONS), chance.choice(mishaps)) for _ in range(self.kills)]
+        counts = self.run_kills(plan, self.seed)
         seconds = time.monotonic() - began
         print(f"{type(self).__name__}, seed {self.seed}: {self.kills} mishaps in {seconds:.0f} s, every promise kept")
         for name, number in sorted(counts.items()):

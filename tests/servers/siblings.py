@@ -59,6 +59,13 @@ class Agents:
         }
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Nothing: a desk that is killed hangs up."""
+
+
 def serve(port: int, answer: Callable[[str, str, object], Answer]) -> ThreadingHTTPServer:
     """A server of JSON on the loopback interface, running in a thread of its own."""
 
@@ -80,8 +87,7 @@ def serve(port: int, answer: Callable[[str, str, object], Answer]) -> ThreadingH
         def log_message(self, format: str, *args: object) -> None:
             """Nothing: who rehearses looks at the desk's log."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", port), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server
 
