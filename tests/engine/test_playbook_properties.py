@@ -239,7 +239,7 @@ class OpeningProperties(unittest.TestCase):
             drive.tick(calm, answers_end=True)
         trade = drive.trade
         if any(isinstance(event, TradeSuspended) for event in trade.events):
-            # It has said that it cannot be levelled; whoever cancels it leaves the rest to the exits.
+            # It has said that it cannot be levelled; whoever cancels it has it closed.
             return
         self.assertFalse(trade.live, trade.status)
         notional = min(leg.notional for leg in trade.terms.legs)

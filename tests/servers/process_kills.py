@@ -43,6 +43,7 @@ DELAY_SECONDS = 0.35
 FULL_SECONDS = 1.5
 TERMINATED_SECONDS = 20.0
 LINES_TOLD = 60
+STRIKES_TOLD = 20
 
 
 class KillCase(LiveCase):
@@ -63,6 +64,8 @@ class KillCase(LiveCase):
             self.strike(number, action, mishap)
             self.settle()
             self.compare()
+            if (number + 1) % STRIKES_TOLD == 0:
+                print(f"{number + 1} survived", file=sys.stderr, flush=True)
         if self.island is not None and self.closes_without_files:
             self.survive_a_read_only_folder()
         self.assertIn(self.ask("POST", "/api/emergency_stop", {})[0], (200, 202))
