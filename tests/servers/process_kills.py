@@ -51,8 +51,8 @@ class KillCase(LiveCase):
 
     island: Island | None = None
     closes_without_files = True
-    settled_seconds = 60.0
-    """Expiry and proof of an order, the venue's own pauses, and a busy machine."""
+    settled_seconds = 90.0
+    """An opening that finds no fresh prices is given up after a minute; besides, a busy machine."""
 
     def run_kills(self, plan: Iterable[tuple[str, str]], seed: int) -> Counter[str]:
         """Strike as *plan* says, action and mishap, at instants drawn from *seed*; what was done, killed and found is
