@@ -23,6 +23,7 @@ from trading.ports import Venue
 PAIRS = ("BTC/ETH", "SOL/AVAX", "BNB/OP", "LTC/ARB", "DOGE/INJ", "SUI/CRV", "LDO/LINK", "XRP/BCH")
 CLIENTS = 8
 WRITES = 50
+TRIES_MAX = 20
 GUARDIAN_SECONDS = 0.3
 
 
@@ -104,10 +105,17 @@ class FieldTest(ApiTestCase):
         """(a quarter of the entries lost) Each write changes a barrier and has a line of its own in the log."""
         positions = [self.opened(f"signal_{number}", pair=pair) for number, pair in enumerate(PAIRS)]
 
+        def write(path: str, profit: float) -> int:
+            """Again where another is served first: 503 with Retry-After."""
+            for _ in range(TRIES_MAX):
+                status = self.send("PATCH", path, {"take_profit": profit}).status_code
+                if status != 503:
+                    break
+            return status
+
         def client(number: int) -> list[int]:
             path = f"/api/positions/{positions[number]['position_id']}"
-            profits = (0.03 + number / 1000 + write / 100_000 for write in range(WRITES))
-            return [self.send("PATCH", path, {"take_profit": profit}).status_code for profit in profits]
+            return [write(path, 0.03 + number / 1000 + step / 100_000) for step in range(WRITES)]
 
         with ThreadPoolExecutor(CLIENTS) as hands:
             answers = [status for statuses in hands.map(client, range(CLIENTS)) for status in statuses]

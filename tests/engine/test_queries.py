@@ -276,7 +276,7 @@ class TradeTest(QueriesTestCase):
         details = {one.event: one.detail for one in view.timeline}
         self.assertEqual("buy 0.2500 ETH, sell 0.01000 BTC in 1 slice(s)", details["TradeAccepted"])
         self.assertEqual(
-            "FILLED 0.2500 at 4000.4000, FILLED 0.01000 at 99990.0000", details["OrdersReported"].replace("E+1", "")
+            "FILLED 0.2500 at 4000.4, FILLED 0.01000 at 99990", details["OrdersReported"].replace("E+1", "")
         )
         self.assertEqual(("OPEN", "FILLED", None), (view.effect, view.status, view.why))
         self.assertEqual([("ETH", "FILLED"), ("BTC", "FILLED")], [(one.coin, one.status) for one in view.orders])
