@@ -24,7 +24,7 @@ PAIRS = ("BTC/ETH", "SOL/AVAX", "BNB/OP", "LTC/ARB", "DOGE/INJ", "SUI/CRV", "LDO
 CLIENTS = 8
 WRITES = 50
 TRIES_MAX = 20
-GUARDIAN_SECONDS = 0.3
+PATIENT_SECONDS, IMPATIENT_SECONDS = 8.0, 0.3
 
 
 class DoorTest(ApiTestCase):
@@ -170,8 +170,8 @@ class GuardianTest(ApiTestCase):
         self.guardian = self.enterContext(GuardianServer())
         self.enterContext(bootstrap.use_desk(self.asking(self.guardian.url)))
 
-    def asking(self, url: str) -> Any:
-        client = GuardianClient(url, GUARDIAN_SECONDS, self.clock)
+    def asking(self, url: str, seconds: float = PATIENT_SECONDS) -> Any:
+        client = GuardianClient(url, seconds, self.clock)
         return replace(self.desk, approvals=client)
 
     def refused(self) -> None:
@@ -187,7 +187,8 @@ class GuardianTest(ApiTestCase):
 
     def test_c76_a_guardian_that_is_slow_is_a_no(self) -> None:
         self.guardian.script(Reply(hangs=True))
-        self.refused()
+        with bootstrap.use_desk(self.asking(self.guardian.url, IMPATIENT_SECONDS)):
+            self.refused()
 
     def test_c76_a_guardian_that_answers_for_another_size_is_a_no(self) -> None:
         self.guardian.answers(size=2000)
