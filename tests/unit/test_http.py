@@ -325,9 +325,9 @@ class SecureTest(unittest.TestCase):
                         secure.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n{"a": 1}')
 
     def test_a_peer_that_can_prove_its_name_is_asked_over_one_connection(self) -> None:
-        peer = given_peer(f"https://localhost:{self.listener.getsockname()[1]}", 5)
         with patch("certifi.where", return_value=str(self.certificate)):
-            answers = [peer.get("/x", {}) for _ in range(3)]
+            peer = given_peer(f"https://localhost:{self.listener.getsockname()[1]}", 5)
+        answers = [peer.get("/x", {}) for _ in range(3)]
         self.assertEqual(answers, [{"a": 1}] * 3)
         self.assertEqual(len(self.handshakes), 1)
         del peer

@@ -1,32 +1,32 @@
-"""One HTTP peer: kept-alive connections with every bound set, and transport failures as one domain error.
+"""One HTTP peer: urllib3's pool of connections with every bound set, and transport failures as one domain error.
 
 The law: no call outlives its time-out, counted over connecting, sending, headers, body and repeats together; no answer
 is larger than `ANSWER_BYTES_MAX`; no redirect is followed, no proxy or netrc of the environment is used, no cookie is
 kept; a write is never repeated. Plain http is for the loopback interface only.
 
-Threads share a peer: a connection is taken out of the pool while it is used, so sixteen web threads reuse sixteen
-kept-alive connections. Requests are written here, answers read by `http_answer`: a session of requests costs twenty
-times the processor time of that. Looking up a host name is bounded by the system's resolver alone.
+Threads share a peer: the pool hands every connection to one thread at a time, so sixteen web threads reuse sixteen
+kept-alive connections without a lock of ours. A session of requests above it would bring nothing that is wanted here,
+and takes four times the processor time. What one exchange may still spend is a context variable, which each thread has
+to itself. Looking up a host name is bounded by the system's resolver alone.
 """
 
+import http.client
+import io
 import json
-import re
-import select
-import socket
-import ssl
-import weakref
-from collections import deque
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from decimal import Decimal
-from http.client import HTTPException
 from ipaddress import ip_address
-from typing import NoReturn
+from typing import Any, NoReturn
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 import certifi
+from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool, Timeout
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError, NewConnectionError
+from urllib3.exceptions import TimeoutError as PoolTimeout
 
-from trading.adapters.http_answer import Receive, TooLarge, read_answer
 from trading.domain.errors import InvalidRequest, Unavailable
 from trading.ports import Clock
 
@@ -35,11 +35,9 @@ CONNECT_SECONDS_MAX = 2.0
 READ_BACKOFFS_SECONDS = (0.1, 0.3)
 CONNECTIONS_KEPT = 16
 # Some gateways turn away a request that does not say who sends it.
-_HEADERS = "Accept: application/json\r\nAccept-Encoding: identity\r\nUser-Agent: executor-agent"
-_PORTS = {"http": 80, "https": 443}
+_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "executor-agent"}
 # What a path may hold as it is; everything else is quoted.
 _PATH = "/:@!$&'()*+,;=%~"
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _TRY_AGAIN = frozenset({429, 500, 502, 503, 504})
 
 
@@ -60,6 +58,9 @@ class Deadline:
         if seconds <= 0:
             raise TimeoutError("the time for this exchange is spent")
         return seconds
+
+
+_deadline: ContextVar[Deadline] = ContextVar("deadline")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ class Peer:
         self._timeout_seconds = timeout_seconds
         self._clock = clock
         self._unavailable = unavailable
-        self._connections = _Connections(url)
+        self._pool = _pool_of(url)
 
     def get(self, path: str, params: Mapping[str, str]) -> object:
         """The decoded JSON of a 2xx answer, asked for up to three times within the time-out."""
@@ -165,114 +166,97 @@ class Peer:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         target = quote(self._path + path, safe=_PATH) + (f"?{urlencode(params)}" if params else "")
+        kind = {"Content-Type": "application/json"} if body is not None else {}
+        token = _deadline.set(deadline)
         try:
-            return self._connections.exchange(deadline, method, target, headers or {}, body)
-        except TimeoutError as error:
-            raise self._unavailable(f"{self._name} did not answer in time") from error
-        except TooLarge as error:
-            raise self._unavailable(f"{self._name} answered with more than {ANSWER_BYTES_MAX} bytes") from error
-        except (OSError, HTTPException, UnicodeError) as error:
+            left = deadline.left()
+            response = self._pool.urlopen(
+                method,
+                target,
+                body=body,
+                headers=_HEADERS | dict(headers or {}) | kind,
+                timeout=Timeout(connect=min(CONNECT_SECONDS_MAX, left), read=left),
+                retries=False,
+                redirect=False,
+                preload_content=False,
+                decode_content=False,
+            )
+            return self._read(response)
+        except NewConnectionError as error:
             raise self._unavailable(f"{self._name} cannot be reached or broke off") from error
+        except (PoolTimeout, TimeoutError) as error:
+            raise self._unavailable(f"{self._name} did not answer in time") from error
+        except (HTTPError, http.client.HTTPException, OSError, ValueError) as error:
+            raise self._unavailable(f"{self._name} cannot be reached or broke off") from error
+        finally:
+            _deadline.reset(token)
 
-
-class _Connections:
-    """The connections to one host, each used by one thread at a time; the last used is used first."""
-
-    def __init__(self, url: SplitResult) -> None:
-        self._address = (url.hostname or "", url.port or _PORTS[url.scheme])
-        self._head = f"Host: {url.netloc}\r\n{_HEADERS}"
-        self._secure = url.scheme == "https"
-        self._context: ssl.SSLContext | None = None
-        self._idle: deque[socket.socket] = deque()
-        weakref.finalize(self, _close_all, self._idle)
-
-    def exchange(
-        self, deadline: Deadline, method: str, target: str, headers: Mapping[str, str], body: bytes | None
-    ) -> Answer:
-        """One request, sent once, and its answer.
-
-        Raises TimeoutError, OSError, HTTPException, and UnicodeError for what cannot be sent; the connection is closed
-        then.
-        """
-        request = self._request(method, target, headers, body)
-        connection = self._alive() or self._connected(deadline)
+    def _read(self, response: BaseHTTPResponse) -> Answer:
+        """The whole body, so that the connection can be used again; it is closed after anything else."""
         try:
-            connection.settimeout(deadline.left())
-            connection.sendall(request)
-            answer = read_answer(_receiving(connection, deadline), ANSWER_BYTES_MAX)
+            content = response.read(ANSWER_BYTES_MAX + 1)
+            # Only a read that comes back empty tells an answer that was cut short from a whole one.
+            if len(content) > ANSWER_BYTES_MAX or response.read(1):
+                raise self._unavailable(f"{self._name} answered with more than {ANSWER_BYTES_MAX} bytes")
         except BaseException:
-            connection.close()
+            response.close()
             raise
-        if answer.reusable and len(self._idle) < CONNECTIONS_KEPT:
-            self._idle.append(connection)
-        else:
-            connection.close()
-        return Answer(answer.status, answer.content)
-
-    def _request(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
-        """Head and body in one piece, so that the other side reads them in one."""
-        lines = [f"{name}: {value}" for name, value in headers.items()]
-        if body is not None:
-            lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
-        if any(map(_CONTROL.search, (target, *lines))):
-            raise HTTPException("a header must not hold control characters")
-        head = "\r\n".join((f"{method} {target} HTTP/1.1", self._head, *lines, "", ""))
-        return head.encode("latin-1") + (body or b"")
-
-    def _alive(self) -> socket.socket | None:
-        """A connection that was kept; one that has something to read before it was asked has been closed, or spoilt."""
-        while self._idle:
-            try:
-                connection = self._idle.pop()
-            except IndexError:
-                # Another thread was faster.
-                return None
-            if not _readable(connection):
-                return connection
-            connection.close()
-        return None
-
-    def _connected(self, deadline: Deadline) -> socket.socket:
-        connection = socket.create_connection(self._address, min(CONNECT_SECONDS_MAX, deadline.left()))
-        try:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if not self._secure:
-                return connection
-            connection.settimeout(deadline.left())
-            return self._trusted().wrap_socket(connection, server_hostname=self._address[0])
-        except BaseException:
-            connection.close()
-            raise
-
-    def _trusted(self) -> ssl.SSLContext:
-        """Host names checked against the authorities that Mozilla trusts, for every system has others."""
-        if self._context is None:
-            self._context = ssl.create_default_context(cafile=certifi.where())
-        return self._context
+        response.release_conn()
+        return Answer(response.status, content)
 
 
-def _receiving(connection: socket.socket, deadline: Deadline) -> Receive:
-    """Each read waits no longer than the exchange may still last: a socket time-out bounds one read, and a peer that
-    sends a byte a second would hold the caller for ever."""
+class _TimedStream(io.RawIOBase):
+    """The stream of one answer: each read waits no longer than the exchange may still last.
 
-    def receive(most: int) -> bytes:
-        connection.settimeout(deadline.left())
-        return connection.recv(most)
+    A socket time-out bounds one read; a peer that sends a byte a second would hold the caller for ever.
+    """
 
-    return receive
+    def __init__(self, sock: Any, raw: io.RawIOBase, deadline: Deadline) -> None:
+        self._sock = sock
+        self._raw = raw
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._sock.settimeout(self._deadline.left())
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
 
 
-def _readable(connection: socket.socket) -> bool:
-    poll = select.poll() if hasattr(select, "poll") else None
-    if poll is None:
-        return bool(select.select([connection], (), (), 0)[0])
-    poll.register(connection, select.POLLIN)
-    return bool(poll.poll(0))
+class _TimedResponse(http.client.HTTPResponse):
+    """http.client's response, headers and body, over a `_TimedStream`."""
+
+    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(_TimedStream(sock, self.fp.detach(), _deadline.get()))
 
 
-def _close_all(connections: deque[socket.socket]) -> None:
-    while connections:
-        connections.pop().close()
+class _PlainConnection(HTTPConnection):
+    response_class = _TimedResponse
+
+
+class _SecureConnection(HTTPSConnection):
+    response_class = _TimedResponse
+
+
+class _PlainPool(HTTPConnectionPool):
+    ConnectionCls = _PlainConnection
+
+
+class _SecurePool(HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
+def _pool_of(url: SplitResult) -> HTTPConnectionPool:
+    """Host names are checked against the authorities that Mozilla trusts, for every system has others."""
+    if url.scheme == "http":
+        return _PlainPool(url.hostname or "", url.port, maxsize=CONNECTIONS_KEPT)
+    return _SecurePool(url.hostname or "", url.port, maxsize=CONNECTIONS_KEPT, ca_certs=certifi.where())
 
 
 def _checked_url(variable: str, text: str) -> str:
