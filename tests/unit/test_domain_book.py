@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
+from unittest.mock import patch
 
 from tests.builders import (
     after,
@@ -13,15 +14,28 @@ from tests.builders import (
     given_a_filled_trade,
     given_a_trade,
     given_a_working_trade,
+    given_orders,
     given_reports,
     given_watch,
 )
 from trading.domain.book import Book, NoHistory, Sums, book_of, sums_of
 from trading.domain.errors import PositionNotFound, TradeNotFound
 from trading.domain.exit_plan import ExitReason
+from trading.domain.market import Pair
+from trading.domain.orders import OrderReport, OrderStatus
 from trading.domain.positions import Position, PositionStatus, Watch, position_of
-from trading.domain.trades import Trade, record
-from trading.domain.units import PositionId, Ratio, TradeId
+from trading.domain.trades import HoldingGone, OrdersIntended, OrdersReported, Trade, record
+from trading.domain.units import DOLLAR, PositionId, Price, Ratio, TradeId
+
+
+def _found_gone(closing: Trade) -> Trade:
+    """*closing* after an order that was refused, with its long leg not there any more."""
+    at, leg = closing.events[-1].at, closing.terms.long
+    orders = given_orders(closing.terms, at=at)
+    refused = tuple(OrderReport(one.client_order_id, OrderStatus.REJECTED, at) for one in orders)
+    for event in (OrdersIntended(at, orders), OrdersReported(at, refused)):
+        closing = record(closing, event)
+    return record(closing, HoldingGone(at, leg.coin, leg.quantity, Price(Decimal(90_000)), "not there"))
 
 
 class BookTest(unittest.TestCase):
@@ -71,6 +85,32 @@ class BookTest(unittest.TestCase):
         self.assertEqual((book.trades(), book.live_trades()), ((new,), ()))
         self.assertEqual(book.trades_of_signal("signal_1"), (new,))
         self.assertIs(book.position(new.terms.position_id).status, PositionStatus.OPEN)
+
+    def test_what_was_written_off_and_taken_over_is_found_without_looking_through_all_trades(self) -> None:
+        opening, plain = given_a_filled_trade(), given_a_filled_trade(signal_id="other")
+        closing = _found_gone(given_a_closing_trade(opening))
+        bought = given_a_filled_trade(signal_id="late")
+        taken_over = replace(bought, terms=replace(bought.terms, pair=Pair(bought.terms.long.coin, DOLLAR)))
+        book = book_of([opening, plain, closing, taken_over])
+        with patch.object(Book, "trades", side_effect=AssertionError("all were looked through")):
+            self.assertEqual(book.written_off(), (closing,))
+            self.assertEqual(book.adopted(), (taken_over,))
+        book.forget([opening.terms.position_id, taken_over.terms.position_id])
+        self.assertEqual((book.written_off(), book.adopted()), ((), ()))
+
+    def test_closes_that_ended_lately_are_found_from_the_newest_on(self) -> None:
+        openings = [given_a_filled_trade(signal_id=f"s{number}") for number in range(4)]
+        instants = (after(100), after(400), after(380), after(500))
+        closes = [given_a_filled_close(one, at=at) for one, at in zip(openings, instants, strict=True)]
+        live = given_a_closing_trade(given_a_filled_trade(signal_id="live"))
+        book = book_of([*openings, *closes, live])
+        self.assertEqual(book.closes_ended_since(instants[3]), (closes[3],))
+        # Written by two processes whose clocks differ: the older one stands behind the newer.
+        self.assertEqual(book.closes_ended_since(instants[1]), (closes[3], closes[1]))
+        self.assertEqual(book.closes_ended_since(after(0)), tuple(reversed(closes)))
+        self.assertEqual(book.closes_ended_since(after(9000)), ())
+        book.forget([closes[3].terms.position_id])
+        self.assertEqual(book.closes_ended_since(instants[2]), (closes[2], closes[1]))
 
     def test_attempts_of_a_signal_stand_in_order(self) -> None:
         first, second = given_a_trade(attempt=1), given_a_trade(attempt=2)

@@ -7,10 +7,10 @@ everything come in pages, and what is in both is taken from the memory, which is
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Context, Decimal
 from heapq import merge
-from itertools import dropwhile
+from itertools import dropwhile, takewhile
 from threading import RLock
 from typing import Protocol, TypeVar
 
@@ -19,10 +19,11 @@ from trading.domain.exit_plan import LOSING
 from trading.domain.market import Pair
 from trading.domain.positions import Position, PositionStatus, Watch, position_of
 from trading.domain.trades import Trade
-from trading.domain.units import ZERO, PositionId, TradeId
+from trading.domain.units import DOLLAR, ZERO, PositionId, TradeId
 
 # Sums of many amounts of any length, without rounding: what is added can be taken away again.
 EXACT = Context(prec=200)
+CLOCKS_APART_MAX = timedelta(minutes=1)
 _Record = TypeVar("_Record", Trade, Position)
 
 
@@ -146,6 +147,10 @@ class Book:
         self._untold: dict[PositionId, Position] = {}
         self._guarded: dict[PositionId, Position] = {}
         self._losing_exits: dict[Pair, datetime] = {}
+        # Few among many, for what is asked at every look at a trade.
+        self._written_off: dict[TradeId, Trade] = {}
+        self._adopted: dict[TradeId, Trade] = {}
+        self._ended_closes: dict[TradeId, Trade] = {}
 
     def put_trade(self, trade: Trade) -> None:
         """Take in a new trade or a newer version of a known one."""
@@ -157,6 +162,7 @@ class Book:
                 self._live[trade.id] = trade
             else:
                 self._live.pop(trade.id, None)
+            self._pick_out(trade)
             self._project(trade.terms.position_id)
 
     def put_watch(self, watch: Watch) -> None:
@@ -177,6 +183,7 @@ class Book:
                 if trade.id not in self._trades:
                     self._index(trade)
                     self._trades[trade.id] = trade
+                    self._pick_out(trade)
             if trades:
                 first = [trade.id for trade in trades]
                 self._of_position[position_id] = first + [one for one in later if one not in first]
@@ -188,7 +195,8 @@ class Book:
             for position_id in position_ids:
                 for trade_id in self._of_position.pop(position_id, ()):
                     self._unindex(self._trades.pop(trade_id))
-                    self._live.pop(trade_id, None)
+                    for picked in (self._live, self._written_off, self._adopted, self._ended_closes):
+                        picked.pop(trade_id, None)
                 for known in (self._watches, self._positions, self._standing, self._untold, self._guarded):
                     known.pop(position_id, None)
 
@@ -205,6 +213,26 @@ class Book:
     def live_trades(self) -> tuple[Trade, ...]:
         with self._lock:
             return tuple(self._live.values())
+
+    def written_off(self) -> tuple[Trade, ...]:
+        """The trades in memory that have found some of their holding gone, in the order of the finding."""
+        with self._lock:
+            return tuple(self._written_off.values())
+
+    def adopted(self) -> tuple[Trade, ...]:
+        """The trades in memory of what was taken over because the venue held it already, oldest first."""
+        with self._lock:
+            return tuple(self._adopted.values())
+
+    def closes_ended_since(self, at: datetime) -> tuple[Trade, ...]:
+        """The closes that ended at *at* or later, newest first. Looks at no more than those and a minute before, in
+        which another clock's may stand."""
+        with self._lock:
+            recent = takewhile(
+                lambda one: one.ended_at is not None and one.ended_at >= at - CLOCKS_APART_MAX,
+                reversed(self._ended_closes.values()),
+            )
+            return tuple(one for one in recent if one.ended_at is not None and one.ended_at >= at)
 
     def trade(self, trade_id: TradeId) -> Trade:
         """Raises TradeNotFound."""
@@ -363,6 +391,14 @@ class Book:
             outside = iter(_skipped(archived(at(mark)), mark))
         merged = merge(inside, (one for one in outside if not held(one)), key=at, reverse=True)
         return tuple(one for _, one in zip(range(limit), merged, strict=False))
+
+    def _pick_out(self, trade: Trade) -> None:
+        if trade.gone:
+            self._written_off[trade.id] = trade
+        if trade.terms.pair.quote == DOLLAR:
+            self._adopted[trade.id] = trade
+        if not trade.opens and trade.ended_at is not None:
+            self._ended_closes[trade.id] = trade
 
     def _index(self, trade: Trade) -> None:
         terms = trade.terms

@@ -8,7 +8,7 @@ from trading.domain.market import Instrument, Quote
 from trading.domain.orders import Side
 from trading.domain.positions import Position, PositionStatus
 from trading.domain.trades import HANDED_ON, HoldingGone
-from trading.domain.units import DOLLAR, Coin
+from trading.domain.units import Coin
 
 HANDED_ON_FOR = timedelta(minutes=10)
 
@@ -16,9 +16,8 @@ HANDED_ON_FOR = timedelta(minutes=10)
 def dregs_of(book: Book, since: datetime) -> Iterator[tuple[HoldingGone, Side]]:
     """Every residue that was handed on at *since* or later and has not been adopted yet, with the side of its
     holding."""
-    trades = book.trades()
-    adopted = {one.terms.pair.base: one.terms.accepted_at for one in trades if one.terms.pair.quote == DOLLAR}
-    for trade in trades:
+    adopted = {one.terms.pair.base: one.terms.accepted_at for one in book.adopted()}
+    for trade in book.written_off():
         for event in trade.gone:
             taken = event.coin in adopted and adopted[event.coin] >= event.at
             if event.why == HANDED_ON and event.at >= since and not taken:

@@ -109,12 +109,7 @@ def foreign_holdings(book: Book, account: Account) -> Mapping[Coin, Quantity]:
 
 def _left_since(book: Book, at: datetime) -> set[Coin]:
     """The coins of closes that ended at *at* or later."""
-    return {
-        leg.coin
-        for trade in book.trades()
-        if not trade.opens and trade.ended_at is not None and trade.ended_at >= at
-        for leg in trade.terms.legs
-    }
+    return {leg.coin for trade in book.closes_ended_since(at) for leg in trade.terms.legs}
 
 
 def reconcile(desk: Desk, memory: DriftMemory, book: Book, account: Account) -> None:
