@@ -11,6 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import assert_never
 
+from trading.domain.book import Book
 from trading.domain.codec import encode_event
 from trading.domain.desk_state import Cause
 from trading.domain.errors import Busy, InvariantBroken, VenueRejected, VenueUnavailable
@@ -333,28 +334,40 @@ def _look(desk: Desk, trade: Trade) -> Market:
         quotes = desk.venue.quotes(coins)
     except VenueUnavailable:
         quotes = {}
+    # After the account: what it shows of others' fills must be theirs in the book already.
+    book = desk.store.book()
+    sharers = {coin: _sharers(book, trade, coin) for coin in coins}
+    # Read last: the age of a quote is judged, and an order dated, after every call that took its time.
+    now = _later(desk, trade)
     return Market(
-        # Read last: the age of a quote is judged, and an order dated, after every call that took its time.
-        now=_later(desk, trade),
+        now=now,
         quotes=quotes,
         instruments=instruments,
-        available=_available(desk, trade, account) if account is not None else {},
-        outstanding=_outstanding(desk, trade, with_doubt=account is not None),
-        opening_live=_opening_live(desk, trade),
+        available=_available(book, trade, account, sharers) if account is not None else {},
+        outstanding=_outstanding(book, trade, with_doubt=account is not None),
+        opening_live=not trade.opens and book.trades_of_position(trade.terms.position_id)[0].live,
         whole={leg.coin: _held_of(account, trade, leg) for leg in trade.terms.legs} if account is not None else None,
-        alone=frozenset(coin for coin in coins if not _sharers(desk, trade, coin)),
-        dregs=frozenset(coin for coin in coins if _dregs(desk, trade, coin, quotes, instruments)),
+        alone=frozenset(coin for coin in coins if not sharers[coin]),
+        dregs=frozenset(
+            coin
+            for coin in coins
+            if _dregs(book, trade, coin, sharers[coin], quotes.get(coin), instruments.get(coin), now)
+        ),
     )
 
 
 def _dregs(
-    desk: Desk, trade: Trade, coin: Coin, quotes: Mapping[Coin, Quote], instruments: Mapping[Coin, Instrument]
+    book: Book,
+    trade: Trade,
+    coin: Coin,
+    sharers: list[Position],
+    quote: Quote | None,
+    instrument: Instrument | None,
+    now: datetime,
 ) -> bool:
-    quote, instrument = quotes.get(coin), instruments.get(coin)
     if trade.opens or quote is None or instrument is None or not quote.usable:
         return False
-    sharers = _sharers(desk, trade, coin)
-    return only_dregs(desk.store.book(), coin, sharers, quote, instrument, desk.clock.now())
+    return only_dregs(book, coin, sharers, quote, instrument, now)
 
 
 def _held_of(account: Account, trade: Trade, leg: LegPlan) -> Quantity:
@@ -375,18 +388,9 @@ def _account(desk: Desk) -> Account | None:
         return None
 
 
-def _opening(desk: Desk, trade: Trade) -> Trade:
-    return desk.store.book().trades_of_position(trade.terms.position_id)[0]
-
-
-def _opening_live(desk: Desk, trade: Trade) -> bool:
-    return not trade.opens and _opening(desk, trade).live
-
-
-def _outstanding(desk: Desk, trade: Trade, *, with_doubt: bool) -> Mapping[Coin, Quantity]:
+def _outstanding(book: Book, trade: Trade, *, with_doubt: bool) -> Mapping[Coin, Quantity]:
     if trade.opens:
         return {}
-    book = desk.store.book()
     opening, *closings = book.trades_of_position(trade.terms.position_id)
     # The trade in hand may be ahead of the book by an event that is not saved yet.
     ours = [trade if one.id == trade.id else one for one in closings]
@@ -394,7 +398,9 @@ def _outstanding(desk: Desk, trade: Trade, *, with_doubt: bool) -> Mapping[Coin,
     return {leg.coin: outstanding_of(position, opening, leg.coin, with_doubt=with_doubt) for leg in trade.terms.legs}
 
 
-def _available(desk: Desk, trade: Trade, account: Account) -> Mapping[Coin, Quantity]:
+def _available(
+    book: Book, trade: Trade, account: Account, sharers: Mapping[Coin, list[Position]]
+) -> Mapping[Coin, Quantity]:
     """min(own book, venue holding) begins here: what the venue holds on our side, less what other positions own of
     it.
 
@@ -403,11 +409,10 @@ def _available(desk: Desk, trade: Trade, account: Account) -> Mapping[Coin, Quan
     book comes first: where other hands took of the coin, it is missing to the last, for two who left it to each other
     would never be flat.
     """
-    book = desk.store.book()
     own = book.position(trade.terms.position_id)
     available = {}
     for leg in trade.terms.legs:
-        others = _sharers(desk, trade, leg.coin)
+        others = sharers[leg.coin]
         held = _held_of(account, trade, leg)
         staying = sum((one.leg_of(leg.coin).held for one in others if one.status is not PositionStatus.CLOSING), ZERO)
         leaving = sum((one.leg_of(leg.coin).held for one in others if one.status is PositionStatus.CLOSING), ZERO)
@@ -419,14 +424,10 @@ def _available(desk: Desk, trade: Trade, account: Account) -> Mapping[Coin, Quan
     return available
 
 
-def _sharers(desk: Desk, trade: Trade, coin: Coin) -> list[Position]:
+def _sharers(book: Book, trade: Trade, coin: Coin) -> list[Position]:
     """The other standing positions with a part of *coin*."""
     own = trade.terms.position_id
-    return [
-        one
-        for one in desk.store.book().standing_positions()
-        if one.id != own and coin in (one.long.coin, one.short.coin)
-    ]
+    return [one for one in book.standing_positions() if one.id != own and coin in (one.long.coin, one.short.coin)]
 
 
 def _trimming(opening: Trade, coin: Coin) -> Decimal:
