@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import re
 import threading
 import time
 import unittest
@@ -116,6 +117,27 @@ class ConsoleTest(unittest.TestCase):
         self.assertRegex(out.getvalue(), r"^\S+Z \[warning *\] no price for BTC/ETH .*position_id=pos_1")
         self.assertNotIn("\x1b", out.getvalue())
         self.assertNotIn("why", out.getvalue())
+
+    def test_a_line_is_written_as_structlog_writes_it_but_for_the_colours(self) -> None:
+        facts = {
+            "position_id": "pos_1",
+            "words": "two words",
+            "pair": {"base": "BTC"},
+            "quoted": "it's",
+            "n": 1,
+            "no": "",
+        }
+        lines = []
+        for colours in (False, True):
+            with mock.patch("sys.stderr.isatty", return_value=colours, create=True):
+                logger, out = a_logger("console", self)
+            try:
+                raise ValueError("odd")
+            except ValueError:
+                logger.exception("it broke", extra={"facts": facts})
+            plain = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue())
+            lines.append([re.sub(r"\s+", " ", re.sub(r"^\S+Z ", "", one)) for one in plain.splitlines()])
+        self.assertEqual(lines[0], lines[1])
 
     def test_on_a_terminal_they_get_colour_and_a_traceback_never_shows_values(self) -> None:
         with mock.patch("sys.stderr.isatty", return_value=True, create=True):
