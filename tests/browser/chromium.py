@@ -192,14 +192,14 @@ class Browser:
 
     def log_in_as(self, scope: str) -> None:
         """With a cookie that is there already, on the dashboard."""
-        self.open("/login")
         self.keep(self.service.session(scope))
         self.open()
 
     def keep(self, cookie: str) -> None:
         """This session cookie from now on."""
-        self.driver.delete_all_cookies()
-        self.driver.add_cookie({"name": self.service.cookie_name, "value": cookie, "httpOnly": True, "path": "/"})
+        self.driver.execute_cdp_cmd("Network.clearBrowserCookies", {})
+        kept = {"url": self.service.url, "name": self.service.cookie_name, "value": cookie, "httpOnly": True}
+        self.driver.execute_cdp_cmd("Network.setCookie", kept)
 
     def all(self, css: str) -> "list[WebElement]":
         return self.driver.find_elements("css selector", css)

@@ -57,10 +57,13 @@ function openStream() {
     health();
   };
   hear("positions", (items) => {
+    const before = desk.positions ? desk.positions.size : null;
     if (whole) standing(items);
     else items.forEach(moved);
     whole = false;
     tell("positions");
+    // What is open decides about what would be taken.
+    if (before !== null && before !== desk.positions.size) signals();
   });
   hear("marks", (items) => {
     for (const item of items) marked(item);
