@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import BinaryIO
 
 from tests.servers.hyperliquid.frames import (
@@ -84,12 +85,20 @@ class Subscription:
         return row
 
 
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """A frame of which somebody wants to know when it goes out."""
+
+    data: bytes
+    on_sending: Callable[[], None]
+
+
 @dataclass(slots=True, eq=False)
 class Connection:
     """One client and what it subscribed to, in its order. Frames go through `outgoing`; None in it ends it all."""
 
     send_bytes: Callable[[bytes], None]
-    outgoing: "queue.SimpleQueue[bytes | None]" = field(default_factory=queue.SimpleQueue)
+    outgoing: "queue.SimpleQueue[bytes | Noted | None]" = field(default_factory=queue.SimpleQueue)
     subscriptions: dict[Subscription, None] = field(default_factory=dict)
     bbo_sent: dict[str, object] = field(default_factory=dict)
 
@@ -100,6 +109,9 @@ class Connection:
                 data = self.outgoing.get(timeout=SILENCE_MAX_SECONDS)
                 if data is None:
                     return
+                if isinstance(data, Noted):
+                    data.on_sending()
+                    data = data.data
                 self.send_bytes(data)
         except (queue.Empty, OSError):
             return
@@ -222,12 +234,18 @@ class Streams:
 
     # What is sent
 
-    def _send(self, connection: Connection, message: object) -> None:
+    def _send(self, connection: Connection, message: Mapping[str, object]) -> None:
         if self.silent:
             return
         data = frame(TEXT, json.dumps(message, separators=(",", ":")).encode())
         for _ in range(2 if self.duplicates else 1):
-            connection.outgoing.put(data)
+            connection.outgoing.put(self._noted(message, data))
+
+    def _noted(self, message: Mapping[str, object], data: bytes) -> bytes | Noted:
+        if message["channel"] != "activeAssetCtx":
+            return data
+        told = record(message["data"])
+        return Noted(data, partial(self._note_mark, str(told["coin"]), record(told["ctx"])["markPx"]))
 
     def _first(self, connection: Connection, subscription: Subscription) -> list[Row]:
         """The frames a new subscription starts with."""
@@ -285,9 +303,7 @@ class Streams:
                 connection.bbo_sent[coin] = best
                 data = {"coin": coin, "time": self._exchange.now_ms(), "bbo": best}
             case "activeAssetCtx":
-                context = self._info.context(coin)
-                data = {"coin": coin, "ctx": context}
-                self._note_mark(coin, context["markPx"])
+                data = {"coin": coin, "ctx": self._info.context(coin)}
             case "candle":
                 now, width = self._exchange.now_ms(), INTERVALS_MS[subscription.interval]
                 data = self._exchange.market(coin).candle(subscription.interval, now // width * width, now)
@@ -296,7 +312,7 @@ class Streams:
         return [{"channel": subscription.type, "data": data}]
 
     def _note_mark(self, coin: str, mark: object) -> None:
-        """From which moment on a mark is known outside: what came over /ws of the coin before had another one."""
+        """From which moment on a mark is known outside: the frames of the coin before had another one."""
         if coin not in self.marks_told or self.marks_told[coin][0] != mark:
             self.marks_told[coin] = mark, self._exchange.clock.now()
 
