@@ -1,7 +1,7 @@
 // The strip at the top: what matters at one look, and how sure it is.
 
 import { $, h, mark, style, text } from "./dom.js";
-import { age, duration, number, percent, signedPercent, signedUsd, tone, usd, words } from "./format.js";
+import { age, duration, number, percent, signedPercent, signedUsd, tone, usd, wholeUsd, words } from "./format.js";
 import { resumeWords } from "./resume.js";
 import { desk, now, on } from "./state.js";
 
@@ -67,9 +67,11 @@ function showMoney() {
   text(tile("naked"), usd(account.naked_exposure));
   const open = account.naked_exposure >= NAKED_NOTICE_USD;
   mark($("tile-naked"), "data-level", open ? "warn" : "ok");
-  const today = account.naked_today;
-  const worst = today && today.max_usd >= NAKED_NOTICE_USD ? `; today at most ${usd(today.max_usd)}, ${number(today.usd_seconds)} USD·s` : "";
-  text(tile("naked-words"), `${open ? "legs are being levelled" : "every leg has its match"}${worst}`);
+  text(tile("naked-words"), open ? "legs are being levelled" : "every leg has its match");
+  const { max_usd: most, usd_seconds: integral } = account.naked_today;
+  const worst = most >= NAKED_NOTICE_USD ? `worst today ${wholeUsd(most)}, ${number(integral, 0)} USD·s` : "nothing else today";
+  text(tile("naked-worst"), worst);
+  mark(tile("naked-worst"), "title", worst);
 }
 
 function limitsInUse() {
