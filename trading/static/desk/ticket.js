@@ -103,6 +103,7 @@ export function openTicket(signal) {
       executed(window, body);
     } catch (problem) {
       fill(answer, problemBox(problem));
+      answer.scrollIntoView({ block: "nearest" });
       text(go, `Execute ${usd(ticket.body.position_size, 0)}`);
       go.disabled = problem.code === "GUARDIAN_REJECTED";
     }
