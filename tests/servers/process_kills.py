@@ -55,26 +55,38 @@ class KillCase(LiveCase):
     """An opening that finds no fresh prices is given up after a minute; besides, a busy machine."""
 
     def run_kills(self, plan: Iterable[tuple[str, str]], seed: int) -> Counter[str]:
-        """Strike as *plan* says, action and mishap, at instants drawn from *seed*; what was done, killed and found is
-        counted. Fails where a promise is broken, with all that there is to know of what was under way."""
+        """A whole series; what was done, killed and found is counted. Fails where a promise is broken, with all that
+        there is to know of what was under way."""
+        self.begin_series(seed)
+        self.strike_all(plan)
+        if self.island is not None and self.closes_without_files:
+            self.survive_a_read_only_folder()
+        self.end_series()
+        return self.counts
+
+    def begin_series(self, seed: int) -> None:
+        """The service is up; instants are drawn from *seed*."""
         self.chance, self.counts, self.asked = Random(seed), Counter[str](), list[dict[str, object]]()
         self.service = self.start()
         self.until(self.answers_well, "being healthy")
+
+    def strike_all(self, plan: Iterable[tuple[str, str]]) -> None:
+        """Strike as *plan* says, action and mishap, and look each time what is true."""
         for number, (action, mishap) in enumerate(plan):
             self.strike(number, action, mishap)
             self.settle()
             self.compare()
             if (number + 1) % STRIKES_TOLD == 0:
                 print(f"{number + 1} survived", file=sys.stderr, flush=True)
-        if self.island is not None and self.closes_without_files:
-            self.survive_a_read_only_folder()
+
+    def end_series(self) -> None:
+        """Flat, explained to the cent, and a ledger that verifies."""
         self.assertIn(self.ask("POST", "/api/emergency_stop", {})[0], (200, 202))
         self.until(lambda: not self.held(), "being flat")
         self.until(lambda: all(one["status"] == "closed" for one in self.positions()), "every position being closed")
         self.assert_account_explained()
         verified = self.command("verify_ledger")
         self.assertEqual(verified.returncode, 0, verified.stdout + verified.stderr)
-        return self.counts
 
     @property
     def prefix(self) -> tuple[str, ...]:

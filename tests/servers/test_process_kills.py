@@ -3,9 +3,10 @@
 import os
 import signal
 
-from tests.servers.process_kills import TWAP, KillCase
+from tests.servers.process_kills import SIZE, TERMINATED_SECONDS, TWAP, KillCase
 
 PLAN = (
+    ("close", "all"),
     ("open", "all"),
     ("close", "web"),
     ("twap", "monitor"),
@@ -14,30 +15,34 @@ PLAN = (
     ("close", "monitor"),
     ("twap", "all"),
     ("close", "redis"),
-    ("open", "all"),
-    ("stop", "all"),
 )
-"""A stop is seen through for a quarter of a minute, so that there is one."""
+"""And a stop at last, which `test_kills.py` sees through to the halt: that takes a quarter of a minute."""
 SEED = 3
 
 
 class ProcessKillTests(KillCase):
-    def test_every_promise_is_kept_whoever_dies_when(self) -> None:
-        counts = self.run_kills(PLAN, SEED)
-        self.assertEqual(len(PLAN), sum(count for name, count in counts.items() if name.endswith("legs held")))
+    """One service and one exchange for both, for starting them is what costs."""
 
-
-class TerminatedTests(KillCase):
-    def test_a_sigterm_in_the_middle_of_an_execute_hands_the_trade_over(self) -> None:
-        service = self.start()
+    def test_a_sigterm_in_the_middle_of_an_execute_hands_over_and_then_every_promise_is_kept_whoever_dies_when(
+        self,
+    ) -> None:
+        self.begin_series(SEED)
+        self.hand_over()
+        self.strike_all(PLAN)
+        self.strike(len(PLAN), "stop", "all")
         self.until(self.answers_well, "being healthy")
+        self.end_series()
+        self.assertEqual(10, sum(count for name, count in self.counts.items() if name.endswith("legs held")))
+
+    def hand_over(self) -> None:
         self.offer("handed over")
         caller = self.post_and_forget("/api/trades/execute", {"signal_id": "handed over", **TWAP})
         self.until(lambda: bool(self.held()), "the first slice")
-        os.kill(service.pid, signal.SIGTERM)
-        self.assertEqual(0, service.wait(20))
+        os.kill(self.service.pid, signal.SIGTERM)
+        self.assertEqual(0, self.service.wait(TERMINATED_SECONDS))
         caller.join()
-        self.start()
+        self.service = self.start()
         self.until(lambda: self.positions()[0]["status"] == "open", "the rest of the slices")
-        self.assertEqual(1, len(self.positions()))
+        (position,) = self.positions()
+        self.assertGreater(float(str(position["size"])), 0.99 * SIZE)
         self.assertEqual({"BTC", "ETH"}, set(self.held()))
