@@ -2,8 +2,8 @@
 
     python -m tests.servers.process_kills --kills 200 [--seed 1]
 
-Three of four at Hyperliquid, the rest at Pear. Web process, monitor, Redis or all of it get SIGKILL, the whole SIGTERM,
-or the disk is full, in the middle of an opening, a TWAP, a close or an emergency stop.
+Half of them at Hyperliquid and half at Pear, at the same time. Web process, monitor, Redis or all of it get SIGKILL,
+the whole SIGTERM, or the disk is full, in the middle of an opening, a TWAP, a close or an emergency stop.
 
 The law: whatever dies when, no signal trades twice, the book is what the exchange holds, both legs or none are held,
 and in the end the account is flat and explained to the cent. The exchange is asked, not the desk.
@@ -14,12 +14,13 @@ import http.client
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 import unittest
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from random import Random
@@ -77,7 +78,7 @@ class KillCase(LiveCase):
             self.settle()
             self.compare()
             if (number + 1) % STRIKES_TOLD == 0:
-                print(f"{number + 1} survived", file=sys.stderr, flush=True)
+                print(f"{type(self).__name__}: {number + 1} survived", file=sys.stderr, flush=True)
 
     def end_series(self) -> None:
         """Flat, explained to the cent, and a ledger that verifies."""
@@ -160,10 +161,11 @@ class KillCase(LiveCase):
         start and names the folder, and the emergency stop of the command line closes what is held all the same. When
         the folder can be written again the books are made right by the exchange's fills."""
         assert self.island is not None
-        self.offer("read only")
-        body = {"signal_id": "read only", "position_size": SIZE}
-        self.until(lambda: self.ask("POST", "/api/trades/execute", body)[0] in (200, 201), "an opening")
-        self.until(lambda: not self.under_way(), "the end of the opening")
+        if not self.held():
+            self.offer("read only")
+            body = {"signal_id": "read only", "position_size": SIZE}
+            self.until(lambda: self.ask("POST", "/api/trades/execute", body)[0] in (200, 201), "an opening")
+            self.until(lambda: not self.under_way(), "the end of the opening")
         self.kill_all(self.service)
         self.island.make_read_only(True)
         refused = self.command("serve")
@@ -327,17 +329,23 @@ class PearSeries(_Series, PearKillCase):
     pass
 
 
+SERIES: Mapping[str, type[_Series]] = {"hyperliquid": HyperliquidSeries, "pear": PearSeries}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--venue", choices=sorted(SERIES), help="only there")
     asked = parser.parse_args()
-    at_pear = asked.kills // 4
-    PearSeries.kills, HyperliquidSeries.kills = at_pear, asked.kills - at_pear
-    _Series.seed = asked.seed
-    suite = unittest.TestSuite([HyperliquidSeries(), PearSeries()])
-    result = unittest.TextTestRunner(verbosity=0, failfast=True).run(suite)
-    return 0 if result.wasSuccessful() else 1
+    if asked.venue is not None:
+        _Series.kills, _Series.seed = asked.kills, asked.seed
+        return 0 if unittest.TextTestRunner(verbosity=0).run(SERIES[asked.venue]()).wasSuccessful() else 1
+    shares = {"pear": asked.kills // 2, "hyperliquid": asked.kills - asked.kills // 2}
+    command = (sys.executable, "-m", "tests.servers.process_kills", f"--seed={asked.seed}")
+    runs = [subprocess.Popen((*command, f"--venue={venue}", f"--kills={kills}")) for venue, kills in shares.items()]
+    codes = [run.wait() for run in runs]
+    return int(any(codes))
 
 
 if __name__ == "__main__":
