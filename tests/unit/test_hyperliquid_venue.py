@@ -80,6 +80,13 @@ class Markets(HyperliquidWorld):
         self.venue.instruments()
         self.assertEqual(self.server.info.calls["meta"], 2)
 
+    def test_what_was_read_once_is_put_together_once(self) -> None:
+        first = self.venue.instruments()
+        self.assertIs(self.venue.instruments(), first)
+        self.clock.advance(301)
+        self.assertIsNot(self.venue.instruments(), first)
+        self.assertEqual(self.venue.instruments(), first)
+
     def test_a_coin_that_is_listed_later_is_found_without_a_restart(self) -> None:
         fresh = Coin("FRESH")
         self.assertEqual(self.venue.quotes([fresh]), {})

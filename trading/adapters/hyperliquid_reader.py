@@ -168,6 +168,7 @@ class HyperliquidReader:
         self._traits = traits
         self._listings = _Kept("instruments", clock, INSTRUMENTS_AGE_MIN_SECONDS, self._read_listings)
         self._unified = _Kept("account modes", clock, INSTRUMENTS_AGE_MIN_SECONDS, self._read_unified)
+        self._instruments: tuple[Mapping[Coin, Listing], Mapping[Coin, Instrument]] | None = None
         self._account: tuple[float, Account] | None = None
         self._changes = 0
         self._news = stream.news if stream is not None else None
@@ -200,7 +201,11 @@ class HyperliquidReader:
 
     def instruments(self) -> Mapping[Coin, Instrument]:
         """Everything on the main dex. Read anew after five minutes; an older list serves while that fails."""
-        return {coin: one.instrument for coin, one in self._listings.get(INSTRUMENTS_AGE_MAX_SECONDS).items()}
+        listings = self._listings.get(INSTRUMENTS_AGE_MAX_SECONDS)
+        known = self._instruments
+        if known is None or known[0] is not listings:
+            known = self._instruments = listings, {coin: one.instrument for coin, one in listings.items()}
+        return known[1]
 
     def quotes(self, coins: Collection[Coin]) -> Mapping[Coin, Quote]:
         quotes = {}
