@@ -4,7 +4,7 @@ import unittest
 from decimal import Decimal
 
 from tests.engine.resting_venue import RestingVenue
-from tests.engine.scripted_venue import Scene, a_scene, lost_after
+from tests.engine.scripted_venue import Scene, a_scene, lost_after, lost_before
 from trading.domain.desk_state import Cause, TradingState
 from trading.domain.exit_plan import ExitReason
 from trading.domain.orders import RejectReason
@@ -190,6 +190,26 @@ class Explained(LossCase):
         self.assertFalse([one for one in last.events if isinstance(one, HoldingGone)])
         self.assert_account_explained()
 
+    def test_what_one_process_books_as_lost_another_does_not_write_off_besides(self) -> None:
+        """Seed 515: a close found the leg gone while the monitor was reading the fill that had taken it."""
+        position, other = self.scene.opened(), self.scene.beside()
+        self.venue.take("ETH", "0.25", "3500", FillCause.LIQUIDATION)
+        self.venue.reads_down.add("fills")
+
+        def meanwhile(name: str) -> None:
+            if name == "fills":
+                self.venue.on_read = None
+                self.venue.reads_down.clear()
+                self.assertEqual(working.book_losses(other.desk), (position.id,))
+                self.venue.reads_down.add("fills")
+
+        self.venue.on_read = meanwhile
+        self.scene.close(position)
+        after = self.scene.position(position.id)
+        self.assertEqual((after.status, after.long.held), (PositionStatus.CLOSED, 0))
+        self.assertFalse(self.scene.trades()[-1].gone)
+        self.assert_account_explained()
+
     def test_the_ledger_verifies_with_losses_and_with_what_rests(self) -> None:
         self.scene.opened()
         self.tick()
@@ -310,6 +330,17 @@ class Unexplained(LossCase):
         self.venue.take("ETH", "0.5")
         self.assertEqual(working.book_losses(self.scene.desk), (position.id,))
         self.assertEqual(sum(one.quantity for one in self.losses(position)), Decimal("0.1"))
+
+    def test_what_a_close_beside_a_doubt_took_of_others_is_nobody_s_of_ours_to_lose(self) -> None:
+        """Seed 453: a leg of which more was closed than opened was looked for among those who hold something."""
+        self.venue.hold("ETH", "0.25")
+        self.venue.script(lost_before())
+        position = self.scene.opened()
+        self.scene.close(position)
+        self.scene.ticks(12)
+        self.assertLess(self.scene.position(position.id).long.held, 0)
+        self.venue.hold("ETH", "-0.1")
+        self.assertEqual(working.book_losses(self.scene.desk), ())
 
     def test_nothing_is_concluded_while_an_order_of_ours_is_on_its_way(self) -> None:
         position = self.scene.opened()

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from tests.simulation.barriers import breached
 from tests.simulation.exchange import LISTED
+from tests.simulation.promises import NOTIONAL_MIN, require
 from trading.domain.book import Book
 from trading.domain.desk_state import Cause, DeskState, TradingState
 from trading.domain.orders import Order, OrderReport
 from trading.domain.positions import Position, PositionStatus
-from trading.domain.trades import HoldingGone, LegPlan, OrdersIntended, Terms, Trade, TradeStatus
+from trading.domain.trades import HoldingGone, LegLost, LegPlan, OrdersIntended, Terms, Trade, TradeStatus
 from trading.domain.units import ZERO, ClientOrderId, Coin, PositionId, TradeId, floor_to_step
 from trading.utils.ledger import ARCHIVE, LEDGER, RESCUE
 
@@ -32,19 +34,11 @@ proof of an order in doubt (15), completions (5), trims (TRIM_PATIENCE)."""
 RESIDUE_SHARE = Decimal("0.05")
 EQUITY_SLACK = Decimal("1.03")
 PACE_SLACK = 0.01
-NOTIONAL_MIN = Decimal("10.5")
 QUOTE_AGE_MAX = 2.0
 TIME_LIMIT_SLACK = 15.0
-
-
-class Violation(BaseException):
-    """A promise was broken. No `except` of the desk's catches it."""
-
-
-def require(holds: bool, what: str) -> None:
-    """Raises Violation, saying *what*, unless it holds."""
-    if not holds:
-        raise Violation(what)
+BREACH_BUDGET = 15.0
+"""Seconds, of those in which the desk was at work and nothing stood in its way, for which a barrier may be breached:
+two readings, a jump that has to be confirmed, a monitor that has just come back."""
 
 
 @dataclass
@@ -54,8 +48,12 @@ class Held:
     terms: Terms
     opened: defaultdict[Coin, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
     closed: defaultdict[Coin, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
+    bought: defaultdict[Coin, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
+    spent: defaultdict[Coin, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
     notional: Decimal = ZERO
+    lost: bool = False
     naked_seconds: float = 0.0
+    breached_seconds: float = 0.0
 
     def left(self, coin: Coin) -> Decimal:
         return self.opened[coin] - self.closed[coin]
@@ -119,9 +117,20 @@ class Auditor:
                     self._check_stop(process, order)
                 if trade.opens:
                     self._check_pace(trade, event.orders[0])
-            elif isinstance(event, HoldingGone):
-                # Other hands took it, and the book says so: it stands no more.
-                self.held[trade.terms.position_id].closed[event.coin] += event.quantity
+        self._write_off(trade, known)
+        if trade.opens and not trade.live:
+            self._check_left_level(trade)
+
+    def _write_off(self, trade: Trade, known: Trade | None) -> None:
+        """Other hands took it, and the book says so since *known*: it stands no more."""
+        held = self.held[trade.terms.position_id]
+        for event in trade.events[len(known.events) if known is not None else 0 :]:
+            if isinstance(event, HoldingGone):
+                # What rested for it and fired was counted when it did.
+                held.closed[event.coin] += max(min(event.quantity, held.left(event.coin)), ZERO)
+            elif isinstance(event, LegLost):
+                held.closed[event.coin] += self.world.guards.lost(trade.terms.position_id, event)
+                held.lost = True
 
     def state_asked(self) -> None:
         self._asked = True
@@ -136,11 +145,13 @@ class Auditor:
     def reopened(self, book: Book, state: DeskState, broken: Mapping[TradeId, str]) -> None:
         """A process has read the disk: all that was acknowledged is there."""
         require(not broken, f"trades do not fold: {dict(broken)}")
+        self.world.guards.reopened(book)
         for trade_id, trade in self.trades.items():
             found = book.find_trade(trade_id)
             require(found is not None, f"the trade {trade_id} is forgotten")
             if found is not None:
                 require(found.events[: len(trade.events)] == trade.events, f"events of {trade_id} are forgotten")
+                self._write_off(found, trade)
                 self.trades[trade_id] = found
         if self._state is not None and not self._asked:
             require(state == self._state, f"the state was {self._state.state}, and reads {state.state} now")
@@ -188,11 +199,15 @@ class Auditor:
             require(order.reduce_only, f"a close of {order.coin} that does not only reduce")
             held.closed[order.coin] += report.filled
             more = held.left(order.coin)
-            require(more >= 0 or order.coin in self.world.foreign, f"a close took {-more} {order.coin} of others")
+            taken = order.coin in self.world.foreign or self.world.exchange.was_taken(order.coin)
+            # Where something was taken of a coin, it is missing to the last of those who leave it.
+            require(more >= 0 or taken, f"a close took {-more} {order.coin} of others")
         elif order.reduce_only:
             held.opened[order.coin] -= report.filled
         else:
             held.opened[order.coin] += report.filled
+            held.bought[order.coin] += report.filled
+            held.spent[order.coin] += report.filled * (report.average_price or ZERO)
             held.notional += report.filled * (report.average_price or ZERO)
             self._check_size(held, order.coin)
         self._check_sign(order)
@@ -239,6 +254,14 @@ class Auditor:
             least = float(trade.terms.slice_interval_seconds) - PACE_SLACK
             require(pause.total_seconds() >= least, f"two slices of {trade.id} within {pause.total_seconds():.2f} s")
 
+    def _check_left_level(self, trade: Trade) -> None:
+        """An opening that has ended has left its legs level, but where somebody closes both."""
+        held = self.held[trade.terms.position_id]
+        if self._excused(held) or any(one.live for one in self.world.trades_of(trade.terms.position_id)):
+            return
+        apart = self.apart(held)
+        require(not apart, f"{trade.id} has ended ({trade.status}) with its legs {apart:.2f} USD apart")
+
     def _check_stop(self, process: "Process", order: Order) -> None:
         """Nothing is opened once it is acknowledged that the desk is not ACTIVE."""
         if order.reduce_only or self.stopped_at is None or process.frozen_until > self.stopped_at:
@@ -284,7 +307,11 @@ class Auditor:
         self.checks += 1
         for held in self.held.values():
             apart = self.apart(held)
-            if not apart or self._in_its_way(held):
+            if apart and not self._excused(held):
+                at_it = any(one.live for one in self.world.trades_of(held.terms.position_id))
+                require(at_it, f"{held.terms.pair} is {apart:.2f} USD apart and nobody is at it")
+            self._look_at_barriers(held, seconds)
+            if not apart or self.in_its_way(held):
                 held.naked_seconds = 0.0
                 continue
             held.naked_seconds += seconds
@@ -308,7 +335,18 @@ class Auditor:
         lots = [LISTED[leg.coin][1] * leg.arrival_price for leg in legs]
         return max(*lots, RESIDUE_SHARE * max(leg.notional for leg in legs), NOTIONAL_MIN)
 
-    def _in_its_way(self, held: Held) -> bool:
+    def _look_at_barriers(self, held: Held, seconds: float) -> None:
+        """Whoever is beyond a barrier, by the exchange's mids and by more than costs explain, is on the way out."""
+        plan = self.world.guards.plan_of(held)
+        trades = self.world.trades_of(held.terms.position_id)
+        going = any(one.live and not one.opens for one in trades) or self.in_its_way(held) or held.lost
+        why = breached(held, plan, self.world.exchange) if plan is not None and not going else ""
+        held.breached_seconds = held.breached_seconds + seconds if why else 0.0
+        late = held.breached_seconds
+        require(late <= BREACH_BUDGET, f"{held.terms.pair} has been beyond its {why} for {late:.0f} s")
+
+    def in_its_way(self, held: Held) -> bool:
+        """Whether something keeps the desk from what it would do for *held*."""
         world = self.world
         return (
             world.stormy
@@ -317,6 +355,11 @@ class Auditor:
             or not world.monitor_at_work
             or any(leg.coin in world.foreign for leg in held.terms.legs)
         )
+
+    def _excused(self, held: Held) -> bool:
+        """Other hands were in it, or what rested for it has fired: what is gone is not for a repair to give back."""
+        gone = held.lost or self.world.guards.has_fired(held.terms.position_id)
+        return gone or any(leg.coin in self.world.foreign for leg in held.terms.legs)
 
     def _said(self, held: Held) -> bool:
         trades = self.world.trades_of(held.terms.position_id)
@@ -357,7 +400,7 @@ class Auditor:
         """Empty when every position that has had its time is being closed; else which is not."""
         late = []
         for position in book.standing_positions():
-            limit = self.held[position.id].terms.exit_plan if position.id in self.held else None
+            limit = self.world.guards.plan_of(self.held[position.id]) if position.id in self.held else None
             if limit is None or limit.max_holding_seconds is None or position.status is not PositionStatus.OPEN:
                 continue
             held = (self.world.host_now() - position.entered_at).total_seconds()
@@ -388,9 +431,7 @@ class Auditor:
         return "; ".join(
             f"{held.terms.pair} is {apart:.2f} USD apart"
             for held in self.held.values()
-            if not any(leg.coin in self.world.foreign for leg in held.terms.legs)
-            and (apart := self.apart(held))
-            and not self._said(held)
+            if not self._excused(held) and (apart := self.apart(held)) and not self._said(held)
         )
 
     def check_log(self) -> None:
@@ -409,14 +450,18 @@ class Auditor:
         require(not self.left(), f"not flat: {self.left()}")
 
     def check_money(self, positions: Sequence[Position]) -> None:
-        """The positions explain the account, to the cent, where no other hands were in it.
+        """The positions explain the account, to the cent, where no other hands were in it, or where their fills are
+        told.
 
         Who held at the full hour is told by the host's clock: funding is left out where that was wrong.
         """
         exchange = self.world.exchange
         if exchange.payments and self.world.counts["event: clock"]:
             return
-        if self.world.foreign or any(fill.order is None for fill in exchange.fills):
+        if self.world.foreign or (not self.world.ways.rests and any(fill.order is None for fill in exchange.fills)):
+            return
+        if any(trade.gone for trade in self.trades.values()):
+            # Booked at the mark, for nobody could say how it went.
             return
         made = sum((one.realized - one.fees - one.funding for one in positions), ZERO)
         change = exchange.equity - exchange.equity_at_start

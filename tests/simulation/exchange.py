@@ -6,12 +6,26 @@ told wrongly on the way changes it. Whoever checks the desk asks here.
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
+from functools import cache
+from math import log, sin
 from random import Random
 
-from trading.domain.market import Account, Depth, FundingPayment, Holding, Instrument, Level, Quote
-from trading.domain.orders import Order, OrderReport, OrderStatus, RejectReason
+from tests.simulation.triggers import Triggers
+from trading.domain.market import (
+    Account,
+    Candle,
+    CandleInterval,
+    Depth,
+    FundingPayment,
+    Holding,
+    Instrument,
+    Level,
+    Quote,
+)
+from trading.domain.orders import Order, OrderReport, OrderStatus, RejectReason, Side
+from trading.domain.resting import AccountFill, FillCause, RestingOrder
 from trading.domain.units import ZERO, ClientOrderId, Coin, Price, Quantity, Usd
 
 FEE = Decimal("0.00045")
@@ -23,6 +37,9 @@ STEP_SECONDS = 1.0
 HALF_SPREAD = Decimal("0.0001")
 LEVELS = (Decimal("0.25"), Decimal("0.75"))
 DEEPER = Decimal("0.001")
+PAST_APART = 0.006
+PAST_WAVE = 0.004
+"""Of the bars: how much else the next coin was worth, and how far each went to and fro."""
 
 LISTED: Mapping[Coin, tuple[Decimal, Decimal, int]] = {
     Coin("BTC"): (Decimal(100_000), Decimal("0.00001"), 1),
@@ -49,6 +66,10 @@ class Fill:
     at: datetime
     order: Order | None
     by: str = "desk"
+    trigger: ClientOrderId | None = None
+
+
+CAUSES = {"liquidate": FillCause.LIQUIDATION, "deleverage": FillCause.AUTO_DELEVERAGING}
 
 
 class Exchange:
@@ -67,6 +88,7 @@ class Exchange:
         self.thin: dict[Coin, Decimal] = {}
         self.refusing: dict[Coin, RejectReason] = {}
         self.liquidation_prices: dict[Coin, Price] = {}
+        self.leash: Decimal | None = None
         self.leverages: dict[Coin, int] = {}
         self.quantities: dict[Coin, Decimal] = dict.fromkeys(LISTED, ZERO)
         self.depth_usd = Decimal(400_000)
@@ -76,6 +98,7 @@ class Exchange:
         self._random = random
         self._walks = {coin: [1.0] for coin in LISTED}
         self._funded = 0
+        self.triggers = Triggers(self)
         self.instruments = {
             coin: Instrument(coin, Quantity(lot), decimals, Usd(Decimal(10)), 20)
             for coin, (_, lot, decimals) in LISTED.items()
@@ -97,6 +120,7 @@ class Exchange:
     def jump(self, coin: Coin, share: float) -> None:
         """From now on the coin is worth that much more (or less)."""
         self._shift[coin] *= 1.0 + share
+        self.triggers.pass_by()
 
     def quote(self, coin: Coin, age: float = 0.0) -> Quote:
         """Bid and ask around the mid as it is now, or was *age* seconds ago."""
@@ -117,6 +141,15 @@ class Exchange:
         bids = tuple(level(quote.bid, share, -DEEPER * place) for place, share in enumerate(LEVELS))
         asks = tuple(level(quote.ask, share, DEEPER * place) for place, share in enumerate(LEVELS))
         return Depth(coin, bids, asks, quote.taken_at)
+
+    def candles(self, coin: Coin, interval: CandleInterval, start: datetime, end: datetime) -> tuple[Candle, ...]:
+        """Bars of a quiet past, in which every coin was worth a little else than now, each by another amount."""
+        length = interval.length.total_seconds()
+        first, last = int(-(-start.timestamp() // length)), int(end.timestamp() // length)
+        return tuple(
+            Candle(datetime.fromtimestamp(number * length, UTC), *[_past_price(coin, number)] * 4)
+            for number in range(first, last + 1)
+        )
 
     # The account
 
@@ -145,12 +178,40 @@ class Exchange:
                     coin,
                     Quantity(self.quantities[coin]),
                     Price(self._costs[coin] / self.quantities[coin]),
-                    self.liquidation_prices.get(coin),
+                    self.liquidation_prices.get(coin) or self._liquidation_price(coin),
                 )
                 for coin in held
             },
             leverages=dict(self.leverages),
             taken_at=self.now(),
+        )
+
+    def _liquidation_price(self, coin: Coin) -> Price | None:
+        if self.leash is None:
+            return None
+        quantity = self.quantities[coin]
+        return Price(self._costs[coin] / quantity * (1 - self.leash * (1 if quantity > 0 else -1)))
+
+    def was_taken(self, coin: Coin) -> bool:
+        """Whether anything but an order of the desk has ever traded the coin."""
+        return any(one.order is None and one.coin == coin for one in self.fills)
+
+    def account_fills(self, since: datetime, until: datetime) -> tuple[AccountFill, ...]:
+        """Every fill from *since* to *until*, whoever caused it."""
+        return tuple(
+            AccountFill(
+                id=f"fill-{number}",
+                coin=one.coin,
+                side=Side.BUY if one.quantity > 0 else Side.SELL,
+                quantity=Quantity(abs(one.quantity)),
+                price=Price(one.price),
+                fee=Usd(one.fee),
+                filled_at=one.at,
+                cause=CAUSES.get(one.by, FillCause.ORDER),
+                client_order_id=one.order.client_order_id if one.order is not None else one.trigger,
+            )
+            for number, one in enumerate(self.fills)
+            if since <= one.at <= until
         )
 
     def pay_funding(self) -> None:
@@ -197,6 +258,30 @@ class Exchange:
         price = self.mid(coin) * (1 - discount * (1 if quantity < 0 else -1))
         self._trade(coin, quantity, price, ZERO, None, by)
 
+    def walked(self, coin: Coin, side: Side, limit: Decimal, wanted: Decimal) -> tuple[Decimal, Decimal]:
+        """How much of *wanted* the book has within *limit*, and the USD of it."""
+        depth, filled, notional = self.depth(coin), ZERO, ZERO
+        for level in depth.asks if side.sign > 0 else depth.bids:
+            if (limit - level.price) * side.sign < 0 or filled == wanted:
+                break
+            part = min(wanted - filled, level.quantity)
+            filled += part
+            notional += part * level.price
+        return filled, notional
+
+    def trigger_filled(self, order: RestingOrder, filled: Decimal, notional: Decimal) -> None:
+        """A trigger that has fired trades."""
+        self.pay_funding()
+        self._trade(
+            order.coin,
+            filled * order.side.sign,
+            notional / filled,
+            notional * FEE,
+            None,
+            "trigger",
+            order.client_order_id,
+        )
+
     def _held(self) -> list[Coin]:
         return [coin for coin, quantity in self.quantities.items() if quantity]
 
@@ -228,24 +313,26 @@ class Exchange:
         return used + needed <= self.equity
 
     def _matched(self, order: Order, wanted: Decimal) -> OrderReport:
-        depth, lot = self.depth(order.coin), LISTED[order.coin][1]
+        lot = LISTED[order.coin][1]
         wanted = wanted * self.share_of(order) // lot * lot
-        sign = order.side.sign
-        filled = notional = ZERO
-        for level in depth.asks if sign > 0 else depth.bids:
-            if (order.limit_price - level.price) * sign < 0 or filled == wanted:
-                break
-            part = min(wanted - filled, level.quantity)
-            filled += part
-            notional += part * level.price
+        filled, notional = self.walked(order.coin, order.side, order.limit_price, wanted)
         if not filled:
             return self._refusal(order, RejectReason.NO_MATCH)
         price, fee = notional / filled, notional * FEE
-        self._trade(order.coin, filled * sign, price, fee, order, "desk")
+        self._trade(order.coin, filled * order.side.sign, price, fee, order, "desk")
         status = OrderStatus.FILLED if filled == order.quantity else OrderStatus.PARTIALLY_FILLED
         return OrderReport(order.client_order_id, status, self.now(), Quantity(filled), Price(price), Usd(fee))
 
-    def _trade(self, coin: Coin, signed: Decimal, price: Decimal, fee: Decimal, order: Order | None, by: str) -> None:
+    def _trade(
+        self,
+        coin: Coin,
+        signed: Decimal,
+        price: Decimal,
+        fee: Decimal,
+        order: Order | None,
+        by: str,
+        trigger: ClientOrderId | None = None,
+    ) -> None:
         held, cost = self.quantities[coin], self._costs[coin]
         closes = min(abs(signed), abs(held)) if held * signed < 0 else ZERO
         direction = 1 if signed > 0 else -1
@@ -256,12 +343,28 @@ class Exchange:
         cost += (signed - direction * closes) * price
         self.quantities[coin], self._costs[coin] = held + signed, cost
         self.cash -= fee
-        self.fills.append(Fill(coin, signed, price, fee, self.now(), order, by))
+        self.fills.append(Fill(coin, signed, price, fee, self.now(), order, by, trigger))
+        self.triggers.ended(coin, self.quantities[coin])
 
     def _refusal(self, order: Order, reason: RejectReason) -> OrderReport:
         return OrderReport(
             order.client_order_id, OrderStatus.REJECTED, self.now(), reason=reason, detail=f"{reason} here"
         )
+
+
+@cache
+def _past_price(coin: Coin, number: int) -> Price:
+    start, _, decimals = LISTED[coin]
+    place = list(LISTED).index(coin)
+    worth = float(start) * (1.0 + PAST_APART * place + PAST_WAVE * sin(number * (0.7 + 0.11 * place)))
+    return Price(Decimal(worth).quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_EVEN))
+
+
+def past_zscore(exchange: Exchange, base: Coin, quote: Coin) -> float:
+    """About what the bars make of the present ratio of two coins, in deviations."""
+    places = list(LISTED)
+    now = log(float(exchange.mid(base) / exchange.mid(quote)) * float(LISTED[quote][0] / LISTED[base][0]))
+    return (now - PAST_APART * (places.index(base) - places.index(quote))) / PAST_WAVE
 
 
 def _hour(at: datetime) -> datetime:

@@ -4,6 +4,7 @@ The law: all of it ends with the storm. What a storm has begun (an outage, a hal
 """
 
 from dataclasses import dataclass
+from decimal import Decimal
 from random import Random
 
 STORM_SECONDS = (15.0, 50.0)
@@ -60,6 +61,38 @@ def draw_weather(random: Random) -> Weather:
         guardian=chance(0.2, 0.6),
         scout=chance(0.1, 0.4),
         noop_proves=random.random() < 0.5,
+    )
+
+
+GAPS = (-0.35, -0.35, -0.2, 0.2, 0.35, 0.35)
+"""Beyond where what rests at the exchange fires."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """What the exchange can do in a run, and what people ask for besides the plain things.
+
+    `leash`: how far from its entry each holding would be liquidated, a fraction; None for so far that nobody says.
+    """
+
+    rests: bool = False
+    leash: Decimal | None = None
+    gaps: int = 0
+    slow_closes: bool = False
+    further_exits: bool = False
+
+
+def draw_ways(random: Random, *, wide: bool) -> Ways:
+    """Those of a run: three of four have triggers that rest, and fills that are told with them."""
+    if not wide:
+        return Ways()
+    rests = random.random() < 0.75
+    return Ways(
+        rests=rests,
+        leash=random.choice((None, Decimal("0.3"), Decimal("0.2"))) if rests else None,
+        gaps=random.choice((0, 1, 2)) if rests else 0,
+        slow_closes=random.random() < 0.5,
+        further_exits=random.random() < 0.5,
     )
 
 

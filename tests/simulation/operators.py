@@ -7,23 +7,39 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from tests.builders import given_signal
+from tests.simulation.exchange import past_zscore
 from tests.simulation.tasks import Task
 from trading.domain.errors import DeskError, InvariantBroken, ResumeRefused, StopInProgress
+from trading.domain.exit_plan import TrailingStop
+from trading.domain.market import Pair
 from trading.domain.trades import TradeStatus
-from trading.domain.units import Usd
-from trading.engine import closing, emergency, entry
+from trading.domain.units import Coin, Ratio, Usd
+from trading.engine import closing, emergency, entry, exits
 from trading.engine.desk import Desk
 from trading.engine.recovery import drifts
-from trading.engine.requests import ExecuteRequest, Execution, TwapRequest
+from trading.engine.requests import CloseRequest, ExecuteRequest, Execution, ExitChange, TwapRequest
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 PAIRS = ("BTC/ETH", "SOL/ETH", "BTC/SOL", "AVAX/ETH", "DOGE/BTC", "SOL/AVAX")
 PATIENCE = 60
+EXIT_KINDS = ("", "", "usd", "spread", "z", "trailing")
+
+
+class FurtherExits(TypedDict, total=False):
+    """Barriers beside the plain ones, by their names in a request."""
+
+    trailing: TrailingStop
+    take_profit_usd: Usd
+    stop_loss_usd: Usd
+    take_profit_spread: Decimal
+    stop_loss_spread: Decimal
+    take_profit_z: Decimal
+    stop_loss_z: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +81,10 @@ class Operators:
         ):
             if random.random() < share:
                 self._at(random.uniform(1.0, storm), name, action)
-        world.note(None, f"a storm of {storm:.0f} s begins: {world.weather}")
+        if world.ways.further_exits:
+            for _ in range(world.further.choice((0, 1, 2))):
+                self._at(world.further.uniform(2.0, storm), "change exits", self._change_exits)
+        world.note(None, f"a storm of {storm:.0f} s begins: {world.weather} {world.ways}")
 
     def end(self, way: str) -> None:
         """The last request: a stop, or every position by hand. Comes again until it is heard."""
@@ -117,9 +136,11 @@ class Operators:
         world, random = self.world, self.world.random
         signal_id = f"signal_{len(world.signals)}"
         pair = random.choice(PAIRS)
-        world.signals[signal_id] = given_signal(
-            signal_id, pair, random.choice(("2.4", "-2.4")), created_at=world.host_now()
-        )
+        zscore = random.choice(("2.4", "-2.4"))
+        kind = world.further.choice(EXIT_KINDS) if world.ways.further_exits else ""
+        if kind == "z":
+            zscore = "2.4" if past_zscore(world.exchange, *_coins(pair)) > 0 else "-2.4"
+        world.signals[signal_id] = given_signal(signal_id, pair, zscore, created_at=world.host_now())
         size = Decimal(random.choice((60, 250, 1_000, 4_000, 9_000)))
         world.sizes[signal_id] = size
         sliced = random.random() < 0.4
@@ -130,6 +151,7 @@ class Operators:
             execution=Execution.TWAP if sliced else Execution.MARKET,
             twap=TwapRequest(random.choice((8, 20)), random.choice((2, 4))) if sliced else None,
             max_holding_seconds=random.choice((None, 5, 20)),
+            **self._further_exits(kind, Pair.parse(pair), size, base_long=zscore == "-2.4"),
         )
         self.asked.append(Asked(request, signal_id))
         if random.random() < 0.2:
@@ -143,10 +165,53 @@ class Operators:
             key = asked.key if self.world.random.random() < 0.7 else f"{asked.key} again"
             entry.execute(desk, asked.request, key)
 
+    def _further_exits(self, kind: str, pair: Pair, size: Decimal, *, base_long: bool) -> FurtherExits:
+        """Barriers of *kind* around the present prices, most of them near enough to be met."""
+        random, exchange = self.world.further, self.world.exchange
+        near = Decimal(random.choice(("0.004", "0.01", "0.03")))
+        match kind:
+            case "usd":
+                return {"take_profit_usd": Usd(size * near), "stop_loss_usd": Usd(size * near)}
+            case "spread":
+                ratio = exchange.mid(pair.base) / exchange.mid(pair.quote)
+                way = ratio * near * (1 if base_long else -1)
+                return {"take_profit_spread": ratio - 1 + way, "stop_loss_spread": ratio - 1 - way}
+            case "z":
+                away = Decimal(f"{abs(past_zscore(exchange, pair.base, pair.quote)):.2f}")
+                return {"take_profit_z": max(away - 1, Decimal(0)), "stop_loss_z": away + random.choice((1, 3))}
+            case "trailing":
+                return {"trailing": TrailingStop(Ratio(near), Ratio(near / 2))}
+        return {}
+
+    def _change_exits(self, desk: Desk) -> None:
+        """Somebody moves the barriers of a position, at times further out than may be."""
+        random, standing = self.world.further, desk.store.book().standing_positions()
+        if not standing:
+            return
+        position = random.choice(standing)
+        notional, share = (
+            max(position.entry_notional, Usd(Decimal(60))),
+            Decimal(random.choice(("0.003", "0.008", "0.02"))),
+        )
+        change = random.choice(
+            (
+                ExitChange(stop_loss=share),
+                ExitChange(take_profit=share),
+                ExitChange(max_holding_seconds=random.choice((3, 30))),
+                ExitChange(dropped=frozenset({"max_holding_seconds", "stop_loss_usd", "take_profit_spread"})),
+                ExitChange(stop_loss_usd=Usd(notional * share), take_profit_usd=Usd(notional * share)),
+                ExitChange(stop_loss_z=Decimal(random.choice((3, 9)))),
+            )
+        )
+        exits.change_exits(desk, position.id, change, admin=random.random() < 0.5)
+
     def _close(self, desk: Desk) -> None:
         standing = desk.store.book().standing_positions()
         if standing:
-            closing.close_by_hand(desk, self.world.random.choice(standing).id)
+            further, asked = self.world.further, None
+            if self.world.ways.slow_closes and further.random() < 0.6:
+                asked = CloseRequest(TwapRequest(further.choice((8, 20)), further.choice((2, 4))))
+            closing.close_by_hand(desk, self.world.random.choice(standing).id, asked=asked)
 
     def _close_all(self, desk: Desk) -> None:
         for position in desk.store.book().standing_positions():
@@ -172,3 +237,8 @@ class Operators:
         except (ResumeRefused, StopInProgress) as refusal:
             self.world.note(None, f"resume refused: {refusal.detail}")
             raise
+
+
+def _coins(pair: str) -> tuple[Coin, Coin]:
+    parsed = Pair.parse(pair)
+    return parsed.base, parsed.quote

@@ -6,11 +6,11 @@ the machine. Nothing here decides what goes wrong: the world does.
 
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.nothing_rests import NothingRests
 from tests.simulation.disk import SimulatedDisk
@@ -55,6 +55,7 @@ LATENCY = (0.005, 0.02, 0.08, 0.3)
 SLOW = (1.0, 3.0, 8.0)
 MOMENT = 0.002
 POLL = 0.05
+TURN_SECONDS = 600.0
 
 
 class Process:
@@ -65,6 +66,8 @@ class Process:
         self.name = name
         self.alive = True
         self.frozen_until = 0.0
+        self.asleep_until = 0.0
+        """Until when those sleep who fell asleep with it, whoever woke it before."""
         self.desk: Desk | None = None
         self.quotes_of: dict[tuple[int, Coin], datetime] = {}
         """By the thread that read them: what another task has read meanwhile is nothing that an order was made from."""
@@ -98,6 +101,12 @@ class Process:
         self.require_life()
         return self.world.scheduler.spawn(self, name, job)
 
+    def venue(self) -> "SimulatedVenue":
+        """The way to the exchange, of the kind that it is in this run."""
+        from tests.simulation.guarded import GuardedVenue
+
+        return GuardedVenue(self) if self.world.ways.rests else SimulatedVenue(self)
+
     def open(self) -> Desk:
         """Make the desk from the disk, as a start of the process does."""
         store: Store
@@ -109,7 +118,7 @@ class Process:
         world = self.world
         self.desk = Desk(
             config=world.config,
-            venue=SimulatedVenue(self),
+            venue=self.venue(),
             store=store,
             cache=world.cache,
             signals=SimulatedScout(self),
@@ -209,6 +218,20 @@ class ProcessDisk:
         raise Killed
 
 
+class Uncontended:
+    """In the place of the lock files around single reads and appends: nobody's turn ends within one, so that none is
+    ever waited for, and the real ones cost more than all that they guard."""
+
+    def __init__(self, path: Path) -> None:
+        self.lock_file = str(path)
+
+    def acquire(self, timeout: float, poll_interval: float) -> None:
+        """It is free."""
+
+    def release(self) -> None:
+        """It stays free."""
+
+
 class SimulatedLock(ProcessLock):
     """The book lock in simulated time; a dead holder holds nothing."""
 
@@ -247,6 +270,25 @@ class SimulatedSeats(Seats):
 
     def prune(self, kept: set[str]) -> None:
         """Nothing is left behind here."""
+
+
+class SimulatedTurn(AbstractContextManager[object]):
+    """A lock among the tasks of one process, held while the exchange is asked: a real one would stop the world."""
+
+    def __init__(self, process: Process, name: str) -> None:
+        self._process = process
+        self._name = f"{process.name}: {name}"
+        self._holder: AbstractContextManager[None] | None = None
+
+    def __enter__(self) -> object:
+        holder = _held(self._process, self._name, TURN_SECONDS)
+        holder.__enter__()
+        self._holder = holder
+        return self
+
+    def __exit__(self, *failure: Any) -> bool | None:
+        holder, self._holder = self._holder, None
+        return holder.__exit__(*failure) if holder is not None else None
 
 
 @contextmanager
@@ -294,7 +336,10 @@ class SimulatedStore(JsonStore):
 
     def save_watch(self, watch: Watch) -> None:
         self._process.moment("save watch")
+        guards = self._process.world.guards
+        guards.asked(watch)
         super().save_watch(watch)
+        guards.acknowledged(watch)
 
     def rescue(self, record: Mapping[str, Json]) -> bool:
         self._process.at_risk("rescue")
@@ -332,7 +377,7 @@ class SimulatedVenue(NothingRests):
         self._read("quotes")
         world, chance = self._world, self._world.random.random
         found = {}
-        for coin in (one for one in coins if one in LISTED):
+        for coin in sorted(one for one in coins if one in LISTED):
             if world.stormy and chance() < world.weather.no_quote:
                 if chance() < 0.5:
                     continue

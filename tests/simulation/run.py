@@ -16,9 +16,10 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.simulation.auditor import Violation
 from tests.simulation.exchange import TwoEffects
+from tests.simulation.promises import Violation
 from tests.simulation.tasks import Restless
+from tests.simulation.triggers import RestedTwice
 from tests.simulation.world import simulate
 
 BATCH = 20
@@ -37,11 +38,17 @@ class Ran:
     trace: str = ""
 
 
-def ran(seed: int) -> Ran:
+def ran(seed: int, *, wide: bool = True) -> Ran:
     """Run *seed* and say how it went; raises nothing that the run found."""
     try:
-        result = simulate(seed)
-    except (Exception, Violation, TwoEffects, Restless) as failure:  # whatever it is, it is what is looked for
+        result = simulate(seed, wide=wide)
+    except (
+        Exception,
+        Violation,
+        TwoEffects,
+        RestedTwice,
+        Restless,
+    ) as failure:  # whatever it is, it is what is looked for
         where = "".join(traceback.format_tb(failure.__traceback__)[-2:])
         notes = "\n".join(getattr(failure, "__notes__", ()))
         return Ran(seed, "FAILED", Counter(), 0, f"{type(failure).__name__}: {failure}", f"{notes}\n{where}")

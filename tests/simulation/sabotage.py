@@ -20,12 +20,25 @@ from tests.simulation.disk import SimulatedDisk
 from tests.simulation.processes import SimulatedSeats, SimulatedStore
 from tests.simulation.run import Ran, ran
 from trading.domain import book as books
-from trading.domain import orders
+from trading.domain import orders, resting
 from trading.domain.desk_state import DeskState, TradingState
 from trading.domain.orders import Order, OrderStatus
+from trading.domain.resting import Resting
 from trading.domain.trades import OrdersIntended, OrdersReported, Trade, TradeCanceled, record
-from trading.engine import emergency, entry, exits, monitor, planning, playbook, recovery, schedule, working
-from trading.utils import json_storage
+from trading.engine import (
+    emergency,
+    entry,
+    exits,
+    losses,
+    monitor,
+    planning,
+    playbook,
+    protection,
+    recovery,
+    schedule,
+    working,
+)
+from trading.utils import json_storage, trade_calculator
 from trading.utils.journal import Journal
 
 SEEDS_MAX = 400
@@ -147,6 +160,28 @@ def _nothing(*_: Any, **__: Any) -> None:
     return None
 
 
+def _no_positions(*_: Any, **__: Any) -> tuple[()]:
+    return ()
+
+
+def _ignores_losses(real: Callable[..., Any]) -> Callable[..., Any]:
+    """Barriers are asked as if no leg had been lost."""
+
+    def reason(desk: Any, memory: Any, position: Any, *args: Any, **kwargs: Any) -> Any:
+        return real(desk, memory, replace(position, lost=None), *args, **kwargs)
+
+    return reason
+
+
+def _written_off_again(desk: Any, trade: Trade, gone: Any) -> Trade:
+    """What a close finds gone is written off whatever others have booked as lost meanwhile."""
+    return record(trade, gone)
+
+
+def _due_long_ago(trade: Trade, number: int) -> Any:
+    return trade.terms.accepted_at
+
+
 def _costs_more(real: Callable[..., Any]) -> Callable[..., Any]:
     """An account that pays a fee which nobody books."""
 
@@ -180,6 +215,71 @@ def _takes_no_for_yes(real: Callable[..., Any]) -> Callable[..., Any]:
     return approve
 
 
+def _rests_before_it_is_written(desk: Any, position: Any, guards: Any) -> Any:
+    """Triggers are sent and only then written down."""
+    book = desk.store.book()
+    watch, now = protection._watch(book, position.id), desk.clock.now()
+    number = watch.rested + 1
+    orders = [protection._named(position.id, guard, number) for guard in guards]
+    desk.store._process.world.guards.owners.update({one.client_order_id: position.id for one in orders})
+    reports = desk.venue.place_resting(orders, now + protection.LIFE)
+    there = (*watch.resting, *(Resting(order, now, placed=True) for order in orders))
+    desk.store.save_watch(replace(watch, resting=there, rested=number))
+    return reports
+
+
+def _any_size_serves(order: Any, guard: Any) -> bool:
+    return bool(order.side == guard.side)
+
+
+def _without_group(real: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda position_id, coin, kind, number: real(position_id, coin, kind, 1)
+
+
+def _leaves_what_ended(real: Callable[..., Any]) -> Callable[..., Any]:
+    """Whatever rests for a position that has ended stays where it is."""
+
+    def protect(desk: Any, memory: Any, position_id: Any) -> None:
+        if not desk.store.book().position(position_id).closed:
+            real(desk, memory, position_id)
+
+    return protect
+
+
+def _only_what_is_placed(resting: Any, listing: Any) -> Any:
+    """What may have come to rest, and nobody has seen there yet, is forgotten."""
+    return tuple(one for one in resting if one.placed)
+
+
+def _plain_only(real: Callable[..., Any]) -> Callable[..., Any]:
+    """Of the barriers only the plain ones decide anything."""
+
+    def due(plan: Any, *args: Any, **kwargs: Any) -> Any:
+        plain = replace(
+            plan,
+            take_profit_usd=None,
+            stop_loss_usd=None,
+            take_profit_spread=None,
+            stop_loss_spread=None,
+            take_profit_z=None,
+            stop_loss_z=None,
+        )
+        return real(plain, *args, **kwargs)
+
+    return due
+
+
+def _forgets_changed_exits(real: Callable[..., None]) -> Callable[..., None]:
+    """A watch is in memory and never on disk."""
+
+    def save(store: Any, watch: Any) -> None:
+        changed = store._book.watch(watch.position_id)
+        if changed is None or changed.exit_plan == watch.exit_plan:
+            real(store, watch)
+
+    return save
+
+
 def _active_policy(desk: Any, trade: Trade) -> Any:
     return playbook.Policy(TradingState.ACTIVE)
 
@@ -192,6 +292,7 @@ def patches() -> Mapping[str, tuple[Any, ...]]:
     """Every way to break the desk: a name, and what is put in the place of what."""
     from tests.simulation.exchange import Exchange
     from tests.simulation.processes import SimulatedGuardian
+    from tests.simulation.triggers import Triggers
 
     obj = mock.patch.object
     real_id, real_rest = orders.client_order_id, playbook._send_rest
@@ -230,6 +331,33 @@ def patches() -> Mapping[str, tuple[Any, ...]]:
         "drift is not looked for": (obj(monitor, "reconcile", _nothing),),
         "fees are forgotten": (obj(Exchange, "_trade", _costs_more(Exchange._trade)),),
         "gone is not noticed": (obj(playbook, "_gone", _nothing),),
+        "a trigger rests before it is written down": (obj(protection, "_place", _rests_before_it_is_written),),
+        "a trigger is not reduce-only": (obj(Triggers, "only_reduce", False),),
+        "triggers stay when a position has ended": (
+            obj(protection, "take_back", _nothing),
+            obj(protection, "clear_way", _nothing),
+            obj(protection, "protect", _leaves_what_ended(protection.protect)),
+        ),
+        "triggers keep their old size": (obj(protection, "_serves", _any_size_serves),),
+        "group number missing from a trigger's id": (
+            obj(protection, "resting_order_id", _without_group(resting.resting_order_id)),
+        ),
+        "a trigger in doubt is forgotten": (obj(protection, "settled", _only_what_is_placed),),
+        "nothing rests": (obj(protection, "due", _no_positions),),
+        "a fired trigger is not noticed": (
+            obj(working, "book_losses", _no_positions),
+            obj(losses, "missing", _no_positions),
+        ),
+        "the sister of a lost leg stays": (
+            obj(monitor, "_leave_lost", _nothing),
+            obj(exits, "_reason_to_leave", _ignores_losses(exits._reason_to_leave)),
+        ),
+        "a loss is booked twice": (obj(working, "_written_off", _written_off_again),),
+        "changed exits are not durable": (
+            obj(json_storage.JsonStore, "save_watch", _forgets_changed_exits(json_storage.JsonStore.save_watch)),
+        ),
+        "only the plain barriers count": (obj(exits, "exit_due", _plain_only(trade_calculator.exit_due)),),
+        "a close in slices has no pace": (obj(playbook, "due_at", _due_long_ago),),
     }
 
 

@@ -16,26 +16,33 @@ from decimal import Decimal
 from io import StringIO
 from pathlib import Path
 from random import Random
+from unittest.mock import patch
 
 from tests.fakes import FakeCache, FakeLog
-from tests.simulation.auditor import Auditor, Violation, require
+from tests.simulation.auditor import Auditor
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.exchange import LISTED, Exchange, TwoEffects
-from tests.simulation.faults import EVENTS, STORM_SECONDS, draw_weather
+from tests.simulation.faults import EVENTS, GAPS, STORM_SECONDS, draw_ways, draw_weather
+from tests.simulation.guards import Guards
 from tests.simulation.operators import Operators
-from tests.simulation.processes import Process, SimulatedClock
+from tests.simulation.processes import Process, SimulatedClock, SimulatedTurn, Uncontended
+from tests.simulation.promises import Violation, require
 from tests.simulation.tasks import Killed, Restless, Scheduler
+from tests.simulation.triggers import RestedTwice
 from trading.conf import Config
+from trading.domain.book import Book
 from trading.domain.desk_state import Binding, TradingState
 from trading.domain.errors import Busy, StoreCorrupt
 from trading.domain.market import Account
 from trading.domain.orders import Order, RejectReason
+from trading.domain.resting import RestingOrder
 from trading.domain.signals import Signal
 from trading.domain.trades import Terms, Trade
 from trading.domain.units import ZERO, ClientOrderId, Coin, PositionId, Price
 from trading.engine import monitor
 from trading.engine.desk import Desk
 from trading.ports import Json, Outcome
+from trading.utils import locks
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 LOOK_SECONDS = 1.0
@@ -61,11 +68,17 @@ class Result:
 
 
 class World:
-    """Everything there is in one run. `run` once, then `close`."""
+    """Everything there is in one run. `run` once, then `close`.
 
-    def __init__(self, seed: int) -> None:
+    Not *wide*: nothing rests, no fills are told and nobody asks for more than there was to ask for at first; what such
+    a run draws is what it always drew, so that seeds that once failed are still the runs that they were.
+    """
+
+    def __init__(self, seed: int, *, wide: bool = True) -> None:
         self.seed = seed
         self.random = Random(seed)  # a simulation is chance that can be repeated
+        self.further = Random(f"wide {seed}")
+        self.ways = draw_ways(self.further, wide=wide)
         self.scheduler = Scheduler(self.random)
         self.folder = Path(tempfile.mkdtemp(prefix="executor_sim_", dir=_quick_folder()))
         self.began = NOON - timedelta(seconds=self.random.choice((20.0, 1700.0, 2400.0)))
@@ -79,6 +92,7 @@ class World:
         sigma = Decimal(self.random.choice(("0.00005", "0.0003", "0.0015")))
         self.exchange = Exchange(self.random, self.true_now, equity, sigma)
         self.exchange.share_of = self._share_of
+        self.exchange.leash = self.ways.leash
         self.config = Config.of(
             data_dir=self.folder,
             max_positions=self.random.choice((2, 3, 4)),
@@ -104,7 +118,10 @@ class World:
         self.approvals: list[str] = []
         self.outcomes: list[Outcome] = []
         self.last_account: Account | None = None
+        self.guards = Guards(self)
         self.auditor = Auditor(self)
+        self.exchange.triggers.on_fill = self.guards.traded
+        self.exchange.triggers.share = self._share_of_trigger
         self.two_monitors = self.random.random() < 0.15
         self.outside = Process(self, "outside")
         self.processes: dict[str, Process] = {}
@@ -177,7 +194,7 @@ class World:
     @property
     def monitor_at_work(self) -> bool:
         process = self.process("monitor")
-        return process is not None and process.frozen_until <= self.scheduler.now
+        return process is not None and process.asleep_until <= self.scheduler.now
 
     def trades_of(self, position_id: PositionId) -> tuple[Trade, ...]:
         return tuple(one for one in self.auditor.trades.values() if one.terms.position_id == position_id)
@@ -219,6 +236,7 @@ class World:
 
     def _tick_for_ever(self, process: Process, desk: Desk) -> None:
         watchman, pause = monitor.Watchman(desk), self.random.choice(MONITOR_PAUSES)
+        watchman.guards.list_lock = SimulatedTurn(process, "what rests")
         while True:
             try:
                 monitor.tick(watchman)
@@ -257,6 +275,20 @@ class World:
             return Decimal(self.random.choice(("0", "0.1", "0.5", "0.9", "0.996")))
         return Decimal(1)
 
+    def _share_of_trigger(self) -> Decimal:
+        if self.stormy and self.further.random() < self.weather.partial:
+            self.count("partial fire")
+            return Decimal(self.further.choice(("0", "0.3", "0.9")))
+        return Decimal(1)
+
+    def rest(self, orders: Sequence[RestingOrder], expires_at: datetime) -> None:
+        """A group of triggers reaches the exchange."""
+        self.exchange.triggers.receive(orders, expires_at)
+        for order in orders:
+            word = self.exchange.triggers.words[order.client_order_id]
+            self.note(None, f"{order.client_order_id[2:10]}: {word.status} {word.reason or ''}")
+            self.count(f"trigger {word.reason or word.status}")
+
     def arrive(self, orders: Sequence[Order]) -> None:
         """A group of orders reaches the exchange."""
         for order in orders:
@@ -274,6 +306,8 @@ class World:
         for kind in kinds:
             for _ in range(self.random.choice((1, 1, 2))):
                 self.scheduler.at(self.random.uniform(1.0, until), self._event(kind))
+        for _ in range(self.ways.gaps):
+            self.scheduler.at(self.further.uniform(3.0, until), self._gap)
 
     def _event(self, kind: str) -> Callable[[], None]:
         def happen() -> None:
@@ -309,7 +343,7 @@ class World:
             case "freeze":
                 process = self.process(random.choice(("web", "monitor")))
                 if process is not None:
-                    process.frozen_until = self.scheduler.now + random.choice(LONG_SLEEP)
+                    process.frozen_until = process.asleep_until = self.scheduler.now + random.choice(LONG_SLEEP)
             case "clock":
                 self.host_offset += random.choice(CLOCK_JUMPS)
             case "redis":
@@ -334,6 +368,20 @@ class World:
                     exchange.liquidation_prices[coin] = Price(exchange.mid(coin) * Decimal("0.95"))
                     self._later(lambda: exchange.liquidation_prices.pop(coin, None))
 
+    def _gap(self) -> None:
+        """The mark is elsewhere before anybody could act: a guarded coin's, or everybody's at once."""
+        guarded = sorted(self.exchange.triggers.coins)
+        if self.stormy and not guarded:
+            self.scheduler.at(self.scheduler.now + STEP, self._gap)
+        elif self.stormy:
+            share = self.further.choice(GAPS)
+            coins = sorted(LISTED) if self.further.random() < 0.3 else [self.further.choice(guarded)]
+            self.count("event: gap")
+            self.note(None, f"{', '.join(coins)} jump by {share}")
+            self.auditor.disturbed()
+            for coin in coins:
+                self.exchange.jump(coin, share)
+
     def _later(self, end: Callable[[], object]) -> None:
         self.scheduler.at(self.scheduler.now + self.random.choice(OUTAGE_SECONDS), lambda: void(end()))
 
@@ -350,7 +398,9 @@ class World:
             part = Decimal(1) if kind == "liquidate" else self.random.choice((Decimal(1), Decimal("0.5")))
             amount = -(abs(quantity) * part // lot * lot) * (1 if quantity > 0 else -1)
         if amount:
-            self.foreign.add(coin)
+            if kind == "outside" or not self.ways.rests:
+                # Without being told of it nobody can say whose it was; and what a person adds is that person's.
+                self.foreign.add(coin)
             self.exchange.take(coin, amount, kind, Decimal("0.02") if kind == "liquidate" else ZERO)
 
     # The run
@@ -372,7 +422,9 @@ class World:
     def _look_for_ever(self) -> None:
         while True:
             self.outside.wait(LOOK_SECONDS)
+            self.exchange.triggers.pass_by()
             self.auditor.look(LOOK_SECONDS)
+            self.guards.look(LOOK_SECONDS)
 
     def _calm(self) -> None:
         """Everything works again from here on."""
@@ -409,11 +461,19 @@ class World:
             auditor, state = self.auditor, self._desk().store.state()
             why = f"{len(live)} trades are still live" if live else ""
             why = (
-                why or auditor.book_equals_exchange(book) or auditor.overdue(book) or auditor.unsaid_drift(book, state)
+                why
+                or auditor.book_equals_exchange(book)
+                or auditor.overdue(book)
+                or auditor.unsaid_drift(book, state)
+                or auditor.unlevel()
+                or self._wrongly_guarded(book)
             )
             if not why:
                 return
         raise Violation(f"not settled {CALM_SECONDS_MAX:.0f} s after the storm: {why}")
+
+    def _wrongly_guarded(self, book: Book) -> str:
+        return (self.guards.orphans(book) or self.guards.misfits(book)) if self.ways.rests else ""
 
     def _finale(self) -> None:
         """Somebody comes and ends it, by a stop or by hand, while others repeat what they have asked before."""
@@ -427,14 +487,15 @@ class World:
         while self.scheduler.now < bound:
             self.scheduler.run(self.scheduler.now + STEP)
             desk = self._desk()
-            flat = not desk.store.book().standing_positions() and not self.auditor.left()
+            book = desk.store.book()
+            flat = not book.standing_positions() and not self.auditor.left() and not self.guards.orphans(book)
             if flat and (way != "stop" or self._halted_or_held_up(desk)):
                 break
         else:
-            standing = [f"{one.pair} {one.status}" for one in self._desk().store.book().standing_positions()]
-            raise Violation(
-                f"not flat {FLAT_SECONDS_MAX:.0f} s after '{way}': {standing}, {self._desk().store.state()}"
-            )
+            book = self._desk().store.book()
+            standing = [f"{one.pair} {one.status}" for one in book.standing_positions()]
+            rests, state_now = self.guards.orphans(book), self._desk().store.state()
+            raise Violation(f"not flat {FLAT_SECONDS_MAX:.0f} s after '{way}': {standing}, {rests} {state_now}")
         self.auditor.check_flat()
         self.operators.insist()
         self.scheduler.run(self.scheduler.now + 2 * STEP)
@@ -468,14 +529,14 @@ class World:
         return f"{state.state}{f' ({causes})' if causes else ''}"
 
 
-def simulate(seed: int) -> Result:
+def simulate(seed: int, *, wide: bool = True) -> Result:
     """One run. Raises what was found, with the world's trace as its note."""
-    world = World(seed)
+    world = World(seed, wide=wide)
     quiet, logging.root.manager.disable = logging.root.manager.disable, logging.CRITICAL
     try:
-        with redirect_stderr(StringIO()):
+        with redirect_stderr(StringIO()), patch.object(locks, "OpenLock", Uncontended):
             return world.run()
-    except (Exception, Violation, TwoEffects, Restless) as failure:
+    except (Exception, Violation, TwoEffects, RestedTwice, Restless) as failure:
         failure.add_note("\n".join(f"{at:9.3f}  {who:<14}  {words}" for at, who, words in world.trace))
         raise
     finally:

@@ -98,8 +98,11 @@ def anchored(
     return frozen
 
 
-def changed(plan: ExitPlan, change: ExitChange, entry_usd: Usd, *, base_long: bool) -> ExitPlan:
-    """*plan* after *change*, its reversion left as it is. Raises InvalidRequest for barriers that contradict."""
+def changed(plan: ExitPlan, change: ExitChange, gross_usd: Usd, *, base_long: bool) -> ExitPlan:
+    """*plan* after *change*, its reversion left as it is, for a position of *gross_usd*, or that may still become it.
+
+    Raises InvalidRequest for barriers that contradict.
+    """
     holding = _after(plan.max_holding_seconds, change.max_holding_seconds, change.drops("max_holding_seconds"))
     after = replace(
         plan,
@@ -117,7 +120,7 @@ def changed(plan: ExitPlan, change: ExitChange, entry_usd: Usd, *, base_long: bo
         take_profit_z=_after(plan.take_profit_z, change.take_profit_z, change.drops("take_profit_z")),
         stop_loss_z=_after(plan.stop_loss_z, change.stop_loss_z, change.drops("stop_loss_z")),
     )
-    _require_sense(after, entry_usd)
+    _require_sense(after, gross_usd)
     if after.reversion is not None:
         _require_room(after)
     stop, profit = after.stop_loss_spread, after.take_profit_spread

@@ -19,6 +19,7 @@ from trading.engine import queries
 from trading.engine.barriers import Bars, anchored, changed, loosened, read_bars, wants_bars, words_of
 from trading.engine.desk import Desk
 from trading.engine.glancing import Roster, Standing
+from trading.engine.planning import gross_of
 from trading.engine.queries import PositionView
 from trading.engine.requests import ExitChange
 from trading.engine.valuing import (
@@ -155,7 +156,7 @@ def change_exits(desk: Desk, position_id: PositionId, change: ExitChange, *, adm
             raise InvalidRequest({"position_id": "is closed; its exits can no longer change"})
         approved, watch = book.trade(position.trade_id).terms.exit_plan, _watch(book, position_id)
         side = base_long(position)
-        plan = changed(watch.exit_plan, change, position.entry_notional, base_long=side)
+        plan = changed(watch.exit_plan, change, gross_of(book, position), base_long=side)
         if wants_bars(change) and plan.reversion is None:
             plan = _frozen(desk, position, plan, bars)
         wider = set(loosened(plan, watch.exit_plan, base_long=side))

@@ -181,7 +181,9 @@ class Roster:
         """Those that hold one of *coins*, each once; all of them for None."""
         if coins is None:
             return self._standing.values()
-        return {one.position.id: one for coin in coins if coin in self._by_coin for one in self._by_coin[coin]}.values()
+        # In the order of the roster, whatever that of *coins* is: who leaves first must not hang on a hash.
+        some = (found for coin, found in self._by_coin.items() if coin in coins)
+        return {one.position.id: one for found in some for one in found}.values()
 
     def sights(
         self, prices: Prices, account: Account | None, now: datetime

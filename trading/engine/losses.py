@@ -40,7 +40,11 @@ def missing(book: Book, account: Account, state: DeskState) -> tuple[Missing, ..
     What somebody else is known to hold on the same side does not count as lacking: theirs goes first.
     """
     found = []
+    held = {leg.coin for one in book.standing_positions() for leg in one.legs if leg.held > 0}
     for coin, (low, high) in book_holdings(book).items():
+        if coin not in held:
+            # A close beside a doubt may have taken of what somebody else held: that is nobody's of ours to lose.
+            continue
         sign = 1 if low >= 0 and high > 0 else -1
         least = low if sign > 0 else -high
         abroad = state.accepted_drift.get(coin, ZERO) * sign

@@ -7,6 +7,7 @@ trigger is forgotten and none outlives its position. It only reduces and opens n
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -95,7 +96,7 @@ class Memory:
     moved: deque[datetime] = field(default_factory=deque)
     listing: Listing | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
-    list_lock: threading.Lock = field(default_factory=threading.Lock)
+    list_lock: AbstractContextManager[object] = field(default_factory=threading.Lock)
     """Held while the venue is asked, which takes its time; the other one never is: a tick waits for it."""
 
 

@@ -92,9 +92,9 @@ def work(desk: Desk, trade: Trade) -> Trade:
                 if leveraged is None:
                     return desk.store.save(trade)
                 trade, prepared = leveraged, True
-            case Note(HoldingGone()) if book_losses(desk):
-                # A fill explains it: it is booked at its own price, and not at a mark.
-                continue
+            case Note(HoldingGone() as gone):
+                # Where a fill explains it, it is booked at its own price, and not at a mark.
+                trade = trade if book_losses(desk) else _written_off(desk, trade, gone)
             case Note(event):
                 trade = record(trade, event)
                 _tell(desk, trade)
@@ -198,6 +198,19 @@ def _lose(desk: Desk, opening: Trade, lost: Iterable[LegLost]) -> None:
             reason=loss.reason,
         )
     desk.store.save(opening)
+
+
+def _written_off(desk: Desk, trade: Trade, gone: HoldingGone) -> Trade:
+    """*trade* with *gone* on disk, unless others have booked a part of it as lost since it was found gone.
+
+    Under the book lock, as losses are: each sees what the other has written, so that nothing is gone twice.
+    """
+    with desk.store.exclusive():
+        if _outstanding(desk, trade, with_doubt=True)[gone.coin] < gone.quantity:
+            return trade
+        trade = desk.store.save(record(trade, replace(gone, at=_later(desk, trade))))
+    _tell(desk, trade)
+    return trade
 
 
 def want_hurry(desk: Desk, trade: Trade, reason: ExitReason) -> Trade:

@@ -1,0 +1,189 @@
+"""The promises about what rests at the exchange and about legs that others take, checked against its truth.
+
+The law: of the desk nothing is believed but what it has acknowledged to be on disk; who owns a trigger is what was on
+disk before it left.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from tests.simulation.exchange import LISTED
+from tests.simulation.promises import NOTIONAL_MIN, require
+from trading.domain.book import Book
+from trading.domain.exit_plan import ExitPlan
+from trading.domain.positions import PositionStatus, Watch
+from trading.domain.resting import RestingOrder, TriggerKind
+from trading.domain.trades import LegLost
+from trading.domain.units import ZERO, ClientOrderId, Coin, PositionId
+from trading.utils.ledger import BOOK
+
+if TYPE_CHECKING:
+    from tests.simulation.auditor import Held
+    from tests.simulation.world import World
+
+LOST_BUDGET = 45.0
+"""Seconds, of those in which the desk was at work and nothing stood in its way, from a trigger that fires to the sister
+closed: looking for fills again (30, LOSS_RETRY_MAX), three bands of a close and its pauses."""
+REFUSED_FOR = timedelta(seconds=130)
+"""A guard that was refused is tried again after a minute, at the look that comes then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fired:
+    """Something that rested for a position has traded."""
+
+    coin: Coin
+    quantity: Decimal
+
+
+class Guards:
+    """Hears of every watch that is acknowledged, of everything that is sent to rest and of all that fires."""
+
+    def __init__(self, world: "World") -> None:
+        self.world = world
+        self.watches: dict[PositionId, Watch] = {}
+        self.owners: dict[ClientOrderId, PositionId] = {}
+        self.fired: dict[str, tuple[PositionId, Fired]] = {}
+        self._asked: set[PositionId] = set()
+        self._sent: set[ClientOrderId] = set()
+        self._alone: dict[PositionId, float] = {}
+
+    # What the desk acknowledges
+
+    def asked(self, watch: Watch) -> None:
+        """The store is about to write *watch*."""
+        self._asked.add(watch.position_id)
+        self.owners.update({one.order.client_order_id: watch.position_id for one in watch.resting})
+
+    def acknowledged(self, watch: Watch) -> None:
+        """The store has said that *watch* is on disk."""
+        self._asked.discard(watch.position_id)
+        self.watches[watch.position_id] = watch
+
+    def reopened(self, book: Book) -> None:
+        """A process has read the disk: exits that were changed and all that may rest are as they were."""
+        for position_id, watch in self.watches.items():
+            found = book.watch(position_id)
+            if position_id not in self._asked:
+                known = found is not None and (found.exit_plan, found.resting) == (watch.exit_plan, watch.resting)
+                require(known, f"what was said of the exits of {position_id} is forgotten")
+            elif found is not None:
+                self.acknowledged(found)
+
+    def plan_of(self, held: "Held") -> ExitPlan | None:
+        """The barriers of a position as they were acknowledged last."""
+        watch = self.watches.get(held.terms.position_id)
+        return watch.exit_plan if watch is not None else held.terms.exit_plan
+
+    # What reaches the exchange
+
+    def sent(self, orders: Sequence[RestingOrder]) -> None:
+        """Triggers leave a process: written down before, once, on the side that reduces, and no more than is held."""
+        content = next((one for path, one in self.world.disk.durable_files().items() if path.name == BOOK), b"")
+        for order in orders:
+            name = order.client_order_id
+            require(name.encode() in content, f"{name} is to rest and not on disk")
+            require(name not in self._sent, f"{name} of {order.coin} is sent to rest a second time")
+            self._sent.add(name)
+            held = self.world.auditor.held[self.owners[name]]
+            leg = next(one for one in held.terms.legs if one.coin == order.coin)
+            require(order.side is leg.side.opposite, f"{order.kind} of {order.coin} would open")
+            most = held.opened[order.coin] + LISTED[order.coin][1]
+            require(order.quantity <= most, f"{order.quantity} {order.coin} are to rest; {most} were ever held")
+
+    def traded(self, order: RestingOrder, quantity: Decimal) -> None:
+        """A trigger is about to trade: it takes of its own position first. Called before the account changes."""
+        before = self.world.exchange.quantities[order.coin]
+        after = before + quantity * order.side.sign
+        require(before * order.side.sign < 0 and after * before >= 0, f"{order.kind} of {order.coin} opens: {after}")
+        owner = self.owners[order.client_order_id]
+        held = self.world.auditor.held[owner]
+        own = min(quantity, max(held.left(order.coin), ZERO))
+        held.closed[order.coin] += own
+        self.fired[f"fill-{len(self.world.exchange.fills)}"] = owner, Fired(order.coin, own)
+        self.world.note(None, f"{order.kind} of {quantity} {order.coin} fires {order.client_order_id[2:10]}")
+        self.world.count(f"fired {order.kind}")
+        self.world.auditor.disturbed()
+
+    def lost(self, position_id: PositionId, loss: LegLost) -> Decimal:
+        """How much of *loss* is news: what rested for the position itself was counted when it fired."""
+        owner, fired = self.fired.get(loss.fill_id, (None, Fired(loss.coin, ZERO)))
+        return loss.quantity - (fired.quantity if owner == position_id else ZERO)
+
+    def has_fired(self, position_id: PositionId) -> bool:
+        """Whether something that rested for the position has ever taken of it."""
+        return any(owner == position_id and one.quantity for owner, one in self.fired.values())
+
+    # What is true at any moment
+
+    def look(self, seconds: float) -> None:
+        """*seconds* have passed: whoever has lost a leg to what rested for it is out of the other soon."""
+        for position_id in {owner for owner, one in self.fired.values() if one.quantity}:
+            held = self.world.auditor.held[position_id]
+            if self._is_out(held) or self.world.auditor.in_its_way(held):
+                self._alone[position_id] = 0.0
+                continue
+            alone = self._alone[position_id] = self._alone.get(position_id, 0.0) + seconds
+            require(alone <= LOST_BUDGET, f"{held.terms.pair} has stood on one leg for {alone:.0f} s")
+
+    def _is_out(self, held: "Held") -> bool:
+        mid = self.world.exchange.mid
+        return all(held.left(leg.coin) * mid(leg.coin) < NOTIONAL_MIN for leg in held.terms.legs)
+
+    # What is true in the end
+
+    def orphans(self, book: Book) -> str:
+        """Empty when nothing rests for a position that has ended; else what does."""
+        standing = {one.id for one in book.standing_positions()}
+        words = [
+            f"{one.order.kind} of {one.left} {one.order.coin}"
+            for one in self.world.exchange.triggers.there.values()
+            if self.owners.get(one.order.client_order_id) not in standing
+        ]
+        return f"still rests for nobody: {', '.join(words)}" if words else ""
+
+    def misfits(self, book: Book) -> str:
+        """Empty when what rests for each open position is of its size; else what is not."""
+        words = []
+        for position in book.standing_positions():
+            held = self.world.auditor.held.get(position.id)
+            if held is None or position.status is not PositionStatus.OPEN or self._excused(held):
+                continue
+            for leg in position.legs:
+                for kind in TriggerKind:
+                    rests = self._resting(position.id, leg.coin, kind)
+                    left = held.left(leg.coin)
+                    if rests > left + LISTED[leg.coin][1]:
+                        words.append(f"{kind} of {rests} {leg.coin} for {left} held")
+                    elif rests < left and not self._may_be_bare(position.id, leg.coin, kind, left):
+                        words.append(f"{kind} of {rests} {leg.coin} guards {left}")
+        return "; ".join(words)
+
+    def _resting(self, position_id: PositionId, coin: Coin, kind: TriggerKind) -> Decimal:
+        there = self.world.exchange.triggers.there.items()
+        return sum(
+            (
+                one.left
+                for key, one in there
+                if self.owners.get(key) == position_id and (one.order.coin, one.order.kind) == (coin, kind)
+            ),
+            ZERO,
+        )
+
+    def _may_be_bare(self, position_id: PositionId, coin: Coin, kind: TriggerKind, left: Decimal) -> bool:
+        """Too little for the exchange, or refused of late: the mark is beyond where it would fire."""
+        world = self.world
+        if left * world.exchange.mid(coin) < 2 * NOTIONAL_MIN:
+            return True
+        return any(
+            self.owners.get(name) == position_id
+            and (order.coin, order.kind) == (coin, kind)
+            and world.true_now() - at <= REFUSED_FOR
+            for name, (order, at) in world.exchange.triggers.refused.items()
+        )
+
+    def _excused(self, held: "Held") -> bool:
+        return any(leg.coin in self.world.foreign for leg in held.terms.legs)
