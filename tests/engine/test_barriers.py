@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.builders import T0, given_bars, given_exit_plan, given_trailing
 from tests.engine.bent_venue import BentVenue, a_bent_scene
-from tests.engine.scripted_venue import Scene, accepted
+from tests.engine.scripted_venue import Scene, accepted, lost_before
 from trading.domain.errors import InvalidRequest, VenueUnavailable
 from trading.domain.exit_plan import ExitPlan, ExitReason, TrailingStop
 from trading.domain.market import CandleInterval, Quote
@@ -277,6 +277,19 @@ class ChangedTest(BarriersTestCase):
 
     def dropped(self, position: Position, *names: str, admin: bool = False) -> ExitPlan:
         return self.change(position, admin=admin, dropped=frozenset(names))
+
+    def test_while_nothing_is_filled_amounts_in_usd_are_judged_by_the_size_asked_for(self) -> None:
+        """Seed 158 of the simulation: a stop of no dollars was taken, and the next look divided by it."""
+        self.venue.script(lost_before())
+        position = self.opened()
+        self.assertEqual(position.entry_notional, 0)
+        for amount, taken in (("0", False), ("3.99", False), ("4", True), ("1000.01", False)):
+            with self.subTest(amount=amount):
+                if taken:
+                    self.assertEqual(self.change(position, stop_loss_usd=Usd(Decimal(amount))).stop_loss_usd, 4)
+                else:
+                    with self.assertRaises(InvalidRequest):
+                        self.change(position, stop_loss_usd=Usd(Decimal(amount)))
 
     def test_one_is_added_changed_and_removed_with_a_line_each(self) -> None:
         position = self.opened()

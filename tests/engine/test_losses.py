@@ -342,6 +342,18 @@ class Unexplained(LossCase):
         self.venue.hold("ETH", "-0.1")
         self.assertEqual(working.book_losses(self.scene.desk), ())
 
+    def test_what_was_accepted_as_missing_is_not_looked_for_once_its_close_has_written_it_off(self) -> None:
+        """Seed 89: the stop saw that nothing was held where less than nothing was accepted, and never ended."""
+        position = self.scene.opened()
+        self.venue.hold("ETH", "-0.25")
+        emergency.resume(self.scene.desk, [ETH])
+        self.assertEqual(self.scene.store.state().accepted_drift, {ETH: Decimal("-0.25")})
+        emergency.stop(self.scene.desk)
+        self.tick(20)
+        self.assertEqual(self.scene.position(position.id).status, PositionStatus.CLOSED)
+        self.assertEqual(self.scene.store.state().accepted_drift, {})
+        self.assertEqual(self.scene.store.state().state, TradingState.HALTED)
+
     def test_nothing_is_concluded_while_an_order_of_ours_is_on_its_way(self) -> None:
         position = self.scene.opened()
         self.venue.script(lost_after())

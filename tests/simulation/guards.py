@@ -91,7 +91,7 @@ class Guards:
             held = self.world.auditor.held[self.owners[name]]
             leg = next(one for one in held.terms.legs if one.coin == order.coin)
             require(order.side is leg.side.opposite, f"{order.kind} of {order.coin} would open")
-            most = held.opened[order.coin] + LISTED[order.coin][1]
+            most = max(held.bought[order.coin], held.opened[order.coin]) + LISTED[order.coin][1]
             require(order.quantity <= most, f"{order.quantity} {order.coin} are to rest; {most} were ever held")
 
     def traded(self, order: RestingOrder, quantity: Decimal) -> None:

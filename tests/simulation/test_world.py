@@ -19,6 +19,7 @@ FOUND = (
 )
 """Seeds that once failed, and what they found: at an exchange at which nothing rests and no fills are told."""
 FOUND_WIDE = (
+    (89, "a stop looked for ever for what somebody had accepted as missing and its close had written off"),
     (453, "a leg of which more was closed than opened was looked for among those who hold something"),
     (515, "a leg was written off by its close and booked as lost by the monitor"),
     (158, "a stop of no dollars was taken while nothing was filled yet"),

@@ -13,7 +13,7 @@ from typing import assert_never
 
 from trading.domain.book import Book
 from trading.domain.codec import encode_event
-from trading.domain.desk_state import Cause
+from trading.domain.desk_state import Cause, DeskState
 from trading.domain.errors import Busy, InvariantBroken, VenueRejected, VenueUnavailable
 from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account, Instrument, Quote
@@ -208,9 +208,25 @@ def _written_off(desk: Desk, trade: Trade, gone: HoldingGone) -> Trade:
     with desk.store.exclusive():
         if _outstanding(desk, trade, with_doubt=True)[gone.coin] < gone.quantity:
             return trade
+        _no_longer_missing(desk, trade, gone)
         trade = desk.store.save(record(trade, replace(gone, at=_later(desk, trade))))
     _tell(desk, trade)
     return trade
+
+
+def _no_longer_missing(desk: Desk, trade: Trade, gone: HoldingGone) -> None:
+    """What somebody has accepted as missing is so no more once it is out of the book: or a stop would look for it for
+    ever. Before the write-off: a crash in between makes it drift, which the next look at the close settles."""
+    sign = next(leg.side.opposite.sign for leg in trade.terms.legs if leg.coin == gone.coin)
+
+    def settled(state: DeskState) -> DeskState:
+        accepted = state.accepted_drift.get(gone.coin, ZERO)
+        left = accepted + min(max(-accepted * sign, ZERO), gone.quantity) * sign
+        rest = {coin: quantity for coin, quantity in state.accepted_drift.items() if coin != gone.coin}
+        return replace(state, accepted_drift={**rest, gone.coin: Quantity(left)} if left else rest)
+
+    if desk.store.state().accepted_drift.get(gone.coin, ZERO) * sign < 0:
+        desk.store.change_state(settled)
 
 
 def want_hurry(desk: Desk, trade: Trade, reason: ExitReason) -> Trade:
