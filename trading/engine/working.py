@@ -205,8 +205,8 @@ def _written_off(desk: Desk, trade: Trade, gone: HoldingGone) -> Trade:
 
     Under the book lock, as losses are: each sees what the other has written, so that nothing is gone twice.
     """
-    with desk.store.exclusive():
-        if _outstanding(desk, trade, with_doubt=True)[gone.coin] < gone.quantity:
+    with desk.store.exclusive() as book:
+        if _outstanding(book, trade, with_doubt=True)[gone.coin] < gone.quantity:
             return trade
         _no_longer_missing(desk, trade, gone)
         trade = desk.store.save(record(trade, replace(gone, at=_later(desk, trade))))
