@@ -6,9 +6,7 @@ from tests.simulation.sabotage import broken, patches
 
 SEEDS = 20
 QUICK = (
-    "repair switched off",
     "a trigger rests before it is written down",
-    "a trigger is not reduce-only",
     "intent written after the send",
     "a lost answer is a rejection",
     "absence assumed early",
