@@ -309,10 +309,10 @@ def until(
 
 
 def _steady(look: Callable[[], Any]) -> Any:
-    """What *look* sees; nothing when the page moved under it."""
-    from selenium.common.exceptions import StaleElementReferenceException
+    """What *look* sees or does; nothing when the page moved under it or something passes before it."""
+    from selenium.common.exceptions import ElementClickInterceptedException, StaleElementReferenceException
 
     try:
         return look()
-    except StaleElementReferenceException:
+    except (ElementClickInterceptedException, StaleElementReferenceException):
         return None

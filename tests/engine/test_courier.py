@@ -29,9 +29,10 @@ from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Holding
 from trading.domain.positions import Position
 from trading.domain.units import Coin, Price
-from trading.engine import courier, emergency, monitor
+from trading.engine import courier, emergency, monitor, working
 from trading.engine.courier import Courier, carry_once
 from trading.engine.monitor import Watchman
+from trading.engine.requests import Execution, TwapRequest
 from trading.utils.logger import ActivityLog
 
 ETH, BTC = Coin("ETH"), Coin("BTC")
@@ -81,7 +82,14 @@ class EveryAlertTest(CourierCase):
         self.tick(10, count=14)
         told = self.heard()
         self.assertIn("trade suspended: OPEN trade of BTC/ETH is suspended", told)
-        self.assertIn("opening stopped: trade suspended", told)
+        self.assertIn("opening stopped: orders in doubt for too long", told)
+
+    def test_a_trade_whose_legs_cannot_be_levelled(self) -> None:
+        position = self.scene.opened(execution=Execution.TWAP, twap=TwapRequest(10, 2))
+        with self.desk.store.seat(position.trade_id):
+            working.suspend(self.desk, self.scene.trade(position.trade_id), "levelling has stood still")
+        self.tick()
+        self.assertIn("opening stopped: trade suspended", self.heard())
 
     def test_drift(self) -> None:
         self.scene.opened()
