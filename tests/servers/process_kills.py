@@ -21,6 +21,7 @@ import time
 import unittest
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from random import Random
@@ -150,10 +151,17 @@ class KillCase(LiveCase):
 
     def kill(self, words: Sequence[str]) -> None:
         """SIGKILL to every program of the service that is known by one of *words*."""
-        struck = [pid for pid in family_of(self.service.pid) if any(word in command_of(pid) for word in words)]
-        self.assertTrue(struck, f"nothing here is called {words}")
+
+        def called_so() -> list[int]:
+            return [pid for pid in family_of(self.service.pid) if any(word in command_of(pid) for word in words)]
+
+        # The supervisor may not have started again yet what was struck before.
+        self.until(lambda: bool(called_so()), f"a program called {words}")
+        struck = called_so()
         for pid in struck:
-            os.kill(pid, signal.SIGKILL)
+            # One may go with the other.
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not any(lives(pid) for pid in struck), "the end of the killed")
 
     def survive_a_read_only_folder(self) -> None:
