@@ -244,8 +244,12 @@ class Store(Protocol):
         """Move what ended more than a day ago out of the way of the work, and return how many positions that were.
 
         The book still finds it by every name, for ever. Others may work meanwhile. Takes seconds for thousands: once an
-        hour is enough.
+        hour is enough, unless what is in memory is `outgrown`: then all that has ended is moved, however young.
         """
+
+    @property
+    def outgrown(self) -> bool:
+        """Whether more is in memory than is meant to be: a roll-over is due now. Costs nothing."""
 
     @property
     def disk_full(self) -> bool:

@@ -3,7 +3,7 @@ import threading
 import unittest
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from unittest import mock
 
@@ -92,6 +92,23 @@ class TickTest(MonitorTestCase):
         self.scene.clock.advance(1)
         monitor.tick(self.watchman, wait_seconds=WAIT_SECONDS)
         self.assertTrue(self.scene.position(position.id).closed)
+
+    def test_what_has_ended_is_moved_once_an_hour_and_within_a_minute_where_too_much_is_in_memory(self) -> None:
+        moves: list[timedelta] = []
+        began = self.scene.clock.now()
+
+        def moved(now: datetime) -> int:
+            moves.append(now - began)
+            return 0
+
+        for outgrown, seconds in ((False, 3600), (True, 60)):
+            self.watchman.desk = with_store(self.scene, roll_over=moved, outgrown=outgrown)
+            moves.clear()
+            self.watchman.rolled_at = began = self.scene.clock.now()
+            self.tick(seconds - 1)
+            self.assertEqual(moves, [])
+            self.tick(1)
+            self.assertEqual(moves, [timedelta(seconds=seconds)])
 
     def test_it_beats_on_disk_and_in_the_cache(self) -> None:
         with self.scene.store.monitor_seat():

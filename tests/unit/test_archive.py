@@ -9,6 +9,7 @@ from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from random import Random
+from unittest.mock import patch
 
 from tests.builders import (
     T0,
@@ -21,6 +22,7 @@ from tests.builders import (
     given_watch,
 )
 from tests.simulation.disk import SimulatedDisk
+from trading.domain.book import Book
 from trading.domain.codec import Json
 from trading.domain.desk_state import Binding
 from trading.domain.errors import InvariantBroken, PositionNotFound, StoreCorrupt
@@ -118,13 +120,25 @@ class RollOverTest(ArchiveCase):
         store.save_watch(given_watch(opening, outcome_told=True))
         self.assertEqual(store.roll_over(T0 + 9 * DAY), 1)
 
-    def test_a_ledger_that_has_grown_too_large_lets_go_of_what_ended_just_now(self) -> None:
+    def test_a_ledger_that_has_grown_too_large_lets_go_of_what_ended_a_minute_ago(self) -> None:
         store = self.store(roll_bytes=10_000)
-        for number in range(3):
-            self.lived(store, f"s{number}")
-        self.assertEqual(store.roll_over(T0), 3)
+        self.assertFalse(store.outgrown)
+        ends = [self.lived(store, f"s{number}")[1].ended_at or T0 for number in range(3)]
+        self.assertTrue(store.outgrown)
+        self.assertEqual(store.roll_over(max(ends) + timedelta(seconds=60)), 0)
+        self.assertEqual(store.roll_over(max(ends) + timedelta(seconds=61)), 3)
+        self.assertFalse(store.outgrown)
         self.assertLess((self.data_dir / "trades.json").stat().st_size, 1000)
         self.assert_sound()
+
+    def test_what_a_close_has_left_of_a_coin_stays_until_it_was_sold(self) -> None:
+        store = self.store(roll_bytes=1000)
+        opening, closing = self.lived(store, "s")
+        end = closing.ended_at or T0
+        with patch.object(Book, "written_off", return_value=(closing,)):
+            self.assertEqual(store.roll_over(end + timedelta(minutes=30)), 0)
+            self.assertEqual(store.roll_over(end + timedelta(minutes=31)), 1)
+        self.assertEqual(store.book().trade(opening.id), opening)
 
     def test_a_large_ledger_is_rolled_while_it_is_opened(self) -> None:
         store = self.store()

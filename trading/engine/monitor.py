@@ -47,6 +47,7 @@ from trading.ports import Errand, Job, Json
 
 BLIND_AFTER = timedelta(seconds=60)
 ROLL_EVERY = timedelta(hours=1)
+ROLL_AGAIN = timedelta(minutes=1)
 RESERVE_RETRY = timedelta(seconds=30)
 FUNDING_RETRY = timedelta(seconds=30)
 LOSS_RETRY = timedelta(seconds=1)
@@ -166,7 +167,8 @@ def _in_hand(watchman: Watchman, key: str) -> bool:
 
 
 def _keep_house(watchman: Watchman) -> None:
-    """A full disk stops opening until there is room again; once an hour what has ended moves to the archive."""
+    """A full disk stops opening until there is room again; what has ended moves to the archive once an hour, and within a
+    minute where too much of it is in memory."""
     desk, now = watchman.desk, watchman.desk.clock.now()
     if desk.store.disk_full:
         reduce(desk, Cause.DISK, "the disk is full: closing goes on from a small reserve, opening does not")
@@ -175,7 +177,8 @@ def _keep_house(watchman: Watchman) -> None:
             desk.store.restore_reserve()
     else:
         lift(desk, Cause.DISK, "there is room on the disk again")
-    if watchman.rolled_at is None or now - watchman.rolled_at >= ROLL_EVERY:
+    every = ROLL_AGAIN if desk.store.outgrown else ROLL_EVERY
+    if watchman.rolled_at is None or now - watchman.rolled_at >= every:
         watchman.rolled_at = now
         _hand_out(watchman, "roll-over", lambda: _roll_over(desk))
 

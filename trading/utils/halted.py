@@ -59,6 +59,10 @@ class HaltedStore:
     def disk_full(self) -> bool:
         return False
 
+    @property
+    def outgrown(self) -> bool:
+        return False
+
     def restore_reserve(self) -> bool:
         return False
 

@@ -10,7 +10,7 @@ rolls), the ledger (both journals, for the length of an append), the desk (its s
 holder dies.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,7 @@ from trading.domain.book import Book
 from trading.domain.codec import Json, encode_position, encode_state, encode_watch
 from trading.domain.desk_state import Binding, DeskState
 from trading.domain.errors import Busy, PositionNotFound, StoreCorrupt
-from trading.domain.positions import Watch, first_watch, position_of
+from trading.domain.positions import Position, Watch, first_watch, position_of
 from trading.domain.trades import Trade
 from trading.domain.units import PositionId, TradeId
 from trading.utils.archive import Archive, record_of
@@ -65,9 +65,12 @@ APPEND_SECONDS = 2.0
 BOOK_SECONDS = 2.0
 ROLL_SECONDS = 10.0
 SMALL_BYTES_MAX = 1 << 20
-# What has ended stays in the ledger for a day, unless the ledger has grown past this size.
+# What has ended stays in the ledger for a day, unless the ledger has grown past this size: about a thousand trades,
+# opened and closed, which take 25 MiB of memory in each process.
 LEDGER_KEPT = timedelta(days=1)
-ROLL_BYTES = 12 << 20
+ROLL_BYTES = 8 << 20
+JUST_ENDED_KEPT = timedelta(minutes=1)
+RESIDUE_KEPT = timedelta(minutes=30)
 # A position whose funding is not complete is waited for a day longer than the engine looks for it.
 FUNDING_GIVEN_UP_AFTER = timedelta(days=8)
 LOG_KEPT = timedelta(days=1)
@@ -167,6 +170,12 @@ class JsonStore:
     def disk_full(self) -> bool:
         """Whether the disk was full and the reserve has not been put back since. One system call."""
         return not self._reserve.whole
+
+    @property
+    def outgrown(self) -> bool:
+        """As of the last look at the ledger."""
+        stamp = self._applied[0]
+        return stamp is not None and stamp.size > self._roll_bytes
 
     def restore_reserve(self) -> bool:
         """Put the reserve back; True when it is there now."""
@@ -306,11 +315,13 @@ class JsonStore:
         with self._ledger_lock.held():
             self._catch_up()
             seq, book = self._ledger.seq, self._fold.book
-            large = self._applied[0] is not None and self._applied[0].size > self._roll_bytes
+            large = self.outgrown
+            residues = {one.terms.position_id for one in book.written_off()}
             ended = [
                 one
                 for one in map(book.position, self._fold.ended(now - FUNDING_GIVEN_UP_AFTER))
-                if large or (one.exited_at is not None and one.exited_at < now - LEDGER_KEPT)
+                if one.exited_at is not None
+                and one.exited_at < now - (_kept_of_a_large_ledger(one, residues) if large else LEDGER_KEPT)
             ]
         if ended:
             gone = self._archive_all(book, [one.id for one in ended])
@@ -611,6 +622,11 @@ class JsonStore:
         live = {str(trade.id) for trade in book.live_trades()}
         live |= {str(position.id) for position in book.standing_positions()} | {str(one) for one in self._fold.broken}
         self._seats.prune(live)
+
+
+def _kept_of_a_large_ledger(position: Position, residues: Collection[PositionId]) -> timedelta:
+    """What has just ended is still compared with the account, and what a close has left of a coin is still sold."""
+    return RESIDUE_KEPT if position.id in residues else JUST_ENDED_KEPT
 
 
 class _Months:
