@@ -167,8 +167,8 @@ def _in_hand(watchman: Watchman, key: str) -> bool:
 
 
 def _keep_house(watchman: Watchman) -> None:
-    """A full disk stops opening until there is room again; what has ended moves to the archive once an hour, and within a
-    minute where too much of it is in memory."""
+    """A full disk stops opening until there is room again; what has ended moves to the archive once an hour, and
+    within a minute where too much of it is in memory."""
     desk, now = watchman.desk, watchman.desk.clock.now()
     if desk.store.disk_full:
         reduce(desk, Cause.DISK, "the disk is full: closing goes on from a small reserve, opening does not")

@@ -65,10 +65,10 @@ APPEND_SECONDS = 2.0
 BOOK_SECONDS = 2.0
 ROLL_SECONDS = 10.0
 SMALL_BYTES_MAX = 1 << 20
-# What has ended stays in the ledger for a day, unless the ledger has grown past this size: about a thousand trades,
-# opened and closed, which take 25 MiB of memory in each process.
+# What has ended stays in the ledger for a day, unless the ledger has grown past this size: some 750 trades, opened and
+# closed, which take 20 MiB of memory in each process.
 LEDGER_KEPT = timedelta(days=1)
-ROLL_BYTES = 8 << 20
+ROLL_BYTES = 6 << 20
 JUST_ENDED_KEPT = timedelta(minutes=1)
 RESIDUE_KEPT = timedelta(minutes=30)
 # A position whose funding is not complete is waited for a day longer than the engine looks for it.
