@@ -41,7 +41,7 @@ from trading.utils.risk_controls import Headroom, headroom
 from trading.utils.trade_calculator import BASIS_POINTS, calculate_spread, leg_slippage, pnl_percent, zscore_of
 
 CACHED_MARK_AGE_MAX = timedelta(seconds=5)
-CLOSED_VIEWS_MAX = 2000
+CLOSED_VIEWS_MAX = 250
 
 
 @dataclass(frozen=True, slots=True)
