@@ -64,8 +64,8 @@ sim: $(VENV)/.tools  ## the desk in a hostile world, many times over: make sim S
 sim-processes: $(VENV)/.tools  ## kill real processes at random instants against the exchange simulator: KILLS=200
 	$(BIN)/python -m tests.servers.process_kills --kills $(or $(KILLS),200) --seed $(or $(SEED),1)
 
-naked: $(VENV)/.tools  ## naked exposure beside two SDK orders one after the other, with faults in 5 % of calls: PAIRS=120 SEED=1
-	$(BIN)/python -m bench.naked --pairs $(or $(PAIRS),120) --seed $(or $(SEED),1)
+naked: $(VENV)/.tools  ## naked exposure beside two SDK orders one after the other, with faults in 5 % of calls: PAIRS=100 SEED=1
+	$(BIN)/python -m bench.naked --pairs $(or $(PAIRS),100) --seed $(or $(SEED),1)
 
 sabotage: $(VENV)/.tools  ## break the desk on purpose in every way there is, and see that the simulation notices
 	$(BIN)/python -m tests.simulation.sabotage --seeds $(or $(SEEDS),400)

@@ -1,6 +1,6 @@
 """Naked exposure side by side: the service against two market orders of the official SDK, one after the other.
 
-    python -m bench.naked [--pairs 120] [--seed 1] [--rate 0.05]
+    python -m bench.naked [--pairs 100] [--seed 1] [--rate 0.05]
 
 Both open and close the same pair at the same size, on markets of the exchange simulator that stand still, over real
 sockets, while a share of all calls meets a fault and a share of the orders finds nobody or half of its size. The script
@@ -290,7 +290,7 @@ def _sell_off(side: Side) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.naked", description=__doc__)
-    parser.add_argument("--pairs", type=int, default=120)
+    parser.add_argument("--pairs", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rate", type=float, default=0.05, help="share of calls and of orders that meet a fault")
     options = parser.parse_args(arguments)
