@@ -115,7 +115,7 @@ class Auditor:
                 for order in event.orders:
                     self.intents[order.client_order_id] = (trade, self.world.scheduler.now)
                     self._check_stop(process, order)
-                if trade.opens:
+                if trade.opens or trade.terms.slice_interval_seconds:
                     self._check_pace(trade, event.orders[0])
         self._write_off(trade, known)
         if trade.opens and not trade.live:
@@ -250,7 +250,8 @@ class Auditor:
         """Slices keep their distance: whoever slept catches up without a burst."""
         before = [one.intended_at for one in trade.orders if one.slice_number < first.slice_number]
         pause = first.intended_at - before[-1] if before else None
-        if pause is not None and not first.reduce_only and first.slice_number <= len(trade.terms.slices):
+        trims = trade.opens and first.reduce_only
+        if pause is not None and not trims and first.slice_number <= len(trade.terms.slices):
             least = float(trade.terms.slice_interval_seconds) - PACE_SLACK
             require(pause.total_seconds() >= least, f"two slices of {trade.id} within {pause.total_seconds():.2f} s")
 

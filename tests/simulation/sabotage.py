@@ -273,8 +273,8 @@ def _forgets_changed_exits(real: Callable[..., None]) -> Callable[..., None]:
     """A watch is in memory and never on disk."""
 
     def save(store: Any, watch: Any) -> None:
-        changed = store._book.watch(watch.position_id)
-        if changed is None or changed.exit_plan == watch.exit_plan:
+        known = store.book().watch(watch.position_id)
+        if known is None or known.exit_plan == watch.exit_plan:
             real(store, watch)
 
     return save
