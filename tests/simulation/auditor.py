@@ -423,6 +423,10 @@ class Auditor:
                 return f"{coin}: the exchange holds {held}, the book says {quantity}, and nobody says so"
         return ""
 
+    def beyond_barriers(self) -> str:
+        """Empty when nobody who stays is beyond a barrier; else who is."""
+        return "; ".join(f"{one.terms.pair} is beyond a barrier" for one in self.held.values() if one.breached_seconds)
+
     def signals_traded(self) -> set[str]:
         """The signals of which something was ever opened."""
         return {held.terms.signal.id for held in self.held.values() if held.terms.signal and held.notional}

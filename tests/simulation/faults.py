@@ -73,11 +73,13 @@ class Ways:
     """What the exchange can do in a run, and what people ask for besides the plain things.
 
     `leash`: how far from its entry each holding would be liquidated, a fraction; None for so far that nobody says.
+    `fills_fail`: the share of the looks at the account's fills that come to nothing in the storm.
     """
 
     rests: bool = False
     leash: Decimal | None = None
     gaps: int = 0
+    fills_fail: float = 0.0
     slow_closes: bool = False
     further_exits: bool = False
 
@@ -91,6 +93,7 @@ def draw_ways(random: Random, *, wide: bool) -> Ways:
         rests=rests,
         leash=random.choice((None, Decimal("0.3"), Decimal("0.2"))) if rests else None,
         gaps=random.choice((0, 1, 2)) if rests else 0,
+        fills_fail=random.choice((0.0, 0.5)) if rests else 0.0,
         slow_closes=random.random() < 0.5,
         further_exits=random.random() < 0.5,
     )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from tests.simulation.processes import MOMENT, SimulatedVenue
+from trading.domain.errors import VenueUnavailable
 from trading.domain.market import Candle, CandleInterval, Traits
 from trading.domain.resting import AccountFill, ListedOrder, RestingOrder, RestingReport, RestingStatus
 from trading.domain.units import Coin
@@ -53,6 +54,8 @@ class GuardedVenue(SimulatedVenue):
         """The adapter knows how far the clock of the host is off, and asks by the exchange's own."""
         self._read("fills")
         world = self._world
+        if world.stormy and world.further.random() < world.ways.fills_fail:
+            raise VenueUnavailable("fills cannot be read")
         first = since - timedelta(seconds=world.host_offset)
         return world.exchange.account_fills(first, world.true_now() - self._lag())
 

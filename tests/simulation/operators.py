@@ -33,6 +33,8 @@ EXIT_KINDS = ("", "", "usd", "spread", "z", "trailing")
 class FurtherExits(TypedDict, total=False):
     """Barriers beside the plain ones, by their names in a request."""
 
+    take_profit: Decimal
+    stop_loss: Decimal
     trailing: TrailingStop
     take_profit_usd: Usd
     stop_loss_usd: Usd
@@ -40,6 +42,10 @@ class FurtherExits(TypedDict, total=False):
     stop_loss_spread: Decimal
     take_profit_z: Decimal
     stop_loss_z: Decimal
+
+
+FAR: FurtherExits = {"take_profit": Decimal("0.2"), "stop_loss": Decimal("0.2")}
+"""Plain barriers that leave it to the further ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,14 +177,14 @@ class Operators:
         near = Decimal(random.choice(("0.004", "0.01", "0.03")))
         match kind:
             case "usd":
-                return {"take_profit_usd": Usd(size * near), "stop_loss_usd": Usd(size * near)}
+                return {**FAR, "take_profit_usd": Usd(size * near), "stop_loss_usd": Usd(size * near)}
             case "spread":
                 ratio = exchange.mid(pair.base) / exchange.mid(pair.quote)
                 way = ratio * near * (1 if base_long else -1)
-                return {"take_profit_spread": ratio - 1 + way, "stop_loss_spread": ratio - 1 - way}
+                return {**FAR, "take_profit_spread": ratio - 1 + way, "stop_loss_spread": ratio - 1 - way}
             case "z":
                 away = Decimal(f"{abs(past_zscore(exchange, pair.base, pair.quote)):.2f}")
-                return {"take_profit_z": max(away - 1, Decimal(0)), "stop_loss_z": away + random.choice((1, 3))}
+                return {**FAR, "take_profit_z": max(away - 1, Decimal(0)), "stop_loss_z": away + random.choice((1, 3))}
             case "trailing":
                 return {"trailing": TrailingStop(Ratio(near), Ratio(near / 2))}
         return {}

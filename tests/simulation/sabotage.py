@@ -38,7 +38,7 @@ from trading.engine import (
     schedule,
     working,
 )
-from trading.utils import json_storage, trade_calculator
+from trading.utils import json_storage
 from trading.utils.journal import Journal
 
 SEEDS_MAX = 400
@@ -173,11 +173,6 @@ def _ignores_losses(real: Callable[..., Any]) -> Callable[..., Any]:
     return reason
 
 
-def _written_off_again(desk: Any, trade: Trade, gone: Any) -> Trade:
-    """What a close finds gone is written off whatever others have booked as lost meanwhile."""
-    return record(trade, gone)
-
-
 def _due_long_ago(trade: Trade, number: int) -> Any:
     return trade.terms.accepted_at
 
@@ -249,24 +244,6 @@ def _leaves_what_ended(real: Callable[..., Any]) -> Callable[..., Any]:
 def _only_what_is_placed(resting: Any, listing: Any) -> Any:
     """What may have come to rest, and nobody has seen there yet, is forgotten."""
     return tuple(one for one in resting if one.placed)
-
-
-def _plain_only(real: Callable[..., Any]) -> Callable[..., Any]:
-    """Of the barriers only the plain ones decide anything."""
-
-    def due(plan: Any, *args: Any, **kwargs: Any) -> Any:
-        plain = replace(
-            plan,
-            take_profit_usd=None,
-            stop_loss_usd=None,
-            take_profit_spread=None,
-            stop_loss_spread=None,
-            take_profit_z=None,
-            stop_loss_z=None,
-        )
-        return real(plain, *args, **kwargs)
-
-    return due
 
 
 def _forgets_changed_exits(real: Callable[..., None]) -> Callable[..., None]:
@@ -352,11 +329,9 @@ def patches() -> Mapping[str, tuple[Any, ...]]:
             obj(monitor, "_leave_lost", _nothing),
             obj(exits, "_reason_to_leave", _ignores_losses(exits._reason_to_leave)),
         ),
-        "a loss is booked twice": (obj(working, "_written_off", _written_off_again),),
         "changed exits are not durable": (
             obj(json_storage.JsonStore, "save_watch", _forgets_changed_exits(json_storage.JsonStore.save_watch)),
         ),
-        "only the plain barriers count": (obj(exits, "exit_due", _plain_only(trade_calculator.exit_due)),),
         "a close in slices has no pace": (obj(playbook, "due_at", _due_long_ago),),
     }
 

@@ -466,6 +466,7 @@ class World:
                 or auditor.overdue(book)
                 or auditor.unsaid_drift(book, state)
                 or auditor.unlevel()
+                or auditor.beyond_barriers()
                 or self._wrongly_guarded(book)
             )
             if not why:
