@@ -86,9 +86,12 @@ class Running(SupervisorTest):
         self.assertFalse(lives(self.pid("web")) or lives(self.pid("monitor")))
 
     def test_each_stopping_signal_ends_it_and_what_was_there_before_is_put_back(self) -> None:
+        def before(*_: object) -> None:
+            """Also under nohup, where a SIGHUP that is ignored would never end it."""
+
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             with self.subTest(number):
-                before = signal.getsignal(number)
+                self.addCleanup(signal.signal, number, signal.signal(number, before))
                 supervisor = self.supervisor(python("web", SLEEP))
                 self.assertEqual(supervisor.run(signaled(number), "ready"), 0)
                 self.assertEqual(signal.getsignal(number), before)
