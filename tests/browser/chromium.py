@@ -216,16 +216,24 @@ class Browser:
         until(lambda: self.script(SEEN, css, words) is None, f"{css} with {words!r} going away")
 
     def click(self, css: str, words: str = "") -> None:
-        """Patient with an element that is about to be enabled."""
+        """Patient with an element that is about to be enabled, moves, or has something before it."""
+        from selenium.common.exceptions import ElementClickInterceptedException, StaleElementReferenceException
+
+        in_the_way = ""
 
         def clicked() -> bool:
+            nonlocal in_the_way
             found = self.see(css, words)
-            if not found.is_enabled():
-                return False
-            found.click()
-            return True
+            try:
+                if found.is_enabled():
+                    found.click()
+                    return True
+                in_the_way = "it is disabled"
+            except (ElementClickInterceptedException, StaleElementReferenceException) as error:
+                in_the_way = str(error.msg)
+            return False
 
-        until(lambda: _steady(clicked), f"{css} being enabled")
+        until(clicked, f"a click on {css}", page=lambda: in_the_way)
 
     def type(self, css: str, text: str) -> None:
         """*text* in place of what was there."""
@@ -306,13 +314,3 @@ def until(
             raise unittest.TestCase.failureException(f"{what} did not happen within {seconds:g} s. {page()[:2000]}")
         time.sleep(PAUSE_SECONDS)
     return found
-
-
-def _steady(look: Callable[[], Any]) -> Any:
-    """What *look* sees or does; nothing when the page moved under it or something passes before it."""
-    from selenium.common.exceptions import ElementClickInterceptedException, StaleElementReferenceException
-
-    try:
-        return look()
-    except (ElementClickInterceptedException, StaleElementReferenceException):
-        return None
