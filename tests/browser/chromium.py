@@ -12,7 +12,7 @@ import tempfile
 import time
 import unittest
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -229,7 +229,12 @@ class Browser:
                     found.click()
                     return True
                 in_the_way = "it is disabled"
-            except (ElementClickInterceptedException, StaleElementReferenceException) as error:
+            except ElementClickInterceptedException as error:
+                # In the window, but under the head that stays there: the driver does not scroll then, a person would.
+                in_the_way = str(error.msg)
+                with suppress(StaleElementReferenceException):
+                    self.script("arguments[0].scrollIntoView({block: 'center'})", found)
+            except StaleElementReferenceException as error:
                 in_the_way = str(error.msg)
             return False
 
