@@ -2,15 +2,17 @@
 
 import unittest
 from decimal import Decimal
+from unittest import mock
 
 from tests.engine.resting_venue import RestingVenue
 from tests.engine.scripted_venue import Scene, a_scene, lost_after, lost_before
 from trading.domain.desk_state import Cause, TradingState
+from trading.domain.errors import InvariantBroken
 from trading.domain.exit_plan import ExitReason
 from trading.domain.orders import RejectReason
 from trading.domain.positions import Position, PositionStatus
 from trading.domain.resting import FillCause
-from trading.domain.trades import HoldingGone, LegLost
+from trading.domain.trades import CancelWanted, HoldingGone, LegLost, Trade, record
 from trading.domain.units import Coin, Quantity
 from trading.engine import closing, emergency, monitor, queries, working
 from trading.engine.accounting import account_of
@@ -373,6 +375,31 @@ class Unexplained(LossCase):
 
         self.venue.on_read = meanwhile
         self.assertEqual(working.book_losses(self.scene.desk), ())
+
+    def test_whoever_works_the_trade_may_write_first_and_the_loss_is_looked_at_anew(self) -> None:
+        position = self.scene.opened(size="6000")
+        self.venue.take("ETH", "0.05")
+        save = self.scene.store.save
+
+        def late(trade: Trade, *, durable: bool = True) -> Trade:
+            save(record(self.scene.trade(position.trade_id), CancelWanted(self.scene.clock.now(), "first")))
+            raise InvariantBroken("the stored trade has gone another way")
+
+        with mock.patch.object(type(self.scene.store), "save", side_effect=late):
+            self.assertEqual(working.book_losses(self.scene.desk), ())
+        self.assertEqual(self.losses(position), [])
+        self.assertNotIn("LegLost", [one.facts.get("event") for one in self.scene.log.entries])
+        self.assertEqual(working.book_losses(self.scene.desk), (position.id,))
+
+    def test_a_loss_that_breaks_a_rule_is_no_race(self) -> None:
+        self.scene.opened()
+        self.venue.take("ETH", "0.05")
+        broken = InvariantBroken("a rule")
+        with (
+            mock.patch.object(type(self.scene.store), "save", side_effect=broken),
+            self.assertRaises(InvariantBroken),
+        ):
+            working.book_losses(self.scene.desk)
 
     def test_a_venue_that_does_not_tell_fills_is_never_asked(self) -> None:
         plain = a_scene(self)

@@ -172,7 +172,7 @@ def book_losses(desk: Desk) -> tuple[PositionId, ...]:
         fills, instruments = desk.venue.account_fills(losses.since_of(book, coins)), desk.venue.instruments()
     except VenueUnavailable:
         return ()
-    found: list[PositionId] = []
+    found: dict[PositionId, list[LegLost]] = {}
     with desk.store.exclusive() as book:
         present = losses.versions(book, coins)
         if any(before.get(one) != count for one, count in present.items()):
@@ -181,14 +181,27 @@ def book_losses(desk: Desk) -> tuple[PositionId, ...]:
             step = instruments[lack.coin].quantity_step
             explained = losses.explained(book, lack, fills, step, desk.clock.now())
             for position_id, lost in explained.items():
-                _lose(desk, book.trades_of_position(position_id)[0], lost)
-                found.append(position_id)
-    return tuple(dict.fromkeys(found))
+                found.setdefault(position_id, []).extend(lost)
+        # Once for each: *book* does not know what is saved meanwhile, and both legs of one may be lacking.
+        return tuple(
+            position_id
+            for position_id, parts in found.items()
+            if _lose(desk, book.trades_of_position(position_id)[0], parts)
+        )
 
 
-def _lose(desk: Desk, opening: Trade, lost: Iterable[LegLost]) -> None:
+def _lose(desk: Desk, opening: Trade, lost: Iterable[LegLost]) -> bool:
+    """False, and nothing written, when whoever works the trade wrote first: what is missing is looked at anew then."""
+    known = opening
     for loss in lost:
         opening = record(opening, replace(loss, at=_later(desk, opening)))
+    try:
+        desk.store.save(opening)
+    except InvariantBroken:
+        if desk.store.book().trade(known.id) == known:
+            raise
+        return False
+    for loss in opening.lost[len(known.lost) :]:
         desk.log.write(
             "error",
             f"{opening.terms.pair}: {loss.quantity} {loss.coin} lost at {loss.price.normalize():f}: {loss.why}",
@@ -197,7 +210,7 @@ def _lose(desk: Desk, opening: Trade, lost: Iterable[LegLost]) -> None:
             event="LegLost",
             reason=loss.reason,
         )
-    desk.store.save(opening)
+    return True
 
 
 def _written_off(desk: Desk, trade: Trade, gone: HoldingGone) -> Trade:
