@@ -100,7 +100,7 @@ def _sign(figures: Figures) -> None:
 def _watch(figures: Figures, breaches: int) -> None:
     from bench import watching
 
-    # First: with a thousand positions in this process, looking whether one is closed would take the monitor's processor.
+    # First: with a thousand positions in this process, to look whether one is closed takes the monitor's processor.
     watching.measure_breaches(figures, breaches)
     watching.measure_ticks(figures)
 
