@@ -90,9 +90,13 @@ class Auditor:
         """What was put off may be gone, and nobody was told of it."""
         self._put_off.clear()
 
-    def acknowledged(self, process: "Process", trade: Trade) -> None:
-        """The store has said that *trade* is on disk."""
+    def acknowledged(self, process: "Process", trade: Trade, book: Book) -> None:
+        """The store has said that *trade* is on disk. What else *book* has of its position is there as well, also where
+        whoever wrote it died before being told so."""
         self.made_sure()
+        for one in book.trades_of_position(trade.terms.position_id):
+            if one.id != trade.id:
+                self._take(process, one)
         self._take(process, trade)
 
     def _take(self, process: "Process", trade: Trade) -> None:

@@ -322,7 +322,7 @@ class SimulatedStore(JsonStore):
         self._process.moment("save")
         stored = super().save(trade, durable=durable)
         if durable:
-            self._process.world.auditor.acknowledged(self._process, stored)
+            self._process.world.auditor.acknowledged(self._process, stored, self._fold.book)
         else:
             self._process.world.auditor.put_off(self._process, stored)
         self._process.at_risk("saved")
