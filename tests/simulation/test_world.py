@@ -27,6 +27,7 @@ FOUND_WIDE = (
     (1274, "who left first hung on a hash"),
     (5309, "the auditor did not know of a close that was on disk when its writer died"),
     (1782, "a loss was written while the trade's own next intent was, and taken for a bug"),
+    (2615, "who started on a full disk that lacked a position's line was halted for good"),
 )
 """The same at one at which triggers rest."""
 

@@ -89,6 +89,7 @@ class FullDiskTest(CareCase):
         self.desk = self.store(self.disk)
         self.held = self.desk.save(given_a_filled_trade("held"))
         self.working = self.desk.save(given_a_working_trade("working"))
+        self.ledger_lines = self.desk._ledger.seq
 
     def test_closing_and_the_state_go_on_from_the_reserve_and_opening_does_not(self) -> None:
         self.assertFalse(self.desk.disk_full)
@@ -145,6 +146,26 @@ class FullDiskTest(CareCase):
         self.disk.capacity = None
         self.assertEqual(self.desk.book().position(self.held.terms.position_id).status, PositionStatus.OPEN)
         self.assertEqual(self.store(self.disk).book().trades(), (self.held, self.working))
+
+    def test_who_starts_without_any_room_reads_all_of_it_and_goes_on_when_there_is_room(self) -> None:
+        self.disk.capacity = self.disk.used
+        self.desk._reserve.free()
+        closing = given_a_closing_trade(self.held)
+        self.disk.capacity = self.disk.used + 1
+        while not self.desk._ledger.seq > self.ledger_lines:
+            self.disk.capacity += 100
+            with self.assertRaises(StoreCorrupt):
+                self.desk.save(closing)
+        started = JsonStore.open_or_halted(self.data_dir, BINDING, disk=self.disk)
+        self.addCleanup(started.close)
+        self.assertEqual(("", True), (started.trouble, started.disk_full))
+        self.assertEqual(closing, started.book().trade(closing.id))
+        with self.assertRaises(StoreCorrupt):
+            started.save(given_a_filled_close(self.held))
+        self.disk.capacity = None
+        started.save(given_a_filled_close(self.held))
+        self.assertTrue(self.desk.book().position(self.held.terms.position_id).closed)
+        self.assertEqual(started.book().positions(), self.store(self.disk).book().positions())
 
     def test_the_reserve_takes_its_whole_size(self) -> None:
         reserve = Reserve(self.data_dir / "reserve", SystemDisk())

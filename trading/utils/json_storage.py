@@ -192,10 +192,11 @@ class JsonStore:
         self._archive.close()
 
     def book(self) -> Book:
-        """The book, caught up; two system calls and no lock when nobody has written."""
+        """The book, caught up; two system calls and no lock when nobody has written. It needs no room on the disk."""
         if (self._ledger.stamp(), self._positions.stamp()) != self._applied or None in self._applied:
             with self._ledger_lock.held():
-                self._with_reserve(self._catch_up)
+                self._with_reserve(self._take_in)
+                self._project_where_there_is_room()
         return self._fold.book
 
     def save(self, trade: Trade, *, durable: bool = True) -> Trade:
@@ -536,6 +537,17 @@ class JsonStore:
             lines = self._positions.append_followed(records, sync=False)
             self._fold.take_lines(lines, self._positions.path, self._ledger.seq)
         self._applied, self._deferred = (self._ledger.seen, self._positions.seen), False
+
+    def _project_where_there_is_room(self) -> None:
+        """Write the position lines that are missing; a full disk leaves them to the next who looks, for the ledger has
+        all that they say."""
+        if self._fold.behind(self._ledger.seq):
+            self._ledger.make_sure()  # also where no line follows: what is shown is on disk
+        try:
+            self._with_reserve(self._write_projections)
+        except StoreCorrupt as error:
+            if not is_full(error):
+                raise
 
     def _check_order(self) -> None:
         """A position line is written after the ledger lines it knows of are on disk: without them something was lost.
