@@ -25,6 +25,7 @@ FOUND_WIDE = (
     (158, "a stop of no dollars was taken while nothing was filled yet"),
     (1063, "what rested for a leg fired and its close found it gone"),
     (1274, "who left first hung on a hash"),
+    (11731, "a refusal from before an opening's late fill was taken for proof that nothing was held"),
     (5309, "the auditor did not know of a close that was on disk when its writer died"),
     (1782, "a loss was written while the trade's own next intent was, and taken for a bug"),
     (2615, "who started on a full disk that lacked a position's line was halted for good"),

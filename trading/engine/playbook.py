@@ -75,7 +75,8 @@ class Market:
 
     `available` is what a reduce-only order may take of a coin, unsigned, as far as the venue was read: a coin that is
     missing was not read. `outstanding` (CLOSE only) is what the position still holds of a coin by the ledger, with what
-    orders in doubt may have added; `opening_live` says that more may still be added. `alone` are the coins that no
+    orders in doubt may have added; `opening_live` says that more may still be added, `opened_until` when that ended.
+    `alone` are the coins that no
     other position of the desk has a part of; `dregs` those of which all that the desk still has, in several positions,
     is too little for an order each.
     """
@@ -86,6 +87,7 @@ class Market:
     available: Mapping[Coin, Quantity]
     outstanding: Mapping[Coin, Quantity]
     opening_live: bool = False
+    opened_until: datetime | None = None
     whole: Mapping[Coin, Quantity] | None = None
     alone: frozenset[Coin] = frozenset()
     dregs: frozenset[Coin] = frozenset()
@@ -513,7 +515,7 @@ def _send_rest(trade: Trade, market: Market, outstanding: Mapping[Coin, Quantity
     number, orders = scheduled_of_close(trade) + rounds + 1, []
     for leg in trade.terms.legs:
         quantity = _clamped(market, leg.coin, outstanding[leg.coin])
-        if not market.opening_live and _vanished(market, leg.coin) and _denied_at(trade, leg.coin) is None:
+        if not market.opening_live and _vanished(market, leg.coin) and _denied_at(trade, market, leg.coin) is None:
             # The venue's own refusal is the second witness: an order that only reduces does nothing where nothing is.
             quantity = outstanding[leg.coin]
         if quantity > 0 and _may_be_closed(market, leg, quantity, rounds):
@@ -529,7 +531,7 @@ def _gone(trade: Trade, market: Market, outstanding: Mapping[Coin, Quantity]) ->
     if market.opening_live:
         return None
     for leg in trade.terms.legs:
-        quote, denied_at = _usable_quote(market, leg.coin), _denied_at(trade, leg.coin)
+        quote, denied_at = _usable_quote(market, leg.coin), _denied_at(trade, market, leg.coin)
         if outstanding[leg.coin] <= 0 or quote is None or denied_at is None or not _vanished(market, leg.coin):
             continue
         if market.now - denied_at >= GONE_PATIENCE:
@@ -575,13 +577,17 @@ def _vanished(market: Market, coin: Coin) -> bool:
     return market.whole is not None and market.whole.get(coin) == 0
 
 
-def _denied_at(trade: Trade, coin: Coin) -> datetime | None:
-    """When the venue refused the trade's last order of the coin because there was nothing to reduce; None otherwise."""
+def _denied_at(trade: Trade, market: Market, coin: Coin) -> datetime | None:
+    """When the venue refused the trade's last order of the coin because there was nothing to reduce; None otherwise.
+
+    A refusal from before the opening had ended says nothing of what has been filled since.
+    """
     last = next((one for one in reversed(trade.orders) if one.coin == coin), None)
     if last is None:
         return None
     report = trade.report_of(last)
-    return report.reported_at if report.reason is RejectReason.REDUCE_ONLY else None
+    too_early = market.opened_until is not None and report.reported_at < market.opened_until
+    return report.reported_at if report.reason is RejectReason.REDUCE_ONLY and not too_early else None
 
 
 def _may_be_closed(market: Market, leg: LegPlan, quantity: Quantity, rounds: int) -> bool:

@@ -381,13 +381,15 @@ def _look(desk: Desk, trade: Trade) -> Market:
     sharers = {coin: _sharers(book, trade, coin) for coin in coins}
     # Read last: the age of a quote is judged, and an order dated, after every call that took its time.
     now = _later(desk, trade)
+    opening = book.trades_of_position(trade.terms.position_id)[0]
     return Market(
         now=now,
         quotes=quotes,
         instruments=instruments,
         available=_available(book, trade, account, sharers) if account is not None else {},
         outstanding=_outstanding(book, trade, with_doubt=account is not None),
-        opening_live=not trade.opens and book.trades_of_position(trade.terms.position_id)[0].live,
+        opening_live=not trade.opens and opening.live,
+        opened_until=None if trade.opens else opening.ended_at,
         whole={leg.coin: _held_of(account, trade, leg) for leg in trade.terms.legs} if account is not None else None,
         alone=frozenset(coin for coin in coins if not sharers[coin]),
         dregs=frozenset(
