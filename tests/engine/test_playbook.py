@@ -43,6 +43,7 @@ from trading.engine.playbook import (
     CLOSE_BANDS,
     COMPLETION_BANDS,
     DOUBT_PATIENCE,
+    GONE_PATIENCE,
     IN_DOUBT_TOO_LONG,
     REPAIR_PATIENCE,
     STUCK_PATIENCE,
@@ -239,6 +240,22 @@ class DoubtAndRestTests(PlaybookTestCase):
             at, available={"ETH": "0"}, outstanding={"ETH": "0.25", "BTC": "0"}, whole={"ETH": "0", "BTC": "0"}
         )
         (order,) = self.sends(next_step(closing, market, ACTIVE))
+        self.assertEqual((ETH, Decimal("0.25"), True), (order.coin, order.quantity, order.reduce_only))
+
+    def test_a_refusal_from_before_the_opening_had_ended_proves_nothing_of_what_was_filled_since(self) -> None:
+        closing = sent_close(given_a_filled_trade())
+        denied_at = closing.events[-1].at
+        denials = tuple(a_refusal(one, RejectReason.REDUCE_ONLY, denied_at) for one in closing.orders)
+        closing = record(closing, OrdersReported(denied_at, denials))
+        vanished = a_market(
+            denied_at + 2 * GONE_PATIENCE,
+            available={"ETH": "0", "BTC": "0"},
+            outstanding={"ETH": "0.25", "BTC": "0"},
+            whole={"ETH": "0", "BTC": "0"},
+        )
+        self.notes(next_step(closing, replace(vanished, opened_until=denied_at), ACTIVE), HoldingGone)
+        late = replace(vanished, opened_until=denied_at + timedelta(seconds=1))
+        (order,) = self.sends(next_step(closing, late, ACTIVE))
         self.assertEqual((ETH, Decimal("0.25"), True), (order.coin, order.quantity, order.reduce_only))
 
     def test_a_suspended_close_waits(self) -> None:

@@ -29,6 +29,7 @@ FOUND_WIDE = (
     (5309, "the auditor did not know of a close that was on disk when its writer died"),
     (1782, "a loss was written while the trade's own next intent was, and taken for a bug"),
     (2615, "who started on a full disk that lacked a position's line was halted for good"),
+    (2437, "a list from before a late trigger came took it for gone, and it rested on unknown"),
 )
 """The same at one at which triggers rest."""
 

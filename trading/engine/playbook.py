@@ -87,10 +87,10 @@ class Market:
     available: Mapping[Coin, Quantity]
     outstanding: Mapping[Coin, Quantity]
     opening_live: bool = False
-    opened_until: datetime | None = None
     whole: Mapping[Coin, Quantity] | None = None
     alone: frozenset[Coin] = frozenset()
     dregs: frozenset[Coin] = frozenset()
+    opened_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,8 +40,7 @@ MOVE_INTERVAL = timedelta(seconds=10)
 MOVES_PER_MINUTE_MAX = 40
 LIFE = timedelta(seconds=10)
 LANDED_AFTER = LIFE + timedelta(seconds=5)
-LISTED_AFTER = timedelta(seconds=3)
-"""Reads lag writes by up to a second (measured on Hyperliquid's testnet); so long after, a list shows what was sent."""
+"""Reads lag writes by up to a second (measured on Hyperliquid's testnet); so long after, a list shows what has come."""
 LIST_AGE_MAX = timedelta(seconds=60)
 LIST_AGE_IN_DOUBT = timedelta(seconds=5)
 LOOK_EVERY = timedelta(seconds=30)
@@ -167,6 +166,7 @@ def settled(resting: Sequence[Resting], listing: Listing | None) -> tuple[Restin
     """*resting* as the venue's list tells it: what it shows is placed, and what it would show by now is gone.
 
     Gone is fired, ended with its holding, taken back by whoever, or never arrived; if it fired, the fills tell.
+    That one is placed does not say since when: *listing* may be from before it came, of which another monitor heard.
     """
     if listing is None:
         return tuple(resting)
@@ -174,7 +174,7 @@ def settled(resting: Sequence[Resting], listing: Listing | None) -> tuple[Restin
     for one in resting:
         if one.order.client_order_id in listing.ids:
             left.append(replace(one, placed=True))
-        elif listing.taken_at < one.intended_at + (LISTED_AFTER if one.placed else LANDED_AFTER):
+        elif listing.taken_at < one.intended_at + LANDED_AFTER:
             left.append(one)
     return tuple(left)
 
