@@ -27,7 +27,20 @@ BLOCK_SECONDS = 600 if FRESH else 60
 PASSWORD = "a password of the rehearsal"
 TOKEN = "<the operator's token>"
 SIGNAL = "signal_of_the_rehearsal"
-NOT_PART_OF_IT = (".git", ".venv", ".env", "data", "data-*", "secrets", ".*_cache", ".net", ".interop", "__pycache__")
+NOT_PART_OF_IT = (
+    ".git",
+    ".venv",
+    ".env",
+    "data",
+    "data-*",
+    "secrets",
+    ".*_cache",
+    ".net",
+    ".interop",
+    ".lint",
+    ".peers",
+    "__pycache__",
+)
 STAMPS = (".created", ".runtime", ".tools")
 LOOPBACK = "0100007F"
 TOOLS = ("git", "make", "curl", "bash")
