@@ -14,6 +14,7 @@ import argparse
 import http.client
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -115,7 +116,7 @@ def net_of(held: Mapping[str, Decimal]) -> Decimal:
     return sum((quantity * MIDS[coin] for coin, quantity in held.items()), Decimal(0))
 
 
-class Side:
+class Side(ABC):
     """One of the two: how it opens and closes, and the exchange that it does it on."""
 
     name = ""
@@ -123,13 +124,13 @@ class Side:
     def __init__(self, url: str) -> None:
         self.url = url
 
+    @abstractmethod
     def open(self, number: int) -> None:
         """Back when it believes that the opening has ended, however."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self) -> None:
         """Back when it believes that all is closed."""
-        raise NotImplementedError
 
     def control(self, **order: object) -> dict[str, object]:
         found = control_of(self.url, order)

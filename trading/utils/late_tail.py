@@ -98,6 +98,7 @@ _tails: WeakSet[LateTail] = WeakSet()
 
 @atexit.register
 def _settle_all() -> None:
+    # The machine's own time: where a process ends there is no desk any more whose clock it could be.
     until = time.monotonic() + END_SECONDS
     for tail in tuple(_tails):
         tail.settle(max(until - time.monotonic(), 0.0))

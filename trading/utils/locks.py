@@ -38,7 +38,7 @@ class _OpenFile:
     """flock on a file that stays open between two acquisitions. Not for Windows."""
 
     def __init__(self, path: str) -> None:
-        self._path = path
+        self.path = path
         self._file: int | None = None
         self._close: Callable[[], object] = lambda: None
 
@@ -47,7 +47,7 @@ class _OpenFile:
         if sys.platform == "win32":
             raise OSError("there is no flock here")
         if self._file is None:
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
             self._close = weakref.finalize(self, os.close, self._file)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -68,6 +68,16 @@ class _OpenFile:
         self._file = None
 
 
+def _try(file: _OpenFile, tries: int, interval: float) -> int:
+    """How many tries are left when it was had. Raises filelock's Timeout."""
+    for used in range(tries):
+        if file.had():
+            return tries - used
+        if used + 1 < tries:
+            time.sleep(interval)
+    raise Timeout(file.path)
+
+
 class OpenLock:
     """A fair lock on files that stay open: ten times cheaper than filelock, which serves where there is no flock.
 
@@ -85,10 +95,10 @@ class OpenLock:
             self._elsewhere.acquire(timeout=timeout, poll_interval=poll_interval)
             return
         tries = int(timeout / poll_interval) + 1
-        left = self._try(self._turn, tries, poll_interval)
+        left = _try(self._turn, tries, poll_interval)
         try:
             # The one that is next looks more often: the others wait for it.
-            self._try(self._lock, max(1, left * NEXT_LOOKS_TIMES), poll_interval / NEXT_LOOKS_TIMES)
+            _try(self._lock, max(1, left * NEXT_LOOKS_TIMES), poll_interval / NEXT_LOOKS_TIMES)
         finally:
             self._turn.let_go()
 
@@ -97,15 +107,6 @@ class OpenLock:
             self._elsewhere.release()
         else:
             self._lock.let_go()
-
-    def _try(self, file: _OpenFile, tries: int, interval: float) -> int:
-        """How many tries are left when it was had."""
-        for used in range(tries):
-            if file.had():
-                return tries - used
-            if used + 1 < tries:
-                time.sleep(interval)
-        raise Timeout(self.lock_file)
 
 
 class BriefLock:
@@ -124,12 +125,11 @@ class BriefLock:
         if self._elsewhere is not None:
             self._elsewhere.acquire(timeout=timeout, poll_interval=poll_interval)
             return
-        give_up_at = time.monotonic() + timeout
-        while not self._file.had():
-            if time.monotonic() >= give_up_at:
-                self._file.close()
-                raise Timeout(self.lock_file)
-            time.sleep(poll_interval)
+        try:
+            _try(self._file, int(timeout / poll_interval) + 1, poll_interval)
+        except Timeout:
+            self._file.close()
+            raise
 
     def release(self) -> None:
         if self._elsewhere is not None:
