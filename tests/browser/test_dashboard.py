@@ -68,6 +68,14 @@ return distances({
 });
 """
 
+OF_NO_OTHER_TEST = ("INJ/SNX", "DOGE/RNDR", "AVAX/INJ", "RNDR/SNX", "SOL/DOGE", "ETH/INJ", "BTC/SNX", "BNB/RNDR")
+ITS_ZSCORE = """
+const { desk } = await import('/static/desk/state.js');
+const { zscoreAt } = await import('/static/desk/exits.js');
+const one = desk.positions.get(arguments[0]);
+return {...one.zscore, drawn: zscoreAt(one.zscore, one.current_spread)};
+"""
+
 AN_OLD_MARK = """
 const { desk, now, tell } = await import('/static/desk/state.js');
 for (const one of desk.positions.values()) one.marked_at = new Date(now() - 60000).toISOString();
@@ -256,6 +264,36 @@ class PagesTest(BrowserCase):
         self.browser.click(".execute")
         self.browser.see(".live-responses-table", "executor_agent")
         self.assertEqual([], self.browser.errors())
+
+    def test_the_first_exit_by_z_score_brings_a_chart_of_it(self) -> None:
+        see, click = self.browser.see, self.browser.click
+        pair = self.pair_beyond_its_mean()
+        self.trade("deviates", pair)
+        self.browser.log_in_as("admin")
+        click(".row-toggle", pair.replace("/", " / "))
+        see(".chart canvas")
+        self.assertEqual(2, len(self.browser.all(".detail .switch button")))
+        click(".more summary")
+        self.browser.type(".exits-form [name=stop_loss_z]", "20")
+        click(".exits-form button", "Change exits")
+        see(".distances", "Stop z 20.00")
+        click(".detail .switch button", "Z-score")
+        see(".detail .switch [aria-pressed=true]", "Z-score")
+        see(f".chart[aria-label^='Z-score of {pair}'] canvas")
+        see(".detail-chart", "as they were at entry")
+        (position,) = self.service.ask("GET", "/api/positions?status=open")
+        told = self.browser.awaited(ITS_ZSCORE, position["position_id"])
+        self.assertAlmostEqual(told["entry"], position["zscore"]["entry"])
+        self.assertAlmostEqual(told["drawn"], told["current"], delta=1e-6)
+        self.assertEqual([], self.browser.ills())
+
+    def pair_beyond_its_mean(self) -> str:
+        """One whose z-score by the desk's own bars is on the side that its signal says."""
+        for pair in OF_NO_OTHER_TEST:
+            asked = {"signal_id": f"z of {pair}", "pair": pair, "position_size": 1000, "stop_loss_z": 20}
+            if self.service.ask("POST", "/api/trades/preview", asked).get("would_execute"):
+                return pair
+        raise AssertionError(f"none of {OF_NO_OTHER_TEST}")
 
     def test_where_no_stream_is_left_it_asks_now_and_then(self) -> None:
         self.browser.open("/login")

@@ -469,6 +469,12 @@ class Control(Wire):
         received = self.control("received")
         self.assertEqual((received[0]["action"]["type"], received[0]["account"]), ("order", MASTER))
 
+    def test_a_history_is_told_by_candles(self) -> None:
+        self.control("set_history", coin="ETH", mids=["1990", "2010"])
+        span = {"coin": "ETH", "interval": "1m", "startTime": self.server.exchange.now_ms() - 6 * 60_000}
+        closes = [one["c"] for one in self.info("candleSnapshot", req=span)]
+        self.assertEqual(sorted(set(closes[:-1])), ["1990.0", "2010.0"])
+
     def test_faults_and_their_end(self) -> None:
         self.control("fault", route="/exchange", answer="bad_gateway", commit="never", times=None)
         self.control("fault", route="/info", answer="says", only="meta", body={"universe": []})
@@ -498,6 +504,7 @@ class Control(Wire):
         for order, words in (
             ({"do": "dance"}, "`do` must be one of approve_agent"),
             ({"do": "set_market", "coin": "NONE"}, "set_market: KeyError"),
+            ({"do": "set_history", "coin": "ETH", "mids": "2000"}, "set_history: TypeError"),
             ({"do": "fault", "route": "/info", "answer": "what"}, "fault: ValueError"),
         ):
             with self.subTest(order):

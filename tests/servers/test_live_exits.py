@@ -3,6 +3,7 @@
 import json
 import time
 from decimal import Decimal
+from typing import Any
 
 from tests.processes import wait_until
 from tests.servers.test_live_hyperliquid import LiveCase
@@ -21,6 +22,14 @@ REASONS: tuple[tuple[dict[str, object], tuple[str, ...], str], ...] = (
     ({"stop_loss_spread": 24.2}, ("3960",), "STOP_LOSS"),
 )
 """What is asked for, how ETH moves from 4,000, and why the position is left."""
+PAST = ("4060", "4100")
+"""ETH by the minute before each entry: the log ratio lies 0.0049 around a mean of which 4,000 is four such away."""
+BY_ZSCORE: tuple[tuple[dict[str, object], tuple[str, float], str, str], ...] = (
+    ({"take_profit_z": 1}, ("4040", 2.01), "4065", "TAKE_PROFIT"),
+    ({"stop_loss_z": 5}, ("3990", 4.54), "3970", "STOP_LOSS"),
+)
+"""What is asked for, where ETH goes first and what the z-score is then, where it goes next, and why the position is
+left: long before the barriers in percent."""
 
 
 class LiveExitsTest(LiveCase):
@@ -33,6 +42,7 @@ class LiveExitsTest(LiveCase):
 
     def opened(self, signal_id: str, **changes: object) -> str:
         self.move("4000")
+        self.control({"do": "set_history", "coin": "ETH", "mids": PAST})
         status, opened = self.execute(signal_id, **changes)
         self.assertEqual((status, opened["status"]), (201, "open"), opened)
         return str(opened["position_id"])
@@ -53,6 +63,18 @@ class LiveExitsTest(LiveCase):
                 if price != prices[-1]:
                     wait_until(lambda: self.is_trailing(position_id), "the trailing mark")  # noqa: B023 - used at once
             self.assert_left(position_id, reason)
+        for number, (asked, (price, zscore), further, reason) in enumerate(BY_ZSCORE):
+            position_id = self.opened(f"z {number}", **asked)
+            frozen = self.zscore_of(position_id)
+            self.assertEqual((frozen["candles"], frozen["interval"]), (300, "1m"))
+            self.assertAlmostEqual(frozen["deviation"], 0.0049, delta=0.0002)
+            self.assertAlmostEqual(frozen["entry"], 4.04, delta=0.1)
+            self.move(price)
+            wait_until(lambda: abs(self.zscore_of(position_id)["current"] - zscore) < 0.1, f"a z-score of {zscore}")  # noqa: B023 - used at once
+            self.assertEqual(self.status_of(position_id), "open")
+            self.move(further)
+            self.assert_left(position_id, reason)
+            self.assertEqual({**frozen, "current": None}, {**self.zscore_of(position_id), "current": None})
         with self.subTest("a pulled bid is no stop"):
             position_id = self.opened("pulled")
             self.assertTrue(any(self.pulls_the_bid() for _ in range(PULLS_MAX)))
@@ -67,6 +89,11 @@ class LiveExitsTest(LiveCase):
             self.move("3850")
             self.assert_left(position_id, "STOP_LOSS")
         self.assert_account_explained()
+
+    def zscore_of(self, position_id: str) -> dict[str, Any]:
+        found = self.ask("GET", f"/api/positions/{position_id}")[1]["zscore"]
+        assert isinstance(found, dict)
+        return found
 
     def is_trailing(self, position_id: str) -> bool:
         """Whether the trailing stop is armed and its mark on disk."""

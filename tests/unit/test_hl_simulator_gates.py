@@ -458,6 +458,18 @@ class Reads(Desk):
         self.assertEqual([rows[0][key] for key in ("o", "h", "l", "c")], ["2800.0", "2810.0", "2790.0", "2790.0"])
         self.assertEqual(rows[1]["c"], "2805.0")
 
+    def test_candles_before_now_are_what_was_scripted(self) -> None:
+        self.exchange.set_market("ETH", "2810")
+        self.clock.advance(90)
+        self.exchange.set_history("ETH", ["2700", "2900"])
+        self.clock.advance(60)
+        now = self.exchange.now_ms()
+        bars = self.exchange.market("ETH").candles("1m", now - 5 * 60_000, now, now)
+        self.assertEqual([one["c"] for one in bars[:-2]], ["2900.0", "2700.0", "2900.0", "2700.0"])
+        self.assertTrue(all(one["o"] == one["h"] == one["l"] == one["c"] for one in bars[:-2]))
+        self.assertEqual([bars[-2][key] for key in ("o", "h", "l", "c")], ["2900.0", "2900.0", "2810.0", "2810.0"])
+        self.assertEqual(bars[-1]["c"], "2810.0")
+
     def test_a_fed_market_moves_until_it_is_scripted(self) -> None:
         live = Exchange(self.clock, feed=PaperFeed(7))
         before = live.market("SOL").mid

@@ -1,6 +1,7 @@
 """POST /control: what a test in another process may order, as JSON.
 
     {"do": "set_market", "coin": "ETH", "mid": "3000"}
+    {"do": "set_history", "coin": "ETH", "mids": ["2990", "3010"]}
     {"do": "fault", "route": "/exchange", "answer": "closed", "commit": "before", "only": "order"}
     {"do": "weather", "seed": 1, "rate": 0.05, "faults": [{"route": "/info", "answer": "bad_gateway"}]}
 
@@ -73,6 +74,15 @@ def _set_market(server: HyperliquidServer, order: Order) -> Row:
         refill=refill if isinstance(refill, bool) else None,
         funding_rate=_optional(order, "funding_rate"),
     )
+    return _done()
+
+
+def _set_history(server: HyperliquidServer, order: Order) -> Row:
+    """What the minutes before now went through, for candles: `mids`, over and over."""
+    mids = order["mids"]
+    if not isinstance(mids, list):
+        raise TypeError("`mids` is a list")
+    server.exchange.set_history(_text(order, "coin"), [str(one) for one in mids])
     return _done()
 
 
@@ -262,6 +272,7 @@ def _told(server: HyperliquidServer, order: Order) -> Row:
 
 _ORDERS: dict[str, Callable[[HyperliquidServer, Order], object]] = {
     "set_market": _set_market,
+    "set_history": _set_history,
     "fault": _fault,
     "weather": _weather,
     "late": _late,

@@ -6,6 +6,7 @@ most, until a test scripts it.
 """
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from typing import Protocol
@@ -20,10 +21,11 @@ LEVELS = 20
 REMEMBERED_MIDS = 5_000
 REMEMBERED_TRADES = 100
 FEED_STEP_MS = 200
+MINUTE_MS = 60_000
 BASIS_POINT = Decimal("0.0001")
 BASELINE_FUNDING = Decimal("0.0000125")
 INTERVALS_MS = {
-    **{f"{n}m": n * 60_000 for n in (1, 3, 5, 15, 30)},
+    **{f"{n}m": n * MINUTE_MS for n in (1, 3, 5, 15, 30)},
     **{f"{n}h": n * HOUR_MS for n in (1, 2, 4, 8, 12)},
     "1d": 24 * HOUR_MS,
     "3d": 72 * HOUR_MS,
@@ -112,6 +114,8 @@ class Market:
     built: bool = False
     fed_at_ms: int = -FEED_STEP_MS
     mids: deque[tuple[int, Decimal]] = field(default_factory=lambda: deque(maxlen=REMEMBERED_MIDS))
+    past: tuple[Decimal, ...] = ()
+    """What the minutes before the first remembered mid went through, over and over; nothing: it stood still."""
     trades: deque[Row] = field(default_factory=lambda: deque(maxlen=REMEMBERED_TRADES))
     volume_usd: Decimal = ZERO
 
@@ -153,6 +157,12 @@ class Market:
         if not self.mids or self.mids[-1][1] != self.mid:
             self.mids.append((now_ms, self.mid))
 
+    def live_through(self, mids: Sequence[Decimal], now_ms: int) -> None:
+        """Before now each minute stood at the next of *mids*, over and over, whatever was remembered."""
+        self.past = tuple(mids)
+        self.mids.clear()
+        self.remember(now_ms)
+
     def shown_mid(self) -> str:
         """The mid as `allMids` writes it: one digit finer than the price grid."""
         return text(self.mid.quantize(self.listing.tick(self.mid) / 10, ROUND_HALF_EVEN).normalize())
@@ -163,6 +173,8 @@ class Market:
         known = [mid for moment, mid in self.mids if moment <= at_ms]
         if known:
             return known[-1]
+        if self.past:
+            return self.past[at_ms // MINUTE_MS % len(self.past)]
         return self.mids[0][1] if self.mids else self.mid
 
     def extremes(self, start_ms: int, end_ms: int) -> list[Decimal]:

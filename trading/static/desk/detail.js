@@ -31,6 +31,7 @@ export async function openDetail(place, position) {
   shown = mine;
   mine.chartPlace = h("div", { class: "chart-place" }, skeleton(1));
   mine.notes = h("p", { class: "small quiet" });
+  mine.switch = switcher(mine, position);
   mine.facts = h("div", {}, skeleton(3));
   mine.distances = h("dl", { class: "distances" });
   mine.exits = h("div", { class: "exits-form" });
@@ -40,7 +41,7 @@ export async function openDetail(place, position) {
     h(
       "div",
       { class: "detail" },
-      h("section", { class: "detail-chart", "aria-label": "Since entry" }, switcher(mine, position), mine.chartPlace, mine.notes),
+      h("section", { class: "detail-chart", "aria-label": "Since entry" }, mine.switch, mine.chartPlace, mine.notes),
       h("section", { class: "detail-exits", "aria-label": "Exits" }, h("h3", {}, "Distance to each exit"), mine.distances, mine.exits),
       h("section", { class: "detail-facts", "aria-label": "Legs and costs" }, h("h3", {}, "Legs and costs"), mine.facts),
       h("section", { class: "detail-story", "aria-label": "Story" }, mine.story),
@@ -329,6 +330,10 @@ function showExits(mine, one) {
       const { body } = await ask("PATCH", `/api/positions/${one.position_id}`, changeOf(form, one));
       learn(body);
       showExits(mine, body);
+      // The first exit by z-score brings a chart of its own.
+      const anew = switcher(mine, body);
+      mine.switch.replaceWith(anew);
+      mine.switch = anew;
       if (mine.chart) mine.chart.repaint();
       toast(`${body.pair}: exits changed, ${told(body)}.`, "good");
     } catch (problem) {
