@@ -11,8 +11,8 @@ from trading.domain.errors import SignalNotPending, TradingHalted, VenueRejected
 from trading.domain.exit_plan import ExitReason
 from trading.domain.orders import RejectReason
 from trading.domain.positions import PositionStatus
-from trading.domain.trades import TradeStatus
-from trading.domain.units import Coin, Quantity
+from trading.domain.trades import OVERFILL_MAX, TradeStatus
+from trading.domain.units import Coin, Quantity, floor_to_step
 from trading.engine import closing, monitor
 from trading.engine.monitor import Watchman
 from trading.engine.requests import Execution, TwapRequest
@@ -118,6 +118,18 @@ class NeverExplained(VenueSizesTestCase):
         self.venue.hold("SOL", "5")
         self.tick(4)
         self.assertEqual((self.venue.held("BTC"), self.venue.held("SOL")), (Decimal("0.01"), Decimal(5)))
+
+    def test_no_more_is_ever_taken_for_it_than_it_may_have_bought_and_only_whole_lots(self) -> None:
+        self.venue.script(UNEXPLAINED)
+        with self.assertRaises(VenueRejected):
+            self.scene.execute()
+        self.venue.hold("BTC", "-0.05")
+        self.tick(30)
+        (asked,) = [one.quantity for trade in self.scene.trades() for one in trade.unexplained if one.coin == "BTC"]
+        left = self.venue.held("BTC")
+        self.assertEqual(left, Decimal("-0.05") + floor_to_step(asked * OVERFILL_MAX, Decimal("0.00001")))
+        self.tick(30)
+        self.assertEqual(self.venue.held("BTC"), left)
 
     def test_beside_a_position_in_the_coin_only_what_is_beyond_the_book_is_sold(self) -> None:
         self.scene.opened("first")

@@ -383,6 +383,11 @@ class Trade:
         return self.terms.effect is PositionEffect.OPEN
 
     @property
+    def adopted(self) -> bool:
+        """Whether it has taken over what the account held already, to close it: nothing was sent for it."""
+        return self.opens and self.terms.signal is None
+
+    @property
     def exit_reason(self) -> ExitReason | None:
         """Why a CLOSE closes: what it was accepted for, or what hurried it."""
         return self.hurried.reason if self.hurried is not None else self.terms.exit_reason

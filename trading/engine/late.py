@@ -13,11 +13,12 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from trading.domain.book import Book
+from trading.domain.errors import VenueUnavailable
 from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account, Holding
 from trading.domain.orders import Side
 from trading.domain.trades import OVERFILL_MAX
-from trading.domain.units import ZERO, Coin, PositionId, Price, Quantity
+from trading.domain.units import ZERO, Coin, PositionId, Price, Quantity, floor_to_step
 from trading.engine import working
 from trading.engine.desk import Desk
 from trading.engine.dregs import HANDED_ON_FOR, dregs_of
@@ -44,7 +45,7 @@ def flatten(
     """
     accepted = desk.store.state().accepted_drift
     dregs = _handed_on(book, account, accepted)
-    found = {} if desk.venue.traits.proves_absence else dict(_arrivals(book, account, accepted))
+    found = {} if desk.venue.traits.proves_absence else _in_lots(desk, _arrivals(book, account, accepted))
     found |= {coin: one.quantity for coin, one in dregs.items()}
     memory.seen = {coin: one for coin, one in memory.seen.items() if found.get(coin) == one[0]}
     for coin, quantity in found.items():
@@ -54,6 +55,20 @@ def flatten(
             what = "that several closes have left" if coin in dregs else "of an order that was given up have turned up"
             _adopt(desk, holding, account, leave, what)
     return bool(found)
+
+
+def _in_lots(desk: Desk, arrivals: Mapping[Coin, Quantity]) -> dict[Coin, Quantity]:
+    """What of *arrivals* can be sold: whole lots of what is listed. Nothing while the venue does not say."""
+    try:
+        listed = desk.venue.instruments() if arrivals else {}
+    except VenueUnavailable:
+        return {}
+    lots = {
+        coin: Quantity(floor_to_step(abs(quantity), listed[coin].quantity_step).copy_sign(quantity))
+        for coin, quantity in arrivals.items()
+        if coin in listed
+    }
+    return {coin: quantity for coin, quantity in lots.items() if quantity}
 
 
 def _handed_on(book: Book, account: Account, accepted: Mapping[Coin, Quantity]) -> Mapping[Coin, Holding]:
@@ -72,22 +87,37 @@ def _handed_on(book: Book, account: Account, accepted: Mapping[Coin, Quantity]) 
 
 
 def _arrivals(book: Book, account: Account, accepted: Mapping[Coin, Quantity]) -> Mapping[Coin, Quantity]:
-    """Signed coins beyond the book that an unexplained opening may have bought or sold."""
-    expected: dict[tuple[Coin, Side], Decimal] = {}
-    for trade in book.trades():
-        for order in trade.unexplained if trade.opens else ():
-            if not order.reduce_only and account.taken_at - order.intended_at <= ARRIVES_WITHIN:
-                key = order.coin, order.side
-                expected[key] = expected.get(key, ZERO) + order.quantity
+    """Signed coins beyond the book that an unexplained opening may have bought or sold, and that nobody has taken over
+    since: a second time they would be somebody else's."""
+    expected = _expected(book, account.taken_at - ARRIVES_WITHIN)
     bounds = book_holdings(book) if expected else {}
     found = {}
     for (coin, side), quantity in expected.items():
         low, high = bounds.get(coin, (Quantity(ZERO), Quantity(ZERO)))
         held = account.held(coin) - accepted.get(coin, ZERO)
         beyond = held - high if side is Side.BUY else low - held
-        if beyond > 0:
-            found[coin] = Quantity(min(beyond, quantity * OVERFILL_MAX) * side.sign)
+        if beyond > 0 and quantity > 0:
+            found[coin] = Quantity(min(beyond, quantity) * side.sign)
     return found
+
+
+def _expected(book: Book, since: datetime) -> Mapping[tuple[Coin, Side], Decimal]:
+    """How many coins the openings that were sent after *since* and never explained may still bring."""
+    expected: dict[tuple[Coin, Side], Decimal] = {}
+    first: datetime | None = None
+    for trade in book.trades():
+        for order in trade.unexplained if trade.opens else ():
+            if not order.reduce_only and order.intended_at >= since:
+                key = order.coin, order.side
+                expected[key] = expected.get(key, ZERO) + order.quantity * OVERFILL_MAX
+                first = order.intended_at if first is None else min(first, order.intended_at)
+    if first is None:
+        return {}
+    for trade in book.trades():
+        for leg in trade.terms.legs if trade.adopted and trade.terms.accepted_at >= first else ():
+            if (leg.coin, leg.side) in expected:
+                expected[leg.coin, leg.side] -= trade.filled(leg.coin)
+    return expected
 
 
 def _adopt(
