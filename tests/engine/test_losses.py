@@ -293,6 +293,51 @@ class Explained(LossCase):
         self.assertEqual(exits, {position.pair: self.scene.position(position.id).exited_at})
 
 
+class BesideOthers(LossCase):
+    """Somebody holds the same coin on the same side: what rests fires, and nothing is missing of what the book says."""
+
+    def test_what_rested_and_fired_is_lost_and_what_is_theirs_stays(self) -> None:
+        for number, theirs in enumerate(("1", "0.25", "0.1")):
+            with self.subTest(theirs=theirs):
+                position = self.scene.opened(f"signal_{number}")
+                self.tick()
+                self.venue.hold("ETH", theirs)
+                self.tick(2)
+                self.venue.fire("ETH", "stop")
+                self.tick(40)
+                after = self.scene.position(position.id)
+                self.assertEqual((after.status, after.exit_reason), (PositionStatus.CLOSED, ExitReason.LEG_LOST))
+                self.assertEqual([(one.coin, one.quantity) for one in self.losses(position)], [(ETH, Decimal("0.25"))])
+                self.assertEqual((self.venue.held("ETH"), self.venue.held("BTC")), (Decimal(theirs), 0))
+                self.venue.hold("ETH", f"-{theirs}")
+                emergency.resume(self.scene.desk)
+                self.scene.clock.advance(1000)
+
+    def test_what_they_sell_themselves_is_no_loss(self) -> None:
+        position = self.scene.opened()
+        self.tick()
+        self.venue.hold("ETH", "1")
+        self.tick(2)
+        self.venue.take("ETH", "0.9")
+        self.tick(40)
+        self.assertEqual((self.scene.position(position.id).status, self.losses(position)), (PositionStatus.OPEN, []))
+
+    def test_the_fills_are_asked_for_only_while_somebody_holds_some_of_what_stands(self) -> None:
+        position = self.scene.opened()
+        self.venue.hold("SOL", "1")
+        self.tick(10)
+        self.assertEqual(self.venue.calls.count("fills"), 0)
+        self.venue.hold("BTC", "-0.01")
+        self.tick(20, seconds=10)
+        self.assertGreater(asked := self.venue.calls.count("fills"), 0)
+        self.assertLessEqual(asked, 12)
+        self.scene.close(position)
+        self.tick(2)
+        asked = self.venue.calls.count("fills")
+        self.tick(10, seconds=10)
+        self.assertEqual(self.venue.calls.count("fills"), asked)
+
+
 class Unexplained(LossCase):
     def test_a_holding_that_only_reads_differently_is_drift_and_nothing_is_sent(self) -> None:
         position = self.scene.opened()

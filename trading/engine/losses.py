@@ -1,8 +1,9 @@
 """What the venue has taken of the desk's legs by fills that no trade of the desk ordered, and whose loss that is.
 
 The law: a leg is lost only when a fill explains it; a holding that merely reads differently, or an account that
-suddenly reads empty, explains nothing. Of one fill every position loses its part once, and the parts add up to no more
-than the fill and no more than is missing.
+suddenly reads empty, explains nothing. What rested for a position and was filled is its loss, also where others hold so
+much of the coin that nothing is missing. Of one fill every position loses its part once, and the parts add up to no
+more than the fill, and but for what rested to no more than is missing.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -27,11 +28,13 @@ RESTED_REMEMBERED = 64
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Coins, unsigned, that the desk should hold on one side and the account does not."""
+    """Coins, unsigned, that the desk should hold on one side and the account does not; `least` is what it is sure to
+    hold by the book."""
 
     coin: Coin
     sign: int
     quantity: Quantity
+    least: Quantity
 
 
 def missing(book: Book, account: Account, state: DeskState) -> tuple[Missing, ...]:
@@ -50,7 +53,27 @@ def missing(book: Book, account: Account, state: DeskState) -> tuple[Missing, ..
         abroad = state.accepted_drift.get(coin, ZERO) * sign
         lacking = least + min(abroad, ZERO) - account.held(coin) * sign
         if least > 0 and lacking > 0:
-            found.append(Missing(coin, sign, Quantity(min(lacking, least))))
+            found.append(Missing(coin, sign, Quantity(min(lacking, least)), Quantity(least)))
+    return tuple(found)
+
+
+def beside_others(book: Book, account: Account, state: DeskState) -> frozenset[Coin]:
+    """The coins of standing positions of which *account* has more on their side than *book* knows of."""
+    return frozenset(
+        coin
+        for coin, (low, high) in book_holdings(book).items()
+        if (high > 0 and max(account.held(coin) - high, state.accepted_drift.get(coin, ZERO)) > 0)
+        or (low < 0 and min(account.held(coin) - low, state.accepted_drift.get(coin, ZERO)) < 0)
+    )
+
+
+def covered(book: Book, coins: Collection[Coin]) -> tuple[Missing, ...]:
+    """Nothing missing of *coins*, as far as the book holds any: what rested may have taken of them all the same."""
+    found = []
+    for coin, (low, high) in book_holdings(book).items():
+        least, sign = (low, 1) if low > 0 else (Quantity(-high), -1)
+        if coin in coins and least > 0:
+            found.append(Missing(coin, sign, Quantity(ZERO), least))
     return tuple(found)
 
 
@@ -69,21 +92,24 @@ def versions(book: Book, coins: Collection[Coin]) -> Mapping[PositionId, int]:
 def explained(
     book: Book, lack: Missing, fills: Sequence[AccountFill], step: Quantity, now: datetime
 ) -> Mapping[PositionId, tuple[LegLost, ...]]:
-    """The part of *lack* that *fills* explain, by position: what rested for a position is its own loss, the rest is
-    everybody's, pro rata on the lots of *step*, what that leaves over the largest holder's."""
+    """The part of *lack* that *fills* explain, by position: what rested for a position is its own loss, missing or not,
+    the rest is everybody's, pro rata on the lots of *step*, what that leaves over the largest holder's."""
     holders = _holders(book, [lack.coin])
     rested = {one.id: _rested_ids(book, one) for one in holders}
     left = {one.id: one.leg_of(lack.coin).held for one in holders}
     losses: dict[PositionId, list[LegLost]] = {one.id: [] for one in holders}
-    lacking: Decimal = lack.quantity
+    lacking, least = Decimal(lack.quantity), Decimal(lack.least)
     for fill, quantity in _candidates(book, lack, fills, rested.values()):
         owner = next((one for one, ids in rested.items() if fill.client_order_id in ids), None)
-        quantity = Quantity(min(quantity, lacking))
+        # What rested for somebody is that position's loss, whatever others hold beside it.
+        own = min(left[owner], least) if owner is not None else ZERO
+        quantity = Quantity(min(quantity, max(lacking, own)))
         parts = _parts(quantity, left, owner, step, _took_part(book, holders, fill))
         for position_id, part in parts.items():
             losses[position_id].append(_loss(fill, part, now, rested=owner is not None))
             left[position_id] = Quantity(left[position_id] - part)
-        lacking -= sum(parts.values(), ZERO)
+        lost = sum(parts.values(), ZERO)
+        lacking, least = max(lacking - lost, ZERO), least - lost
     return {position_id: tuple(found) for position_id, found in losses.items() if found}
 
 

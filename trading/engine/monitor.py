@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from trading.domain.accounts import EquityPoint, hour_of
+from trading.domain.book import Book
 from trading.domain.desk_state import Cause, TradingState
 from trading.domain.errors import (
     Busy,
@@ -20,6 +21,7 @@ from trading.domain.errors import (
     VenueUnavailable,
 )
 from trading.domain.exit_plan import ExitReason
+from trading.domain.market import Account
 from trading.domain.positions import PositionStatus
 from trading.domain.units import Coin, PositionId, TradeId, Usd
 from trading.engine import (
@@ -27,7 +29,6 @@ from trading.engine import (
     emergency,
     errands,
     exits,
-    forgotten,
     late,
     losses,
     outcomes,
@@ -73,9 +74,9 @@ class Watchman:
     memory: exits.Memory = field(default_factory=exits.Memory)
     drift: DriftMemory = field(default_factory=DriftMemory)
     guards: protection.Memory = field(default_factory=protection.Memory)
-    strays: forgotten.Memory = field(default_factory=forgotten.Memory)
     explained_tried: datetime | None = None
     explained_pause: timedelta = LOSS_RETRY
+    beside_others: frozenset[Coin] = frozenset()
     late: LateMemory = field(default_factory=LateMemory)
     lines: second_line.Memory = field(default_factory=second_line.Memory)
     in_hand: dict[str, Errand] = field(default_factory=dict)
@@ -313,11 +314,21 @@ def _account_duties(watchman: Watchman) -> None:
         return
     _note_venue(watchman, "")
     watchman.memory.account = account
-    _explain(watchman, bool(losses.missing(book, account, desk.store.state())))
+    _look_beside(watchman, book, account)
+    _explain(watchman, bool(losses.missing(book, account, desk.store.state()) or watchman.beside_others))
     if not late.flatten(desk, watchman.late, book, account, lambda one, reason: _leave(watchman, one, reason)):
         reconcile(desk, watchman.drift, book, account)
     _keep_equity(watchman, account.equity)
     _measure_day(watchman, account.equity)
+
+
+def _look_beside(watchman: Watchman, book: Book, account: Account) -> None:
+    """Keep in mind of which coins others have held some beside the desk since what stands of them was opened: there,
+    what rests may take the desk's own and nothing is missing."""
+    if watchman.desk.venue.traits.rests_orders:
+        standing = {leg.coin for one in book.standing_positions() for leg in one.legs if leg.held > 0}
+        known = watchman.beside_others | losses.beside_others(book, account, watchman.desk.store.state())
+        watchman.beside_others = known & standing
 
 
 def _explain(watchman: Watchman, lacking: bool) -> None:
@@ -333,7 +344,7 @@ def _explain(watchman: Watchman, lacking: bool) -> None:
 
 
 def _find_losses(watchman: Watchman) -> None:
-    if working.book_losses(watchman.desk):
+    if working.book_losses(watchman.desk, watchman.beside_others):
         _leave_lost(watchman)
 
 
@@ -344,8 +355,6 @@ def _guard(watchman: Watchman) -> None:
     _leave_unlevel(watchman)
     for position_id in protection.due(desk, watchman.guards, desk.store.book()):
         _hand_out(watchman, f"guard {position_id}", _guardian(watchman, position_id))
-    if forgotten.due(desk, watchman.strays):
-        _hand_out(watchman, "forgotten", lambda: forgotten.look(desk, watchman.guards, watchman.strays))
     unguarded = second_line.due(desk, watchman.lines, desk.store.book())
     if unguarded:
         _hand_out(watchman, "second line", lambda: second_line.draw(desk, watchman.lines, unguarded))

@@ -154,11 +154,12 @@ def want_cancel(desk: Desk, trade: Trade, why: str) -> Trade:
     raise Busy(f"{trade.id} is written faster than it can be told to stop", trade_id=trade.id)
 
 
-def book_losses(desk: Desk) -> tuple[PositionId, ...]:
+def book_losses(desk: Desk, beside_others: Collection[Coin] = ()) -> tuple[PositionId, ...]:
     """Write down what fills of others have taken of standing positions; those that have lost something now.
 
-    Needs no seat. Nothing is written unless the account lacks what the book says, a fill explains it, and no trade has
-    moved meanwhile; a venue that cannot be read explains nothing.
+    Needs no seat. Nothing is written unless the account lacks what the book says, or what rested for a position has
+    been filled *beside_others* who hold so much of the coin that nothing is lacking; a fill explains it, and no trade
+    has moved meanwhile. A venue that cannot be read explains nothing.
     """
     if not desk.venue.traits.tells_fills:
         return ()
@@ -166,6 +167,7 @@ def book_losses(desk: Desk) -> tuple[PositionId, ...]:
     before = losses.versions(book, [leg.coin for one in book.standing_positions() for leg in one.legs])
     try:
         lacks = losses.missing(book, desk.venue.account(), desk.store.state())
+        lacks += losses.covered(book, set(beside_others) - {one.coin for one in lacks})
         coins = [lack.coin for lack in lacks]
         if not coins:
             return ()
