@@ -58,8 +58,8 @@ deploy-check: $(VENV)/.tools .lint/.ready  ## deploy/ by its own checkers: syste
 	PATH="$(CHECKERS):$$PATH" $(DJANGO) test tests.servers.test_deploy --parallel 1 --verbosity 2
 
 .PHONY: sim sabotage sim-processes naked
-sim: $(VENV)/.tools  ## the desk in a hostile world, many times over: make sim SEEDS=20000 FROM=0
-	$(BIN)/python -m tests.simulation.run --seeds $(or $(SEEDS),2000) --from $(or $(FROM),0)
+sim: $(VENV)/.tools  ## the desk in a hostile world, many times over: make sim SEEDS=20000 FROM=0 [PAIRS=1, as through Pear]
+	$(BIN)/python -m tests.simulation.run --seeds $(or $(SEEDS),2000) --from $(or $(FROM),0) $(if $(PAIRS),--pairs)
 
 sim-processes: $(VENV)/.tools  ## kill real processes at random instants against the exchange simulator: KILLS=200
 	$(BIN)/python -m tests.servers.process_kills --kills $(or $(KILLS),200) --seed $(or $(SEED),1)

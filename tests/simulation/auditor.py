@@ -18,7 +18,7 @@ from trading.domain.desk_state import Cause, DeskState, TradingState
 from trading.domain.orders import Order, OrderReport
 from trading.domain.positions import Position, PositionStatus
 from trading.domain.trades import HoldingGone, LegLost, LegPlan, OrdersIntended, Terms, Trade, TradeStatus
-from trading.domain.units import ZERO, ClientOrderId, Coin, PositionId, TradeId, floor_to_step
+from trading.domain.units import ZERO, ClientOrderId, Coin, PositionId, Quantity, TradeId, floor_to_step
 from trading.utils.ledger import ARCHIVE, LEDGER, RESCUE
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ STOP_GRACE = 0.6
 NAKED_BUDGET = 90.0
 """Seconds, of those in which the desk was at work and nothing stood in its way, for which legs may be apart: expiry and
 proof of an order in doubt (15), completions (5), trims (TRIM_PATIENCE)."""
+LATE_BUDGET = 30.0
+"""The same for what came when it had been given up and is nobody's: two readings, each of a tick."""
+SIZED_MAX = Decimal("1.001")
 RESIDUE_SHARE = Decimal("0.05")
 EQUITY_SLACK = Decimal("1.03")
 PACE_SLACK = 0.01
@@ -54,6 +57,7 @@ class Held:
     lost: bool = False
     naked_seconds: float = 0.0
     breached_seconds: float = 0.0
+    late_seconds: float = 0.0
 
     def left(self, coin: Coin) -> Decimal:
         return self.opened[coin] - self.closed[coin]
@@ -107,7 +111,7 @@ class Auditor:
             if len(trade.events) <= len(known.events):
                 return
         self.trades[trade.id] = trade
-        if trade.opens and trade.terms.signal is None:
+        if trade.adopted:
             self._take_adopted(trade)
             return
         if trade.opens and trade.terms.position_id not in self.held:
@@ -221,13 +225,18 @@ class Auditor:
         leg = next(one for one in held.terms.legs if one.coin == coin)
         lot = LISTED[coin][1]
         asked = self.world.sizes[held.terms.signal.id] if held.terms.signal else held.terms.requested_usd
-        most = floor_to_step(asked / 2 / leg.arrival_price, lot) + lot
+        most = floor_to_step(asked / 2 / leg.arrival_price * self._oversize, lot) + lot
         require(held.opened[coin] <= most, f"{held.opened[coin]} {coin} for a signal of {asked} USD: at most {most}")
         signal = held.terms.signal
         if signal is not None:
             others = [one for one in self.held.values() if one.terms.signal and one.terms.signal.id == signal.id]
             total = sum((one.opened[coin] for one in others), ZERO)
             require(total <= most, f"{total} {coin} for the signal {signal.id}: at most {most}")
+
+    @property
+    def _oversize(self) -> Decimal:
+        """Who is told dollars makes coins of them by prices of its own."""
+        return SIZED_MAX if self.world.ways.keeps_pairs else Decimal(1)
 
     def _check_sign(self, order: Order) -> None:
         """Reducing never turns a holding round."""
@@ -238,7 +247,14 @@ class Auditor:
     def _take_adopted(self, trade: Trade) -> None:
         """A holding that was nobody's any more is taken over as it is: nothing was sent for it."""
         held = self.held.setdefault(trade.terms.position_id, Held(trade.terms))
+        taken = {leg.coin: trade.filled(leg.coin) - held.opened[leg.coin] for leg in trade.terms.legs}
         held.opened.update({leg.coin: trade.filled(leg.coin) for leg in trade.terms.legs})
+        for position_id in self.world.keeper.late:
+            late = self.held[position_id]
+            for coin, quantity in taken.items():
+                handed = min(quantity, max(late.left(coin), ZERO))
+                late.opened[coin] -= handed
+                taken[coin] = Quantity(quantity - handed)
 
     def _check_approval(self, trade: Trade) -> None:
         """Guardian has said yes to it, and to nothing else with the same word."""
@@ -297,6 +313,9 @@ class Auditor:
         return max(held.notional, self.world.sizes_of(held.terms) if live else ZERO)
 
     def _may_stand(self, held: Held) -> bool:
+        if held.terms.position_id in self.world.keeper.late:
+            # Nobody expected it any more; it is on its way out.
+            return False
         if any(held.left(leg.coin) > 0 for leg in held.terms.legs):
             return True
         return self.trades[held.terms.trade_id].live
@@ -312,6 +331,8 @@ class Auditor:
         self.checks += 1
         for held in self.held.values():
             apart = self.apart(held)
+            if self._is_late(held, seconds):
+                continue
             if apart and not self._excused(held):
                 at_it = any(one.live for one in self.world.trades_of(held.terms.position_id))
                 require(at_it, f"{held.terms.pair} is {apart:.2f} USD apart and nobody is at it")
@@ -324,6 +345,19 @@ class Auditor:
                 held.naked_seconds <= NAKED_BUDGET or self._said(held),
                 f"{held.terms.pair} has been {apart:.2f} USD apart for {held.naked_seconds:.0f} s",
             )
+
+    def _is_late(self, held: Held, seconds: float) -> bool:
+        """Whether the position has what was given up before it came; it is taken over, to be sold, before long."""
+        if held.terms.position_id not in self.world.keeper.late or any(
+            one.live for one in self.world.trades_of(held.terms.position_id)
+        ):
+            return False
+        mid = self.world.exchange.mid
+        stands = any(held.left(leg.coin) * mid(leg.coin) >= NOTIONAL_MIN for leg in held.terms.legs)
+        held.late_seconds = held.late_seconds + seconds if stands and not self.in_its_way(held) else 0.0
+        late = held.late_seconds
+        require(late <= LATE_BUDGET, f"{held.terms.pair} came late and has been nobody's for {late:.0f} s")
+        return True
 
     def apart(self, held: Held) -> Decimal:
         """USD by which a position's legs are apart at the exchange, beyond what may stay; zero when they are level."""
@@ -422,7 +456,7 @@ class Auditor:
             for leg in position.legs:
                 expected[leg.coin] += leg.held * leg.side.sign
         for coin, quantity in expected.items():
-            held = self.world.exchange.quantities[coin] - state.accepted_drift.get(coin, ZERO)
+            held = self.world.exchange.quantities.get(coin, ZERO) - state.accepted_drift.get(coin, ZERO)
             if held != quantity:
                 return f"{coin}: the exchange holds {held}, the book says {quantity}, and nobody says so"
         return ""
@@ -467,7 +501,13 @@ class Auditor:
         exchange = self.world.exchange
         if exchange.payments and self.world.counts["event: clock"]:
             return
-        if self.world.foreign or (not self.world.ways.rests and any(fill.order is None for fill in exchange.fills)):
+        if self.world.foreign or (
+            not self.world.ways.tells_fills and any(fill.order is None for fill in exchange.fills)
+        ):
+            return
+        if self.world.keeper.late or (exchange.payments and self.world.keeper.outlived):
+            # Taken over at the account's own entry price, without the fees of it; or held at the full hour by an order
+            # of which nobody can say when it was done.
             return
         if any(trade.gone for trade in self.trades.values()):
             # Booked at the mark, for nobody could say how it went.

@@ -72,6 +72,7 @@ GAPS = (-0.35, -0.35, -0.2, 0.2, 0.35, 0.35)
 class Ways:
     """What the exchange can do in a run, and what people ask for besides the plain things.
 
+    `keeps_pairs`: the way there is a service that does (see `keeper`).
     `leash`: how far from its entry each holding would be liquidated, a fraction; None for so far that nobody says.
     `fills_fail`: the share of the looks at the account's fills that come to nothing in the storm.
     """
@@ -82,12 +83,17 @@ class Ways:
     fills_fail: float = 0.0
     slow_closes: bool = False
     further_exits: bool = False
+    keeps_pairs: bool = False
+
+    @property
+    def tells_fills(self) -> bool:
+        return self.rests or self.keeps_pairs
 
 
-def draw_ways(random: Random, *, wide: bool) -> Ways:
+def draw_ways(random: Random, *, wide: bool, pairs: bool = False) -> Ways:
     """Those of a run: three of four have triggers that rest, and fills that are told with them."""
     if not wide:
-        return Ways()
+        return Ways(keeps_pairs=pairs)
     rests = random.random() < 0.75
     return Ways(
         rests=rests,
@@ -96,6 +102,7 @@ def draw_ways(random: Random, *, wide: bool) -> Ways:
         fills_fail=random.choice((0.0, 0.5)) if rests else 0.0,
         slow_closes=random.random() < 0.5,
         further_exits=random.random() < 0.5,
+        keeps_pairs=pairs,
     )
 
 

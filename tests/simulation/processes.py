@@ -104,7 +104,10 @@ class Process:
     def venue(self) -> "SimulatedVenue":
         """The way to the exchange, of the kind that it is in this run."""
         from tests.simulation.guarded import GuardedVenue
+        from tests.simulation.keeper import KeeperVenue
 
+        if self.world.ways.keeps_pairs:
+            return KeeperVenue(self)
         return GuardedVenue(self) if self.world.ways.rests else SimulatedVenue(self)
 
     def open(self) -> Desk:

@@ -1,6 +1,6 @@
 """Many runs of the simulated world, and what came of them.
 
-    python -m tests.simulation.run --seeds 20000 [--from 0] [--jobs 2] [--keep-going]
+    python -m tests.simulation.run --seeds 20000 [--from 0] [--jobs 2] [--pairs] [--keep-going]
 
 Prints how many runs there were, how fast, how they ended and what happened in them; of the first seed that failed, the
 trace. A seed that fails fails again: `--from SEED --seeds 1`.
@@ -15,6 +15,7 @@ import traceback
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from tests.simulation.exchange import TwoEffects
 from tests.simulation.promises import Violation
@@ -38,10 +39,10 @@ class Ran:
     trace: str = ""
 
 
-def ran(seed: int, *, wide: bool = True) -> Ran:
+def ran(seed: int, *, wide: bool = True, pairs: bool = False) -> Ran:
     """Run *seed* and say how it went; raises nothing that the run found."""
     try:
-        result = simulate(seed, wide=wide)
+        result = simulate(seed, wide=wide, pairs=pairs)
     except (
         Exception,
         Violation,
@@ -55,14 +56,14 @@ def ran(seed: int, *, wide: bool = True) -> Ran:
     return Ran(seed, result.outcome, result.counts, result.checks)
 
 
-def run_all(first: int, count: int, jobs: int) -> Iterator[Ran]:
+def run_all(first: int, count: int, jobs: int, *, pairs: bool = False) -> Iterator[Ran]:
     """Every seed from *first* on, in order, over *jobs* processes."""
-    seeds = range(first, first + count)
+    seeds, run = range(first, first + count), partial(ran, pairs=pairs)
     if jobs == 1:
-        yield from map(ran, seeds)
+        yield from map(run, seeds)
         return
     with multiprocessing.get_context("fork").Pool(jobs) as pool:
-        yield from pool.imap(ran, seeds, chunksize=BATCH)
+        yield from pool.imap(run, seeds, chunksize=BATCH)
 
 
 def main() -> int:
@@ -70,10 +71,11 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=1000)
     parser.add_argument("--from", type=int, default=0, dest="first")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--pairs", action="store_true", help="through a service that keeps pairs")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at the first seed that fails")
     asked = parser.parse_args()
     began, outcomes, counts, checks, failed = time.monotonic(), Counter[str](), Counter[str](), 0, list[Ran]()
-    for one in run_all(asked.first, asked.seeds, asked.jobs):
+    for one in run_all(asked.first, asked.seeds, asked.jobs, pairs=asked.pairs):
         outcomes[one.outcome] += 1
         counts += one.counts
         checks += one.checks

@@ -32,6 +32,15 @@ FOUND_WIDE = (
     (2437, "a list from before a late trigger came took it for gone, and it rested on unknown"),
 )
 """The same at one at which triggers rest."""
+FOUND_PAIRS = (
+    (275, "a close done after it would have lived was held at the full hour, and nobody can say by whom"),
+    (367, "what a person held was taken for an opening that was given up, again and again, until nothing was left"),
+    (507, "what was taken over was no multiple of a lot, and its rest was handed on for ever"),
+    (670, "what rested for a leg fired beside what a person held of the coin, and its close was refused for ever"),
+    (748, "the same amid an opening"),
+)
+"""The same where the way there leads through a service that keeps pairs."""
+PAIRS_SEEDS = 60
 
 
 class SimulationTests(unittest.TestCase):
@@ -39,11 +48,15 @@ class SimulationTests(unittest.TestCase):
         failed = [one for one in run_all(0, SEEDS, JOBS) if one.failure]
         self.assertEqual([], [(one.seed, one.failure) for one in failed], failed[0].trace if failed else "")
 
+    def test_and_where_a_service_keeps_the_pairs(self) -> None:
+        failed = [one for one in run_all(0, PAIRS_SEEDS, JOBS, pairs=True) if one.failure]
+        self.assertEqual([], [(one.seed, one.failure) for one in failed], failed[0].trace if failed else "")
+
     def test_what_was_found_once_stays_mended(self) -> None:
-        for found, wide in ((FOUND, False), (FOUND_WIDE, True)):
+        for found, wide, pairs in ((FOUND, False, False), (FOUND_WIDE, True, False), (FOUND_PAIRS, True, True)):
             for seed, what in found:
                 with self.subTest(what, seed=seed):
-                    self.assertEqual("", ran(seed, wide=wide).failure)
+                    self.assertEqual("", ran(seed, wide=wide, pairs=pairs).failure)
 
     def test_a_seed_is_the_same_run_every_time(self) -> None:
         for seed in (3, 4):

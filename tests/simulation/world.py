@@ -24,6 +24,7 @@ from tests.simulation.disk import SimulatedDisk
 from tests.simulation.exchange import LISTED, Exchange, TwoEffects
 from tests.simulation.faults import EVENTS, GAPS, STORM_SECONDS, draw_ways, draw_weather
 from tests.simulation.guards import Guards
+from tests.simulation.keeper import Keeper
 from tests.simulation.operators import Operators
 from tests.simulation.processes import Process, SimulatedClock, SimulatedTurn, Uncontended
 from tests.simulation.promises import Violation, require
@@ -71,14 +72,15 @@ class World:
     """Everything there is in one run. `run` once, then `close`.
 
     Not *wide*: nothing rests, no fills are told and nobody asks for more than there was to ask for at first; what such
-    a run draws is what it always drew, so that seeds that once failed are still the runs that they were.
+    a run draws is what it always drew, so that seeds that once failed are still the runs that they were. With *pairs*
+    the way to the exchange leads through a service that keeps them.
     """
 
-    def __init__(self, seed: int, *, wide: bool = True) -> None:
+    def __init__(self, seed: int, *, wide: bool = True, pairs: bool = False) -> None:
         self.seed = seed
         self.random = Random(seed)  # a simulation is chance that can be repeated
         self.further = Random(f"wide {seed}")
-        self.ways = draw_ways(self.further, wide=wide)
+        self.ways = draw_ways(self.further, wide=wide, pairs=pairs)
         self.scheduler = Scheduler(self.random)
         self.folder = Path(tempfile.mkdtemp(prefix="executor_sim_", dir=_quick_folder()))
         self.began = NOON - timedelta(seconds=self.random.choice((20.0, 1700.0, 2400.0)))
@@ -119,6 +121,7 @@ class World:
         self.outcomes: list[Outcome] = []
         self.last_account: Account | None = None
         self.guards = Guards(self)
+        self.keeper = Keeper(self)
         self.auditor = Auditor(self)
         self.exchange.triggers.on_fill = self.guards.traded
         self.exchange.triggers.share = self._share_of_trigger
@@ -398,7 +401,7 @@ class World:
             part = Decimal(1) if kind == "liquidate" else self.random.choice((Decimal(1), Decimal("0.5")))
             amount = -(abs(quantity) * part // lot * lot) * (1 if quantity > 0 else -1)
         if amount:
-            if kind == "outside" or not self.ways.rests:
+            if kind == "outside" or not self.ways.tells_fills:
                 # Without being told of it nobody can say whose it was; and what a person adds is that person's.
                 self.foreign.add(coin)
             self.exchange.take(coin, amount, kind, Decimal("0.02") if kind == "liquidate" else ZERO)
@@ -460,6 +463,7 @@ class World:
             live = [one for one in book.live_trades() if not self.auditor.may_rest(book, one)]
             auditor, state = self.auditor, self._desk().store.state()
             why = f"{len(live)} trades are still live" if live else ""
+            why = why or ("something is still on its way" if self.keeper.on_the_way else "")
             why = (
                 why
                 or auditor.book_equals_exchange(book)
@@ -530,9 +534,9 @@ class World:
         return f"{state.state}{f' ({causes})' if causes else ''}"
 
 
-def simulate(seed: int, *, wide: bool = True) -> Result:
+def simulate(seed: int, *, wide: bool = True, pairs: bool = False) -> Result:
     """One run. Raises what was found, with the world's trace as its note."""
-    world = World(seed, wide=wide)
+    world = World(seed, wide=wide, pairs=pairs)
     quiet, logging.root.manager.disable = logging.root.manager.disable, logging.CRITICAL
     try:
         with redirect_stderr(StringIO()), patch.object(locks, "OpenLock", Uncontended):

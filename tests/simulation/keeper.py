@@ -1,0 +1,206 @@
+"""The way to an exchange through a service that keeps pairs: it is told dollars, has no ids and no expiry, and its word
+is no fill.
+
+The law: what it was sent may happen at any time after, also when it has long been given up; a write that all processes
+have registered is never sent twice, and its last word is told alike by all of them. What became of an order is read
+from the exchange's fills alone. Nothing here decides what goes wrong: the world does.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from tests.simulation.exchange import LISTED
+from tests.simulation.guarded import GuardedVenue
+from tests.simulation.processes import MOMENT
+from trading.domain.market import Traits
+from trading.domain.orders import Order, OrderReport, OrderStatus, RejectReason
+from trading.domain.resting import AccountFill, PairLine
+from trading.domain.units import ZERO, ClientOrderId, PositionId, Price, Quantity, floor_to_step
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+WAYS = (0.5, 6.0, 14.0, 40.0, 95.0, 95.0, 130.0, 180.0)
+SIZED = ("0.9995", "1", "1", "1.0005")
+"""What it makes of an order's dollars, as a share of its coins."""
+REFUSAL_SETTLED = 1.5
+ANSWER_SETTLED = 10.0
+GROUP_SETTLED = 3.0
+CLOSE_PATIENCE = 15.0
+OPEN_PATIENCE = 90.0
+"""Seconds, as the adapter has them (`trading/adapters/pear_reports.py`)."""
+NEVER = timedelta(days=1)
+
+
+@dataclass
+class Write:
+    """One write: when it left, by the true clock, and when it was answered."""
+
+    orders: tuple[Order, ...]
+    at: datetime
+    answered: bool = False
+
+
+@dataclass
+class Keeper:
+    """The service itself and the register of what was sent to it, which every process of the desk shares."""
+
+    world: "World"
+    writes: dict[ClientOrderId, Write] = field(default_factory=dict)
+    last_words: dict[ClientOrderId, OrderReport] = field(default_factory=dict)
+    late: set[PositionId] = field(default_factory=set)
+    """Whose openings were done after they had been given up."""
+    outlived: bool = False
+    """Whether anything was done later than it would have lived at the exchange itself."""
+    on_the_way: int = 0
+
+    def arrive(self, orders: Sequence[Order]) -> None:
+        """It does what it was asked, as far as there is anything to do."""
+        self.on_the_way -= 1
+        for order in orders:
+            self.outlived = self.outlived or self.world.true_now() > order.expires_at
+            self.world.arrive([self._reducing(order) if order.reduce_only else self._opening(order)])
+
+    def came_late(self, order: Order) -> None:
+        """An opening is done that has been given up."""
+        trade, _ = self.world.auditor.intents[order.client_order_id]
+        self.late.add(trade.terms.position_id)
+        self.world.count("done after it was given up")
+
+    def _opening(self, order: Order) -> Order:
+        """In dollars, by a band around the mid at that moment, whenever that is."""
+        lot, decimals = LISTED[order.coin][1], LISTED[order.coin][2]
+        quantity = floor_to_step(order.quantity * Decimal(self.world.further.choice(SIZED)), lot)
+        band = order.limit_price / order.mid if order.mid else Decimal(1)
+        limit = (self.world.exchange.mid(order.coin) * band).quantize(Decimal(1).scaleb(-decimals))
+        if order.client_order_id in self.last_words:
+            self.came_late(order)
+        return replace(
+            order,
+            quantity=Quantity(max(quantity, lot)),
+            limit_price=Price(limit),
+            expires_at=order.expires_at + NEVER,
+        )
+
+    def _reducing(self, order: Order) -> Order:
+        """By what it has of that position: what is not there any more is not closed."""
+        quantity = order.quantity
+        intent = self.world.auditor.intents.get(order.client_order_id)
+        if intent is not None:
+            left = self.world.auditor.held[intent[0].terms.position_id].left(order.coin)
+            quantity = Quantity(min(quantity, max(left, ZERO)))
+        return replace(order, quantity=quantity, expires_at=order.expires_at + NEVER)
+
+
+class KeeperVenue(GuardedVenue):
+    """The Venue port of one process at such a service."""
+
+    traits = Traits(proves_absence=False, sizes_in_coins=False, keeps_pairs=True, rests_orders=True, tells_fills=True)
+
+    def submit(self, orders: Sequence[Order]) -> tuple[OrderReport, ...]:
+        process, world, keeper = self._process, self._world, self._world.keeper
+        process.at_risk("submit")
+        world.auditor.sent(process, orders)
+        write = Write(tuple(orders), world.true_now())
+        keeper.writes.update({one.client_order_id: write for one in orders})
+        process.at_risk("registered")
+        fate = world.fate_of_a_submit()
+        world.note(process, f"has kept {', '.join(_words(one) for one in orders)}" + (f" ({fate})" if fate else ""))
+        way, back = self._latency(), self._latency()
+        if fate == "request lost":
+            process.wait(way + back)
+            return self._told(orders)
+        arriving = list(orders)
+        if fate == "one leg lost":
+            arriving.remove(world.random.choice(arriving))
+        if fate == "late":
+            way += world.further.choice(WAYS)
+        if fate in ("late", "answer lost") or (world.stormy and world.random.random() < world.weather.told_late):
+            lag = way + world.random.choice((0.0, 1.0, 3.0))
+            self._told_at.update({one.client_order_id: world.scheduler.now + lag for one in orders})
+        keeper.on_the_way += 1
+        world.scheduler.at(world.scheduler.now + way, lambda: keeper.arrive(arriving))
+        if fate == "late":
+            process.wait(world.random.choice((0.1, 1.0, 3.0)))
+            return self._told(orders)
+        process.wait(way)
+        process.wait(MOMENT)
+        process.at_risk("submitted")
+        process.wait(back)
+        write.answered = fate != "answer lost"
+        return self._told(orders)
+
+    def draw_lines(self, lines: Sequence[PairLine]) -> bool:
+        """They stand or nobody knows; what they would close, what rests at the exchange closes before."""
+        process, world = self._process, self._world
+        process.at_risk("draw lines")
+        process.wait(self._latency())
+        return not world.fate_of_a_submit()
+
+    def account_fills(self, since: datetime) -> tuple[AccountFill, ...]:
+        """A fill of what was given up is nobody's: the register has no such order in doubt any more."""
+        last = self._world.keeper.last_words
+        return tuple(
+            replace(one, client_order_id=None)
+            if one.client_order_id in last and not last[one.client_order_id].filled
+            else one
+            for one in super().account_fills(since)
+        )
+
+    def _told(self, orders: Sequence[Order]) -> tuple[OrderReport, ...]:
+        return tuple(self._word_on(one) for one in orders)
+
+    def _word_on(self, order: Order) -> OrderReport:
+        keeper, name = self._world.keeper, order.client_order_id
+        known = keeper.last_words.get(name)
+        if known is None:
+            known = self._judged(order)
+            if not known.status.in_doubt:
+                keeper.last_words[name] = known
+                if not order.reduce_only and not known.filled and self._is_filled(order):
+                    keeper.came_late(order)
+        return known
+
+    def _judged(self, order: Order) -> OrderReport:
+        """What the exchange's fills and the answer add up to by now."""
+        world, keeper, name = self._world, self._world.keeper, order.client_order_id
+        write = keeper.writes.get(name)
+        word = world.exchange.words.get(name) if world.scheduler.now >= self._told_at.get(name, 0.0) else None
+        if word is not None and word.filled:
+            status = OrderStatus.FILLED if word.filled >= order.quantity else OrderStatus.PARTIALLY_FILLED
+            return replace(word, status=status, sized_by_venue=word.filled > order.quantity)
+        sent_at = write.at if write is not None else order.intended_at - timedelta(seconds=world.host_offset)
+        waited = (world.true_now() - sent_at).total_seconds()
+        if write is not None and not self._is_filled(order) and self._rest_was_filled(write):
+            return self._refused(order, RejectReason.NO_MATCH)
+        if write is not None and write.answered:
+            if word is not None and word.reason is not None and waited > REFUSAL_SETTLED:
+                return self._refused(order, word.reason)
+            if word is None and waited > ANSWER_SETTLED:
+                return self._refused(order, RejectReason.NO_MATCH)
+        elif order.reduce_only and waited > CLOSE_PATIENCE:
+            return self._refused(order, RejectReason.OTHER)
+        elif waited > OPEN_PATIENCE:
+            return self._refused(order, RejectReason.UNEXPLAINED)
+        return self._unknown([order])[0]
+
+    def _is_filled(self, order: Order) -> bool:
+        word = self._world.exchange.words.get(order.client_order_id)
+        return word is not None and word.filled > 0
+
+    def _rest_was_filled(self, write: Write) -> bool:
+        """Another order of the write was filled some seconds ago, so that all of it can be read by now."""
+        words = [self._world.exchange.words.get(one.client_order_id) for one in write.orders]
+        newest = max((one.reported_at for one in words if one is not None and one.filled), default=None)
+        return newest is not None and (self._world.true_now() - newest).total_seconds() > GROUP_SETTLED
+
+    def _refused(self, order: Order, reason: RejectReason) -> OrderReport:
+        now = self._world.host_now()
+        return OrderReport(order.client_order_id, OrderStatus.REJECTED, now, reason=reason, detail=f"{reason} there")
+
+
+def _words(order: Order) -> str:
+    return f"{order.side} {order.quantity} {order.coin}{' reduce-only' if order.reduce_only else ''}"
