@@ -5,6 +5,9 @@ import time
 from tests.processes import wait_until
 from tests.servers.test_live_hyperliquid import MASTER, LiveCase
 
+TAKEN_BACK_SECONDS = 90.0
+"""Two lists, and then the next look; on a busy machine."""
+
 
 class ProtectionCase(LiveCase):
     protection = "true"
@@ -110,3 +113,35 @@ class CrashTest(ProtectionCase):
         )
         self.assertEqual(self.ask("POST", f"/api/positions/{position_id}/close")[0], 200)
         self.assert_left(position_id, "MANUAL")
+
+
+class RestoredTest(ProtectionCase):
+    def test_what_a_restored_backup_knows_nothing_of_is_known_by_its_name_and_goes_with_its_position(self) -> None:
+        self.protection = "false"
+        service = self.start()
+        wait_until(self.is_healthy, "being healthy")
+        status, opened = self.execute("only")
+        self.assertEqual(status, 201)
+        position_id = str(opened["position_id"])
+        backup = str(self.folder / "backup")
+        self.assertEqual(self.command("backup", backup).returncode, 0)
+        self.kill_all(service)
+        self.protection = "true"
+        service = self.start()
+        wait_until(lambda: len(self.open_orders()) == 4, "both legs being guarded")
+        self.kill_all(service)
+        self.protection = "false"
+        restored = self.command("restore", backup, "--force")
+        self.assertEqual(restored.returncode, 0, restored.stderr)
+        service = self.start()
+        self.assertEqual(self.resting(position_id), [])
+        wait_until(lambda: not self.open_orders(), "what nothing wants being taken back", TAKEN_BACK_SECONDS)
+        self.assertEqual(set(self.held()), {"BTC", "ETH"})
+        self.assertEqual(self.found(), 4)
+        self.assertEqual(self.ask("POST", f"/api/positions/{position_id}/close")[0], 200)
+        self.assert_left(position_id, "MANUAL")
+
+    def found(self) -> int:
+        entries = self.ask_any("GET", "/api/agent/logs?limit=100")[1]
+        assert isinstance(entries, list)
+        return sum("was not written down" in str(one["message"]) for one in entries)

@@ -29,6 +29,7 @@ from trading.engine import (
     emergency,
     errands,
     exits,
+    forgotten,
     late,
     losses,
     outcomes,
@@ -74,6 +75,7 @@ class Watchman:
     memory: exits.Memory = field(default_factory=exits.Memory)
     drift: DriftMemory = field(default_factory=DriftMemory)
     guards: protection.Memory = field(default_factory=protection.Memory)
+    strays: forgotten.Memory = field(default_factory=forgotten.Memory)
     explained_tried: datetime | None = None
     explained_pause: timedelta = LOSS_RETRY
     beside_others: frozenset[Coin] = frozenset()
@@ -355,6 +357,8 @@ def _guard(watchman: Watchman) -> None:
     _leave_unlevel(watchman)
     for position_id in protection.due(desk, watchman.guards, desk.store.book()):
         _hand_out(watchman, f"guard {position_id}", _guardian(watchman, position_id))
+    if forgotten.due(desk, watchman.strays):
+        _hand_out(watchman, "forgotten", lambda: forgotten.look(desk, watchman.guards, watchman.strays))
     unguarded = second_line.due(desk, watchman.lines, desk.store.book())
     if unguarded:
         _hand_out(watchman, "second line", lambda: second_line.draw(desk, watchman.lines, unguarded))

@@ -18,6 +18,7 @@ from trading.domain.market import Account, Instrument
 from trading.domain.orders import Side
 from trading.domain.positions import Leg, Position, PositionStatus, Watch, first_watch
 from trading.domain.resting import (
+    ListedOrder,
     Resting,
     RestingOrder,
     RestingReport,
@@ -80,10 +81,11 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The ids that the venue listed, asked at `taken_at`."""
+    """The ids that the venue listed, asked at `taken_at`; `orders` are those that have one, as it listed them."""
 
     ids: frozenset[ClientOrderId]
     taken_at: datetime
+    orders: tuple[ListedOrder, ...] = ()
 
 
 @dataclass
@@ -147,7 +149,7 @@ def decide(wish: Mapping[Coin, Sequence[Guard]], resting: Sequence[Resting], now
     cancel += [one for one in judged if _key(one) not in guards]
     for key, guard in guards.items():
         there = [one for one in judged if _key(one) == key]
-        best = next((one for one in there if _serves(one.order, guard)), None)
+        best = min((one for one in there if _serves(one.order, guard)), key=lambda one: not one.placed, default=None)
         if not there:
             place.append(guard)
         elif best is not None:
@@ -242,7 +244,7 @@ def protect(desk: Desk, memory: Memory, position_id: PositionId) -> None:
     """Bring what rests for a position to what should. Raises Busy when somebody else is at it, VenueUnavailable."""
     with desk.store.seat(position_id):
         book, now = desk.store.book(), desk.clock.now()
-        position, watch = book.position(position_id), _watch(book, position_id)
+        position, watch = book.position(position_id), watch_of(book, position_id)
         if position.status is PositionStatus.CLOSING:
             # The close has made its way; what is left there guards what is not closed yet, and ends with it.
             return
@@ -256,7 +258,7 @@ def protect(desk: Desk, memory: Memory, position_id: PositionId) -> None:
         if present != watch.resting:
             _note(desk, position_id, lambda _: present)
         _carry_out(desk, memory, position, changes)
-        doubtful = any(not one.placed for one in _watch(desk.store.book(), position_id).resting)
+        doubtful = any(not one.placed for one in watch_of(desk.store.book(), position_id).resting)
         if doubtful or position.status is PositionStatus.OPENING or changes.replaced:
             _look_soon(memory, position_id, now)
 
@@ -314,7 +316,7 @@ def _place(desk: Desk, position: Position, guards: Sequence[Guard]) -> Sequence[
     """Intent to disk, then one group, then the answer to disk."""
     now = desk.clock.now()
     with desk.store.exclusive() as book:
-        watch = _watch(book, position.id)
+        watch = watch_of(book, position.id)
         number = watch.rested + 1
         orders = [_named(position.id, guard, number) for guard in guards]
         intended = tuple(Resting(order, now) for order in orders)
@@ -347,7 +349,7 @@ def _cancel(desk: Desk, position_id: PositionId, resting: Sequence[Resting]) -> 
 
 def _note(desk: Desk, position_id: PositionId, change: Callable[[Sequence[Resting]], tuple[Resting, ...]]) -> None:
     with desk.store.exclusive() as book:
-        watch = _watch(book, position_id)
+        watch = watch_of(book, position_id)
         resting = change(watch.resting)
         if resting != watch.resting:
             desk.store.save_watch(replace(watch, resting=resting))
@@ -369,7 +371,11 @@ def _listing(desk: Desk, memory: Memory, resting: Collection[Resting]) -> Listin
     """The venue's list, no older than *resting* needs it; None where nothing rests, and while it cannot be read."""
     if not resting:
         return None
-    age_max = LIST_AGE_MAX if all(one.placed for one in resting) else LIST_AGE_IN_DOUBT
+    return read_list(desk, memory, LIST_AGE_MAX if all(one.placed for one in resting) else LIST_AGE_IN_DOUBT)
+
+
+def read_list(desk: Desk, memory: Memory, age_max: timedelta) -> Listing | None:
+    """The venue's list, younger than *age_max*; None while it cannot be read."""
     with memory.list_lock:
         known, now = memory.listing, desk.clock.now()
         if known is not None and now - known.taken_at < age_max:
@@ -378,8 +384,9 @@ def _listing(desk: Desk, memory: Memory, resting: Collection[Resting]) -> Listin
             listed = desk.venue.resting()
         except VenueUnavailable:
             return None
-        ids = frozenset(one.client_order_id for one in listed if one.client_order_id is not None)
-        memory.listing = Listing(ids, now)
+        named = tuple(one for one in listed if one.client_order_id is not None)
+        ids = frozenset(one.client_order_id for one in named if one.client_order_id is not None)
+        memory.listing = Listing(ids, now, named)
         return memory.listing
 
 
@@ -402,7 +409,14 @@ def _look_soon(memory: Memory, position_id: PositionId, now: datetime) -> None:
             memory.looks[position_id] = (look[0], min(look[1], now + LOOK_AGAIN))
 
 
-def _watch(book: Book, position_id: PositionId) -> Watch:
+def look_now(memory: Memory, position_id: PositionId) -> None:
+    """Let the next tick look at a position, whenever it was looked at last."""
+    with memory.lock:
+        memory.looks.pop(position_id, None)
+
+
+def watch_of(book: Book, position_id: PositionId) -> Watch:
+    """The watch of a position, or the one that it begins with."""
     return book.watch(position_id) or first_watch(book.trades_of_position(position_id)[0])
 
 

@@ -23,6 +23,7 @@ class Conclusion(StrEnum):
     HANDED_ON = "HANDED_ON"
     LATE = "LATE"
     FOREIGN = "FOREIGN"
+    FORGOTTEN = "FORGOTTEN"
     ACCEPTED = "ACCEPTED"
 
 
@@ -109,6 +110,12 @@ TABLE = (
         "holds a quantity",
         Conclusion.FOREIGN,
         "it is reported, counted in the limits and never sold, unless a stop has the scope of the account",
+    ),
+    Row(
+        "knows of no such trigger (a restored backup, a lost file)",
+        "lists one in two lists 5 s apart, under an id that only a position of the book can have given",
+        Conclusion.FORGOTTEN,
+        "it is written down again, and then stays or is taken back like any other; whose id is not known is let alone",
     ),
     Row("accepted a quantity as somebody else's", "holds just that", Conclusion.ACCEPTED, "nothing"),
 )
