@@ -21,8 +21,8 @@ from trading.domain.exit_plan import ExitReason
 from trading.domain.orders import Order, RejectReason
 from trading.domain.positions import Position, PositionStatus
 from trading.domain.trades import Trade, TradeStatus
-from trading.domain.units import PositionId, TradeId
-from trading.engine import closing, working
+from trading.domain.units import Coin, PositionId, TradeId
+from trading.engine import closing, emergency, working
 from trading.engine.requests import TwapRequest
 
 TWAP = TwapRequest(60, 4)
@@ -444,6 +444,53 @@ class SharedDoubtTests(ClosingTestCase):
         self.scene.opened("signal_2", pair="SOL/ETH")
         self.scene.close(first)
         self.assertTrue(self.venue.flat)
+
+    def test_what_a_person_held_before_is_not_taken_for_what_may_have_been_bought(self) -> None:
+        for fault, taken in ((lost_before(), "0"), (unknown_for(60), "0.25"), (unknown_for(60, ETH="0.4"), "0.1")):
+            with self.subTest(fault=fault):
+                self.setUp()
+                self.venue.hold("ETH", "0.3")
+                self.venue.script(fault)
+                position = self.scene.opened()
+                self.assertEqual(self.scene.trade(position.trade_id).terms.long.beside, Decimal("0.3"))
+                self.scene.close(position)
+                self.assertEqual(Decimal("0.3"), self.venue.held("ETH"))
+                self.assertEqual(Decimal(taken), sum(self.taken_at_once("ETH"), Decimal(0)))
+                self.scene.ticks(70)
+                self.assertEqual(Decimal("0.3"), self.venue.held("ETH"))
+                self.assertIs(PositionStatus.CLOSED, self.scene.position(position.id).status)
+
+    def taken_at_once(self, coin: str) -> list[Decimal]:
+        return [order.quantity for order in self.venue.orders if order.reduce_only and order.coin == coin]
+
+    def test_what_was_accepted_as_somebody_else_s_is_theirs_as_long_as_ours_is_in_doubt(self) -> None:
+        self.venue.script(fine(), lost_before())
+        position = self.scene.opened(twap=TWAP)
+        self.venue.hold("ETH", "1")
+        emergency.resume(self.scene.desk, [Coin("ETH")])
+        self.assertEqual({"ETH": Decimal(1)}, self.scene.store.state().accepted_drift)
+        self.scene.tick(16)
+        self.assertTrue(self.scene.trade(position.trade_id).in_doubt)
+        self.scene.close(position)
+        self.assertEqual(Decimal(1), self.venue.held("ETH"))
+        self.scene.ticks(70)
+        self.assertEqual(Decimal(1), self.venue.held("ETH"))
+        self.assertIs(PositionStatus.CLOSED, self.scene.position(position.id).status)
+
+    def test_what_is_known_to_be_held_goes_whatever_a_person_held_before(self) -> None:
+        self.venue.hold("ETH", "0.3")
+        position = self.scene.opened()
+        self.venue.hold("ETH", "-0.3")
+        self.scene.close(position)
+        self.assertTrue(self.venue.flat)
+
+    def test_what_other_positions_hold_of_a_coin_is_nobody_else_s(self) -> None:
+        self.scene.opened()
+        second = self.scene.opened("signal_2", pair="SOL/ETH")
+        self.assertEqual({Decimal(0)}, {leg.beside for leg in self.scene.trade(second.trade_id).terms.legs})
+        self.venue.hold("ETH", "0.1")
+        third = self.scene.opened("signal_3", pair="AVAX/ETH")
+        self.assertEqual(Decimal("0.1"), self.scene.trade(third.trade_id).terms.long.beside)
 
     def test_a_trim_in_doubt_beside_a_close_takes_nothing_of_the_other_position(self) -> None:
         second = self.scene.opened("signal_2", pair="SOL/ETH")

@@ -57,12 +57,13 @@ class TradeStatus(StrEnum):
 @dataclass(frozen=True, slots=True)
 class LegPlan:
     """What one leg is to trade in all: `side` is that of this trade's orders, `arrival_price` the mid when it was
-    accepted."""
+    accepted, `beside` the coins that the account then held on that side and the desk knew nothing of."""
 
     coin: Coin
     side: Side
     quantity: Quantity
     arrival_price: Price
+    beside: Quantity = Quantity(ZERO)
 
     @property
     def notional(self) -> Usd:

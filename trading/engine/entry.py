@@ -183,7 +183,7 @@ def _accepted(desk: Desk, request: ExecuteRequest, key: str, until: float, reque
             raise _denied(desk, request, breaches)
         if book.trade_of_approval(approval.id) is not None:
             raise GuardianUnavailable("Guardian's approval id has been used before; that is no approval")
-        terms = planning.terms_of(desk, plan, trade_id, approval, key, fresh)
+        terms = planning.terms_of(desk, plan, trade_id, approval, key, fresh, book)
         checks = planning.checks_of(desk, plan, book, fresh.account)
         trade = working.admit(desk, replace(terms, request_id=request_id, checks=checks))
     desk.log.write(

@@ -26,7 +26,7 @@ from trading.domain.trades import (
 from trading.domain.units import ZERO, Coin, Price, Quantity, Ratio, TradeId, Usd
 from trading.engine.barriers import Bars, anchored, read_bars, requested_plan, tightest_stop, wants_bars
 from trading.engine.desk import Desk
-from trading.engine.recovery import foreign_holdings
+from trading.engine.recovery import book_holdings, foreign_holdings
 from trading.engine.requests import ExecuteRequest, Execution, TwapRequest
 from trading.engine.schedule import due_times
 from trading.utils.risk_controls import (
@@ -200,8 +200,10 @@ def exit_plan_of(desk: Desk, request: ExecuteRequest, signal: Signal, world: Wor
     )
 
 
-def terms_of(desk: Desk, plan: Draft, trade_id: TradeId, approval: Approval, key: str, world: World) -> Terms:
-    """Everything that is fixed when the trade is accepted, at the prices of *world*."""
+def terms_of(
+    desk: Desk, plan: Draft, trade_id: TradeId, approval: Approval, key: str, world: World, book: Book
+) -> Terms:
+    """Everything that is fixed when the trade is accepted, at the prices of *world*, beside what *book* holds."""
     now = desk.clock.now()
     entry = plan.entry
     count = len(plan.slices)
@@ -210,13 +212,14 @@ def terms_of(desk: Desk, plan: Draft, trade_id: TradeId, approval: Approval, key
     # A market trade has no duration and is given up after the grace alone.
     duration = plan.duration_seconds if sliced else 0
     grace = duration + max(GRACE_SECONDS_MIN, duration)
+    known = book_holdings(book)
     return Terms(
         trade_id=trade_id,
         position_id=position_id_of(trade_id),
         effect=PositionEffect.OPEN,
         pair=entry.pair,
-        long=_leg_plan(entry.long, world),
-        short=_leg_plan(entry.short, world),
+        long=_leg_plan(entry.long, world, known),
+        short=_leg_plan(entry.short, world, known),
         slices=tuple(
             Slice(number, due, long, short)
             for number, (due, (long, short)) in enumerate(zip(dues, plan.slices, strict=True), start=1)
@@ -236,8 +239,11 @@ def terms_of(desk: Desk, plan: Draft, trade_id: TradeId, approval: Approval, key
     )
 
 
-def _leg_plan(leg: EntryLeg, world: World) -> LegPlan:
-    return LegPlan(leg.coin, leg.side, leg.quantity or Quantity(ZERO), world.quotes[leg.coin].mid)
+def _leg_plan(leg: EntryLeg, world: World, known: Mapping[Coin, tuple[Quantity, Quantity]]) -> LegPlan:
+    least, most = known.get(leg.coin, (ZERO, ZERO))
+    ours = most if leg.side is Side.BUY else -least
+    beside = Quantity(max(world.account.held(leg.coin) * leg.side.sign - ours, ZERO))
+    return LegPlan(leg.coin, leg.side, leg.quantity or Quantity(ZERO), world.quotes[leg.coin].mid, beside)
 
 
 def _execution(desk: Desk, request: ExecuteRequest) -> tuple[Execution, int, int]:

@@ -388,7 +388,9 @@ def _look(desk: Desk, trade: Trade) -> Market:
         now=now,
         quotes=quotes,
         instruments=instruments,
-        available=_available(book, trade, account, sharers) if account is not None else {},
+        available=_available(book, trade, account, sharers, desk.store.state().accepted_drift)
+        if account is not None
+        else {},
         outstanding=_outstanding(book, trade, with_doubt=account is not None),
         opening_live=not trade.opens and opening.live,
         opened_until=None if trade.opens else opening.ended_at,
@@ -445,7 +447,11 @@ def _outstanding(book: Book, trade: Trade, *, with_doubt: bool) -> Mapping[Coin,
 
 
 def _available(
-    book: Book, trade: Trade, account: Account, sharers: Mapping[Coin, list[Position]]
+    book: Book,
+    trade: Trade,
+    account: Account,
+    sharers: Mapping[Coin, list[Position]],
+    accepted: Mapping[Coin, Quantity],
 ) -> Mapping[Coin, Quantity]:
     """min(own book, venue holding) begins here: what the venue holds on our side, less what other positions own of
     it.
@@ -454,8 +460,12 @@ def _available(
     opening may have trimmed without knowing it yet is not ours any more. Of those that are being closed as well our own
     book comes first: where other hands took of the coin, it is missing to the last, for two who left it to each other
     would never be flat.
+
+    What somebody held beside it when it was accepted, or what of the coin was *accepted* as theirs since, is left to
+    them as long as our own part is in doubt; what is known to be ours goes whatever they hold.
     """
     own = book.position(trade.terms.position_id)
+    planned = {leg.coin: leg for leg in book.trade(own.trade_id).terms.legs}
     available = {}
     for leg in trade.terms.legs:
         others = sharers[leg.coin]
@@ -466,7 +476,9 @@ def _available(
         gone = _trimming(book.trade(own.trade_id), leg.coin) if others else ZERO
         known = own.leg_of(leg.coin).held - gone
         sure = min(held - staying, known)
-        available[leg.coin] = Quantity(max(held - staying - leaving - theirs - gone, sure, ZERO))
+        plan = planned[leg.coin]
+        abroad = max(plan.beside, accepted.get(leg.coin, ZERO) * plan.side.sign, ZERO)
+        available[leg.coin] = Quantity(max(held - staying - leaving - theirs - gone - abroad, sure, ZERO))
     return available
 
 
