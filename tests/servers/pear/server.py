@@ -65,6 +65,14 @@ class Route:
     open: bool = False
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Nothing: a desk that is killed hangs up."""
+
+
 class PearServer:
     """The simulator; a context manager that serves while it is open.
 
@@ -90,9 +98,7 @@ class PearServer:
         class Handler(_Handler):
             pear = server
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        self._http.daemon_threads = True
-        self._http.block_on_close = False
+        self._http = _Server(("127.0.0.1", port), Handler)
         self._threads = [
             threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True),
             threading.Thread(target=self._watch, daemon=True),
