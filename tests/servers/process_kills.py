@@ -6,7 +6,8 @@ Half of them at Hyperliquid and half at Pear, at the same time. Web process, mon
 the whole SIGTERM, or the disk is full, in the middle of an opening, a TWAP, a close or an emergency stop.
 
 The law: whatever dies when, no signal trades twice, the book is what the exchange holds, both legs or none are held,
-and in the end the account is flat and explained to the cent. The exchange is asked, not the desk.
+nothing rests that the book does not know, and in the end the account is flat and explained to the cent. The exchange is
+asked, not the desk.
 """
 
 import argparse
@@ -86,6 +87,7 @@ class KillCase(LiveCase):
         self.assertIn(self.ask("POST", "/api/emergency_stop", {})[0], (200, 202))
         self.until(lambda: not self.held(), "being flat")
         self.until(lambda: all(one["status"] == "closed" for one in self.positions()), "every position being closed")
+        self.until(self.rests_rightly, "nothing being left to rest")
         self.assert_account_explained()
         verified = self.command("verify_ledger")
         self.assertEqual(verified.returncode, 0, verified.stdout + verified.stderr)
@@ -223,6 +225,7 @@ class KillCase(LiveCase):
             sum((abs(quantity) * {"BTC": 100_000, "ETH": 4_000}[coin] for coin, quantity in held.items()), Decimal(0)),
             SIZE_MAX,
         )
+        self.until(self.rests_rightly, "nothing resting at the exchange but what the book knows of")
         fills = self.truth()["fills"]
         assert isinstance(fills, list)
         orders = {(one["cloid"], one["oid"]) for one in fills if "cloid" in one}
@@ -231,6 +234,16 @@ class KillCase(LiveCase):
             status, _ = self.ask("POST", "/api/trades/execute", self.asked[-1])
             self.counts[f"repeat: {status}"] += 1
             self.until(lambda: not self.under_way(), "the end of what was repeated")
+
+    def rests_rightly(self) -> bool:
+        """Every order that rests is known by its id, and is for a position that stands."""
+        rows = self.truth()["open_orders"]
+        assert isinstance(rows, list)
+        standing = [one["position_id"] for one in self.positions() if one["status"] != "closed"]
+        details = [self.ask("GET", f"/api/positions/{position_id}")[1]["resting_orders"] for position_id in standing]
+        known = {order["client_order_id"] for orders in details if isinstance(orders, list) for order in orders}
+        self.counts["resting orders seen"] += len(rows)
+        return all(row["cloid"] in known for row in rows)
 
     def trading_state(self) -> object:
         return self.ask("GET", "/api/portfolio")[1]["trading_state"]
