@@ -7,8 +7,9 @@ from unittest import mock
 from tests.engine.resting_venue import RestingVenue
 from tests.engine.scripted_venue import Scene, a_scene, lost_after, lost_before
 from trading.domain.desk_state import Cause, TradingState
-from trading.domain.errors import InvariantBroken
+from trading.domain.errors import InvariantBroken, ResumeRefused
 from trading.domain.exit_plan import ExitReason
+from trading.domain.market import Account
 from trading.domain.orders import RejectReason
 from trading.domain.positions import Position, PositionStatus
 from trading.domain.resting import FillCause
@@ -401,6 +402,46 @@ class Unexplained(LossCase):
         self.assertEqual(self.scene.position(position.id).status, PositionStatus.CLOSED)
         self.assertEqual(self.scene.store.state().accepted_drift, {})
         self.assertEqual(self.scene.store.state().state, TradingState.HALTED)
+
+    def test_what_was_accepted_as_missing_is_booked_all_the_same_once_a_fill_explains_it(self) -> None:
+        """Seeds 9538, 18187 and 15790: a lack that was accepted before its fill was told was never looked for."""
+        position = self.scene.opened()
+        self.venue.reads_down.add("fills")
+        self.venue.take("ETH", "0.1", "3100", FillCause.LIQUIDATION)
+        self.tick()
+        emergency.resume(self.scene.desk, [ETH])
+        self.assertEqual(self.scene.store.state().accepted_drift, {ETH: Decimal("-0.1")})
+        self.venue.reads_down.clear()
+        self.tick(3, seconds=2)
+        self.assertEqual([one.quantity for one in self.losses(position)], [Decimal("0.1")])
+        self.assertEqual(self.scene.position(position.id).status, PositionStatus.CLOSED)
+        self.assertEqual(self.scene.store.state().accepted_drift, {})
+        self.assertFalse(self.reduced())
+        self.assert_account_explained()
+
+    def test_of_what_was_accepted_as_missing_what_no_fill_explains_stays_accepted(self) -> None:
+        position = self.scene.opened()
+        self.venue.hold("ETH", "-0.1")
+        emergency.resume(self.scene.desk, [ETH])
+        self.venue.take("ETH", "0.05")
+        self.assertEqual(working.book_losses(self.scene.desk), (position.id,))
+        self.assertEqual(self.losses(position)[0].quantity, Decimal("0.05"))
+        self.assertEqual(self.scene.store.state().accepted_drift, {ETH: Decimal("-0.1")})
+
+    def test_what_is_bought_while_somebody_accepts_a_drift_is_not_accepted_as_missing(self) -> None:
+        real = self.venue.account
+
+        def before_it_is_bought() -> Account:
+            account = real()
+            self.venue.account = real  # type: ignore[method-assign]
+            self.scene.opened()
+            return account
+
+        self.venue.account = before_it_is_bought  # type: ignore[method-assign]
+        with self.assertRaisesRegex(ResumeRefused, "drift in ETH"):
+            emergency.resume(self.scene.desk, [ETH])
+        self.assertEqual(self.scene.store.state().accepted_drift, {})
+        self.assertEqual(emergency.resume(self.scene.desk, [ETH]).accepted_drift, {})
 
     def test_nothing_is_concluded_while_an_order_of_ours_is_on_its_way(self) -> None:
         position = self.scene.opened()

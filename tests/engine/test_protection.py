@@ -9,17 +9,20 @@ from decimal import Decimal
 from unittest import mock
 
 from tests.builders import after, given_a_filled_trade, given_account, given_instrument
+from tests.engine.bent_venue import corrupt, with_store
 from tests.engine.scripted_venue import Crash, Scene, a_scene
 from tests.engine.test_losses import WAIT_SECONDS, LossCase
+from trading.domain.errors import StoreCorrupt
 from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account, Holding
 from trading.domain.orders import Side
 from trading.domain.positions import Position, PositionStatus, position_of
 from trading.domain.resting import Resting, RestingOrder, TriggerKind, resting_order_id
 from trading.domain.units import Coin, PositionId, Price, Quantity
-from trading.engine import emergency, monitor, protection, queries
+from trading.engine import closing, emergency, monitor, protection, queries, working
 from trading.engine.monitor import Watchman
 from trading.engine.protection import Changes, Guard, Listing, decide, distance, settled, wanted
+from trading.utils.halted import HaltedStore
 
 ETH, BTC = Coin("ETH"), Coin("BTC")
 STOP, TAKE = TriggerKind.STOP, TriggerKind.TAKE_PROFIT
@@ -100,7 +103,8 @@ class Wanted(unittest.TestCase):
     def test_nothing_is_to_rest_for_what_is_gone_delisted_or_too_small(self) -> None:
         position, nothing = a_position(), {ETH: (), BTC: ()}
         self.assertEqual(wanted(replace(position, status=PositionStatus.CLOSED), an_account(), INSTRUMENTS), nothing)
-        self.assertEqual(wanted(replace(position, lost=ExitReason.LEG_LOST), an_account(), INSTRUMENTS), nothing)
+        half = replace(position, lost=ExitReason.LEG_LOST, long=replace(position.long, opened=quantity("0")))
+        self.assertEqual(wanted(half, an_account(), INSTRUMENTS), {ETH: ()})
         delisted = {coin: replace(one, delisted=True) for coin, one in INSTRUMENTS.items()}
         self.assertEqual(wanted(position, an_account(), delisted), nothing)
         small = replace(position, long=replace(position.long, opened=quantity("0.002")))
@@ -172,6 +176,7 @@ class Decisions(unittest.TestCase):
             ),
             ("none is wanted", (), (there,), Changes(cancel=(there,))),
             ("two do what one should", (stop,), (there, old), Changes(cancel=(old,))),
+            ("and one of them is on its way", (stop,), (old, a_resting(placed=False, number=2)), Changes()),
         ):
             with self.subTest(name):
                 self.assertEqual(self.decided(guards, *resting), expected)
@@ -287,6 +292,19 @@ class Life(ProtectionCase):
         self.assertEqual(len(self.venue.placements), 2)
         self.tick(9, seconds=10)
         self.assertEqual(len(self.venue.placements), 3)
+
+    def test_what_is_replaced_stays_until_what_replaces_it_is_seen_there(self) -> None:
+        self.scene.opened()
+        self.tick()
+        self.venue.liquidations = {"ETH": "3500"}
+        self.venue.script_rest("lost_before")
+        self.scene.clock.advance(40)
+        self.tick(4)
+        self.assertEqual((len(self.venue.placements), self.venue.cancels, len(self.venue.rests)), (2, [], 4))
+        self.tick(8, seconds=4)
+        self.assertEqual(len(self.venue.placements), 3)
+        self.assertEqual((len(self.venue.rests), {len(one) for one in self.venue.placements}), (4, {4}))
+        self.assertNotIn(self.venue.placements[0][0].client_order_id, self.venue.rests)
 
     def test_switched_off_it_takes_back_what_rests_and_places_nothing(self) -> None:
         position = self.scene.opened()
@@ -413,6 +431,21 @@ class Firing(ProtectionCase):
         self.assertEqual(len(self.venue.placements), 1)
 
 
+class Unwritable(ProtectionCase):
+    """A store that takes nothing in: nobody closes, and what rests is what guards."""
+
+    def test_who_has_lost_a_leg_keeps_what_guards_the_other_until_its_close_is_accepted(self) -> None:
+        position = self.scene.opened()
+        self.tick()
+        self.venue.fire("ETH", "stop")
+        with mock.patch.object(working, "admit", side_effect=StoreCorrupt("no room")):
+            self.tick(3, seconds=4)
+        self.assertEqual(self.scene.position(position.id).lost, ExitReason.LEG_LOST)
+        self.assertEqual(len(self.venue.guards("BTC")), 2)
+        self.tick(5)
+        self.assertEqual((self.venue.rests, self.resting(position)), ({}, ()))
+
+
 class SharedCoin(ProtectionCase):
     """Two positions that are both long ETH."""
 
@@ -433,6 +466,34 @@ class SharedCoin(ProtectionCase):
         self.assertEqual(seen, [{Decimal("0.5")}])
         self.assertEqual(self.resting(self.first), ())
         self.assertEqual(len(self.resting(self.second)), 4)
+
+    def test_a_close_that_cannot_be_accepted_leaves_what_guards(self) -> None:
+        with (
+            mock.patch.object(working, "admit", side_effect=StoreCorrupt("no room")),
+            self.assertRaisesRegex(StoreCorrupt, "no room"),
+        ):
+            self.scene.close(self.first)
+        self.assertEqual((self.venue.cancels, len(self.resting(self.first))), ([], 4))
+
+    def test_a_close_that_is_not_on_disk_leaves_what_guards(self) -> None:
+        with self.assertRaises(StoreCorrupt):
+            closing.close(with_store(self.scene, make_sure=corrupt), self.first.id, ExitReason.MANUAL)
+        self.assertEqual((self.venue.cancels, len(self.venue.guards("ETH"))), ([], 4))
+
+    def test_a_halted_desk_takes_nothing_back(self) -> None:
+        halted = HaltedStore(self.scene.store.data_dir, "damaged")
+        with self.assertRaisesRegex(StoreCorrupt, "halted"):
+            protection.clear_way(replace(self.scene.desk, store=halted), self.first.id)
+        self.assertEqual((self.venue.cancels, len(self.venue.guards("ETH"))), ([], 4))
+
+    def test_whoever_takes_up_a_close_clears_its_way(self) -> None:
+        with mock.patch.object(protection, "clear_way", side_effect=Crash), self.assertRaises(Crash):
+            self.scene.close(self.first)
+        seen: list[set[Decimal]] = []
+        self.venue.on_submit = lambda orders: seen.append({one[2] for one in self.venue.guards("ETH")})
+        self.restart()
+        self.tick(2)
+        self.assertEqual((seen, self.scene.position(self.first.id).status), ([{Decimal("0.5")}], PositionStatus.CLOSED))
 
     def test_a_way_that_cannot_be_cleared_does_not_stop_the_close_and_is_cleared_after_it(self) -> None:
         self.venue.cancel_fails = True

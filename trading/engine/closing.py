@@ -62,11 +62,11 @@ def close(
         opening = working.want_cancel(desk, opening, f"the position is being closed: {reason}")
     if opening.live and not opening.in_doubt:
         opening = working.work_if_free(desk, opening.id)
-    protection.clear_way(desk, position_id)
     closing = _closing_trade(desk, position_id, reason, twap, grid, request_id)
     if closing is not None:
         if twap is None:
             closing = working.want_hurry(desk, closing, reason)
+        protection.clear_way(desk, position_id)
         _work_both(desk, opening.id, closing.id, until)
     position = desk.store.book().position(position_id)
     if position.closed:

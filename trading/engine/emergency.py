@@ -151,6 +151,7 @@ def resume(desk: Desk, accept_drift: Collection[Coin] = ()) -> DeskState:
     liquidating = state.state is TradingState.LIQUIDATING
     if liquidating and not (accept_drift and _settled(desk, book)):
         raise StopInProgress(f"the emergency stop is still closing; wait until the desk is HALTED ({state.why})")
+    held_before = book_holdings(book)
     try:
         account = desk.venue.account()
     except VenueUnavailable as error:
@@ -158,7 +159,7 @@ def resume(desk: Desk, accept_drift: Collection[Coin] = ()) -> DeskState:
             "the venue cannot be read, so nothing is known to be well", causes=[error.detail]
         ) from error
     if accept_drift:
-        _accept(desk, book, account, accept_drift)
+        _accept(desk, held_before, account, accept_drift)
     if liquidating:
         raise StopInProgress("the holdings are accepted; resume again when the desk has read itself flat and is HALTED")
     causes = _standing_causes(desk, book, account)
@@ -362,18 +363,25 @@ def _after_read(state: DeskState, left: Mapping[Coin, Quantity], *, desk: Desk) 
     return replace(state, state=TradingState.HALTED, flat_reads=0, since=desk.clock.now(), why="emergency stop; flat")
 
 
-def _accept(desk: Desk, book: Book, account: Account, coins: Collection[Coin]) -> None:
-    """What the venue holds beyond the book of *coins* is somebody else's from now on; it may be nothing any more."""
-    found = {drift.coin: drift for drift in drifts(book, account, desk.store.state())}
-    own = book_holdings(book)
-    accepted = {coin: Quantity(found[coin].venue - found[coin].book) for coin in coins if coin in found}
-    accepted |= {coin: account.held(coin) for coin in coins if coin not in own}
+def _accept(
+    desk: Desk, held_before: Mapping[Coin, tuple[Quantity, Quantity]], account: Account, coins: Collection[Coin]
+) -> None:
+    """What the venue holds beyond the book of *coins* is somebody else's from now on; it may be nothing any more.
 
-    def change(state: DeskState) -> DeskState:
-        merged = {**state.accepted_drift, **accepted}
-        return replace(state, accepted_drift={coin: quantity for coin, quantity in merged.items() if quantity})
+    Not of a coin of which the book said something else before *account* was read: what it shows may be in the book now.
+    """
+    with desk.store.exclusive() as book:
+        found = {drift.coin: drift for drift in drifts(book, account, desk.store.state())}
+        own = book_holdings(book)
+        still = [coin for coin in coins if own.get(coin) == held_before.get(coin)]
+        accepted = {coin: Quantity(found[coin].venue - found[coin].book) for coin in still if coin in found}
+        accepted |= {coin: account.held(coin) for coin in still if coin not in own}
 
-    desk.store.change_state(change)
+        def change(state: DeskState) -> DeskState:
+            merged = {**state.accepted_drift, **accepted}
+            return replace(state, accepted_drift={coin: quantity for coin, quantity in merged.items() if quantity})
+
+        desk.store.change_state(change)
     desk.log.write("warning", "holdings accepted as somebody else's", coins=sorted(accepted))
 
 

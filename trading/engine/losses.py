@@ -37,10 +37,11 @@ class Missing:
     least: Quantity
 
 
-def missing(book: Book, account: Account, state: DeskState) -> tuple[Missing, ...]:
+def missing(book: Book, account: Account) -> tuple[Missing, ...]:
     """What *account* lacks of the least that *book* allows for.
 
-    What somebody else is known to hold on the same side does not count as lacking: theirs goes first.
+    What somebody else holds on the same side does not count as lacking: theirs goes first. What somebody has accepted
+    as missing does: a fill that turns up later explains it all the same.
     """
     found = []
     held = {leg.coin for one in book.standing_positions() for leg in one.legs if leg.held > 0}
@@ -50,8 +51,7 @@ def missing(book: Book, account: Account, state: DeskState) -> tuple[Missing, ..
             continue
         sign = 1 if low >= 0 and high > 0 else -1
         least = low if sign > 0 else -high
-        abroad = state.accepted_drift.get(coin, ZERO) * sign
-        lacking = least + min(abroad, ZERO) - account.held(coin) * sign
+        lacking = least - account.held(coin) * sign
         if least > 0 and lacking > 0:
             found.append(Missing(coin, sign, Quantity(min(lacking, least)), Quantity(least)))
     return tuple(found)

@@ -4,6 +4,7 @@ The law: what hangs for one trade delays no other, and what fails in one part of
 Each trade and each close has a thread of its own, and one that is still busy from the last tick is left alone.
 """
 
+import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -48,6 +49,7 @@ from trading.engine.states import lift, reduce
 from trading.engine.valuing import publish_marks
 from trading.ports import Errand, Job, Json
 
+BACKOFF_SECONDS_MAX = 5.0
 BLIND_AFTER = timedelta(seconds=60)
 ROLL_EVERY = timedelta(hours=1)
 ROLL_AGAIN = timedelta(minutes=1)
@@ -65,6 +67,8 @@ JUDGING = "sweep"
 FAILED_PAUSE_SECONDS = 0.25
 BEAT_KEY = "monitor:beat"
 BEAT_TTL_SECONDS = 15.0
+
+_logger = logging.getLogger("trading.monitor")
 
 
 @dataclass
@@ -115,6 +119,23 @@ def tick(watchman: Watchman, *, wait_seconds: float | None = None) -> None:
         finish(watchman, wait_seconds)
     if watchman.corrupt is not None:
         raise watchman.corrupt
+
+
+def go_round(watchman: Watchman, interval: float, pause: float) -> float:
+    """One tick, and how many seconds to listen after it: *interval*, or twice the last *pause* after each in a row that
+    failed as a whole or met a damaged store, up to the age at which a monitor counts as dead. Raises nothing."""
+    try:
+        tick(watchman)
+    except StoreCorrupt as error:
+        _logger.error("the store cannot be trusted or written: %s", error.detail)
+        return max(min(pause * 2, BACKOFF_SECONDS_MAX), interval)
+    except Exception as bug:
+        # What is not caught here ends the watch over every position.
+        _logger.exception("a round of the monitor failed")
+        complain(watchman, "the round", f"a bug: {type(bug).__name__}: {bug}")
+        return max(min(pause * 2, BACKOFF_SECONDS_MAX), interval)
+    watchman.troubles.pop("the round", None)
+    return interval
 
 
 def listen(watchman: Watchman, seconds: float) -> None:
@@ -226,6 +247,10 @@ def _tell_overdue(watchman: Watchman) -> None:
 def _take_up(desk: Desk, trade_id: TradeId) -> None:
     """Work a trade under its seat. A bug stops all opening, and takes an opening trade out of work."""
     try:
+        trade = desk.store.book().trade(trade_id)
+        if not trade.opens and not trade.orders:
+            # Whoever accepted it may not have lived to do so.
+            protection.clear_way(desk, trade.terms.position_id)
         working.work_if_free(desk, trade_id)
     except InvariantBroken as broken:
         _take_out(desk, trade_id, f"it broke a rule: {broken.detail}")
@@ -317,7 +342,7 @@ def _account_duties(watchman: Watchman) -> None:
     _note_venue(watchman, "")
     watchman.memory.account = account
     _look_beside(watchman, book, account)
-    _explain(watchman, bool(losses.missing(book, account, desk.store.state()) or watchman.beside_others))
+    _explain(watchman, bool(losses.missing(book, account) or watchman.beside_others))
     if not late.flatten(desk, watchman.late, book, account, lambda one, reason: _leave(watchman, one, reason)):
         reconcile(desk, watchman.drift, book, account)
     _keep_equity(watchman, account.equity)

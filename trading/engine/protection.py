@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from trading.domain.book import Book
-from trading.domain.errors import Busy, InvalidNumber, VenueUnavailable
+from trading.domain.errors import Busy, InvalidNumber, StoreCorrupt, VenueUnavailable
 from trading.domain.market import Account, Instrument
 from trading.domain.orders import Side
 from trading.domain.positions import Leg, Position, PositionStatus, Watch, first_watch
@@ -123,9 +123,10 @@ def wanted(
     position: Position, account: Account, instruments: Mapping[Coin, Instrument]
 ) -> Mapping[Coin, tuple[Guard, ...]]:
     """What should rest on each leg of *position*, sized to what is filled of it. A leg that is left out is to be left
-    alone: what is known of it is not enough to guard it otherwise than it is."""
+    alone: what is known of it is not enough to guard it otherwise than it is, or its close has not been accepted yet,
+    and until then what rests guards it."""
     if position.closed or position.lost:
-        return {leg.coin: () for leg in position.legs}
+        return {leg.coin: () for leg in position.legs if position.closed or not leg.held}
     away = distance(position, account)
     if position.status is PositionStatus.CLOSING or away is None:
         return {}
@@ -153,7 +154,8 @@ def decide(wish: Mapping[Coin, Sequence[Guard]], resting: Sequence[Resting], now
         if not there:
             place.append(guard)
         elif best is not None:
-            cancel += [one for one in there if one is not best]
+            # Only once it is seen there: until then the others are what guards.
+            cancel += [one for one in there if one is not best and best.placed]
         elif _may_move(there, guard, now):
             place.append(guard)
             replaced += there
@@ -264,8 +266,12 @@ def protect(desk: Desk, memory: Memory, position_id: PositionId) -> None:
 
 
 def clear_way(desk: Desk, position_id: PositionId) -> None:
-    """Before a position is closed: take back what rests for it on a coin that others hold, too, where it could sell
-    theirs. Waits a second at most, for no exit waits for this."""
+    """Before a close is worked: take back what rests for its position on a coin that others hold, too, where it could
+    sell theirs. Waits a second at most, for no exit waits for this.
+
+    Only once the close is on disk, and the store takes in what is taken back: a position that nobody closes keeps its
+    guard. Raises StoreCorrupt where that cannot be.
+    """
     book = desk.store.book()
     position, watch = book.position(position_id), book.watch(position_id)
     if watch is None or not watch.resting:
@@ -274,6 +280,9 @@ def clear_way(desk: Desk, position_id: PositionId) -> None:
     shared = others | set(desk.store.state().accepted_drift)
     in_the_way = [one for one in watch.resting if one.order.coin in shared]
     if in_the_way:
+        if desk.store.trouble:
+            raise StoreCorrupt(f"the desk is halted: {desk.store.trouble}")
+        desk.store.make_sure()
         _wait_for(desk, f"clearing the way of {position.pair}", lambda: _take_back(desk, position_id, in_the_way))
 
 
@@ -301,14 +310,14 @@ def _take_back(desk: Desk, position_id: PositionId, resting: Sequence[Resting]) 
 
 def _carry_out(desk: Desk, memory: Memory, position: Position, changes: Changes) -> None:
     """Place first, then take back what that replaces: between the two more rests than is held, which only reduces."""
-    refused = {(guard.coin, guard.kind) for guard in changes.place}
+    unseen = {(guard.coin, guard.kind) for guard in changes.place}
     if changes.place and position.id not in memory.refused:
         reports = _place(desk, position, changes.place)
         named = zip(changes.place, reports, strict=True)
-        refused = {(guard.coin, guard.kind) for guard, one in named if one.status is RestingStatus.REJECTED}
-        if refused:
+        unseen = {(guard.coin, guard.kind) for guard, one in named if one.status is not RestingStatus.RESTING}
+        if any(one.status is RestingStatus.REJECTED for one in reports):
             memory.refused[position.id] = desk.clock.now()
-    over = [one for one in changes.replaced if _key(one) not in refused]
+    over = [one for one in changes.replaced if _key(one) not in unseen]
     _cancel(desk, position.id, [*changes.cancel, *over])
 
 

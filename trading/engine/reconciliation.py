@@ -117,7 +117,12 @@ TABLE = (
         Conclusion.FORGOTTEN,
         "it is written down again, and then stays or is taken back like any other; whose id is not known is let alone",
     ),
-    Row("accepted a quantity as somebody else's", "holds just that", Conclusion.ACCEPTED, "nothing"),
+    Row(
+        "accepted a quantity as somebody else's, or as missing",
+        "holds just that",
+        Conclusion.ACCEPTED,
+        "nothing; a fill that took what is missing makes it a lost leg all the same",
+    ),
 )
 """Every case, as `docs/reliability.md` shows it."""
 

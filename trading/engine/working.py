@@ -166,7 +166,7 @@ def book_losses(desk: Desk, beside_others: Collection[Coin] = ()) -> tuple[Posit
     book = desk.store.book()
     before = losses.versions(book, [leg.coin for one in book.standing_positions() for leg in one.legs])
     try:
-        lacks = losses.missing(book, desk.venue.account(), desk.store.state())
+        lacks = losses.missing(book, desk.venue.account())
         lacks += losses.covered(book, set(beside_others) - {one.coin for one in lacks})
         coins = [lack.coin for lack in lacks]
         if not coins:
@@ -184,6 +184,9 @@ def book_losses(desk: Desk, beside_others: Collection[Coin] = ()) -> tuple[Posit
             explained = losses.explained(book, lack, fills, step, desk.clock.now())
             for position_id, lost in explained.items():
                 found.setdefault(position_id, []).extend(lost)
+            told = sum((loss.quantity for lost in explained.values() for loss in lost), ZERO)
+            if told:
+                _missing_at_most(desk, lack.coin, lack.sign, max(lack.quantity - told, ZERO))
         # Once for each: *book* does not know what is saved meanwhile, and both legs of one may be lacking.
         return tuple(
             position_id
@@ -233,14 +236,18 @@ def _no_longer_missing(desk: Desk, trade: Trade, gone: HoldingGone) -> None:
     """What somebody has accepted as missing is so no more once it is out of the book: or a stop would look for it for
     ever. Before the write-off: a crash in between makes it drift, which the next look at the close settles."""
     sign = next(leg.side.opposite.sign for leg in trade.terms.legs if leg.coin == gone.coin)
+    accepted = desk.store.state().accepted_drift.get(gone.coin, ZERO)
+    _missing_at_most(desk, gone.coin, sign, max(-accepted * sign - gone.quantity, ZERO))
+
+
+def _missing_at_most(desk: Desk, coin: Coin, sign: int, most: Decimal) -> None:
+    """Of a holding of *sign* no more than *most* is accepted as missing from here on."""
 
     def settled(state: DeskState) -> DeskState:
-        accepted = state.accepted_drift.get(gone.coin, ZERO)
-        left = accepted + min(max(-accepted * sign, ZERO), gone.quantity) * sign
-        rest = {coin: quantity for coin, quantity in state.accepted_drift.items() if coin != gone.coin}
-        return replace(state, accepted_drift={**rest, gone.coin: Quantity(left)} if left else rest)
+        rest = {one: quantity for one, quantity in state.accepted_drift.items() if one != coin}
+        return replace(state, accepted_drift={**rest, coin: Quantity(-most * sign)} if most else rest)
 
-    if desk.store.state().accepted_drift.get(gone.coin, ZERO) * sign < 0:
+    if -desk.store.state().accepted_drift.get(coin, ZERO) * sign > most:
         desk.store.change_state(settled)
 
 

@@ -1,6 +1,5 @@
 """The daemon that watches positions: take profit, stop loss, trailing, time, slices that are due, recovery."""
 
-import logging
 import os
 import signal
 from argparse import ArgumentParser
@@ -15,7 +14,7 @@ from django.core.management.base import BaseCommand, CommandError
 from trading.bootstrap import build_courier, get_desk
 from trading.checks import DESK
 from trading.conf import ConfigurationError
-from trading.domain.errors import Busy, DeskError, StoreCorrupt
+from trading.domain.errors import Busy, DeskError
 from trading.engine import courier, monitor
 from trading.engine.desk import Desk
 from trading.management.notices import Notices
@@ -26,9 +25,6 @@ STANDBY_SECONDS = 0.5
 LISTEN_SECONDS = 0.25
 LAST_STEP_SECONDS = 3.0
 LAST_MOMENT_SECONDS = 4.0
-BACKOFF_SECONDS_MAX = 5.0
-
-_logger = logging.getLogger("trading.monitor")
 
 
 class Command(BaseCommand):
@@ -88,7 +84,7 @@ class Command(BaseCommand):
         pause = interval
         while not stopping.is_set():
             until = desk.clock.monotonic()
-            pause = self._tick(watchman, interval, pause)
+            pause = monitor.go_round(watchman, interval, pause)
             until += pause
             while not stopping.is_set() and (left := until - desk.clock.monotonic()) > 0:
                 notices.alive()
@@ -98,22 +94,6 @@ class Command(BaseCommand):
         monitor.finish(watchman, LAST_STEP_SECONDS)
         desk.log.write("info", "the monitor has stopped", event="MonitorStopped")
         self.stdout.write("stopped")
-
-    def _tick(self, watchman: monitor.Watchman, interval: float, pause: float) -> float:
-        """One round, and how long to listen after it: twice as long after each in a row that failed as a whole or met a
-        damaged store, up to the age at which a monitor counts as dead."""
-        try:
-            monitor.tick(watchman)
-        except StoreCorrupt as error:
-            _logger.error("the store cannot be trusted or written: %s", error.detail)
-            return max(min(pause * 2, BACKOFF_SECONDS_MAX), interval)
-        except Exception as bug:
-            # What is not caught here ends the watch over every position.
-            _logger.exception("a round of the monitor failed")
-            monitor.complain(watchman, "the round", f"a bug: {type(bug).__name__}: {bug}")
-            return max(min(pause * 2, BACKOFF_SECONDS_MAX), interval)
-        watchman.troubles.pop("the round", None)
-        return interval
 
 
 @contextmanager
