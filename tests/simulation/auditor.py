@@ -150,8 +150,9 @@ class Auditor:
         elif self.stopped_at is None:
             self.stopped_at = self.world.scheduler.now
 
-    def reopened(self, book: Book, state: DeskState, broken: Mapping[TradeId, str]) -> None:
-        """A process has read the disk: all that was acknowledged is there."""
+    def reopened(self, process: "Process", book: Book, state: DeskState, broken: Mapping[TradeId, str]) -> None:
+        """A process has read the disk: all that was acknowledged is there, and so may be a close whose writer died
+        before being told so."""
         require(not broken, f"trades do not fold: {dict(broken)}")
         self.world.guards.reopened(book)
         for trade_id, trade in self.trades.items():
@@ -161,6 +162,10 @@ class Auditor:
                 require(found.events[: len(trade.events)] == trade.events, f"events of {trade_id} are forgotten")
                 self._write_off(found, trade)
                 self.trades[trade_id] = found
+        for position_id in tuple(self.held):
+            for one in book.trades_of_position(position_id):
+                if one.id not in self.trades:
+                    self._take(process, one)
         if self._state is not None and not self._asked:
             require(state == self._state, f"the state was {self._state.state}, and reads {state.state} now")
         if self._asked:
@@ -394,6 +399,10 @@ class Auditor:
             or not world.monitor_at_work
             or any(leg.coin in world.foreign for leg in held.terms.legs)
         )
+
+    def is_being_closed(self, position_id: PositionId) -> bool:
+        """Whether it is on disk that somebody closes it, or has."""
+        return any(not one.opens for one in self.world.trades_of(position_id))
 
     def _excused(self, held: Held) -> bool:
         """Other hands were in it, or what rested for it has fired: what is gone is not for a repair to give back."""

@@ -46,6 +46,7 @@ class _Node:
 
 class SimulatedDisk:
     """The Disk seam in memory. `crash_at` is the number of the call that dies; `capacity` bounds all files together.
+    One that gives room out `late` takes every write and finds out at the sync that it is full.
 
     `calls` counts what may die: writes, truncations, syncs, replacements, removals, creations.
     """
@@ -54,6 +55,7 @@ class SimulatedDisk:
         self.calls = 0
         self.crash_at: int | None = None
         self.capacity: int | None = None
+        self.late = False
         self._random = random
         self._dead = False
         self._count = 0
@@ -108,6 +110,8 @@ class SimulatedDisk:
     def sync(self, file: int) -> None:
         self._step()
         node = self._handles[file]
+        if self.late and node.unsynced and self.capacity is not None and self.used > self.capacity:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         node.settle(bytes(node.current))
 
     def replace(self, source: Path, target: Path) -> None:
@@ -188,7 +192,7 @@ class SimulatedDisk:
 
     def _room(self, node: _Node, offset: int, content: bytes) -> int:
         """How many bytes of *content* there is room for."""
-        if self.capacity is None:
+        if self.capacity is None or self.late:
             return len(content)
         return max(0, min(len(content), self.capacity - self.used + len(node.current) - offset))
 

@@ -42,6 +42,7 @@ class GuardedVenue(SimulatedVenue):
         process.at_risk("cancel resting")
         fate = world.fate_of_a_submit()
         world.note(process, f"takes back {_words(orders)}" + (f" ({fate})" if fate else ""))
+        world.guards.taken_back(orders)
         arrived = self._travel(fate, lambda: world.exchange.triggers.take_back(orders))
         process.at_risk("resting canceled")
         return arrived

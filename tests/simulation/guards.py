@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 LOST_BUDGET = 45.0
 """Seconds, of those in which the desk was at work and nothing stood in its way, from a trigger that fires to the sister
 closed: looking for fills again (30, LOSS_RETRY_MAX), three bands of a close and its pauses."""
+SIZE_BUDGET = 45.0
+"""The same for what guards an open position to be of its size: the next look (30), one that is on its way (15)."""
 REFUSED_FOR = timedelta(seconds=130)
 """A guard that was refused is tried again after a minute, at the look that comes then."""
 
@@ -47,31 +49,46 @@ class Guards:
         self.watches: dict[PositionId, Watch] = {}
         self.owners: dict[ClientOrderId, PositionId] = {}
         self.fired: dict[str, tuple[PositionId, Fired]] = {}
-        self._asked: set[PositionId] = set()
+        self._asked: dict[PositionId, list[Watch]] = {}
         self._sent: set[ClientOrderId] = set()
         self._alone: dict[PositionId, float] = {}
+        self._unfit: dict[PositionId, float] = {}
 
     # What the desk acknowledges
 
     def asked(self, watch: Watch) -> None:
-        """The store is about to write *watch*."""
-        self._asked.add(watch.position_id)
+        """The store is about to write *watch*. Until it has written another, it may turn up after a power failure, even
+        where it was refused and taken back."""
+        self._asked.setdefault(watch.position_id, []).append(watch)
         self.owners.update({one.order.client_order_id: watch.position_id for one in watch.resting})
 
     def acknowledged(self, watch: Watch) -> None:
-        """The store has said that *watch* is on disk."""
-        self._asked.discard(watch.position_id)
+        """The store has said that *watch* is on disk: what rests, or may yet come to, is in it."""
+        self._asked.pop(watch.position_id, None)
         self.watches[watch.position_id] = watch
+        for name in self.world.exchange.triggers.there:
+            if self.owners.get(name) == watch.position_id:
+                self._require_known(name)
+
+    def rested(self, orders: Sequence[RestingOrder]) -> None:
+        """A group has reached the exchange: what of it rests is still in what is on disk."""
+        for order in orders:
+            name = order.client_order_id
+            if name in self.world.exchange.triggers.there and self.owners[name] not in self._asked:
+                self._require_known(name)
+
+    def _require_known(self, name: ClientOrderId) -> None:
+        known = {one.order.client_order_id for one in self.watches[self.owners[name]].resting}
+        require(name in known, f"{name} rests and is struck out")
 
     def reopened(self, book: Book) -> None:
         """A process has read the disk: exits that were changed and all that may rest are as they were."""
         for position_id, watch in self.watches.items():
             found = book.watch(position_id)
-            if position_id not in self._asked:
-                known = found is not None and (found.exit_plan, found.resting) == (watch.exit_plan, watch.resting)
-                require(known, f"what was said of the exits of {position_id} is forgotten")
-            elif found is not None:
-                self.acknowledged(found)
+            may_be = [(one.exit_plan, one.resting) for one in (watch, *self._asked.get(position_id, ()))]
+            known = found is not None and (found.exit_plan, found.resting) in may_be
+            require(known, f"what was said of the exits of {position_id} is forgotten")
+            self.watches[position_id] = found or watch
 
     def plan_of(self, held: "Held") -> ExitPlan | None:
         """The barriers of a position as they were acknowledged last."""
@@ -93,6 +110,24 @@ class Guards:
             require(order.side is leg.side.opposite, f"{order.kind} of {order.coin} would open")
             most = max(held.bought[order.coin], held.opened[order.coin]) + LISTED[order.coin][1]
             require(order.quantity <= most, f"{order.quantity} {order.coin} are to rest; {most} were ever held")
+
+    def taken_back(self, orders: Sequence[RestingOrder]) -> None:
+        """A cancel leaves a process: what it takes away guards nothing any more, or a close of it is on disk, or
+        something else rests in its place."""
+        for order in orders:
+            owner = self.owners[order.client_order_id]
+            held = self.world.auditor.held[owner]
+            there = self.world.exchange.triggers.there.get(order.client_order_id)
+            guarded = min(held.left(order.coin), there.left) if there is not None else ZERO
+            if (
+                not guarded
+                or self.world.auditor.is_being_closed(owner)
+                or self._may_be_bare(owner, order.coin, order.kind, guarded)
+                or self._excused(held)
+            ):
+                continue
+            others = self._resting(owner, order.coin, order.kind, without=orders)
+            require(others >= guarded, f"{order.kind} of {order.coin} is taken back, and nobody closes what it guards")
 
     def traded(self, order: RestingOrder, quantity: Decimal) -> None:
         """A trigger is about to trade: it takes of its own position first. Called before the account changes."""
@@ -128,6 +163,20 @@ class Guards:
                 continue
             alone = self._alone[position_id] = self._alone.get(position_id, 0.0) + seconds
             require(alone <= LOST_BUDGET, f"{held.terms.pair} has stood on one leg for {alone:.0f} s")
+        if self.world.ways.rests:
+            self._look_at_sizes(seconds)
+
+    def _look_at_sizes(self, seconds: float) -> None:
+        """Whoever stands, and has been opened, is guarded at its size soon."""
+        auditor = self.world.auditor
+        for position_id, held in auditor.held.items():
+            going = auditor.is_being_closed(position_id) or auditor.trades[held.terms.trade_id].live or held.lost
+            if going or self.has_fired(position_id) or self._excused(held) or auditor.in_its_way(held):
+                self._unfit[position_id] = 0.0
+                continue
+            why = self._misfit(held)
+            unfit = self._unfit[position_id] = self._unfit.get(position_id, 0.0) + seconds if why else 0.0
+            require(unfit <= SIZE_BUDGET, f"for {unfit:.0f} s {why}")
 
     def _is_out(self, held: "Held") -> bool:
         mid = self.world.exchange.mid
@@ -150,25 +199,33 @@ class Guards:
         words = []
         for position in book.standing_positions():
             held = self.world.auditor.held.get(position.id)
-            if held is None or position.status is not PositionStatus.OPEN or self._excused(held):
-                continue
-            for leg in position.legs:
-                for kind in TriggerKind:
-                    rests = self._resting(position.id, leg.coin, kind)
-                    left = held.left(leg.coin)
-                    if rests > left + LISTED[leg.coin][1]:
-                        words.append(f"{kind} of {rests} {leg.coin} for {left} held")
-                    elif rests < left and not self._may_be_bare(position.id, leg.coin, kind, left):
-                        words.append(f"{kind} of {rests} {leg.coin} guards {left}")
+            if held is not None and position.status is PositionStatus.OPEN and not self._excused(held):
+                words.append(self._misfit(held))
+        return "; ".join(filter(None, words))
+
+    def _misfit(self, held: "Held") -> str:
+        """Empty when what rests for a position is of its size; else what is not."""
+        words, position_id = [], held.terms.position_id
+        for leg in held.terms.legs:
+            for kind in TriggerKind:
+                rests, left = self._resting(position_id, leg.coin, kind), held.left(leg.coin)
+                if rests > left + LISTED[leg.coin][1]:
+                    words.append(f"{kind} of {rests} {leg.coin} for {left} held")
+                elif rests < left and not self._may_be_bare(position_id, leg.coin, kind, left):
+                    words.append(f"{kind} of {rests} {leg.coin} guards {left}")
         return "; ".join(words)
 
-    def _resting(self, position_id: PositionId, coin: Coin, kind: TriggerKind) -> Decimal:
+    def _resting(
+        self, position_id: PositionId, coin: Coin, kind: TriggerKind, without: Sequence[RestingOrder] = ()
+    ) -> Decimal:
         there = self.world.exchange.triggers.there.items()
         return sum(
             (
                 one.left
                 for key, one in there
-                if self.owners.get(key) == position_id and (one.order.coin, one.order.kind) == (coin, kind)
+                if self.owners.get(key) == position_id
+                and (one.order.coin, one.order.kind) == (coin, kind)
+                and one.order not in without
             ),
             ZERO,
         )

@@ -97,6 +97,10 @@ class Operators:
         action = self._stop if way == "stop" else self._close_all
         self._at(self.world.scheduler.now, way, action)
 
+    def open_once_more(self) -> None:
+        """A position in slices, with barriers that leave it alone."""
+        self._at(self.world.scheduler.now, "execute in the calm", self._execute_in_the_calm)
+
     def insist(self) -> None:
         """Every request that has traded, once more, under its own key and under another."""
         traded = self.world.auditor.signals_traded()
@@ -162,6 +166,18 @@ class Operators:
         self.asked.append(Asked(request, signal_id))
         if random.random() < 0.2:
             self._at(world.scheduler.now + random.random() * 0.3, "repeat", self._repeat)
+        entry.execute(desk, request)
+
+    def _execute_in_the_calm(self, desk: Desk) -> None:
+        world, signal_id = self.world, f"signal_{len(self.world.signals)}"
+        zscore = world.later.choice(("2.4", "-2.4"))
+        pair, size = world.later.choice(PAIRS), Usd(Decimal(world.later.choice((1_000, 4_000))))
+        world.signals[signal_id] = given_signal(signal_id, pair, zscore, created_at=world.host_now())
+        world.sizes[signal_id] = size
+        request = ExecuteRequest(
+            signal_id=signal_id, position_size=size, execution=Execution.TWAP, twap=TwapRequest(20, 4), **FAR
+        )
+        self.asked.append(Asked(request, signal_id))
         entry.execute(desk, request)
 
     def _repeat(self, desk: Desk) -> None:

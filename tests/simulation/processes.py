@@ -22,7 +22,6 @@ from trading.domain.errors import (
     GuardianUnavailable,
     ScoutUnavailable,
     SignalNotFound,
-    StoreCorrupt,
     VenueUnavailable,
 )
 from trading.domain.market import (
@@ -42,8 +41,7 @@ from trading.domain.signals import Approval, Signal
 from trading.domain.trades import Trade
 from trading.domain.units import ZERO, ClientOrderId, Coin, Price, Usd, hash_of
 from trading.engine.desk import Desk
-from trading.ports import Job, Json, Outcome, Proposal, Store, Ticks
-from trading.utils.halted import HaltedStore
+from trading.ports import Job, Json, Outcome, Proposal, Ticks
 from trading.utils.journal import Stamp
 from trading.utils.json_storage import JsonStore
 from trading.utils.locks import ProcessLock, Seats
@@ -111,18 +109,16 @@ class Process:
         return GuardedVenue(self) if self.world.ways.rests else SimulatedVenue(self)
 
     def open(self) -> Desk:
-        """Make the desk from the disk, as a start of the process does."""
-        store: Store
-        try:
-            store = SimulatedStore(self)
-        except StoreCorrupt as error:
-            self.world.note(self, f"the store does not open: {error.detail}")
-            store = HaltedStore(self.world.folder, error.detail, disk=self.disk)
+        """Make the desk from the disk, as a start of the process does.
+
+        StoreCorrupt, which would halt it until somebody starts it again, ends the run: whatever died, and however full
+        the disk is, that must not be.
+        """
         world = self.world
         self.desk = Desk(
             config=world.config,
             venue=self.venue(),
-            store=store,
+            store=SimulatedStore(self),
             cache=world.cache,
             signals=SimulatedScout(self),
             approvals=SimulatedGuardian(self),

@@ -26,6 +26,7 @@ from trading.domain.orders import Order, OrderStatus
 from trading.domain.resting import Resting
 from trading.domain.trades import OrdersIntended, OrdersReported, Trade, TradeCanceled, record
 from trading.engine import (
+    closing,
     emergency,
     entry,
     exits,
@@ -246,6 +247,23 @@ def _only_what_is_placed(resting: Any, listing: Any) -> Any:
     return tuple(one for one in resting if one.placed)
 
 
+def _clears_first(real: Callable[..., Any]) -> Callable[..., Any]:
+    def closing_trade(desk: Any, position_id: Any, *args: Any, **kwargs: Any) -> Any:
+        protection.clear_way(desk, position_id)
+        return real(desk, position_id, *args, **kwargs)
+
+    return closing_trade
+
+
+def _nothing_once_lost(real: Callable[..., Any]) -> Callable[..., Any]:
+    def wanted(position: Any, account: Any, instruments: Any) -> Any:
+        if position.lost:
+            return {leg.coin: () for leg in position.legs}
+        return real(position, account, instruments)
+
+    return wanted
+
+
 def _forgets_changed_exits(real: Callable[..., None]) -> Callable[..., None]:
     """A watch is in memory and never on disk."""
 
@@ -320,6 +338,12 @@ def patches() -> Mapping[str, tuple[Any, ...]]:
             obj(protection, "resting_order_id", _without_group(resting.resting_order_id)),
         ),
         "a trigger in doubt is forgotten": (obj(protection, "settled", _only_what_is_placed),),
+        "a stop is taken back before its close is accepted": (
+            obj(closing, "_closing_trade", _clears_first(closing._closing_trade)),
+        ),
+        "a lost leg takes the stop of its sister along": (
+            obj(protection, "wanted", _nothing_once_lost(protection.wanted)),
+        ),
         "nothing rests": (obj(protection, "due", _no_positions),),
         "a fired trigger is not noticed": (
             obj(working, "book_losses", _no_positions),

@@ -29,6 +29,13 @@ FOUND_WIDE = (
     (5309, "the auditor did not know of a close that was on disk when its writer died"),
     (1782, "a loss was written while the trade's own next intent was, and taken for a bug"),
     (2615, "who started on a full disk that lacked a position's line was halted for good"),
+    (9538, "a lack that was accepted before its fill was told was never looked for"),
+    (18187, "the same, accepted a second after the triggers had fired"),
+    (15790, "the same of one that went on opening"),
+    (256, "who had lost a leg had the stop of the other taken back before its close was accepted"),
+    (513, "the auditor did not know of a close that a process found on disk at its start"),
+    (1218, "a start whose first sync found the disk full was halted for good"),
+    (1822, "a guard under the exchange's minimum was missed"),
     (2437, "a list from before a late trigger came took it for gone, and it rested on unknown"),
 )
 """The same at one at which triggers rest."""

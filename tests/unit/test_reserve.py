@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from unittest import mock
 
 from tests.builders import (
     T0,
@@ -33,6 +34,7 @@ from trading.utils.halted import HaltedStore
 from trading.utils.inspection import verify
 from trading.utils.journal import SystemDisk, sealed
 from trading.utils.json_storage import JsonStore
+from trading.utils.ledger import RESERVE
 from trading.utils.reserve import RESERVE_BYTES, Reserve
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -166,6 +168,40 @@ class FullDiskTest(CareCase):
         started.save(given_a_filled_close(self.held))
         self.assertTrue(self.desk.book().position(self.held.terms.position_id).closed)
         self.assertEqual(started.book().positions(), self.store(self.disk).book().positions())
+
+    def test_who_starts_where_the_first_sync_finds_the_disk_full_goes_on_from_the_reserve(self) -> None:
+        """File systems that give out room late say so at the sync."""
+        closing = self.desk.save(given_a_closing_trade(self.held), durable=False)
+        sync, reserve, found_full = self.disk.sync, self.data_dir / RESERVE, False
+
+        def late(file: int) -> None:
+            nonlocal found_full
+            if self.disk.stamp(reserve) is not None:
+                found_full = True
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            sync(file)
+
+        with mock.patch.object(self.disk, "sync", late):
+            started = JsonStore.open_or_halted(self.data_dir, BINDING, disk=self.disk)
+        self.addCleanup(started.close)
+        self.assertEqual(("", True, True), (started.trouble, started.disk_full, found_full))
+        self.assertEqual(closing, started.book().trade(closing.id))
+
+    def test_who_starts_where_not_even_a_sync_has_room_says_so_until_there_is(self) -> None:
+        self.desk._reserve.free()
+        closing = self.desk.save(given_a_closing_trade(self.held), durable=False)
+        self.disk.late, self.disk.capacity = True, self.disk.used - 1
+        started = JsonStore.open_or_halted(self.data_dir, BINDING, disk=self.disk)
+        self.addCleanup(started.close)
+        self.assertEqual("", started.trouble)
+        for _ in range(2):
+            with self.assertRaises(StoreCorrupt) as caught:
+                started.book()
+            self.assertEqual("ENOSPC", caught.exception.facts["reason"])
+        self.disk.capacity = None
+        self.assertEqual(closing, started.book().trade(closing.id))
+        self.disk.lose_power()
+        self.assertEqual(closing, self.store(self.disk).book().trade(closing.id))
 
     def test_the_reserve_takes_its_whole_size(self) -> None:
         reserve = Reserve(self.data_dir / "reserve", SystemDisk())

@@ -128,16 +128,15 @@ class JsonStore:
             with self._ledger_lock.held():
                 migrate(data_dir, self._disk, migrations)
             bound = self._disk.stamp(data_dir / STATE) is not None
-            self._ledger = self._journal(LEDGER, must_exist=bound)
-            self._positions = self._journal(BOOK, must_exist=bound)
+            self._ledger = self._with_reserve(lambda: self._journal(LEDGER, must_exist=bound))
+            self._positions = self._with_reserve(lambda: self._journal(BOOK, must_exist=bound))
             self._bind(binding, bound=bound)
         self._sync_names()
         self._reserve.restore()
         self._archive.refresh()
         self._roll_if_large()
         self._read_ahead()
-        self.book()
-        self._make_sure()
+        self._begin_with_the_book()
         self._prune_seats()
 
     @classmethod
@@ -542,7 +541,8 @@ class JsonStore:
         """Write the position lines that are missing; a full disk leaves them to the next who looks, for the ledger has
         all that they say."""
         if self._fold.behind(self._ledger.seq):
-            self._ledger.make_sure()  # also where no line follows: what is shown is on disk
+            # Also where no line follows: what is shown is on disk.
+            self._with_reserve(self._ledger.make_sure)
         try:
             self._with_reserve(self._write_projections)
         except StoreCorrupt as error:
@@ -556,6 +556,16 @@ class JsonStore:
         """
         if self._ledger.mended is None:
             self._fold.require_ledger(self._ledger.seq, self._ledger.path)
+
+    def _begin_with_the_book(self) -> None:
+        """Have the book, and have it on disk. Where there is no room even for that, whoever asks for the book tries
+        again, and is told so until there is."""
+        try:
+            self.book()
+            self._with_reserve(self._make_sure)
+        except StoreCorrupt as error:
+            if not is_full(error):
+                raise
 
     def _make_sure(self) -> None:
         """What the dead wrote and did not live to sync is on disk before anybody acts on it."""
