@@ -1,5 +1,6 @@
 import unittest
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -151,6 +152,17 @@ class FillsTest(unittest.TestCase):
         trade = given_a_working_trade()
         trade = record(trade, given_reports(trade.orders, at=after(3600)))
         self.assertEqual({after(10)}, {fill.filled_at for fill in fills_of(trade)})
+
+    def test_where_the_venue_tells_its_instant_that_is_it_also_after_the_order_s_life_and_never_before_its_intent(
+        self,
+    ) -> None:
+        for told, at in ((5, 5), (40, 40), (-30, 0)):
+            with self.subTest(told=told):
+                trade = given_a_working_trade()
+                (order, _) = trade.orders
+                report = replace(given_report(order, at=after(3600)), filled_at=after(told))
+                (fill,) = fills_of(record(trade, OrdersReported(after(3600), (report,))))
+                self.assertEqual(max(after(at), order.intended_at), fill.filled_at)
 
 
 class HoldingsTest(unittest.TestCase):

@@ -514,9 +514,8 @@ class Auditor:
             not self.world.ways.tells_fills and any(fill.order is None for fill in exchange.fills)
         ):
             return
-        if self.world.keeper.late or (exchange.payments and self.world.keeper.outlived):
-            # Taken over at the account's own entry price, without the fees of it; or held at the full hour by an order
-            # of which nobody can say when it was done.
+        if self.world.keeper.late:
+            # Taken over at the account's own entry price, without the fees of it.
             return
         if any(trade.gone for trade in self.trades.values()):
             # Booked at the mark, for nobody could say how it went.

@@ -321,7 +321,9 @@ class Exchange:
         price, fee = notional / filled, notional * FEE
         self._trade(order.coin, filled * order.side.sign, price, fee, order, "desk")
         status = OrderStatus.FILLED if filled == order.quantity else OrderStatus.PARTIALLY_FILLED
-        return OrderReport(order.client_order_id, status, self.now(), Quantity(filled), Price(price), Usd(fee))
+        return OrderReport(
+            order.client_order_id, status, self.now(), Quantity(filled), Price(price), Usd(fee), filled_at=self.now()
+        )
 
     def _trade(
         self,

@@ -206,7 +206,7 @@ class Guards:
     def _misfit(self, held: "Held") -> str:
         """Empty when what rests for a position is of its size; else what is not."""
         words, position_id = [], held.terms.position_id
-        for leg in held.terms.legs:
+        for leg in (one for one in held.terms.legs if one.coin in LISTED):
             for kind in TriggerKind:
                 rests, left = self._resting(position_id, leg.coin, kind), held.left(leg.coin)
                 if rests > left + LISTED[leg.coin][1]:

@@ -53,15 +53,12 @@ class Keeper:
     last_words: dict[ClientOrderId, OrderReport] = field(default_factory=dict)
     late: set[PositionId] = field(default_factory=set)
     """Whose openings were done after they had been given up."""
-    outlived: bool = False
-    """Whether anything was done later than it would have lived at the exchange itself."""
     on_the_way: int = 0
 
     def arrive(self, orders: Sequence[Order]) -> None:
         """It does what it was asked, as far as there is anything to do."""
         self.on_the_way -= 1
         for order in orders:
-            self.outlived = self.outlived or self.world.true_now() > order.expires_at
             self.world.arrive([self._reducing(order) if order.reduce_only else self._opening(order)])
 
     def came_late(self, order: Order) -> None:

@@ -40,7 +40,7 @@ FOUND_WIDE = (
 )
 """The same at one at which triggers rest."""
 FOUND_PAIRS = (
-    (275, "a close done after it would have lived was held at the full hour, and nobody can say by whom"),
+    (275, "a close was done after the full hour that would have expired before, and its funding was nobody's"),
     (367, "what a person held was taken for an opening that was given up, again and again, until nothing was left"),
     (507, "what was taken over was no multiple of a lot, and its rest was handed on for ever"),
     (670, "what rested for a leg fired beside what a person held of the coin, and its close was refused for ever"),

@@ -46,6 +46,7 @@ class Endings(unittest.TestCase):
                 report = self.word(state, a_fill("0.015"), a_fill("0.005", tid=2))
                 self.assert_word(report, OrderStatus.FILLED, "0.02")
                 self.assertEqual((report.average_price, report.fees), (3000, Decimal("0.02")))
+                self.assertEqual(report.filled_at, a_fill("0.015").at)
 
     def test_a_partial_execution_says_filled_and_its_fills_say_how_much(self) -> None:
         report = self.word(a_state("filled", remaining="0.012"), a_fill("0.008"))

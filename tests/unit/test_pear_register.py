@@ -61,6 +61,7 @@ class Remembering(RegisterTestCase):
             RejectReason.NO_MATCH,
             "words",
             True,
+            NOON,
         )
         self.register.ended(order, report, [11, 9])
         sent = self.opened().known()[order.client_order_id]

@@ -39,11 +39,12 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """Coins, USD exchanged and fees of some fills."""
+    """Coins, USD exchanged and fees of some fills, and the venue's instant of the newest."""
 
     quantity: Decimal = ZERO
     usd: Decimal = ZERO
     fees: Decimal = ZERO
+    last_at: datetime | None = None
 
 
 def own_fills(order: Order, fills: Iterable[Fill], oids: Iterable[int]) -> tuple[Fill, ...]:
@@ -94,6 +95,7 @@ def ended(order: Order, total: Sum, now: datetime) -> OrderReport:
         filled=Quantity(total.quantity),
         average_price=Price(total.usd / total.quantity),
         fees=Usd(total.fees),
+        filled_at=total.last_at,
     )
 
 
@@ -156,4 +158,5 @@ def sum_of(fills: Sequence[Fill]) -> Sum:
         sum((one.quantity for one in fills), ZERO),
         sum((one.quantity * one.price for one in fills), ZERO),
         sum((one.fee for one in fills), ZERO),
+        max((one.at for one in fills), default=None),
     )

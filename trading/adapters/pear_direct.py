@@ -102,5 +102,7 @@ def _together(order: Order, pear: Sum, direct: OrderReport, now: datetime) -> Or
     if not pear.quantity + direct.filled:
         return refused(order, direct.reason or RejectReason.OTHER, f"closed directly: {direct.detail}", now)
     paid = direct.filled * (direct.average_price or ZERO)
-    total = Sum(pear.quantity + direct.filled, pear.usd + paid, pear.fees + direct.fees)
+    instants = [one for one in (pear.last_at, direct.filled_at) if one is not None]
+    last_at = max(instants, default=None)
+    total = Sum(pear.quantity + direct.filled, pear.usd + paid, pear.fees + direct.fees, last_at)
     return ended_by_venue(order, total, now)

@@ -131,6 +131,7 @@ class WriteRegister:
             "reason": report.reason,
             "detail": report.detail,
             "sized": report.sized_by_venue,
+            "filled_ms": None if report.filled_at is None else milliseconds(report.filled_at),
         }
         row = {"id": order.client_order_id, "coin": order.coin, "side": order.side, "final": final}
         self._note([row | {"tids": sorted(tids), "sent_ms": milliseconds(order.intended_at)}])
@@ -196,7 +197,7 @@ def _merged(before: Sent | None, name: ClientOrderId, row: dict[str, object]) ->
 
 
 def _report(name: ClientOrderId, final: Mapping[str, object]) -> OrderReport:
-    price, reason = final["price"], final["reason"]
+    price, reason, filled_ms = final["price"], final["reason"], final.get("filled_ms")
     return OrderReport(
         client_order_id=name,
         status=OrderStatus(str(final["status"])),
@@ -207,4 +208,5 @@ def _report(name: ClientOrderId, final: Mapping[str, object]) -> OrderReport:
         reason=None if reason is None else RejectReason(str(reason)),
         detail=str(final["detail"]),
         sized_by_venue=final["sized"] is True,
+        filled_at=None if filled_ms is None else instant_of(filled_ms),
     )

@@ -88,8 +88,8 @@ class Order:
 class OrderReport:
     """The venue's cumulative word on one order: filled quantity in coins, average price, fees paid in USD.
 
-    `sized_by_venue`: the venue was told an amount of money and made coins of it, so that more than the order's quantity
-    may have been filled.
+    `filled_at`: the instant of its newest fill by the venue's clock, where it tells one. `sized_by_venue`: the venue
+    was told an amount of money and made coins of it, so that more than the order's quantity may have been filled.
     """
 
     client_order_id: ClientOrderId
@@ -101,6 +101,7 @@ class OrderReport:
     reason: RejectReason | None = None
     detail: str = ""
     sized_by_venue: bool = False
+    filled_at: datetime | None = None
 
 
 def client_order_id(trade_id: TradeId, slice_number: int, coin: Coin, attempt: int) -> ClientOrderId:

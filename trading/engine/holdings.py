@@ -50,8 +50,9 @@ class Fill:
 def fills_of(trade: Trade) -> tuple[Fill, ...]:
     """Every fill of *trade*, in the order in which they became known.
 
-    Reports are cumulative, so a fill is the difference of two of them. It happened when the venue said, and no later
-    than the order could live: a report that came after a doubt of an hour does not make the fill an hour younger.
+    Reports are cumulative, so a fill is the difference of two of them. It happened when the venue said; where it did
+    not, no later than the order could live: a report that came after a doubt of an hour does not make the fill an hour
+    younger.
     """
     orders = {order.client_order_id: order for order in trade.orders}
     legs = {leg.coin: leg for leg in trade.terms.legs}
@@ -162,7 +163,7 @@ def _fill(trade: Trade, order: Order, leg: LegPlan, before: OrderReport | None, 
         notional=Usd(notional),
         fees=Usd(fees),
         arrival_price=leg.arrival_price,
-        filled_at=max(min(report.reported_at, order.expires_at), order.intended_at),
+        filled_at=max(report.filled_at or min(report.reported_at, order.expires_at), order.intended_at),
     )
 
 
