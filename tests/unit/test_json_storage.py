@@ -172,6 +172,7 @@ class FilesTest(StoreCase):
     def test_the_newest_line_of_a_position_is_what_it_is_now(self) -> None:
         store = self.store()
         trade = store.save(given_a_working_trade())
+        store.make_sure()
         self.assertEqual(self.newest(self.positions)[trade.terms.position_id]["status"], "opening")
         trade = store.save(given_a_filled_trade())
         line = self.newest(self.positions)[trade.terms.position_id]
@@ -191,6 +192,15 @@ class FilesTest(StoreCase):
         line = self.newest(self.positions)[trade.terms.position_id]
         self.assertEqual((line["status"], line["exit_reason"]), ("closed", "MANUAL"))
         self.assertEqual(line["watch"]["high_water"], "0.003")
+        self.assert_sound()
+
+    def test_while_an_order_is_on_its_way_the_line_of_its_position_waits(self) -> None:
+        store, other = self.store(), self.store()
+        working = store.save(given_a_working_trade())
+        self.assertNotIn(working.terms.position_id, self.newest(self.positions))
+        self.assertEqual(working, other.book().trade(working.id))
+        self.assertEqual(self.newest(self.positions)[working.terms.position_id]["status"], "opening")
+        self.assertEqual(verify(self.data_dir).problems, ())
         self.assert_sound()
 
     def test_a_change_of_state_that_changes_nothing_writes_nothing(self) -> None:
@@ -594,6 +604,7 @@ class VerifyTest(StoreCase):
         opening = store.save(given_a_filled_trade("one"))
         store.save(given_a_filled_close(opening))
         store.save(given_a_working_trade(signal_id="two"))
+        store.make_sure()
         log = Journal(self.data_dir / "agent_logs.json")
         log.append([{"id": "log_1", "message": "hello"}])
         report = verify(self.data_dir)

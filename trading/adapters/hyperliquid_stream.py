@@ -155,6 +155,8 @@ class PriceStream:
             http_no_proxy=["*"],
             suppress_origin=True,
             redirect_limit=0,
+            # It would look at each byte in Python, a millisecond a book; decoding the text finds the same mistakes.
+            skip_utf8_validation=True,
         )
         try:
             socket.settimeout(self._look_seconds)
@@ -173,6 +175,8 @@ class PriceStream:
                     if silent % PING_AFTER_LOOKS == 0:
                         socket.send('{"method":"ping"}')
                     continue
+                except UnicodeDecodeError as error:
+                    raise websocket.WebSocketException("the venue sent text that is no UTF-8") from error
                 silent = 0
                 self._take(frame)
         finally:

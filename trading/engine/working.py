@@ -296,20 +296,28 @@ def _restless(trade: Trade) -> bool:
 
 
 def _send(desk: Desk, trade: Trade, step: Send) -> Trade:
-    """Intent to disk, then one submit, then the answer to disk."""
+    """Intent to disk, then one submit, then the answer to disk: with the end of the trade where that is what follows."""
     orders = step.orders
     attempt = orders[0].slice_number - scheduled_of_close(trade)
     if not trade.opens and attempt > len(CLOSE_BANDS):
         _alert(desk, trade, attempt)
     trade = desk.store.save(record(trade, OrdersIntended(orders[0].intended_at, orders, step.mids)))
     reports = desk.venue.submit(orders)
-    trade = desk.store.save(record(trade, OrdersReported(_later(desk, trade), reports)), durable=False)
+    trade = record(trade, OrdersReported(_later(desk, trade), reports))
+    if not _is_whole(trade):
+        trade = desk.store.save(trade, durable=False)
     for report in reports:
         _tell_report(desk, trade, report)
     _watch_size(desk, trade)
     if step.mids:
         _tell_slice(desk, trade, orders[0].slice_number)
     return trade
+
+
+def _is_whole(trade: Trade) -> bool:
+    """All that it was to take is filled, no more, and in no doubt: nothing more is sent, and its end is saved next."""
+    exact = all(trade.filled(leg.coin) == leg.quantity for leg in trade.terms.legs)
+    return exact and not trade.in_doubt
 
 
 def _watch_size(desk: Desk, trade: Trade) -> None:

@@ -22,7 +22,7 @@ from trading.domain.codec import Json, encode_position, encode_state, encode_wat
 from trading.domain.desk_state import Binding, DeskState
 from trading.domain.errors import Busy, PositionNotFound, StoreCorrupt
 from trading.domain.positions import Position, Watch, first_watch, position_of
-from trading.domain.trades import Trade
+from trading.domain.trades import OrdersIntended, Trade
 from trading.domain.units import PositionId, TradeId
 from trading.utils.archive import Archive, record_of
 from trading.utils.halted import HaltedStore
@@ -220,10 +220,11 @@ class JsonStore:
             )
             self._fold.own = steps[-1]
             self._fold.take_events(entries, self._ledger.path)
-            if durable:
+            if durable and not isinstance(steps[-1].events[-1], OrdersIntended):
                 self._with_reserve(self._write_projections)
             else:
-                # The book has it; its position's line waits for the sync that makes it last.
+                # The book has it. Its position's line waits for the sync that makes it last, and for what the venue
+                # says: an order is on its way, and the line would be another one in a moment.
                 self._applied, self._deferred = (self._ledger.seen, self._positions.seen), True
             return steps[-1]
 

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from typing import Protocol
@@ -39,6 +40,9 @@ NAME_LENGTH_MAX = 100
 DATA_LENGTH_MAX = 16_384
 ITEMS_MAX = 50
 DEPTH_MAX = 5
+JSON_WIDTH_MAX = 12
+"""A character takes so many in JSON at most: two escapes of six."""
+NAMES_KNOWN = 1024
 MASK = "***"
 _SCAN_LENGTH_MAX = 10_000
 _INTEGER_BITS_MAX = 128
@@ -46,6 +50,8 @@ _FIELDS = ("id", "timestamp", "agent", "type", "message", "data")
 _SECRET_NAME = re.compile(r"key|secret|token|password|private|authorization", re.IGNORECASE)
 # A private key or a signature, a bearer token, the user and password of a URL.
 _SECRET_TEXT = re.compile(r"0x[0-9a-fA-F]{64,}|\b[Bb]earer\s+\S+|(?<=://)[^/\s@]{1,200}@")
+# One of these stands in each of them: where there is none the expression need not look.
+_SECRET_SIGNS = ("0x", "earer", "://")
 
 # One for the process, not one a log: two logs in one process must not give an id twice.
 _numbers = count(1)
@@ -103,7 +109,7 @@ class ActivityLog:
         now, number = self._clock.now().isoformat(timespec="microseconds"), next(_numbers)
         named = {"request_id": request_id()} if request_id() else {}
         data = masked({**named, **facts})
-        if len(json.dumps(data)) > DATA_LENGTH_MAX:
+        if not _surely_short(data) and len(json.dumps(data)) > DATA_LENGTH_MAX:
             data = {"left_out": f"more than {DATA_LENGTH_MAX} characters"}
         return {
             "id": hash_of(AGENT, now, os.getpid(), number)[:32],
@@ -148,15 +154,28 @@ def masked(value: object, depth: int = 0) -> Json:
     return _masked_plain(value)
 
 
+def _surely_short(data: Json) -> bool:
+    """Whether it needs no writing out to be known for short: the plain facts of nearly every line."""
+    if not isinstance(data, dict) or not all(isinstance(one, str | int | float | None) for one in data.values()):
+        return False
+    return sum(len(name) + len(str(one)) + 8 for name, one in data.items()) * JSON_WIDTH_MAX <= DATA_LENGTH_MAX
+
+
 def _masked_items(value: Mapping[object, object], depth: int) -> Json:
     if depth >= DEPTH_MAX:
         return "..."
     result: dict[str, Json] = {}
     for _, (name, one) in zip(range(ITEMS_MAX), value.items(), strict=False):
-        text = _clean(str(name), NAME_LENGTH_MAX)
-        hidden = one is not None and _SECRET_NAME.search(text) is not None
-        result[text] = MASK if hidden else masked(one, depth + 1)
+        text, secret = _named(str(name)[:_SCAN_LENGTH_MAX])
+        result[text] = MASK if secret and one is not None else masked(one, depth + 1)
     return result
+
+
+@lru_cache(NAMES_KNOWN)
+def _named(name: str) -> tuple[str, bool]:
+    """*name* as it may be written, and whether it is that of a secret."""
+    text = _clean(name, NAME_LENGTH_MAX)
+    return text, _SECRET_NAME.search(text) is not None
 
 
 def _masked_plain(value: object) -> Json:
@@ -179,7 +198,9 @@ def _clean(text: str, length_max: int) -> str:
     plain = text[:_SCAN_LENGTH_MAX]
     if not plain.isprintable():
         plain = "".join(one if one.isprintable() else " " for one in plain)
-    return _SECRET_TEXT.sub(MASK, plain)[:length_max].strip()
+    if any(sign in plain for sign in _SECRET_SIGNS):
+        plain = _SECRET_TEXT.sub(MASK, plain)
+    return plain[:length_max].strip()
 
 
 def _newest_first(entries: Sequence[Mapping[str, Json]]) -> tuple[Mapping[str, Json], ...]:
