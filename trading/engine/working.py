@@ -296,7 +296,7 @@ def _restless(trade: Trade) -> bool:
 
 
 def _send(desk: Desk, trade: Trade, step: Send) -> Trade:
-    """Intent to disk, then one submit, then the answer to disk: with the end of the trade where that is what follows."""
+    """Intent to disk, then one submit, then the answer to disk: with the end of the trade, if that is what follows."""
     orders = step.orders
     attempt = orders[0].slice_number - scheduled_of_close(trade)
     if not trade.opens and attempt > len(CLOSE_BANDS):
