@@ -77,6 +77,8 @@ class Doors:
             response.headers.setdefault(POLICY, PAGE_POLICY)
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
+        if not isinstance(response, StreamingHttpResponse):
+            response.headers.setdefault("Content-Length", str(len(response.content)))
         if request.method == "HEAD":
             _drop_body(response)
         return response

@@ -3,7 +3,7 @@
 import json
 import tempfile
 import unittest
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -34,6 +34,7 @@ from trading.utils.archive import Archive, Index, index_of
 from trading.utils.inspection import verify
 from trading.utils.journal import Journal, SystemDisk, sealed
 from trading.utils.json_storage import JsonStore
+from trading.utils.ledger import Fold
 from trading.utils.locks import ProcessLock
 
 BINDING = Binding("paper", "demo", "0xabc")
@@ -244,6 +245,32 @@ class RollOverTest(ArchiveCase):
                 store.close()
                 self.assertEqual(len(json.loads((self.folder / "trades-2026-11.json").read_text())), 1)
                 self.assert_sound()
+
+    def test_whoever_rolls_or_reads_what_was_rolled_has_few_lines_in_memory_at_a_time(self) -> None:
+        store, other = self.store(), self.store()
+        for number in range(6):
+            self.lived(store, f"gone {number}")
+        held = [store.save(given_a_filled_trade(f"held {number}")) for number in range(12)]
+        self.assertEqual(len(other.book().positions()), 18)
+        taken: list[int] = []
+
+        def counted(taking: Callable[..., None]) -> Callable[..., None]:
+            def take(fold: object, entries: Sequence[object], *rest: object) -> None:
+                taken.append(len(entries))
+                taking(fold, entries, *rest)
+
+            return take
+
+        with (
+            patch("trading.utils.json_storage.READ_AHEAD", 5),
+            patch.object(Fold, "take_events", counted(Fold.take_events)),
+            patch.object(Fold, "take_lines", counted(Fold.take_lines)),
+        ):
+            self.assertEqual(store.roll_over(MUCH_LATER), 6)
+            for one in (store, other, self.store()):
+                self.assertEqual([one.id for one in held], [trade.id for trade in one.book().trades()])
+        self.assertEqual(3 * 12 * 5, sum(taken))
+        self.assertLessEqual(max(taken), 5)
 
     def test_a_broken_trade_stays_in_the_ledger(self) -> None:
         store = self.store()

@@ -276,6 +276,13 @@ class Journal:
             self._seen = self._disk.stamp_of(self._handle)
             return tuple(entries)
 
+    def renew(self) -> None:
+        """Go on with the file that is under the path now, before it is followed: only inside `held`. One system call
+        where nothing has happened to it."""
+        if self._seen is None or self.stamp() != self._seen:
+            with self._trouble_told("read"):
+                self._refresh()
+
     def read_ahead(self, count: int) -> tuple[Entry, ...]:
         """Up to *count* further records, read without a lock while others append; nothing when only the end is left.
 

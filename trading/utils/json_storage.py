@@ -31,6 +31,7 @@ from trading.utils.inspection import verify as verify
 from trading.utils.journal import (
     RESERVED,
     SCHEMA,
+    START,
     Disk,
     Entry,
     Journal,
@@ -75,10 +76,11 @@ RESIDUE_KEPT = timedelta(minutes=30)
 FUNDING_GIVEN_UP_AFTER = timedelta(days=8)
 LOG_KEPT = timedelta(days=1)
 LOG_LINES_KEPT = 1000
-READ_AHEAD = 5000
+# Lines in memory at a time while a whole file is read: each takes some ten times of what it is on disk.
+READ_AHEAD = 500
 PROBLEMS_MAX = 20
 PROBLEM_LENGTH_MAX = 300
-ENDED_ROLLED_AT_ONCE = 2000
+ENDED_ROLLED_AT_ONCE = 200
 _NEVER = (-1, -1)
 _Result = TypeVar("_Result")
 
@@ -445,9 +447,14 @@ class JsonStore:
             lines.close()
 
     def _read_ahead(self) -> None:
-        """Fold the bulk of a ledger before anybody is kept waiting for the rest."""
+        """Fold the bulk of a ledger, some lines at a time: at first before anybody is kept waiting for the rest."""
         while entries := self._ledger.read_ahead(READ_AHEAD):
             self._fold.take_events(entries, self._ledger.path)
+
+    def _read_lines_ahead(self) -> None:
+        """The same for the lines of positions, which have to be read after the whole ledger."""
+        while entries := self._positions.read_ahead(READ_AHEAD):
+            self._fold.take_lines(entries, self._positions.path, self._ledger.seq)
 
     def _roll_log(self, now: datetime) -> None:
         """Move log lines older than a day to the archive, but for the newest; a damaged log is left as it is."""
@@ -502,28 +509,25 @@ class JsonStore:
 
     def _take_in(self) -> None:
         self._applied = (None, None)
-        events, lines = self._follow()
+        self._ledger.renew()
+        self._positions.renew()
         if (self._ledger.replaced, self._positions.replaced) != self._fold.generation:
             self._sync_names()
             self._archive.refresh()
             self._fold = Fold((self._ledger.replaced, self._positions.replaced), self._archive)
             self._ledger.rewind()
             self._positions.rewind()
-            events, lines = self._follow()
         try:
+            if self._ledger.place == START:
+                self._read_ahead()
+            events = self._ledger.follow()
             self._require_archive()
             self._fold.take_events(events, self._ledger.path)
-            self._fold.take_lines(lines, self._positions.path, self._ledger.seq)
+            if self._positions.place == START:
+                self._read_lines_ahead()
+            self._fold.take_lines(self._positions.follow(), self._positions.path, self._ledger.seq)
         except StoreCorrupt:
             self._fold.generation = _NEVER  # what was followed and not taken in must be read again
-            raise
-
-    def _follow(self) -> tuple[Sequence[Entry], Sequence[Entry]]:
-        events = self._ledger.follow()
-        try:
-            return events, self._positions.follow()
-        except StoreCorrupt:
-            self._fold.generation = _NEVER
             raise
 
     def _write_projections(self) -> None:
