@@ -30,6 +30,7 @@ from trading.engine import (
     emergency,
     entry,
     exits,
+    forgotten,
     losses,
     monitor,
     planning,
@@ -337,7 +338,10 @@ def patches() -> Mapping[str, tuple[Any, ...]]:
         "group number missing from a trigger's id": (
             obj(protection, "resting_order_id", _without_group(resting.resting_order_id)),
         ),
-        "a trigger in doubt is forgotten": (obj(protection, "settled", _only_what_is_placed),),
+        "a trigger in doubt is forgotten": (
+            obj(protection, "settled", _only_what_is_placed),
+            obj(forgotten, "look", _nothing),
+        ),
         "a stop is taken back before its close is accepted": (
             obj(closing, "_closing_trade", _clears_first(closing._closing_trade)),
         ),
