@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from tests.simulation.exchange import LISTED
 from tests.simulation.guarded import GuardedVenue
-from tests.simulation.processes import MOMENT
 from trading.domain.market import Traits
 from trading.domain.orders import Order, OrderReport, OrderStatus, RejectReason
 from trading.domain.resting import AccountFill, PairLine
@@ -23,7 +22,7 @@ from trading.domain.units import ZERO, ClientOrderId, PositionId, Price, Quantit
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-WAYS = (0.5, 6.0, 14.0, 40.0, 95.0, 95.0, 130.0, 180.0)
+LATE_SECONDS = (0.5, 6.0, 14.0, 40.0, 95.0, 95.0, 130.0, 180.0)
 SIZED = ("0.9995", "1", "1", "1.0005")
 """What it makes of an order's dollars, as a share of its coins."""
 REFUSAL_SETTLED = 1.5
@@ -97,39 +96,6 @@ class KeeperVenue(GuardedVenue):
 
     traits = Traits(proves_absence=False, sizes_in_coins=False, keeps_pairs=True, rests_orders=True, tells_fills=True)
 
-    def submit(self, orders: Sequence[Order]) -> tuple[OrderReport, ...]:
-        process, world, keeper = self._process, self._world, self._world.keeper
-        process.at_risk("submit")
-        world.auditor.sent(process, orders)
-        write = Write(tuple(orders), world.true_now())
-        keeper.writes.update({one.client_order_id: write for one in orders})
-        process.at_risk("registered")
-        fate = world.fate_of_a_submit()
-        world.note(process, f"has kept {', '.join(_words(one) for one in orders)}" + (f" ({fate})" if fate else ""))
-        way, back = self._latency(), self._latency()
-        if fate == "request lost":
-            process.wait(way + back)
-            return self._told(orders)
-        arriving = list(orders)
-        if fate == "one leg lost":
-            arriving.remove(world.random.choice(arriving))
-        if fate == "late":
-            way += world.further.choice(WAYS)
-        if fate in ("late", "answer lost") or (world.stormy and world.random.random() < world.weather.told_late):
-            lag = way + world.random.choice((0.0, 1.0, 3.0))
-            self._told_at.update({one.client_order_id: world.scheduler.now + lag for one in orders})
-        keeper.on_the_way += 1
-        world.scheduler.at(world.scheduler.now + way, lambda: keeper.arrive(arriving))
-        if fate == "late":
-            process.wait(world.random.choice((0.1, 1.0, 3.0)))
-            return self._told(orders)
-        process.wait(way)
-        process.wait(MOMENT)
-        process.at_risk("submitted")
-        process.wait(back)
-        write.answered = fate != "answer lost"
-        return self._told(orders)
-
     def draw_lines(self, lines: Sequence[PairLine]) -> bool:
         """They stand or nobody knows; what they would close, what rests at the exchange closes before."""
         process, world = self._process, self._world
@@ -147,7 +113,22 @@ class KeeperVenue(GuardedVenue):
             for one in super().account_fills(since)
         )
 
-    def _told(self, orders: Sequence[Order]) -> tuple[OrderReport, ...]:
+    def _register(self, orders: Sequence[Order]) -> None:
+        write = Write(tuple(orders), self._world.true_now())
+        self._world.keeper.writes.update({one.client_order_id: write for one in orders})
+        self._process.at_risk("registered")
+
+    def _lateness(self) -> float:
+        return self._world.further.choice(LATE_SECONDS)
+
+    def _send(self, orders: Sequence[Order], arriving_at: float) -> None:
+        keeper = self._world.keeper
+        keeper.on_the_way += 1
+        self._world.scheduler.at(arriving_at, lambda: keeper.arrive(orders))
+
+    def _heard(self, orders: Sequence[Order], *, answered: bool) -> tuple[OrderReport, ...]:
+        for one in orders if answered else ():
+            self._world.keeper.writes[one.client_order_id].answered = True
         return tuple(self._word_on(one) for one in orders)
 
     def _word_on(self, order: Order) -> OrderReport:
@@ -197,7 +178,3 @@ class KeeperVenue(GuardedVenue):
     def _refused(self, order: Order, reason: RejectReason) -> OrderReport:
         now = self._world.host_now()
         return OrderReport(order.client_order_id, OrderStatus.REJECTED, now, reason=reason, detail=f"{reason} there")
-
-
-def _words(order: Order) -> str:
-    return f"{order.side} {order.quantity} {order.coin}{' reduce-only' if order.reduce_only else ''}"

@@ -439,31 +439,47 @@ class SimulatedVenue(NothingRests):
         process, world = self._process, self._world
         process.at_risk("submit")
         world.auditor.sent(process, orders)
+        self._register(orders)
         fate = world.fate_of_a_submit()
         world.note(process, f"sends {_words(orders)}" + (f" ({fate})" if fate else ""))
         way, back = self._latency(), self._latency()
         if fate == "request lost":
             process.wait(way + back)
-            return self._unknown(orders)
+            return self._heard(orders, answered=False)
         arriving = list(orders)
         if fate == "one leg lost":
             arriving.remove(world.random.choice(arriving))
         if fate == "late":
-            way += world.random.choice((0.5, 2.0, 6.0, 9.0, 14.0))
+            way += self._lateness()
         if fate in ("late", "answer lost") or (world.stormy and world.random.random() < world.weather.told_late):
             lag = way + world.random.choice((0.0, 1.0, 3.0))
             self._told_at.update({one.client_order_id: world.scheduler.now + lag for one in orders})
-        world.scheduler.at(world.scheduler.now + way, lambda: world.arrive(arriving))
+        self._send(arriving, world.scheduler.now + way)
         if fate == "late":
             process.wait(world.random.choice((0.1, 1.0, 3.0)))
-            return self._unknown(orders)
+            return self._heard(orders, answered=False)
         process.wait(way)
         process.wait(MOMENT)
         process.at_risk("submitted")
         process.wait(back)
-        if fate == "answer lost":
-            return self._unknown(orders)
-        return tuple(world.exchange.words.get(one.client_order_id) or self._unknown([one])[0] for one in orders)
+        return self._heard(orders, answered=fate != "answer lost")
+
+    # What is another thing on another way there
+
+    def _register(self, orders: Sequence[Order]) -> None:
+        """Before anything leaves: nothing here."""
+
+    def _lateness(self) -> float:
+        """Seconds by which what comes late does."""
+        return self._world.random.choice((0.5, 2.0, 6.0, 9.0, 14.0))
+
+    def _send(self, orders: Sequence[Order], arriving_at: float) -> None:
+        self._world.scheduler.at(arriving_at, lambda: self._world.arrive(orders))
+
+    def _heard(self, orders: Sequence[Order], *, answered: bool) -> tuple[OrderReport, ...]:
+        """What whoever has sent *orders* knows of them now."""
+        words = self._world.exchange.words if answered else {}
+        return tuple(words.get(one.client_order_id) or self._unknown([one])[0] for one in orders)
 
     def reports(self, orders: Sequence[Order]) -> tuple[OrderReport, ...]:
         self._read("reports")
