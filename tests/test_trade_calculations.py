@@ -18,6 +18,7 @@ from tests.builders import (
     given_trailing,
     given_watch,
 )
+from tests.price_grid import PRICES
 from trading.domain.errors import InvalidNumber
 from trading.domain.exit_plan import ExitPlan, ExitReason, TrailingStop
 from trading.domain.market import Depth, Level
@@ -272,25 +273,7 @@ class TwapTest(unittest.TestCase):
 
 class PriceGridTest(unittest.TestCase):
     def test_prices_have_five_figures_and_the_decimals_of_the_coin_or_are_whole(self) -> None:
-        table = (
-            # szDecimals, price, legal: the venue's own examples
-            (1, "1234.5", True),
-            (1, "1234.56", False),
-            (1, "0.01234", True),
-            (1, "0.012345", False),
-            (0, "0.001234", True),
-            (0, "0.0012345", False),
-            (5, "123456", True),
-            (5, "12345.6", False),
-            (5, "117365.5", False),
-            (5, "0.5", True),
-            (5, "9999.25", False),
-            (4, "3150.1", True),
-            (4, "3150.12", False),
-            (4, "999.99", True),
-            (4, "3150.10", True),
-        )
-        for decimals, price, legal in table:
+        for decimals, price, legal in (*PRICES, (4, "3150.10", True)):
             with self.subTest(szDecimals=decimals, price=price):
                 self.assertIs(is_on_price_grid(price, 6 - decimals), legal)
 

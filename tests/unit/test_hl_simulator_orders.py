@@ -4,6 +4,7 @@ import unittest
 from decimal import Decimal
 
 from tests.fakes import FakeClock
+from tests.price_grid import PRICES
 from tests.servers.hyperliquid import AGENT, MASTER
 from tests.servers.hyperliquid.exchange import Exchange
 from tests.servers.hyperliquid.market import PaperFeed
@@ -15,22 +16,7 @@ from trading.domain.units import exact
 
 class Grid(Desk):
     def test_the_price_table_of_the_exchange_documentation(self) -> None:
-        for decimals, price, legal in (
-            (1, "1234.5", True),
-            (1, "1234.56", False),
-            (1, "0.01234", True),
-            (1, "0.012345", False),
-            (0, "0.001234", True),
-            (0, "0.0012345", False),
-            (5, "123456", True),
-            (5, "12345.6", False),
-            (5, "117365.5", False),
-            (5, "0.5", True),
-            (5, "9999.25", False),
-            (4, "3150.1", True),
-            (4, "3150.12", False),
-            (4, "999.99", True),
-        ):
+        for decimals, price, legal in PRICES:
             with self.subTest(decimals=decimals, price=price):
                 asset = self.exchange.list_coin(Listing(f"X{decimals}{price}", decimals, 10, 10))
                 status = self.trader.place(wire(asset, "buy", "1", price, "Gtc"))[0]

@@ -9,6 +9,7 @@ from decimal import Decimal
 from unittest import mock
 
 from tests.fakes import FakeClock
+from tests.price_grid import PRICES
 from tests.processes import wait_until
 from tests.servers.hyperliquid import AGENT_KEY, MASTER, MASTER_KEY
 from tests.servers.hyperliquid.faults import EXCHANGE, INFO, Answer, Commit, Fault
@@ -667,25 +668,9 @@ class Money(HyperliquidWorld):
 class Grid(HyperliquidWorld):
     def test_the_venue_and_the_desk_agree_on_prices(self) -> None:
         """The cases of the documentation's "Tick and lot size", asked of the venue."""
-        table = (
-            (5, "123456", True),
-            (5, "12345.6", False),
-            (5, "117365.5", False),
-            (5, "0.5", True),
-            (5, "9999.25", False),
-            (4, "3150.1", True),
-            (4, "3150.12", False),
-            (4, "999.99", True),
-            (1, "1234.5", True),
-            (1, "1234.56", False),
-            (1, "0.01234", True),
-            (1, "0.012345", False),
-            (0, "0.001234", True),
-            (0, "0.0012345", False),
-        )
-        for digits in {one for one, _, _ in table}:
+        for digits in {one for one, _, _ in PRICES}:
             self.exchange.list_coin(Listing(f"S{digits}", digits, 5, 5))
-        for digits, price, legal in table:
+        for digits, price, legal in PRICES:
             with self.subTest(digits=digits, price=price):
                 coin = Coin(f"S{digits}")
                 self.exchange.set_market(coin, price)

@@ -9,6 +9,7 @@ from decimal import Decimal
 from itertools import pairwise
 
 from tests.fakes import NOON
+from tests.price_grid import PRICES
 from trading.adapters.paper import TAKER_FEE_RATE
 from trading.adapters.paper_market import (
     HALF_LIFE_SECONDS,
@@ -69,27 +70,8 @@ class TheUniverse(unittest.TestCase):
 
 class ThePriceGrid(unittest.TestCase):
     def test_the_venue_s_own_examples(self) -> None:
-        cases = (
-            (1, "1234.5", True),
-            (1, "1234.56", False),
-            (1, "0.01234", True),
-            (1, "0.012345", False),
-            (0, "0.001234", True),
-            (0, "0.0012345", False),
-            (5, "123456", True),
-            (5, "12345.6", False),
-            (5, "117365.5", False),
-            (5, "0.5", True),
-            (5, "9999.25", False),
-            (4, "3150.1", True),
-            (4, "3150.12", False),
-            (4, "999.99", True),
-            (4, "0", False),
-            (4, "-3150", False),
-            (4, "NaN", False),
-            (4, "Infinity", False),
-        )
-        for size_decimals, price, legal in cases:
+        none = tuple((4, price, False) for price in ("0", "-3150", "NaN", "Infinity"))
+        for size_decimals, price, legal in (*PRICES, *none):
             with self.subTest(size_decimals=size_decimals, price=price):
                 self.assertIs(on_price_grid(Decimal(price), an_instrument(size_decimals)), legal)
 
