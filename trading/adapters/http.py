@@ -1,25 +1,20 @@
-"""One HTTP peer: kept-alive connections of `http.client` with every bound set, and transport failures as one domain
-error.
+"""One HTTP peer: urllib3's pool of connections with every bound set, and transport failures as one domain error.
 
 The law: no call outlives its time-out, counted over connecting, sending, headers, body and repeats together; no answer
 is larger than `ANSWER_BYTES_MAX`; no redirect is followed, no proxy or netrc of the environment is used, no cookie is
 kept; a write is never repeated. Plain http is for the loopback interface only.
 
-Threads share a peer: a connection is one thread's for the length of an exchange, so sixteen web threads reuse sixteen
-kept-alive connections without a lock of ours. Answers are read by the standard library; a pool or a session above it
-would bring nothing that is wanted here, and takes two and ten times the processor time. Looking up a host name is
-bounded by the system's resolver alone.
+Threads share a peer: the pool hands every connection to one thread at a time, so sixteen web threads reuse sixteen
+kept-alive connections without a lock of ours. A session of requests above it would bring nothing that is wanted here,
+and takes four times the processor time. What one exchange may still spend is a context variable, which each thread has
+to itself. Looking up a host name is bounded by the system's resolver alone.
 """
 
 import http.client
 import io
 import json
-import select
-import socket
-import ssl
-import sys
-from collections import deque
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from decimal import Decimal
 from ipaddress import ip_address
@@ -27,6 +22,10 @@ from typing import Any, NoReturn
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 import certifi
+from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool, Timeout
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError, NewConnectionError
+from urllib3.exceptions import TimeoutError as PoolTimeout
 
 from trading.domain.errors import InvalidRequest, Unavailable
 from trading.ports import Clock
@@ -59,6 +58,9 @@ class Deadline:
         if seconds <= 0:
             raise TimeoutError("the time for this exchange is spent")
         return seconds
+
+
+_deadline: ContextVar[Deadline] = ContextVar("deadline")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ class Peer:
         self._timeout_seconds = timeout_seconds
         self._clock = clock
         self._unavailable = unavailable
-        self._kept = _Connections(url)
+        self._pool = _pool_of(url)
 
     def get(self, path: str, params: Mapping[str, str]) -> object:
         """The decoded JSON of a 2xx answer, asked for up to three times within the time-out."""
@@ -165,119 +167,42 @@ class Peer:
     ) -> Answer:
         target = quote(self._path + path, safe=_PATH) + (f"?{urlencode(params)}" if params else "")
         kind = {"Content-Type": "application/json"} if body is not None else {}
+        token = _deadline.set(deadline)
         try:
-            return self._kept.exchange(method, target, {**_HEADERS, **(headers or {}), **kind}, body, deadline)
-        except _TooLarge as error:
-            raise self._unavailable(f"{self._name} answered with more than {ANSWER_BYTES_MAX} bytes") from error
-        except TimeoutError as error:
-            raise self._unavailable(f"{self._name} did not answer in time") from error
-        except (http.client.HTTPException, OSError, ValueError) as error:
+            left = deadline.left()
+            response = self._pool.urlopen(
+                method,
+                target,
+                body=body,
+                headers=_HEADERS | dict(headers or {}) | kind,
+                timeout=Timeout(connect=min(CONNECT_SECONDS_MAX, left), read=left),
+                retries=False,
+                redirect=False,
+                preload_content=False,
+                decode_content=False,
+            )
+            return self._read(response)
+        except NewConnectionError as error:
             raise self._unavailable(f"{self._name} cannot be reached or broke off") from error
+        except (PoolTimeout, TimeoutError) as error:
+            raise self._unavailable(f"{self._name} did not answer in time") from error
+        except (HTTPError, http.client.HTTPException, OSError, ValueError) as error:
+            raise self._unavailable(f"{self._name} cannot be reached or broke off") from error
+        finally:
+            _deadline.reset(token)
 
-
-class _TooLarge(Exception):
-    """The answer has more bytes than anybody wants."""
-
-
-class _Connections:
-    """The connections to one peer. One is used again when its last answer was read to the end and nothing has come over
-    it since: not its end either."""
-
-    def __init__(self, url: SplitResult) -> None:
-        """Host names are checked against the authorities that Mozilla trusts, for every system has others."""
-        self._host, self._port = url.hostname or "", url.port
-        self._named = url.netloc
-        self._secure = ssl.create_default_context(cafile=certifi.where()) if url.scheme == "https" else None
-        self._idle: deque[http.client.HTTPConnection] = deque()
-
-    def exchange(
-        self, method: str, target: str, headers: Mapping[str, str], body: bytes | None, deadline: Deadline
-    ) -> Answer:
-        """Sent once, whatever happens. Raises _TooLarge, OSError, HTTPException and ValueError."""
-        request = self._written(method, target, headers, body)
-        connection = self._idle_one() or self._fresh(min(CONNECT_SECONDS_MAX, deadline.left()))
+    def _read(self, response: BaseHTTPResponse) -> Answer:
+        """The whole body, so that the connection can be used again; it is closed after anything else."""
         try:
-            connection.sock.settimeout(deadline.left())
-            connection.sock.sendall(request)
-            answer, ended = _read(connection.sock, method, deadline)
+            content = response.read(ANSWER_BYTES_MAX + 1)
+            # Only a read that comes back empty tells an answer that was cut short from a whole one.
+            if len(content) > ANSWER_BYTES_MAX or response.read(1):
+                raise self._unavailable(f"{self._name} answered with more than {ANSWER_BYTES_MAX} bytes")
         except BaseException:
-            connection.close()
+            response.close()
             raise
-        if ended or len(self._idle) >= CONNECTIONS_KEPT:
-            connection.close()
-        else:
-            self._idle.append(connection)
-        return answer
-
-    def _written(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
-        """Head and body in one piece, so that the peer wakes up once for them. Raises ValueError for what no header may
-        hold."""
-        if not all(name.isprintable() and value.isprintable() for name, value in headers.items()):
-            raise ValueError("a header holds control characters")
-        length = {} if body is None and method == "GET" else {"Content-Length": str(len(body or b""))}
-        lines = "".join(f"{name}: {value}\r\n" for name, value in {**headers, **length}.items())
-        start = f"{method} {target} HTTP/1.1\r\nHost: ".encode("ascii")
-        return b"".join((start, self._named.encode("idna"), b"\r\n", lines.encode("latin-1"), b"\r\n", body or b""))
-
-    def _idle_one(self) -> http.client.HTTPConnection | None:
-        while True:
-            try:
-                connection = self._idle.pop()
-            except IndexError:
-                return None
-            if not _says_anything(connection.sock):
-                return connection
-            connection.close()
-
-    def _fresh(self, seconds: float) -> http.client.HTTPConnection:
-        connection = (
-            http.client.HTTPConnection(self._host, self._port, timeout=seconds)
-            if self._secure is None
-            else http.client.HTTPSConnection(self._host, self._port, timeout=seconds, context=self._secure)
-        )
-        try:
-            connection.connect()
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-
-def _says_anything(sock: socket.socket) -> bool:
-    """Whether there is something to read where nothing is due: an end, most likely."""
-    if sys.platform == "win32":
-        return bool(select.select([sock], [], [], 0)[0])
-    poll = select.poll()
-    poll.register(sock, select.POLLIN)
-    return bool(poll.poll(0))
-
-
-def _read(sock: socket.socket, method: str, deadline: Deadline) -> tuple[Answer, bool]:
-    """The whole answer, and whether the connection is of no further use."""
-    response = http.client.HTTPResponse(_Timed(sock, deadline), method=method)  # type: ignore[arg-type]
-    try:
-        response.begin()
-        if len(set(response.headers.get_all("Content-Length", ()))) > 1:
-            raise http.client.HTTPException("two lengths of one answer")
-        content = response.read(ANSWER_BYTES_MAX + 1)
-        # A second read tells an answer that is longer from one that was cut short or is whole.
-        if len(content) > ANSWER_BYTES_MAX or response.read(1):
-            raise _TooLarge
-        if response.length:
-            raise http.client.IncompleteRead(content, response.length)
-        return Answer(response.status, content), response.will_close
-    finally:
-        response.close()
-
-
-class _Timed:
-    """The one thing that a response of `http.client` wants of a socket."""
-
-    def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
-        self._stream = _TimedStream(sock, deadline)
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(self._stream)
+        response.release_conn()
+        return Answer(response.status, content)
 
 
 class _TimedStream(io.RawIOBase):
@@ -286,16 +211,52 @@ class _TimedStream(io.RawIOBase):
     A socket time-out bounds one read; a peer that sends a byte a second would hold the caller for ever.
     """
 
-    def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
+    def __init__(self, sock: Any, raw: io.RawIOBase, deadline: Deadline) -> None:
         self._sock = sock
+        self._raw = raw
         self._deadline = deadline
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: Any) -> int | None:
         self._sock.settimeout(self._deadline.left())
-        return self._sock.recv_into(buffer)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _TimedResponse(http.client.HTTPResponse):
+    """http.client's response, headers and body, over a `_TimedStream`."""
+
+    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(_TimedStream(sock, self.fp.detach(), _deadline.get()))
+
+
+class _PlainConnection(HTTPConnection):
+    response_class = _TimedResponse
+
+
+class _SecureConnection(HTTPSConnection):
+    response_class = _TimedResponse
+
+
+class _PlainPool(HTTPConnectionPool):
+    ConnectionCls = _PlainConnection
+
+
+class _SecurePool(HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
+def _pool_of(url: SplitResult) -> HTTPConnectionPool:
+    """Host names are checked against the authorities that Mozilla trusts, for every system has others."""
+    if url.scheme == "http":
+        return _PlainPool(url.hostname or "", url.port, maxsize=CONNECTIONS_KEPT)
+    return _SecurePool(url.hostname or "", url.port, maxsize=CONNECTIONS_KEPT, ca_certs=certifi.where())
 
 
 def _checked_url(variable: str, text: str) -> str:
