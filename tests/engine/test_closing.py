@@ -18,6 +18,7 @@ from tests.engine.scripted_venue import (
 )
 from trading.domain.errors import InvalidRequest, PositionNotFound, TradeNotFound, TradeNotSuspended
 from trading.domain.exit_plan import ExitReason
+from trading.domain.market import Account
 from trading.domain.orders import Order, RejectReason
 from trading.domain.positions import Position, PositionStatus
 from trading.domain.trades import Trade, TradeStatus
@@ -491,6 +492,25 @@ class SharedDoubtTests(ClosingTestCase):
         self.venue.hold("ETH", "0.1")
         third = self.scene.opened("signal_3", pair="AVAX/ETH")
         self.assertEqual(Decimal("0.1"), self.scene.trade(third.trade_id).terms.long.beside)
+
+    def test_what_another_sold_after_the_account_was_read_is_not_taken_for_what_is_in_doubt(self) -> None:
+        """Seed 2013: the account still showed it, the book no more, so that it seemed to be ours."""
+        second = self.scene.opened("signal_2", pair="SOL/ETH")
+        self.scene.opened("signal_3", pair="AVAX/ETH")
+        self.venue.script(lost_before())
+        first = self.scene.opened()
+        real = self.venue.account
+
+        def before_it_is_sold() -> Account:
+            account = real()
+            self.venue.account = real  # type: ignore[method-assign]
+            self.scene.close(second)
+            return account
+
+        self.venue.account = before_it_is_sold  # type: ignore[method-assign]
+        self.scene.close(first)
+        self.assertEqual(Decimal("0.25"), self.venue.held("ETH"))
+        self.assertIs(PositionStatus.CLOSED, self.scene.position(second.id).status)
 
     def test_a_trim_in_doubt_beside_a_close_takes_nothing_of_the_other_position(self) -> None:
         second = self.scene.opened("signal_2", pair="SOL/ETH")

@@ -342,7 +342,8 @@ class Auditor:
                 at_it = any(one.live for one in self.world.trades_of(held.terms.position_id))
                 require(at_it, f"{held.terms.pair} is {apart:.2f} USD apart and nobody is at it")
             self._look_at_barriers(held, seconds)
-            if not apart or self.in_its_way(held):
+            if not apart or self.in_its_way(held) or self.world.guards.has_fired(held.terms.position_id):
+                # Of what rested and fired the sister has a budget of its own.
                 held.naked_seconds = 0.0
                 continue
             held.naked_seconds += seconds

@@ -16,7 +16,7 @@ from trading.domain.book import Book
 from trading.domain.exit_plan import ExitPlan
 from trading.domain.positions import PositionStatus, Watch
 from trading.domain.resting import RestingOrder, TriggerKind
-from trading.domain.trades import LegLost
+from trading.domain.trades import LegLost, LegPlan
 from trading.domain.units import ZERO, ClientOrderId, Coin, PositionId
 from trading.utils.ledger import BOOK
 
@@ -180,7 +180,7 @@ class Guards:
 
     def _is_out(self, held: "Held") -> bool:
         mid = self.world.exchange.mid
-        return all(held.left(leg.coin) * mid(leg.coin) < NOTIONAL_MIN for leg in held.terms.legs)
+        return all(held.left(leg.coin) * mid(leg.coin) < NOTIONAL_MIN for leg in _traded(held))
 
     # What is true in the end
 
@@ -206,7 +206,7 @@ class Guards:
     def _misfit(self, held: "Held") -> str:
         """Empty when what rests for a position is of its size; else what is not."""
         words, position_id = [], held.terms.position_id
-        for leg in (one for one in held.terms.legs if one.coin in LISTED):
+        for leg in _traded(held):
             for kind in TriggerKind:
                 rests, left = self._resting(position_id, leg.coin, kind), held.left(leg.coin)
                 if rests > left + LISTED[leg.coin][1]:
@@ -244,3 +244,8 @@ class Guards:
 
     def _excused(self, held: "Held") -> bool:
         return any(leg.coin in self.world.foreign for leg in held.terms.legs)
+
+
+def _traded(held: "Held") -> list[LegPlan]:
+    """The legs of a position: an adopted one has no coin on its other side."""
+    return [leg for leg in held.terms.legs if leg.coin in LISTED]

@@ -36,6 +36,8 @@ FOUND_WIDE = (
     (513, "the auditor did not know of a close that a process found on disk at its start"),
     (1218, "a start whose first sync found the disk full was halted for good"),
     (1822, "a guard under the exchange's minimum was missed"),
+    (1326, "the auditor took a leg that had fired, and was sold once more, for one that is apart"),
+    (2013, "what another sold after the account was read was taken for what is in doubt"),
     (2437, "a list from before a late trigger came took it for gone, and it rested on unknown"),
 )
 """The same at one at which triggers rest."""

@@ -385,7 +385,10 @@ def _look(desk: Desk, trade: Trade) -> Market:
     coins = tuple(leg.coin for leg in trade.terms.legs)
     if not trade.live or trade.in_doubt:
         return Market(_later(desk, trade), {}, {}, {}, {})
-    account = _account(desk) if _reduces(trade) else None
+    reduces = _reduces(trade)
+    # The book before the account and after it: whether others bought or sold meanwhile, one of them has it as theirs.
+    before = _others_parts(desk.store.book(), trade) if reduces else {}
+    account = _account(desk) if reduces else None
     quotes: Mapping[Coin, Quote] = {}
     instruments: Mapping[Coin, Instrument] = {}
     try:
@@ -393,7 +396,6 @@ def _look(desk: Desk, trade: Trade) -> Market:
         quotes = desk.venue.quotes(coins)
     except VenueUnavailable:
         quotes = {}
-    # After the account: what it shows of others' fills must be theirs in the book already.
     book = desk.store.book()
     sharers = {coin: _sharers(book, trade, coin) for coin in coins}
     # Read last: the age of a quote is judged, and an order dated, after every call that took its time.
@@ -403,7 +405,7 @@ def _look(desk: Desk, trade: Trade) -> Market:
         now=now,
         quotes=quotes,
         instruments=instruments,
-        available=_available(book, trade, account, sharers, desk.store.state().accepted_drift)
+        available=_available(book, trade, account, sharers, before, desk.store.state().accepted_drift)
         if account is not None
         else {},
         outstanding=_outstanding(book, trade, with_doubt=account is not None),
@@ -466,10 +468,11 @@ def _available(
     trade: Trade,
     account: Account,
     sharers: Mapping[Coin, list[Position]],
+    before: Mapping[tuple[PositionId, Coin], Quantity],
     accepted: Mapping[Coin, Quantity],
 ) -> Mapping[Coin, Quantity]:
     """min(own book, venue holding) begins here: what the venue holds on our side, less what other positions own of
-    it.
+    it, or did *before* the account was read.
 
     Where others share the coin, what they may have bought without knowing it yet is theirs too, and what our own
     opening may have trimmed without knowing it yet is not ours any more. Of those that are being closed as well our own
@@ -485,8 +488,10 @@ def _available(
     for leg in trade.terms.legs:
         others = sharers[leg.coin]
         held = _held_of(account, trade, leg)
-        staying = sum((one.leg_of(leg.coin).held for one in others if one.status is not PositionStatus.CLOSING), ZERO)
-        leaving = sum((one.leg_of(leg.coin).held for one in others if one.status is PositionStatus.CLOSING), ZERO)
+        parts = {one.id: max(one.leg_of(leg.coin).held, before.get((one.id, leg.coin), ZERO)) for one in others}
+        staying = sum((parts[one.id] for one in others if one.status is not PositionStatus.CLOSING), ZERO)
+        ended = sum((part for (one, coin), part in before.items() if coin == leg.coin and one not in parts), ZERO)
+        leaving = sum(parts.values(), ended) - staying
         theirs = sum((book.trade(one.trade_id).doubtful(leg.coin) for one in others), ZERO)
         gone = _trimming(book.trade(own.trade_id), leg.coin) if others else ZERO
         known = own.leg_of(leg.coin).held - gone
@@ -495,6 +500,12 @@ def _available(
         abroad = max(plan.beside, accepted.get(leg.coin, ZERO) * plan.side.sign, ZERO)
         available[leg.coin] = Quantity(max(held - staying - leaving - theirs - gone - abroad, sure, ZERO))
     return available
+
+
+def _others_parts(book: Book, trade: Trade) -> Mapping[tuple[PositionId, Coin], Quantity]:
+    """What the other standing positions hold of the coins of *trade*, now."""
+    coins = [leg.coin for leg in trade.terms.legs]
+    return {(one.id, coin): one.leg_of(coin).held for coin in coins for one in _sharers(book, trade, coin)}
 
 
 def _sharers(book: Book, trade: Trade, coin: Coin) -> list[Position]:
