@@ -43,9 +43,18 @@ class LiveExitsTest(LiveCase):
     def opened(self, signal_id: str, **changes: object) -> str:
         self.move("4000")
         self.control({"do": "set_history", "coin": "ETH", "mids": PAST})
-        status, opened = self.execute(signal_id, **changes)
+        self.offer(signal_id)
+        wait_until(lambda: self.sees_eth_at(signal_id, 4000), "the service seeing the price")
+        body = {"signal_id": signal_id, "position_size": 2000, **changes}
+        status, opened = self.ask("POST", "/api/trades/execute", body)
         self.assertEqual((status, opened["status"]), (201, "open"), opened)
         return str(opened["position_id"])
+
+    def sees_eth_at(self, signal_id: str, price: float) -> bool:
+        """Whether what the web process would trade at is *price*: a busy one may still be at the last."""
+        preview = self.ask("POST", "/api/trades/preview", {"signal_id": signal_id, "position_size": 2000})[1]
+        long = preview.get("long")
+        return isinstance(long, dict) and long["arrival_price"] is not None and abs(long["arrival_price"] - price) < 1
 
     def assert_left(self, position_id: str, reason: str) -> None:
         wait_until(lambda: self.status_of(position_id) == "closed", f"{reason} being met")
