@@ -304,6 +304,20 @@ class DamageTest(JournalCase):
         self.assertEqual(self.names(again.follow()), ["kept"])
         self.assertEqual([one["id"] for one in json.loads(self.path.read_text())], ["kept"])
 
+    def test_an_append_whose_first_sectors_were_lost_spoils_nothing_of_the_record_before_it(self) -> None:
+        """Its comma and line end are a hole, its checksum is there: all of one line with the record before."""
+        whole = self.written("kept")
+        journal = self.journal()
+        journal.append([{"id": "torn", "text": "x" * 900}], sync=False)
+        torn = self.path.read_bytes()
+        begins = len(whole) - len(b"\n]\n")
+        for lost in (1, 2, 100, 800):
+            with self.subTest(lost=lost):
+                self.path.write_bytes(torn[:begins] + b"\0" * lost + torn[begins + lost :])
+                again = self.journal()
+                self.assertEqual(self.names(again.follow()), ["kept"])
+                self.assertEqual(self.path.read_bytes(), whole)
+
     def test_a_sync_makes_everything_before_it_count(self) -> None:
         journal = self.journal()
         journal.append([{"id": "lost"}], sync=False)

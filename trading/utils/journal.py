@@ -37,6 +37,9 @@ TORN_BYTES_MAX = 1 << 20
 HEADER = b"[\n"
 EMPTY = b"[\n]\n"
 SEAL_BYTES = len(b',"checksum":"00000000"}')
+_SEAL_MARK = re.compile(rb',"checksum":"')
+_JOINT_LOST = re.compile(rb"(?:[\n\0]\n|\0\0)\{")
+"""Of an append whose first sector, now lost, ended behind its comma or its line end: the old bracket's, or none."""
 
 
 class Stamp(NamedTuple):
@@ -502,8 +505,8 @@ class Journal:
         old_bracket = place.line > 1 and rest.startswith(b"\n")
         unfinished = old_bracket or not rest.endswith(b"\n]\n") or b"\0" in rest
         behind = (unsealed(line.removesuffix(b",")) for line in re.split(rb"[\n\0]+", rest))
-        only_comma_lost = place.line > 1 and rest.startswith(b"\n\n")
-        known = _known_before if only_comma_lost else _known_after
+        only_joint_lost = place.line > 1 and _JOINT_LOST.match(rest) is not None
+        known = _known_before if only_joint_lost else _known_after
         if not unfinished or any(line is not None and known(line, place.seq) for line in behind):
             raise self._corrupt(place.line + 1, "is damaged")
         self._mend(place, rest)
@@ -674,14 +677,18 @@ def _number(content: Mapping[str, Json]) -> int:
 
 
 def _record_at_start_of(raw: bytes) -> tuple[bytes, dict[str, Json] | None]:
-    """The record that begins a line of the file, and its text: what a torn append left behind it does not spoil it."""
-    body = raw.removesuffix(b"\n").removesuffix(b",")
-    content = unsealed(body)
-    if content is None:
-        text, mark, _ = raw.rpartition(b',"checksum":"')
-        body = raw[: len(text) + SEAL_BYTES] if mark else body
+    """The record that begins a line of the file, and its text: what a torn append left behind it does not spoil it,
+    such as the end of a record that has lost its beginning, line end before it included."""
+    whole = raw.removesuffix(b"\n").removesuffix(b",")
+    content = unsealed(whole)
+    if content is not None:
+        return whole, content
+    for mark in _SEAL_MARK.finditer(raw):
+        body = raw[: mark.start() + SEAL_BYTES]
         content = unsealed(body)
-    return body, content
+        if content is not None:
+            return body, content
+    return whole, None
 
 
 def _known_after(line: Mapping[str, Json], seq: int) -> bool:
