@@ -6,7 +6,7 @@ have registered is never sent twice, and its last word is told alike by all of t
 from the exchange's fills alone. Nothing here decides what goes wrong: the world does.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -36,10 +36,12 @@ NEVER = timedelta(days=1)
 
 @dataclass
 class Write:
-    """One write: when it left, by the true clock, and when it was answered."""
+    """One write: when it left, by the true clock, and whether it was answered. Sizes are absolute: `goals` is what was
+    to be left of each coin that it reduces."""
 
     orders: tuple[Order, ...]
     at: datetime
+    goals: Mapping[ClientOrderId, Decimal]
     answered: bool = False
 
 
@@ -82,13 +84,15 @@ class Keeper:
         )
 
     def _reducing(self, order: Order) -> Order:
-        """By what it has of that position: what is not there any more is not closed."""
-        quantity = order.quantity
-        intent = self.world.auditor.intents.get(order.client_order_id)
-        if intent is not None:
-            left = self.world.auditor.held[intent[0].terms.position_id].left(order.coin)
-            quantity = Quantity(min(quantity, max(left, ZERO)))
+        """Down to what was to be left of that position: what is not there any more is not closed, late or not."""
+        left, goal = self.left_of(order), self.writes[order.client_order_id].goals.get(order.client_order_id)
+        quantity = order.quantity if left is None or goal is None else Quantity(max(left - goal, ZERO))
         return replace(order, quantity=quantity, expires_at=order.expires_at + NEVER)
+
+    def left_of(self, order: Order) -> Decimal | None:
+        """What the position of *order* has of its coin; None for an order of a stop that has no ledger."""
+        intent = self.world.auditor.intents.get(order.client_order_id)
+        return None if intent is None else self.world.auditor.held[intent[0].terms.position_id].left(order.coin)
 
 
 class KeeperVenue(GuardedVenue):
@@ -114,8 +118,13 @@ class KeeperVenue(GuardedVenue):
         )
 
     def _register(self, orders: Sequence[Order]) -> None:
-        write = Write(tuple(orders), self._world.true_now())
-        self._world.keeper.writes.update({one.client_order_id: write for one in orders})
+        keeper = self._world.keeper
+        left = {one: keeper.left_of(one) for one in orders if one.reduce_only}
+        goals = {
+            one.client_order_id: max(amount - one.quantity, ZERO) for one, amount in left.items() if amount is not None
+        }
+        write = Write(tuple(orders), self._world.true_now(), goals)
+        keeper.writes.update({one.client_order_id: write for one in orders})
         self._process.at_risk("registered")
 
     def _lateness(self) -> float:
