@@ -127,7 +127,8 @@ class Guards:
             ):
                 continue
             others = self._resting(owner, order.coin, order.kind, without=orders)
-            require(others >= guarded, f"{order.kind} of {order.coin} is taken back, and nobody closes what it guards")
+            # Of what size is looked at below: what was filled a moment ago nobody of ours may know of yet.
+            require(others > 0, f"{order.kind} of {order.coin} is taken back, and nobody closes what it guards")
 
     def traded(self, order: RestingOrder, quantity: Decimal) -> None:
         """A trigger is about to trade: it takes of its own position first. Called before the account changes."""

@@ -6,6 +6,7 @@ from tests.simulation.sabotage import broken, patches
 
 SEEDS = 20
 QUICK = (
+    "a trigger in doubt is forgotten",
     "a trigger rests before it is written down",
     "intent written after the send",
     "a lost answer is a rejection",
