@@ -280,6 +280,15 @@ class Life(ProtectionCase):
         self.assertEqual(len(self.venue.rests), 4)
         self.assert_known(position)
 
+    def test_one_that_is_refused_keeps_no_other_from_its_place(self) -> None:
+        """Seed 12231: the stop of a leg that was held no more was refused, and its sister was bare for a minute."""
+        position = self.scene.opened()
+        memory = protection.Memory()
+        memory.refused[position.id, ETH, STOP] = self.scene.clock.now()
+        protection.protect(self.scene.desk, memory, position.id)
+        self.assertEqual([kind for kind, _, _ in self.venue.guards("ETH")], ["take_profit"])
+        self.assertEqual(len(self.venue.guards("BTC")), 2)
+
     def test_moves_have_a_budget_and_first_placements_do_not(self) -> None:
         self.scene.opened()
         self.tick()

@@ -38,6 +38,8 @@ FOUND_WIDE = (
     (1822, "a guard under the exchange's minimum was missed"),
     (1326, "the auditor took a leg that had fired, and was sold once more, for one that is apart"),
     (2013, "what another sold after the account was read was taken for what is in doubt"),
+    (12231, "one guard that was refused kept those of the other leg from their places for a minute"),
+    (13092, "a process put to sleep twice was taken for one that is up"),
     (2437, "a list from before a late trigger came took it for gone, and it rested on unknown"),
 )
 """The same at one at which triggers rest."""

@@ -359,7 +359,8 @@ class World:
             case "freeze":
                 process = self.process(random.choice(("web", "monitor")))
                 if process is not None:
-                    process.frozen_until = process.asleep_until = self.scheduler.now + random.choice(LONG_SLEEP)
+                    until = self.scheduler.now + random.choice(LONG_SLEEP)
+                    process.frozen_until = process.asleep_until = max(process.asleep_until, until)
             case "clock":
                 self.host_offset += random.choice(CLOCK_JUMPS)
             case "redis":

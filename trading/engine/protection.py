@@ -93,7 +93,7 @@ class Memory:
     """What one monitor remembers between two looks. Losing it costs one more look at the venue's list."""
 
     looks: dict[PositionId, tuple[tuple[object, ...], datetime]] = field(default_factory=dict)
-    refused: dict[PositionId, datetime] = field(default_factory=dict)
+    refused: dict[tuple[PositionId, Coin, TriggerKind], datetime] = field(default_factory=dict)
     moved: deque[datetime] = field(default_factory=deque)
     listing: Listing | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -311,12 +311,12 @@ def _take_back(desk: Desk, position_id: PositionId, resting: Sequence[Resting]) 
 def _carry_out(desk: Desk, memory: Memory, position: Position, changes: Changes) -> None:
     """Place first, then take back what that replaces: between the two more rests than is held, which only reduces."""
     unseen = {(guard.coin, guard.kind) for guard in changes.place}
-    if changes.place and position.id not in memory.refused:
-        reports = _place(desk, position, changes.place)
-        named = zip(changes.place, reports, strict=True)
-        unseen = {(guard.coin, guard.kind) for guard, one in named if one.status is not RestingStatus.RESTING}
-        if any(one.status is RestingStatus.REJECTED for one in reports):
-            memory.refused[position.id] = desk.clock.now()
+    place = [one for one in changes.place if (position.id, one.coin, one.kind) not in memory.refused]
+    for guard, report in zip(place, _place(desk, position, place) if place else (), strict=True):
+        if report.status is RestingStatus.RESTING:
+            unseen.discard((guard.coin, guard.kind))
+        elif report.status is RestingStatus.REJECTED:
+            memory.refused[position.id, guard.coin, guard.kind] = desk.clock.now()
     over = [one for one in changes.replaced if _key(one) not in unseen]
     _cancel(desk, position.id, [*changes.cancel, *over])
 
