@@ -61,14 +61,19 @@ class AccountNews:
         record = mapping(payload)
         if str(record.get("user", "")).lower() != self._address:
             return
+        # Read before anybody is kept waiting for it.
+        past = record.get("isSnapshot") is True
+        fills = decode_fills(items(record.get("fills"))) if channel == FILLS and not past else ()
+        leverage = (Coin(text(record, "coin")), decode_leverage(record)) if channel == LEVERAGE else None
+        standing = decode_state(record.get(STANDING)) if channel == STANDING and not record.get("dex") else None
         with self._heard:
             self._number += 1
             if channel == FILLS:
-                self._take_fills(record)
-            elif channel == LEVERAGE:
-                self._leverages[Coin(text(record, "coin"))] = *decode_leverage(record), now, self._number
-            elif not record.get("dex"):
-                self._standing = decode_state(record.get(STANDING)), now, self._number
+                self._take_fills(fills)
+            if leverage is not None:
+                self._leverages[leverage[0]] = *leverage[1], now, self._number
+            if standing is not None:
+                self._standing = standing, now, self._number
             self._heard.notify_all()
 
     def forget(self) -> None:
@@ -113,12 +118,10 @@ class AccountNews:
     def _of(self, oid: int) -> Sequence[Fill]:
         return [fill for fill, _ in self._fills.get(oid, {}).values()]
 
-    def _take_fills(self, record: Mapping[str, object]) -> None:
+    def _take_fills(self, fills: Sequence[Fill]) -> None:
         """The snapshot that a subscription begins with is of the past; it shows that the subscription works."""
         self._tells_fills = True
-        if record.get("isSnapshot") is True:
-            return
-        for fill in decode_fills(items(record.get("fills"))):
+        for fill in fills:
             while fill.oid not in self._fills and len(self._fills) >= ORDERS_KEPT:
                 del self._fills[next(iter(self._fills))]
             self._fills.setdefault(fill.oid, {})[fill.tid, fill.coin] = fill, self._number

@@ -33,6 +33,7 @@ COIN_SILENCE_MAX = timedelta(seconds=15)
 # The first frame of an account's fills holds two thousand of them, some 400 characters each.
 FRAME_CHARACTERS_MAX = 1 << 22
 KINDS = ("l2Book", "activeAssetCtx")
+HAND_OVER_SECONDS = 0.0001
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,12 @@ class Streamed:
     book: BookFrame
     mark: Price
     confirmed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    coin: Coin
+    price: Price
 
 
 class PriceStream:
@@ -71,6 +78,7 @@ class PriceStream:
         self._ticks: dict[Coin, int] = {}
         self._ticked = 0
         self._changed = threading.Condition()
+        self._waiting = 0
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self.connections = 0
@@ -110,7 +118,9 @@ class PriceStream:
     def wait_for_ticks(self, since: int, coins: Collection[Coin], seconds: float) -> Ticks:
         """See the port: a book or a mark that has come in is a tick of its coin."""
         with self._changed:
+            self._waiting += 1
             self._changed.wait_for(lambda: any(self._ticks.get(coin, 0) > since for coin in coins), seconds)
+            self._waiting -= 1
             ticked = frozenset(coin for coin in coins if self._ticks.get(coin, 0) > since)
             return Ticks(self._ticked, ticked)
 
@@ -194,33 +204,36 @@ class PriceStream:
         """Believe one frame. One that is no frame of ours, late or malformed still shows that the connection lives."""
         if not isinstance(frame, str) or not frame or len(frame) > FRAME_CHARACTERS_MAX:
             raise websocket.WebSocketException("the venue closed the stream or sent something else than text")
-        now = self._clock.now()
+        now, told = self._clock.now(), _decoded(frame)
         with self._changed:
             if self._confirmed_at is None:
                 self.connections += 1
             self._confirmed_at = now
-            try:
-                self._believe(json.loads(frame, parse_float=Decimal), now)
-            except (VenueUnavailable, ValueError, RecursionError):
+            if told is None or not self._believed(*told, now):
                 return
             self._changed.notify_all()
+            complete = self._waiting and isinstance(told[1], _Mark)
+        if complete:
+            # Frames come in bursts, a coin's mark after its book: who waits for it looks before the others are read.
+            self._closing.wait(HAND_OVER_SECONDS)
 
-    def _believe(self, value: object, now: datetime) -> None:
-        record = mapping(value)
-        channel, payload = record.get("channel"), record.get("data")
-        if channel == "l2Book":
-            book = decode_book(payload)
-            known = self._books.get(book.coin) if book is not None else None
-            if book is not None and (known is None or known[0].at <= book.at):
-                self._books[book.coin] = (book, now)
-                self._tick(book.coin)
-        elif channel == "activeAssetCtx":
-            context: Mapping[str, object] = mapping(payload)
-            coin = Coin(text(context, "coin"))
-            self._marks[coin] = (decode_mark(context.get("ctx")), now)
-            self._tick(coin)
-        elif self.news is not None:
-            self.news.take(channel, payload, now)
+    def _believed(self, channel: object, payload: object, now: datetime) -> bool:
+        """False for news that make no sense."""
+        match payload:
+            case BookFrame():
+                known = self._books.get(payload.coin)
+                if known is None or known[0].at <= payload.at:
+                    self._books[payload.coin] = (payload, now)
+                    self._tick(payload.coin)
+            case _Mark(coin, price):
+                self._marks[coin] = (price, now)
+                self._tick(coin)
+            case _ if self.news is not None:
+                try:
+                    self.news.take(channel, payload, now)
+                except VenueUnavailable:
+                    return False
+        return True
 
     def _tick(self, coin: Coin) -> None:
         """Only coins that were asked for, so that what the venue says of others is not remembered for ever."""
@@ -236,6 +249,21 @@ class PriceStream:
             self._changed.notify_all()
         if self.news is not None:
             self.news.forget()
+
+
+def _decoded(frame: str) -> tuple[object, object] | None:
+    """What a frame says, and on which channel; None when that makes no sense. Before anybody is kept waiting for it."""
+    try:
+        record = mapping(json.loads(frame, parse_float=Decimal))
+        channel, payload = record.get("channel"), record.get("data")
+        if channel == "l2Book":
+            return channel, decode_book(payload)
+        if channel == "activeAssetCtx":
+            context: Mapping[str, object] = mapping(payload)
+            return channel, _Mark(Coin(text(context, "coin")), decode_mark(context.get("ctx")))
+    except (VenueUnavailable, ValueError, RecursionError):
+        return None
+    return channel, payload
 
 
 def stream_url(base_url: str) -> str:
