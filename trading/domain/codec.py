@@ -11,7 +11,7 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NewType, Union, cast, get_args, get_origin, get_type_hints
 
 from trading.domain.alerts import Outbox
@@ -26,6 +26,8 @@ from trading.domain.units import ONE
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 _EVENTS: Mapping[str, type] = {event.__name__: event for event in get_args(Event)}
+WORDS_KEPT = 1024
+WORD_LENGTH_MAX = 100
 _PLAIN_DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
@@ -303,31 +305,42 @@ def _exactly(kind: type) -> _Decoder:
     return decode
 
 
-def _decimal(content: Json) -> Decimal:
-    if not isinstance(content, str) or not _PLAIN_DECIMAL.fullmatch(content):
-        raise _Malformed(f"{content!r} is no decimal string")
-    return Decimal(content)
-
-
 def _text(content: Json) -> str:
     if not isinstance(content, str):
         raise _Malformed(f"{content!r} is no text")
-    return content
+    return _word(content) if len(content) <= WORD_LENGTH_MAX else content
 
 
-def _decode_instant(content: Json) -> datetime:
-    instant = datetime.fromisoformat(_text(content))
+# A trade says most of what it says several times. What is the same is one object in memory, and is made once.
+@lru_cache(WORDS_KEPT)
+def _word(text: str) -> str:
+    return text
+
+
+@lru_cache(WORDS_KEPT)
+def _decimal(text: str) -> Decimal:
+    if not _PLAIN_DECIMAL.fullmatch(text):
+        raise _Malformed(f"{text!r} is no decimal string")
+    return Decimal(text)
+
+
+@lru_cache(WORDS_KEPT)
+def _instant_of(text: str) -> datetime:
+    instant = datetime.fromisoformat(text)
     if instant.tzinfo is None:
-        raise _Malformed(f"{content!r} has no offset")
+        raise _Malformed(f"{text!r} has no offset")
     return instant.astimezone(UTC)
+
+
+_pair = lru_cache(WORDS_KEPT)(Pair.parse)
 
 
 _LEAVES: Mapping[type, _Decoder] = {
     str: _text,
     int: _exactly(int),
     bool: _exactly(bool),
-    Decimal: _decimal,
-    datetime: _decode_instant,
+    Decimal: lambda content: _decimal(_text(content)),
+    datetime: lambda content: _instant_of(_text(content)),
     date: lambda content: date.fromisoformat(_text(content)),
-    Pair: lambda content: Pair.parse(_text(content)),
+    Pair: lambda content: _pair(_text(content)),
 }
