@@ -6,6 +6,7 @@ Pure. The law: a statistic of too few bars is none at all, and a bar that is sti
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Context, Decimal
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -18,6 +19,8 @@ HOURS_OF_A_DAY = 24
 TREND_SIGMAS = Decimal(1)
 PERCENT = Decimal(100)
 FINE = Context(prec=20)
+RATIOS_KEPT = 512
+"""Guardian hears of the market with every execute, by a day's bars that are the same for an hour."""
 
 
 class LogRatio(NamedTuple):
@@ -28,6 +31,7 @@ class LogRatio(NamedTuple):
     candles: int
 
 
+@lru_cache(RATIOS_KEPT)
 def log_ratio(base_price: Decimal, quote_price: Decimal) -> Decimal:
     """ln(price(A) / price(B)), to twenty digits."""
     return FINE.ln(FINE.divide(base_price, quote_price))
