@@ -33,7 +33,6 @@ COIN_SILENCE_MAX = timedelta(seconds=15)
 # The first frame of an account's fills holds two thousand of them, some 400 characters each.
 FRAME_CHARACTERS_MAX = 1 << 22
 KINDS = ("l2Book", "activeAssetCtx")
-HAND_OVER_SECONDS = 0.0001
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,6 @@ class PriceStream:
         self._ticks: dict[Coin, int] = {}
         self._ticked = 0
         self._changed = threading.Condition()
-        self._waiting = 0
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self.connections = 0
@@ -118,9 +116,7 @@ class PriceStream:
     def wait_for_ticks(self, since: int, coins: Collection[Coin], seconds: float) -> Ticks:
         """See the port: a book or a mark that has come in is a tick of its coin."""
         with self._changed:
-            self._waiting += 1
             self._changed.wait_for(lambda: any(self._ticks.get(coin, 0) > since for coin in coins), seconds)
-            self._waiting -= 1
             ticked = frozenset(coin for coin in coins if self._ticks.get(coin, 0) > since)
             return Ticks(self._ticked, ticked)
 
@@ -212,10 +208,6 @@ class PriceStream:
             if told is None or not self._believed(*told, now):
                 return
             self._changed.notify_all()
-            complete = self._waiting and isinstance(told[1], _Mark)
-        if complete:
-            # Frames come in bursts, a coin's mark after its book: who waits for it looks before the others are read.
-            self._closing.wait(HAND_OVER_SECONDS)
 
     def _believed(self, channel: object, payload: object, now: datetime) -> bool:
         """False for news that make no sense."""
