@@ -32,7 +32,7 @@ from trading.domain.errors import (
 from trading.domain.exit_plan import ExitReason
 from trading.domain.orders import Order, RejectReason
 from trading.domain.positions import PositionStatus
-from trading.domain.units import Coin, Usd
+from trading.domain.units import Coin, Quantity, Usd
 from trading.engine import closing, emergency, exits, working
 from trading.engine.exits import Memory
 from trading.engine.requests import Execution, TwapRequest
@@ -352,6 +352,17 @@ class FlatTest(StopTestCase):
         self.until_halted()
         self.assertIs(TradingState.ACTIVE, emergency.resume(self.scene.desk).state)
 
+    def test_an_account_that_holds_nothing_is_flat_whatever_was_accepted(self) -> None:
+        for quantity in ("0.5", "-0.00002"):
+            with self.subTest(accepted=quantity):
+                self.scene.opened(f"signal of {quantity}")
+                accepted = {ETH: Quantity(Decimal(quantity))}
+                self.scene.store.change_state(lambda state, kept=accepted: replace(state, accepted_drift=kept))
+                emergency.stop(self.scene.desk)
+                self.until_halted()
+                self.scene.store.change_state(lambda state: replace(state, accepted_drift={}))
+                emergency.resume(self.scene.desk)
+
     def test_foreign_holdings_are_reported_and_stay(self) -> None:
         self.scene.opened()
         self.venue.hold("SOL", "-3")
@@ -539,6 +550,19 @@ class ResumeTest(StopTestCase):
         self.assertEqual(1, len(self.causes()))
         emergency.resume(self.scene.desk, [ETH])
         self.assertEqual({}, self.scene.store.state().accepted_drift)
+
+    def test_nothing_is_accepted_of_a_coin_with_an_order_in_doubt(self) -> None:
+        """Seed 5494, pairs: what was filled beyond the order was accepted as somebody else's, and then the book had
+        it, too."""
+        self.venue.script(lost_after())
+        self.venue.reads_down = {"reports"}
+        self.scene.execute()
+        self.venue.hold("ETH", "0.001")
+        self.venue.hold("SOL", "3")
+        self.scene.enter_state(TradingState.REDUCING)
+        with self.assertRaises(ResumeRefused):
+            emergency.resume(self.scene.desk, [ETH, SOL])
+        self.assertEqual({SOL: Decimal(3)}, self.scene.store.state().accepted_drift)
 
     def test_a_foreign_holding_that_is_gone_is_forgotten_when_accepted_again(self) -> None:
         self.venue.hold("SOL", "3")

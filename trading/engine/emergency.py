@@ -331,7 +331,8 @@ def _settled(desk: Desk, book: Book) -> bool:
 
 def _left(desk: Desk, book: Book, account: Account) -> Mapping[Coin, Quantity]:
     """What keeps the account from being flat, signed: what is held, and not accepted as somebody else's, of the coins
-    of trades since the stop began; with the scope of the account, of every coin that can be traded."""
+    of trades since the stop began; with the scope of the account, of every coin that can be traded. Of what was
+    accepted as missing, or is gone since, nothing is held."""
     state = desk.store.state()
     if state.scope_account:
         watched = account.holdings.keys() & _tradable(desk)
@@ -345,7 +346,7 @@ def _left(desk: Desk, book: Book, account: Account) -> Mapping[Coin, Quantity]:
     return {
         coin: account.held(coin)
         for coin in sorted(watched)
-        if account.held(coin) != state.accepted_drift.get(coin, Quantity(ZERO))
+        if account.held(coin) not in (ZERO, state.accepted_drift.get(coin, ZERO))
     }
 
 
@@ -369,11 +370,13 @@ def _accept(
     """What the venue holds beyond the book of *coins* is somebody else's from now on; it may be nothing any more.
 
     Not of a coin of which the book said something else before *account* was read: what it shows may be in the book now.
+    Nor of one with an order in doubt, of which what it shows may be in the book soon.
     """
     with desk.store.exclusive() as book:
         found = {drift.coin: drift for drift in drifts(book, account, desk.store.state())}
         own = book_holdings(book)
-        still = [coin for coin in coins if own.get(coin) == held_before.get(coin)]
+        sure = {coin for coin in coins if coin not in own or own[coin][0] == own[coin][1]}
+        still = [coin for coin in coins if coin in sure and own.get(coin) == held_before.get(coin)]
         accepted = {coin: Quantity(found[coin].venue - found[coin].book) for coin in still if coin in found}
         accepted |= {coin: account.held(coin) for coin in still if coin not in own}
 
