@@ -254,11 +254,11 @@ class Auditor:
         held = self.held.setdefault(trade.terms.position_id, Held(trade.terms))
         taken = {leg.coin: trade.filled(leg.coin) - held.opened[leg.coin] for leg in trade.terms.legs}
         held.opened.update({leg.coin: trade.filled(leg.coin) for leg in trade.terms.legs})
-        for position_id in self.world.keeper.late:
-            late = self.held[position_id]
-            for coin, quantity in taken.items():
-                handed = min(quantity, max(late.left(coin), ZERO))
-                late.opened[coin] -= handed
+        for position_id, late in self.world.keeper.late.items():
+            for coin, quantity in [(one, amount) for one, amount in taken.items() if one in late]:
+                handed = min(quantity, late[coin])
+                late[coin] -= handed
+                self.held[position_id].opened[coin] -= handed
                 taken[coin] = Quantity(quantity - handed)
 
     def _check_approval(self, trade: Trade) -> None:
@@ -318,10 +318,9 @@ class Auditor:
         return max(held.notional, self.world.sizes_of(held.terms) if live else ZERO)
 
     def _may_stand(self, held: Held) -> bool:
-        if held.terms.position_id in self.world.keeper.late:
-            # Nobody expected it any more; it is on its way out.
-            return False
-        if any(held.left(leg.coin) > 0 for leg in held.terms.legs):
+        late = self.world.keeper.late_of(held.terms.position_id)
+        # What nobody expected any more is on its way out.
+        if any(held.left(leg.coin) > late.get(leg.coin, ZERO) for leg in held.terms.legs):
             return True
         return self.trades[held.terms.trade_id].live
 
@@ -354,16 +353,12 @@ class Auditor:
 
     def _is_late(self, held: Held, seconds: float) -> bool:
         """Whether the position has what was given up before it came; it is taken over, to be sold, before long."""
-        if held.terms.position_id not in self.world.keeper.late or any(
-            one.live for one in self.world.trades_of(held.terms.position_id)
-        ):
-            return False
-        mid = self.world.exchange.mid
-        stands = any(held.left(leg.coin) * mid(leg.coin) >= NOTIONAL_MIN for leg in held.terms.legs)
+        late = self.world.keeper.late_of(held.terms.position_id)
+        stands = any(quantity * self.world.exchange.mid(coin) >= NOTIONAL_MIN for coin, quantity in late.items())
         held.late_seconds = held.late_seconds + seconds if stands and not self.in_its_way(held) else 0.0
-        late = held.late_seconds
-        require(late <= LATE_BUDGET, f"{held.terms.pair} came late and has been nobody's for {late:.0f} s")
-        return True
+        for_long = held.late_seconds
+        require(for_long <= LATE_BUDGET, f"{held.terms.pair} came late and has been nobody's for {for_long:.0f} s")
+        return stands
 
     def apart(self, held: Held) -> Decimal:
         """USD by which a position's legs are apart at the exchange, beyond what may stay; zero when they are level."""

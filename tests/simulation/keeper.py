@@ -6,6 +6,7 @@ have registered is never sent twice, and its last word is told alike by all of t
 from the exchange's fills alone. Nothing here decides what goes wrong: the world does.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -17,7 +18,7 @@ from tests.simulation.guarded import GuardedVenue
 from trading.domain.market import Traits
 from trading.domain.orders import Order, OrderReport, OrderStatus, RejectReason
 from trading.domain.resting import AccountFill, PairLine
-from trading.domain.units import ZERO, ClientOrderId, PositionId, Price, Quantity, floor_to_step
+from trading.domain.units import ZERO, ClientOrderId, Coin, PositionId, Price, Quantity, floor_to_step
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -52,8 +53,9 @@ class Keeper:
     world: "World"
     writes: dict[ClientOrderId, Write] = field(default_factory=dict)
     last_words: dict[ClientOrderId, OrderReport] = field(default_factory=dict)
-    late: set[PositionId] = field(default_factory=set)
-    """Whose openings were done after they had been given up."""
+    late: dict[PositionId, defaultdict[Coin, Decimal]] = field(default_factory=dict)
+    """How many coins of openings that had been given up came after that, by whose they were, less what was taken
+    over."""
     on_the_way: int = 0
 
     def arrive(self, orders: Sequence[Order]) -> None:
@@ -61,12 +63,20 @@ class Keeper:
         self.on_the_way -= 1
         for order in orders:
             self.world.arrive([self._reducing(order) if order.reduce_only else self._opening(order)])
+            if order.client_order_id in self.last_words:
+                self.came_late(order)
+
+    def late_of(self, position_id: PositionId) -> Mapping[Coin, Decimal]:
+        """What has come late for a position and is nobody's yet."""
+        return self.late.get(position_id, {})
 
     def came_late(self, order: Order) -> None:
-        """An opening is done that has been given up."""
-        trade, _ = self.world.auditor.intents[order.client_order_id]
-        self.late.add(trade.terms.position_id)
-        self.world.count("done after it was given up")
+        """An order may be done that has been given up."""
+        filled = self.world.exchange.words[order.client_order_id].filled
+        if filled and not order.reduce_only:
+            trade, _ = self.world.auditor.intents[order.client_order_id]
+            self.late.setdefault(trade.terms.position_id, defaultdict(Decimal))[order.coin] += filled
+            self.world.count("done after it was given up")
 
     def _opening(self, order: Order) -> Order:
         """In dollars, by a band around the mid at that moment, whenever that is."""
@@ -74,8 +84,6 @@ class Keeper:
         quantity = floor_to_step(order.quantity * Decimal(self.world.further.choice(SIZED)), lot)
         band = order.limit_price / order.mid if order.mid else Decimal(1)
         limit = (self.world.exchange.mid(order.coin) * band).quantize(Decimal(1).scaleb(-decimals))
-        if order.client_order_id in self.last_words:
-            self.came_late(order)
         return replace(
             order,
             quantity=Quantity(max(quantity, lot)),
@@ -147,7 +155,7 @@ class KeeperVenue(GuardedVenue):
             known = self._judged(order)
             if not known.status.in_doubt:
                 keeper.last_words[name] = known
-                if not order.reduce_only and not known.filled and self._is_filled(order):
+                if not known.filled and self._is_filled(order):
                     keeper.came_late(order)
         return known
 
