@@ -46,13 +46,16 @@ two readings, a jump that has to be confirmed, a monitor that has just come back
 
 @dataclass
 class Held:
-    """What a position's own orders did at the exchange, by coin, in coins."""
+    """What a position's own orders did at the exchange, by coin, in coins; `spent` on what was bought, and what came
+    back for what the opening gave back again (`returned`), in USD."""
 
     terms: Terms
     opened: defaultdict[Coin, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
     closed: defaultdict[Coin, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
     bought: defaultdict[Coin, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
     spent: defaultdict[Coin, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
+    trimmed: defaultdict[Coin, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
+    returned: defaultdict[Coin, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
     notional: Decimal = ZERO
     lost: bool = False
     naked_seconds: float = 0.0
@@ -217,6 +220,8 @@ class Auditor:
             require(more >= 0 or taken, f"a close took {-more} {order.coin} of others")
         elif order.reduce_only:
             held.opened[order.coin] -= report.filled
+            held.trimmed[order.coin] += report.filled
+            held.returned[order.coin] += report.filled * (report.average_price or ZERO)
         else:
             held.opened[order.coin] += report.filled
             held.bought[order.coin] += report.filled

@@ -26,13 +26,7 @@ def breached(held: "Held", plan: ExitPlan, exchange: "Exchange") -> str:
     if held.terms.signal is None or not all(held.left(leg.coin) > 0 for leg in held.terms.legs):
         return ""
     entry = sum((held.opened[leg.coin] * _entry_price(held, leg.coin) for leg in held.terms.legs), ZERO)
-    gain = sum(
-        (
-            held.left(leg.coin) * (exchange.mid(leg.coin) - _entry_price(held, leg.coin)) * leg.side.sign
-            for leg in held.terms.legs
-        ),
-        ZERO,
-    )
+    gain = sum((_gain(held, leg.coin, exchange.mid(leg.coin)) * leg.side.sign for leg in held.terms.legs), ZERO)
     loss_room, profit_room = LOSS_SLACK * entry, PROFIT_SLACK * entry
     rows = (
         ("stop loss", -gain >= plan.stop_loss * entry + loss_room),
@@ -63,6 +57,12 @@ def _beyond_level(held: "Held", plan: ExitPlan, exchange: "Exchange") -> str:
     if plan.take_profit_z is not None and away <= float(plan.take_profit_z) - Z_SLACK:
         return "take profit of the z-score"
     return ""
+
+
+def _gain(held: "Held", coin: Coin, mid: Decimal) -> Decimal:
+    """What the coins made that are left, and those that the opening gave back."""
+    entry = _entry_price(held, coin)
+    return held.left(coin) * (mid - entry) + held.returned[coin] - held.trimmed[coin] * entry
 
 
 def _entry_price(held: "Held", coin: Coin) -> Decimal:
