@@ -49,6 +49,10 @@ FOUND_PAIRS = (
     (507, "what was taken over was no multiple of a lot, and its rest was handed on for ever"),
     (670, "what rested for a leg fired beside what a person held of the coin, and its close was refused for ever"),
     (748, "the same amid an opening"),
+    (2159, "one trigger was refused, and the others stayed at the size of the slice before"),
+    (5320, "the auditor took a whole position for what had come late of it"),
+    (5494, "what was in doubt was accepted as somebody else's, and its stop never ended"),
+    (9826, "the auditor of barriers forgot what an opening had lost on coins that it gave back"),
 )
 """The same where the way there leads through a service that keeps pairs."""
 PAIRS_SEEDS = 60

@@ -94,6 +94,7 @@ class Memory:
 
     looks: dict[PositionId, tuple[tuple[object, ...], datetime]] = field(default_factory=dict)
     refused: dict[tuple[PositionId, Coin, TriggerKind], datetime] = field(default_factory=dict)
+    """When the venue last refused what. Each for itself: one that is beyond the mark keeps no other from growing."""
     moved: deque[datetime] = field(default_factory=deque)
     listing: Listing | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
