@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stderr
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from tests.engine.bent_venue import BentVenue, a_bent_scene, corrupt, with_store
@@ -356,11 +357,11 @@ class FlatTest(StopTestCase):
         for quantity in ("0.5", "-0.00002"):
             with self.subTest(accepted=quantity):
                 self.scene.opened(f"signal of {quantity}")
-                accepted = {ETH: Quantity(Decimal(quantity))}
-                self.scene.store.change_state(lambda state, kept=accepted: replace(state, accepted_drift=kept))
+                kept = {ETH: Quantity(Decimal(quantity))}
+                self.scene.store.change_state(partial(replace, accepted_drift=kept))
                 emergency.stop(self.scene.desk)
                 self.until_halted()
-                self.scene.store.change_state(lambda state: replace(state, accepted_drift={}))
+                self.scene.store.change_state(partial(replace, accepted_drift={}))
                 emergency.resume(self.scene.desk)
 
     def test_foreign_holdings_are_reported_and_stay(self) -> None:
