@@ -18,12 +18,14 @@ def environ_of(**variables: str) -> dict[str, str]:
 
 
 def lives(pid: int) -> bool:
-    """Whether process *pid* still runs (Linux); one that is only waiting to be collected does not."""
+    """Whether process *pid* still runs (Linux); one that is only waiting to be collected does not, once its last thread
+    has ended."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+        threads = len(list(Path(f"/proc/{pid}/task").iterdir()))
     except (FileNotFoundError, ProcessLookupError):
         return False
-    return status.rpartition(")")[2].split()[0] != "Z"
+    return status.rpartition(")")[2].split()[0] != "Z" or threads > 1
 
 
 def wait_until(true: Callable[[], bool], what: str, seconds: float = WAIT_SECONDS) -> None:

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Self
 
+from tests.processes import wait_until
 from trading.conf import PROJECT_ROOT
 
 SIZE = "16m"
@@ -77,6 +78,11 @@ class Island:
         (self.inside / "filler").unlink(missing_ok=True)
 
     def make_read_only(self, read_only: bool) -> None:
-        """Every write fails from now on, or no more. The system refuses while somebody has a file open for writing."""
+        """Every write fails from now on, or no more.
+
+        The system refuses while somebody has a file open for writing: what was killed, or has just lost its supervisor,
+        is given the time to let go.
+        """
         how = "remount,ro" if read_only else "remount,rw"
-        subprocess.run((*self.prefix, "mount", "-o", how, str(self._place)), check=True, capture_output=True)
+        command = (*self.prefix, "mount", "-o", how, str(self._place))
+        wait_until(lambda: subprocess.run(command, check=False).returncode == 0, how)
