@@ -37,13 +37,13 @@ NEVER = timedelta(days=1)
 
 @dataclass
 class Write:
-    """One write: when it left, by the true clock, and whether it was answered. Sizes are absolute: `goals` is what was
-    to be left of each coin that it reduces."""
+    """One write: when it left and when it was answered, by the true clock. Sizes are absolute: `goals` is what was to
+    be left of each coin that it reduces."""
 
     orders: tuple[Order, ...]
     at: datetime
     goals: Mapping[ClientOrderId, Decimal]
-    answered: bool = False
+    answered_at: datetime | None = None
 
 
 @dataclass
@@ -145,7 +145,7 @@ class KeeperVenue(GuardedVenue):
 
     def _heard(self, orders: Sequence[Order], *, answered: bool) -> tuple[OrderReport, ...]:
         for one in orders if answered else ():
-            self._world.keeper.writes[one.client_order_id].answered = True
+            self._world.keeper.writes[one.client_order_id].answered_at = self._world.true_now()
         return tuple(self._word_on(one) for one in orders)
 
     def _word_on(self, order: Order) -> OrderReport:
@@ -171,10 +171,11 @@ class KeeperVenue(GuardedVenue):
         waited = (world.true_now() - sent_at).total_seconds()
         if write is not None and not self._is_filled(order) and self._rest_was_filled(write):
             return self._refused(order, RejectReason.NO_MATCH)
-        if write is not None and write.answered:
+        if write is not None and write.answered_at is not None:
+            since = (world.true_now() - write.answered_at).total_seconds()
             if word is not None and word.reason is not None and waited > REFUSAL_SETTLED:
                 return self._refused(order, word.reason)
-            if word is None and waited > ANSWER_SETTLED:
+            if word is None and since > ANSWER_SETTLED:
                 return self._refused(order, RejectReason.NO_MATCH)
         elif order.reduce_only and waited > CLOSE_PATIENCE:
             return self._refused(order, RejectReason.OTHER)
