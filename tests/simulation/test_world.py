@@ -40,6 +40,9 @@ FOUND_WIDE = (
     (2013, "what another sold after the account was read was taken for what is in doubt"),
     (12231, "one guard that was refused kept those of the other leg from their places for a minute"),
     (13092, "a process put to sleep twice was taken for one that is up"),
+    (1074, "an adopted position's other side was taken for a coin"),
+    (2971, "a fill of a moment ago was missed in the size of a guard"),
+    (9887, "the end of an append without its beginning was taken for damage of the record before it"),
     (2437, "a list from before a late trigger came took it for gone, and it rested on unknown"),
 )
 """The same at one at which triggers rest."""
