@@ -71,7 +71,7 @@ def serve(port: int, answer: Callable[[str, str, object], Answer]) -> ThreadingH
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        # An answer in one piece and at once: two small ones would wait for each other's acknowledgement, 40 ms each time.
+        # An answer in one piece, at once: two small ones would wait for each other's acknowledgement, 40 ms each time.
         wbufsize = -1
         disable_nagle_algorithm = True
 
