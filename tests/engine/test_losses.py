@@ -323,6 +323,17 @@ class BesideOthers(LossCase):
         self.tick(40)
         self.assertEqual((self.scene.position(position.id).status, self.losses(position)), (PositionStatus.OPEN, []))
 
+    def test_what_is_lacking_of_another_coin_is_looked_for_at_once_all_the_same(self) -> None:
+        position = self.scene.opened()
+        self.tick()
+        self.venue.hold("BTC", "-0.01")
+        self.tick(40)
+        self.venue.take("ETH", "0.25", "3100", FillCause.LIQUIDATION)
+        self.tick(2)
+        after = self.scene.position(position.id)
+        self.assertEqual((after.status, after.exit_reason), (PositionStatus.CLOSED, ExitReason.LIQUIDATION))
+        self.assertEqual(self.venue.held("BTC"), Decimal("-0.01"))
+
     def test_the_fills_are_asked_for_only_while_somebody_holds_some_of_what_stands(self) -> None:
         position = self.scene.opened()
         self.venue.hold("SOL", "1")

@@ -83,6 +83,7 @@ class Watchman:
     explained_tried: datetime | None = None
     explained_pause: timedelta = LOSS_RETRY
     beside_others: frozenset[Coin] = frozenset()
+    looked_beside: datetime | None = None
     late: LateMemory = field(default_factory=LateMemory)
     lines: second_line.Memory = field(default_factory=second_line.Memory)
     in_hand: dict[str, Errand] = field(default_factory=dict)
@@ -342,7 +343,7 @@ def _account_duties(watchman: Watchman) -> None:
     _note_venue(watchman, "")
     watchman.memory.account = account
     _look_beside(watchman, book, account)
-    _explain(watchman, bool(losses.missing(book, account) or watchman.beside_others))
+    _explain(watchman, bool(losses.missing(book, account)))
     if not late.flatten(desk, watchman.late, book, account, lambda one, reason: _leave(watchman, one, reason)):
         reconcile(desk, watchman.drift, book, account)
     _keep_equity(watchman, account.equity)
@@ -359,14 +360,20 @@ def _look_beside(watchman: Watchman, book: Book, account: Account) -> None:
 
 
 def _explain(watchman: Watchman, lacking: bool) -> None:
-    """Look for the fills that explain what the account lacks: at once, then at growing pauses, for it costs."""
-    now = watchman.desk.clock.now()
+    """Look for the fills that explain what the account lacks: at once, then at growing pauses, for it costs. Beside
+    others, where nothing need be lacking, each half minute; that keeps nothing that is lacking waiting."""
+    now, tried = watchman.desk.clock.now(), watchman.explained_tried
     if not lacking:
         watchman.explained_tried, watchman.explained_pause = None, LOSS_RETRY
-    elif watchman.explained_tried is None or now - watchman.explained_tried >= watchman.explained_pause:
-        if watchman.explained_tried is not None:
+        looked = watchman.looked_beside
+        due = bool(watchman.beside_others) and (looked is None or now - looked >= LOSS_RETRY_MAX)
+    else:
+        due = tried is None or now - tried >= watchman.explained_pause
+        if due and tried is not None:
             watchman.explained_pause = min(2 * watchman.explained_pause, LOSS_RETRY_MAX)
-        watchman.explained_tried = now
+        watchman.explained_tried = now if due else tried
+    if due:
+        watchman.looked_beside = now
         _hand_out(watchman, "lost legs", lambda: _find_losses(watchman))
 
 
