@@ -363,7 +363,7 @@ class Auditor:
         held.late_seconds = held.late_seconds + seconds if stands and not self.in_its_way(held) else 0.0
         for_long = held.late_seconds
         require(for_long <= LATE_BUDGET, f"{held.terms.pair} came late and has been nobody's for {for_long:.0f} s")
-        return stands
+        return any(late.values())
 
     def apart(self, held: Held) -> Decimal:
         """USD by which a position's legs are apart at the exchange, beyond what may stay; zero when they are level."""
