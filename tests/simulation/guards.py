@@ -146,6 +146,10 @@ class Guards:
 
     def lost(self, position_id: PositionId, loss: LegLost) -> Decimal:
         """How much of *loss* is news: what rested for the position itself was counted when it fired."""
+        order = self.world.exchange.fills[int(loss.fill_id.removeprefix("fill-"))].order
+        if order is not None and order.client_order_id in self.world.auditor.intents:
+            # An order of its own that was given up before it was done: counted then.
+            return ZERO
         owner, fired = self.fired.get(loss.fill_id, (None, Fired(loss.coin, ZERO)))
         return loss.quantity - (fired.quantity if owner == position_id else ZERO)
 

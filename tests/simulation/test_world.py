@@ -55,6 +55,7 @@ FOUND_PAIRS = (
     (2159, "one trigger was refused, and the others stayed at the size of the slice before"),
     (5320, "the auditor took a whole position for what had come late of it"),
     (5494, "what was in doubt was accepted as somebody else's, and its stop never ended"),
+    (200483, "the auditor counted a close twice that was done when it had been given up, and then booked as lost"),
     (10293, "the auditor took what came late and was worth little for a leg that nobody levels"),
     (9826, "the auditor of barriers forgot what an opening had lost on coins that it gave back"),
 )
