@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 from tests.simulation.exchange import LISTED
 from tests.simulation.guarded import GuardedVenue
+from trading.adapters.hyperliquid_reports import FILLS_LAG
+from trading.adapters.pear_reports import ANSWER_SETTLED, CLOSE_PATIENCE, OPEN_PATIENCE, REFUSAL_SETTLED
 from trading.domain.market import Traits
 from trading.domain.orders import Order, OrderReport, OrderStatus, RejectReason
 from trading.domain.resting import AccountFill, PairLine
@@ -26,12 +28,6 @@ if TYPE_CHECKING:
 LATE_SECONDS = (0.5, 6.0, 14.0, 40.0, 95.0, 95.0, 130.0, 180.0)
 SIZED = ("0.9995", "1", "1", "1.0005")
 """What it makes of an order's dollars, as a share of its coins."""
-REFUSAL_SETTLED = 1.5
-ANSWER_SETTLED = 10.0
-GROUP_SETTLED = 3.0
-CLOSE_PATIENCE = 15.0
-OPEN_PATIENCE = 90.0
-"""Seconds, as the adapter has them (`trading/adapters/pear_reports.py`)."""
 NEVER = timedelta(days=1)
 
 
@@ -168,11 +164,11 @@ class KeeperVenue(GuardedVenue):
             status = OrderStatus.FILLED if word.filled >= order.quantity else OrderStatus.PARTIALLY_FILLED
             return replace(word, status=status, sized_by_venue=word.filled > order.quantity)
         sent_at = write.at if write is not None else order.intended_at - timedelta(seconds=world.host_offset)
-        waited = (world.true_now() - sent_at).total_seconds()
+        waited = world.true_now() - sent_at
         if write is not None and not self._is_filled(order) and self._rest_was_filled(write):
             return self._refused(order, RejectReason.NO_MATCH)
         if write is not None and write.answered_at is not None:
-            since = (world.true_now() - write.answered_at).total_seconds()
+            since = world.true_now() - write.answered_at
             if word is not None and word.reason is not None and waited > REFUSAL_SETTLED:
                 return self._refused(order, word.reason)
             if word is None and since > ANSWER_SETTLED:
@@ -191,7 +187,7 @@ class KeeperVenue(GuardedVenue):
         """Another order of the write was filled some seconds ago, so that all of it can be read by now."""
         words = [self._world.exchange.words.get(one.client_order_id) for one in write.orders]
         newest = max((one.reported_at for one in words if one is not None and one.filled), default=None)
-        return newest is not None and (self._world.true_now() - newest).total_seconds() > GROUP_SETTLED
+        return newest is not None and self._world.true_now() - newest > FILLS_LAG
 
     def _refused(self, order: Order, reason: RejectReason) -> OrderReport:
         now = self._world.host_now()

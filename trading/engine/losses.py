@@ -37,8 +37,9 @@ class Missing:
     least: Quantity
 
 
-def missing(book: Book, account: Account) -> tuple[Missing, ...]:
-    """What *account* lacks of the least that *book* allows for.
+def missing(book: Book, account: Account, beside_others: Collection[Coin] = ()) -> tuple[Missing, ...]:
+    """What *account* lacks of the least that *book* allows for; of coins *beside_others* also where that is nothing,
+    for what rested may have taken of them all the same.
 
     What somebody else holds on the same side does not count as lacking: theirs goes first. What somebody has accepted
     as missing does: a fill that turns up later explains it all the same.
@@ -52,8 +53,8 @@ def missing(book: Book, account: Account) -> tuple[Missing, ...]:
         sign = 1 if low >= 0 and high > 0 else -1
         least = low if sign > 0 else -high
         lacking = least - account.held(coin) * sign
-        if least > 0 and lacking > 0:
-            found.append(Missing(coin, sign, Quantity(min(lacking, least)), Quantity(least)))
+        if least > 0 and (lacking > 0 or coin in beside_others):
+            found.append(Missing(coin, sign, Quantity(max(min(lacking, least), ZERO)), Quantity(least)))
     return tuple(found)
 
 
@@ -65,16 +66,6 @@ def beside_others(book: Book, account: Account, state: DeskState) -> frozenset[C
         if (high > 0 and max(account.held(coin) - high, state.accepted_drift.get(coin, ZERO)) > 0)
         or (low < 0 and min(account.held(coin) - low, state.accepted_drift.get(coin, ZERO)) < 0)
     )
-
-
-def covered(book: Book, coins: Collection[Coin]) -> tuple[Missing, ...]:
-    """Nothing missing of *coins*, as far as the book holds any: what rested may have taken of them all the same."""
-    found = []
-    for coin, (low, high) in book_holdings(book).items():
-        least, sign = (low, 1) if low > 0 else (Quantity(-high), -1)
-        if coin in coins and least > 0:
-            found.append(Missing(coin, sign, Quantity(ZERO), least))
-    return tuple(found)
 
 
 def since_of(book: Book, coins: Collection[Coin]) -> datetime:

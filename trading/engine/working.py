@@ -166,8 +166,7 @@ def book_losses(desk: Desk, beside_others: Collection[Coin] = ()) -> tuple[Posit
     book = desk.store.book()
     before = losses.versions(book, [leg.coin for one in book.standing_positions() for leg in one.legs])
     try:
-        lacks = losses.missing(book, desk.venue.account())
-        lacks += losses.covered(book, set(beside_others) - {one.coin for one in lacks})
+        lacks = losses.missing(book, desk.venue.account(), beside_others)
         coins = [lack.coin for lack in lacks]
         if not coins:
             return ()
