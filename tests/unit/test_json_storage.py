@@ -35,6 +35,7 @@ from trading.domain.trades import CancelWanted, TradeStatus, record, replay
 from trading.domain.units import Ratio, TradeId, Usd
 from trading.utils.journal import EMPTY, RESERVED, Journal, SystemDisk, sealed
 from trading.utils.json_storage import JsonStore, verify
+from trading.utils.locks import Seats
 
 ROOT = Path(__file__).resolve().parents[2]
 BINDING = Binding("paper", "demo", "0xabc")
@@ -559,20 +560,21 @@ class ProcessesTest(StoreCase):
         with store.exclusive():
             self.assertLess(time.monotonic() - started, 1.5)
 
-    def test_seats_of_what_has_ended_are_cleared_away_and_those_in_use_stay(self) -> None:
-        store = self.store()
-        live, ended = store.save(given_a_working_trade(signal_id="live")), store.save(given_a_filled_trade("ended"))
-        store.save(given_a_filled_close(ended))
-        for trade in (live, ended):
-            with store.seat(trade.id), store.seat(trade.terms.position_id):
+    def test_seats_leave_no_files_behind_and_those_of_an_earlier_version_are_cleared_away(self) -> None:
+        store, live = self.store(), given_a_working_trade(signal_id="live")
+        store.save(live)
+        seats = Seats(self.data_dir / "locks", ranges=False)
+        for name in (live.id, live.terms.position_id, "ended", "in-use"):
+            with seats.seat(name, 0), store.seat(live.id):
                 pass
-        seats = self.data_dir / "locks" / "seats"
-        self.assertEqual(len(list(seats.iterdir())), 4)
-        with store.seat(ended.id):
+        files = self.data_dir / "locks" / "seats"
+        self.assertEqual({path.stem for path in files.iterdir()}, {live.id, live.terms.position_id, "ended", "in-use"})
+        with seats.seat("in-use", 0):
             self.store()
-            self.assertEqual({path.stem for path in seats.iterdir()}, {live.id, live.terms.position_id, str(ended.id)})
+            kept = {live.id, live.terms.position_id, "in-use"}
+            self.assertEqual({path.stem for path in files.iterdir()}, kept)
         self.store()
-        self.assertEqual({path.stem for path in seats.iterdir()}, {live.id, live.terms.position_id})
+        self.assertEqual({path.stem for path in files.iterdir()}, {live.id, live.terms.position_id})
 
     def test_a_seat_has_a_plain_name(self) -> None:
         for name in ("", "../desk", "a/b", "x" * 65):

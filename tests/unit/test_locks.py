@@ -4,13 +4,15 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import unittest
+from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import Timeout
 
 from trading.domain.errors import Busy, StoreCorrupt
-from trading.utils.locks import BriefLock, ProcessLock, Seats, file_lock
+from trading.utils.locks import HAS_RANGES, BriefLock, ProcessLock, Seats, file_lock
 
 ROOT = Path(__file__).resolve().parents[2]
 GREEDY = """
@@ -22,6 +24,15 @@ print("ready", flush=True)
 while True:
     with lock.held():
         time.sleep(0.001)
+"""
+
+SITTING = """
+import sys, time
+from pathlib import Path
+from trading.utils.locks import Seats
+with Seats(Path(sys.argv[1]), ranges=bool(int(sys.argv[2]))).seat("one", 0):
+    print("sits", flush=True)
+    time.sleep(60)
 """
 
 
@@ -125,15 +136,92 @@ class BriefLockTest(unittest.TestCase):
         other.release()
         one.release()
 
+
+class SeatsTest(unittest.TestCase):
+    """Where a byte of a file can be locked, and where each seat has a file of its own."""
+
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.locks = Path(folder.name) / "locks"
+
+    def kinds(self) -> Iterator[Seats]:
+        for ranges in {False, HAS_RANGES}:
+            with self.subTest(ranges=ranges):
+                yield Seats(self.locks, ranges=ranges)
+
+    def test_one_at_a_time_and_no_other_waits(self) -> None:
+        for seats in self.kinds():
+            free = seats.seat("another", 0)
+            with seats.seat("one", 0), free, self.assertRaises(Busy), seats.seat("one", 0.01):
+                self.fail("a seat for two")
+            with seats.seat("one", 0):
+                pass
+
+    def test_another_process_is_kept_out_until_the_holder_dies(self) -> None:
+        for seats in self.kinds():
+            holder = subprocess.Popen(
+                (sys.executable, "-c", SITTING, str(self.locks), str(int(seats.ranges))),
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+            )
+            assert holder.stdout is not None
+            self.addCleanup(holder.wait)
+            self.addCleanup(holder.kill)
+            self.addCleanup(holder.stdout.close)
+            self.assertEqual(holder.stdout.readline(), b"sits\n")
+            with self.assertRaises(Busy), seats.seat("one", 0.01):
+                self.fail("a seat for two")
+            with seats.seat("another", 0):
+                pass
+            holder.kill()
+            with seats.seat("one", 5):
+                pass
+
+    def test_one_who_waits_gets_it(self) -> None:
+        for seats in self.kinds():
+            sat = threading.Event()
+
+            def wait(seats: Seats = seats, sat: threading.Event = sat) -> None:
+                with seats.seat("one", 5):
+                    sat.set()
+
+            with seats.seat("one", 0):
+                waiting = threading.Thread(target=wait)
+                waiting.start()
+                self.assertFalse(sat.wait(0.02))
+            waiting.join(5)
+            self.assertTrue(sat.is_set())
+
+    def test_a_lock_on_a_file_that_was_removed_does_not_count(self) -> None:
+        for seats in self.kinds():
+            with seats.seat("one", 0):
+                for path in self.locks.rglob("*.lock"):
+                    path.unlink()
+                with seats.seat("one", 1), self.assertRaises(Busy), seats.seat("one", 0):
+                    self.fail("a seat for two")
+
+    def test_one_that_cannot_be_had_at_all_is_told(self) -> None:
+        for seats in self.kinds():
+            for path in (self.locks / "seats.lock", self.locks / "seats" / "one.lock"):
+                if path.parent.exists():
+                    path.unlink(missing_ok=True)
+                    path.mkdir()
+            with self.assertRaises(StoreCorrupt), seats.seat("one", 0):
+                self.fail("a folder for a lock")
+            for path in (self.locks / "seats.lock", self.locks / "seats" / "one.lock"):
+                if path.is_dir():
+                    path.rmdir()
+
     def test_no_handle_stays_open_when_it_is_free_or_could_not_be_had(self) -> None:
         if not Path("/proc/self/fd").exists():
             raise unittest.SkipTest("there is no /proc to count handles in")
-        seats = Seats(self.folder / "locks")
-        before = len(os.listdir("/proc/self/fd"))
-        for number in range(20):
-            with seats.seat(f"seat{number}", 0), self.assertRaises(Busy), seats.seat(f"seat{number}", 0):
-                self.fail("a seat for two")
-        self.assertEqual(len(os.listdir("/proc/self/fd")), before)
+        for seats in self.kinds():
+            before = len(os.listdir("/proc/self/fd"))
+            for number in range(20):
+                with seats.seat(f"seat{number}", 0), self.assertRaises(Busy), seats.seat(f"seat{number}", 0):
+                    self.fail("a seat for two")
+            self.assertEqual(len(os.listdir("/proc/self/fd")), before)
 
 
 if __name__ == "__main__":
