@@ -236,6 +236,27 @@ class WritingTest(unittest.TestCase):
             self.assertEqual(server.received[0].json, {"size": 1000.5})
             self.assertEqual(server.received[0].headers["content-type"], "application/json")
 
+    def test_a_request_arrives_in_one_piece(self) -> None:
+        pieces: list[bytes] = []
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+
+            def serve() -> None:
+                connection, _ = listener.accept()
+                with connection:
+                    for _ in range(2):
+                        pieces.append(connection.recv(65536))
+                        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+            thread = threading.Thread(target=serve, daemon=True)
+            thread.start()
+            peer = given_peer(f"http://127.0.0.1:{listener.getsockname()[1]}")
+            for size in (1, 10_000):
+                peer.post("/x", {"a": "b" * size})
+            thread.join()
+        for piece, size in zip(pieces, (1, 10_000), strict=True):
+            self.assertTrue(piece.startswith(b"POST /x HTTP/1.1\r\n"))
+            self.assertTrue(piece.endswith(b'\r\n\r\n{"a": "%b"}' % (b"b" * size)))
+
     def test_a_write_is_never_repeated(self) -> None:
         for name, reply in {"503": Reply(503), "broken off": Reply(breaks_off=True)}.items():
             with self.subTest(name), Sibling(reply) as server:

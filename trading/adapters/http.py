@@ -236,11 +236,32 @@ class _TimedResponse(http.client.HTTPResponse):
         self.fp = io.BufferedReader(_TimedStream(sock, self.fp.detach(), _deadline.get()))
 
 
-class _PlainConnection(HTTPConnection):
+class _InOnePiece(HTTPConnection):
+    """A request leaves in one piece, head and body: the peer is woken once, and has all of it then."""
+
+    _held: list[bytes] | None = None
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        self._held = []
+        try:
+            super().request(*args, **kwargs)
+            whole = b"".join(self._held)
+        finally:
+            self._held = None
+        self.send(whole)
+
+    def send(self, data: Any) -> None:
+        if self._held is None:
+            super().send(data)
+        else:
+            self._held.append(data)
+
+
+class _PlainConnection(_InOnePiece):
     response_class = _TimedResponse
 
 
-class _SecureConnection(HTTPSConnection):
+class _SecureConnection(_InOnePiece, HTTPSConnection):
     response_class = _TimedResponse
 
 
