@@ -5,6 +5,7 @@ SDK, on the same exchange simulator. The law: both are measured in turns within 
 both alike.
 """
 
+import http.client
 import json
 import os
 import statistics
@@ -33,6 +34,7 @@ LATENCY_SECONDS = 0.05
 PAIRS = ("BTC/ETH", "SOL/AVAX", "ATOM/DYDX", "BNB/APE", "OP/LTC", "ARB/DOGE", "INJ/SUI", "CRV/LDO")
 OURS_MILLISECONDS_MAX = 10.0
 AFTERMATH_SECONDS = 0.05
+IDLE_SECONDS_MAX = 2.0
 
 
 class BenchCase(LiveCase):
@@ -86,13 +88,17 @@ class Bare:
 
 
 class Service:
-    """The desk over HTTP, gunicorn and all."""
+    """The desk over HTTP, gunicorn and all.
+
+    Asked over one kept connection of the standard library, for what its caller's own library takes is not the
+    service's; the same over requests, which the bare script uses, is told beside.
+    """
 
     def __init__(self, case: LiveCase, name: str = "bench") -> None:
         self.case = case
         self._name = name
-        self._http = requests.Session()
-        self._url = f"http://127.0.0.1:{case.port}"
+        self._http = http.client.HTTPConnection("127.0.0.1", case.port, timeout=TIMEOUT_SECONDS)
+        self._asked_at = 0.0
         self._number = 0
         self._position = ""
 
@@ -110,7 +116,34 @@ class Service:
         self.post(f"/api/positions/{self._position}/close", None, 200)
 
     def post(self, path: str, body: object, status: int) -> dict[str, object]:
-        answer = self._http.post(self._url + path, json=body, headers=self.case.headers, timeout=TIMEOUT_SECONDS)
+        content = None if body is None else json.dumps(body).encode()
+        kind = {} if body is None else {"Content-Type": "application/json"}
+        if time.monotonic() - self._asked_at > IDLE_SECONDS_MAX:
+            # The service may have let go of the connection; the next request makes another.
+            self._http.close()
+        self._asked_at = time.monotonic()
+        try:
+            self._http.request("POST", path, content, {**self.case.headers, **kind})
+            answer = self._http.getresponse()
+            text = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            self._http.close()
+            raise RuntimeError(f"{path}: no answer: {error!r}") from error
+        if answer.status != status:
+            raise RuntimeError(f"{path}: {answer.status} {text.decode()}")
+        return dict(json.loads(text))
+
+
+class ServiceByRequests(Service):
+    """Asked by the library that the bare script uses."""
+
+    def __init__(self, case: LiveCase, name: str = "bench") -> None:
+        super().__init__(case, name)
+        self._session = requests.Session()
+
+    def post(self, path: str, body: object, status: int) -> dict[str, object]:
+        url = f"http://127.0.0.1:{self.case.port}{path}"
+        answer = self._session.post(url, json=body, headers=self.case.headers, timeout=TIMEOUT_SECONDS)
         if answer.status_code != status:
             raise RuntimeError(f"{path}: {answer.status_code} {answer.text}")
         return dict(answer.json())
@@ -125,8 +158,14 @@ def measure(case: BenchCase, figures: Figures, rounds: int, supervisor: int) -> 
         figures.ratio(f"{verb} p50 / bare script p50", ours.p50 / theirs.p50, 1.0)
         # Too few samples for a slow end that repeats: told, and compared with nothing.
         figures.note(f"{verb} p99 / bare script p99", ours.p99 / theirs.p99, "x")
-    _processor_times(bare, service, figures, family_of(supervisor), max(rounds // 3, 8))
-    _far_away(case, service, figures, max(rounds // 3, 8))
+    fewer = max(rounds // 3, 8)
+    samples = _in_turns(bare, ServiceByRequests(case, "by requests"), fewer)
+    ours, theirs = (
+        figures.spread(f"{who} open, as requests asks", samples[f"{who} open"]) for who in ("service", "bare")
+    )
+    figures.note("open p50 / bare script p50, as requests asks", ours.p50 / theirs.p50, "x")
+    _processor_times(bare, service, figures, family_of(supervisor), fewer)
+    _far_away(case, service, figures, fewer)
     _at_once(case, figures)
 
 

@@ -6,12 +6,16 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import unittest
 from collections import defaultdict
+from collections.abc import Callable
+from contextlib import suppress
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Any
+from unittest.mock import patch
 
 import requests
 import websocket
@@ -354,6 +358,46 @@ class Streaming(Wire):
         say(second, "subscribe", subscription={"type": "userFundings", "user": MASTER})
         snapshot = hear(second, "userFundings")
         self.assertEqual((snapshot["isSnapshot"], snapshot["fundings"][0]["coin"]), (True, "ETH"))
+
+    def test_what_several_listen_to_is_the_same_and_an_order_is_answered_before_it_is_told(self) -> None:
+        clients, told = [self.stream(), self.stream()], list[str]()
+        for client in clients:
+            say(client, "subscribe", subscription={"type": "userFills", "user": MASTER})
+            hear(client, "userFills")
+        written, news = self.server._written, self.server.streams._told
+
+        def noting(what: str, job: Callable[..., Any]) -> Callable[..., Any]:
+            def noted(*args: Any) -> Any:
+                told.append(what)
+                return job(*args)
+
+            return noted
+
+        with (
+            patch.object(self.server, "_written", noting("answer", written)),
+            patch.object(self.server.streams, "_told", noting("news", news)),
+        ):
+            self.trader.place(wire(ETH, "buy", "1", "3100"))
+            heard = [hear(client, "userFills") for client in clients]
+        self.assertEqual(told, ["answer", "news"])
+        self.assertEqual(heard[0], heard[1])
+        self.assertEqual(heard[0]["fills"][0]["sz"], "1.0")
+
+    def test_an_order_whose_answer_hangs_is_told_at_once(self) -> None:
+        client = self.stream()
+        say(client, "subscribe", subscription={"type": "userFills", "user": MASTER})
+        hear(client, "userFills")
+        self.server.faults.hang(0.3, commit=Commit.BEFORE)
+        started = time.monotonic()
+        buying = threading.Thread(target=self.buy_and_be_cut_off)
+        buying.start()
+        self.assertEqual(hear(client, "userFills")["fills"][0]["sz"], "1.0")
+        self.assertLess(time.monotonic() - started, 0.3)
+        buying.join()
+
+    def buy_and_be_cut_off(self) -> None:
+        with suppress(requests.ConnectionError):
+            self.trader.place(wire(ETH, "buy", "1", "3100"))
 
     def test_mistakes_are_answered_on_the_error_channel(self) -> None:
         client = self.stream()

@@ -13,6 +13,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from email.utils import formatdate
 from types import TracebackType
@@ -222,13 +223,14 @@ class HyperliquidServer:
             return False
         length = head.headers.get("content-length", "0")
         body = stream.read(min(int(length), BODY_MAX) if length.isdecimal() else 0)
-        reply = self._reply(path, head, body)
-        if reply is None:
-            _hang_up(connection)
-            return False
-        keeps = head.headers.get("connection", "").lower() != "close"
-        connection.sendall(self._written(reply, keeps))
-        return keeps
+        with self.streams.after_the_answer() if path == EXCHANGE else nullcontext():
+            reply = self._reply(path, head, body)
+            if reply is None:
+                _hang_up(connection)
+                return False
+            keeps = head.headers.get("connection", "").lower() != "close"
+            connection.sendall(self._written(reply, keeps))
+            return keeps
 
     def _upgrade(self, connection: socket.socket, stream: BinaryIO, head: Head) -> None:
         if self.streams.refuses or "sec-websocket-key" not in head.headers:
@@ -288,6 +290,8 @@ class HyperliquidServer:
         if fault.commit is Commit.LATE:
             self._carry_out_late(request, fault.seconds)
         right = self._right(path, request) if fault.commit is Commit.BEFORE else None
+        # What was done is told at once, whatever becomes of the answer.
+        self.streams.tell_held()
         if fault.commit is not Commit.LATE and self._closing.wait(fault.seconds):
             return None
         return self._seen(fault, right)

@@ -1,13 +1,16 @@
 """The streams of /ws: subscriptions, what is sent on each, and the faults of a connection.
 
 A connection has a queue and a thread that writes it out, so nobody waits for a slow client. What happened to accounts
-is sent as it happens; markets are sent when they are scripted and otherwise twice a second, whether they moved or not.
+is sent as it happens, but after the answer to the request that made it happen: no order waits for streams of others.
+Markets are sent when they are scripted and otherwise twice a second, whether they moved or not. What several have
+subscribed to is made once.
 """
 
 import json
 import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -129,6 +132,8 @@ class Streams:
         self._exchange = info.exchange
         self._post = post
         self._connections: set[Connection] = set()
+        self._answering = threading.local()
+        self._held: list[News] = []
 
     @property
     def count(self) -> int:
@@ -235,11 +240,18 @@ class Streams:
     # What is sent
 
     def _send(self, connection: Connection, message: Mapping[str, object]) -> None:
+        self._put(connection, self._frames([message]))
+
+    def _frames(self, messages: Iterable[Mapping[str, object]]) -> list[bytes | Noted]:
+        encode = partial(json.dumps, separators=(",", ":"))
+        return [self._noted(message, frame(TEXT, encode(message).encode())) for message in messages]
+
+    def _put(self, connection: Connection, frames: Iterable[bytes | Noted]) -> None:
         if self.silent:
             return
-        data = frame(TEXT, json.dumps(message, separators=(",", ":")).encode())
-        for _ in range(2 if self.duplicates else 1):
-            connection.outgoing.put(self._noted(message, data))
+        for data in frames:
+            for _ in range(2 if self.duplicates else 1):
+                connection.outgoing.put(data)
 
     def _noted(self, message: Mapping[str, object], data: bytes) -> bytes | Noted:
         if message["channel"] != "activeAssetCtx":
@@ -319,19 +331,51 @@ class Streams:
     def publish_markets(self) -> None:
         """Send every market stream and every account's standing as of now."""
         with self._exchange.lock:
+            self._send_held()
+            made: dict[Subscription, list[bytes | Noted]] = {}
             for connection in self._connections:
                 for subscription in connection.subscriptions:
-                    if subscription.type in ("clearinghouseState", "activeAssetData"):
-                        self._send(connection, self._standing(subscription))
-                    for message in self._market(connection, subscription):
-                        self._send(connection, message)
+                    if subscription.type == "bbo":
+                        for message in self._market(connection, subscription):
+                            self._send(connection, message)
+                        continue
+                    if subscription not in made:
+                        is_standing = subscription.type in ("clearinghouseState", "activeAssetData")
+                        standing = [self._standing(subscription)] if is_standing else []
+                        made[subscription] = self._frames([*standing, *self._market(connection, subscription)])
+                    self._put(connection, made[subscription])
+
+    @contextmanager
+    def after_the_answer(self) -> Iterator[None]:
+        """What happens to accounts in this context, by this thread, is told when it ends."""
+        self._answering.now = True
+        try:
+            yield
+        finally:
+            self._answering.now = False
+            self.tell_held()
+
+    def tell_held(self) -> None:
+        """Send what waits for an answer now."""
+        if self._held:
+            with self._exchange.lock:
+                self._send_held()
 
     def publish_news(self, news: News) -> None:
         """Send what happened to accounts and the trades it made. Called with the exchange's lock held."""
-        for connection in self._connections:
-            for subscription in connection.subscriptions:
-                for message in self._told(news, subscription):
-                    self._send(connection, message)
+        self._held.append(news)
+        if not getattr(self._answering, "now", False):
+            self._send_held()
+
+    def _send_held(self) -> None:
+        held, self._held = self._held, []
+        for news in held:
+            made: dict[Subscription, list[bytes | Noted]] = {}
+            for connection in self._connections:
+                for subscription in connection.subscriptions:
+                    if subscription not in made:
+                        made[subscription] = self._frames(self._told(news, subscription))
+                    self._put(connection, made[subscription])
 
     def _told(self, news: News, subscription: Subscription) -> list[Row]:
         user = subscription.user
