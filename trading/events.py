@@ -24,7 +24,7 @@ from trading.domain.trades import Trade
 from trading.domain.units import PositionId, Price, TradeId
 from trading.engine import queries
 from trading.engine.desk import Desk
-from trading.engine.queries import PositionView
+from trading.engine.records import PositionView
 from trading.ports import Clock
 from trading.problems import Problem, of_desk_error
 from trading.serializers import PAGE_MAX, render

@@ -35,7 +35,8 @@ from trading.engine.emergency import StopReport
 from trading.engine.fills import FillView
 from trading.engine.leaving import ClosePreview
 from trading.engine.previews import Preview, SignalView
-from trading.engine.queries import Health, Portfolio, PositionView, TradeView
+from trading.engine.queries import Health, Portfolio
+from trading.engine.records import PositionView, TradeView
 from trading.engine.requests import Execution
 from trading.engine.trail import TrailPoint
 from trading.events import CONTENT_TYPE as EVENT_STREAM

@@ -47,6 +47,7 @@ from trading.engine import (
     queries,
     trail,
 )
+from trading.engine.records import PositionView, TradeView
 from trading.parsers import StrictJsonParser, body_of
 from trading.permissions import OpenInDemo, ScopeNeeded, require
 from trading.problems import response_of
@@ -169,7 +170,7 @@ class Trades(DeskView):
         limit, before, table = query.limit(PAGE_DEFAULT), query.before(), query.wants_table()
         query.finish()
         trades, total = queries.trades(get_desk(), limit, TradeId(before) if before else None)
-        return listed("trades", queries.TradeView, trades, total, table=table)
+        return listed("trades", TradeView, trades, total, table=table)
 
 
 class Fills(DeskView):
@@ -232,7 +233,7 @@ class Positions(DeskView):
         table = query.wants_table()
         query.finish()
         positions, total = queries.positions(get_desk(), status, limit, PositionId(before) if before else None)
-        return listed("positions", queries.PositionView, positions, total, table=table)
+        return listed("positions", PositionView, positions, total, table=table)
 
 
 class PositionDetail(DeskView):
@@ -418,7 +419,7 @@ def _row(record: object) -> bytes:
     if known is not None and known[0] is record:
         return known[1]
     text: bytes = JSONRenderer().render(render(record))
-    if isinstance(record, queries.PositionView) and record.status is PositionStatus.CLOSED:
+    if isinstance(record, PositionView) and record.status is PositionStatus.CLOSED:
         if len(_rows) >= queries.CLOSED_VIEWS_MAX:
             _rows.clear()
         _rows[id(record)] = record, text

@@ -12,7 +12,7 @@ from django.test import SimpleTestCase
 
 from tests.api.base import ApiTestCase, told
 from trading.domain.orders import Side
-from trading.engine.queries import PositionView, TradeView
+from trading.engine.records import PositionView, TradeView
 from trading.serializers import columns_of, table_lines
 
 LISTS = ("positions", "trades", "fills")

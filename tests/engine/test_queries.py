@@ -13,7 +13,7 @@ from trading.domain.orders import RejectReason
 from trading.domain.positions import Position, PositionStatus, Watch
 from trading.domain.units import Coin, PositionId, Price, TradeId, Usd
 from trading.engine import closing, emergency, queries, working
-from trading.engine.queries import PositionView
+from trading.engine.records import LegView, PositionView
 from trading.engine.requests import Execution, TwapRequest
 from trading.engine.valuing import publish_marks
 
@@ -85,7 +85,7 @@ class PositionTest(QueriesTestCase):
         assert view.exit_return is not None and view.signal is not None
         self.assertEqual("signal_1", view.signal.id)
 
-    def leg(self, leg: queries.LegView) -> tuple[object, ...]:
+    def leg(self, leg: LegView) -> tuple[object, ...]:
         return leg.coin, leg.side, leg.quantity, leg.entry_price
 
     def execution(self, view: PositionView) -> tuple[object, ...]:

@@ -12,6 +12,7 @@ from trading.domain.exit_plan import ExitReason
 from trading.domain.positions import Position, PositionStatus
 from trading.domain.trades import CloseHurried, SliceSkipped, Trade, TradeStatus
 from trading.engine import closing, emergency, exits, previews, queries, working
+from trading.engine.records import ExecutionView
 from trading.engine.requests import CloseRequest, ExecuteRequest, TwapRequest
 
 MINUTE_IN_FOUR = TwapRequest(60, 4)
@@ -292,6 +293,6 @@ class HurryTests(TwapTestCase):
         self.assertEqual(1, sum(isinstance(event, SliceSkipped) for event in events))
 
 
-def counts(shown: queries.ExecutionView | None) -> tuple[int, int, int, int]:
+def counts(shown: ExecutionView | None) -> tuple[int, int, int, int]:
     assert shown is not None
     return shown.slices_requested, shown.slices_total, shown.slices_done, shown.slices_skipped

@@ -27,7 +27,7 @@ from trading.domain.units import ZERO, Coin, PositionId, Price, Ratio, TradeId, 
 from trading.engine import planning, protection, queries, working
 from trading.engine.desk import Desk
 from trading.engine.playbook import CLOSE_BANDS, RESIDUE_SHARE_MAX
-from trading.engine.queries import PositionView, TradeView
+from trading.engine.records import PositionView, TradeView
 from trading.engine.requests import CloseRequest, TwapRequest
 from trading.engine.schedule import due_times
 

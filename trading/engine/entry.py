@@ -33,7 +33,7 @@ from trading.engine import planning, queries, working
 from trading.engine.barriers import further
 from trading.engine.desk import Desk
 from trading.engine.planning import Draft, World
-from trading.engine.queries import PositionView
+from trading.engine.records import PositionView
 from trading.engine.requests import ExecuteRequest
 from trading.engine.states import live_beat, require_active, standing_rejection
 from trading.engine.valuing import coins_of, distance_of

@@ -20,7 +20,7 @@ from trading.engine.barriers import Bars, anchored, changed, loosened, read_bars
 from trading.engine.desk import Desk
 from trading.engine.glancing import Roster, Standing
 from trading.engine.planning import gross_of
-from trading.engine.queries import PositionView
+from trading.engine.records import PositionView
 from trading.engine.requests import ExitChange
 from trading.engine.valuing import (
     LIQUIDATION_NEAR,

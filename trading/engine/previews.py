@@ -18,7 +18,7 @@ from trading.engine.barriers import further
 from trading.engine.desk import Desk
 from trading.engine.entry import judge_signal, owned, require_monitor
 from trading.engine.planning import Draft, World
-from trading.engine.queries import SignalWords, signal_words
+from trading.engine.records import SignalWords, signal_words
 from trading.engine.requests import ExecuteRequest
 from trading.engine.states import require_active, standing_rejection
 from trading.utils.risk_controls import Breach, EntryLeg, Headroom, headroom
