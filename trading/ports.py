@@ -101,6 +101,10 @@ class Venue(Protocol):
     def funding(self, coins: Collection[Coin], since: datetime, until: datetime) -> tuple[FundingPayment, ...]:
         """The hourly payments of *coins* with since < paid_at <= until, oldest first."""
 
+    def transferred(self, since: datetime) -> Usd:
+        """What came into the account after *since* by no trade and no funding, less what left it: deposits,
+        withdrawals, moves between accounts."""
+
     def place_resting(self, orders: Sequence[RestingOrder], expires_at: datetime) -> tuple[RestingReport, ...]:
         """Let *orders* rest, sent as one group that cannot land after *expires_at*; one report each, in order.
 

@@ -551,3 +551,11 @@ class VenueContract(_Case):
         expected = start + report.filled * (mark - report.average_price) - report.fees - paid
         self.assertNotEqual(paid, 0)
         self.assertLess(abs(account.equity - expected), CENT)
+
+    def test_v54_what_trades_and_funding_change_is_no_transfer(self) -> None:
+        start = self.clock.now()
+        self.clock.advance(1)
+        self.holding(self.major, 20_000)
+        self.clock.advance(2 * 3600)
+        self.assertNotEqual(self.payments([self.major]), ())
+        self.assertEqual(self.venue.transferred(start), 0)

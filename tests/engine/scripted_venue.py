@@ -173,6 +173,7 @@ class ScriptedVenue(NothingRests):
         self.delay_seconds: dict[str, float] = {}
         self.on_submit: Callable[[Sequence[Order]], None] | None = None
         self.on_read: Callable[[str], None] | None = None
+        self.transfers: list[tuple[datetime, Decimal]] = []
         self.bars: dict[tuple[Coin, CandleInterval], tuple[Candle, ...]] = {}
         self._faults: deque[Fault] = deque()
         self._way: list[_OnItsWay] = []
@@ -215,6 +216,11 @@ class ScriptedVenue(NothingRests):
         amount = Decimal(quantity)
         self._quantities[Coin(coin)] = self._quantities.get(Coin(coin), ZERO) + amount
         self._costs[Coin(coin)] = self._costs.get(Coin(coin), ZERO) + amount * self.mids[coin]
+
+    def transfer(self, usd: str) -> None:
+        """Somebody pays so much in, or out where it is negative."""
+        self.cash += Decimal(usd)
+        self.transfers.append((self.clock.now(), Decimal(usd)))
 
     @property
     def orders(self) -> list[Order]:
@@ -311,6 +317,10 @@ class ScriptedVenue(NothingRests):
     def funding(self, coins: Collection[Coin], since: datetime, until: datetime) -> tuple[FundingPayment, ...]:
         self._read("funding")
         return ()
+
+    def transferred(self, since: datetime) -> Usd:
+        self._read("transferred")
+        return Usd(sum((usd for at, usd in self.transfers if at > since), ZERO))
 
     # How it goes about it
 

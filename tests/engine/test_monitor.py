@@ -430,6 +430,11 @@ class DayTest(MonitorTestCase):
     def lose(self, usd: int) -> None:
         self.venue.cash -= usd
 
+    def transfer(self, usd: str) -> None:
+        """A moment after what was read last."""
+        self.scene.clock.advance(0.1)
+        self.venue.transfer(usd)
+
     def test_the_days_loss_stops_opening_until_the_next_day(self) -> None:
         self.tick()
         self.lose(5_000)
@@ -465,6 +470,71 @@ class DayTest(MonitorTestCase):
         emergency.resume(self.scene.desk)
         self.tick(count=4)
         self.assertIs(TradingState.ACTIVE, self.state)
+
+    def test_what_is_paid_in_hides_no_loss(self) -> None:
+        self.tick()
+        self.transfer("50000")
+        self.lose(7_500)
+        self.tick(60, count=2)
+        self.assertIs(TradingState.ACTIVE, self.state)
+        self.lose(1)
+        self.tick(count=4)
+        self.assertEqual({Cause.DAILY_LOSS}, set(self.causes))
+
+    def test_what_is_paid_out_is_no_loss(self) -> None:
+        self.tick()
+        self.transfer("-50000")
+        self.tick(count=4)
+        self.assertIs(TradingState.ACTIVE, self.state)
+        self.lose(2_501)
+        self.tick(count=4)
+        self.assertEqual({Cause.DAILY_LOSS}, set(self.causes))
+
+    def test_transfers_are_asked_for_once_a_minute_and_before_a_loss_is_believed(self) -> None:
+        def asked() -> int:
+            return self.venue.calls.count("transferred")
+
+        self.tick(count=3)
+        self.assertEqual(1, asked())
+        self.tick(60)
+        self.assertEqual(2, asked())
+        self.lose(6_000)
+        self.tick(count=10)
+        self.assertEqual((3, {Cause.DAILY_LOSS}), (asked(), set(self.causes)))
+
+    def test_while_transfers_cannot_be_read_those_known_count(self) -> None:
+        self.tick()
+        self.transfer("50000")
+        self.tick(60)
+        self.venue.reads_down = {"transferred"}
+        self.restart()
+        self.lose(7_501)
+        self.tick(count=4)
+        self.assertEqual({Cause.DAILY_LOSS}, set(self.causes))
+
+    def test_a_day_and_a_resume_begin_without_the_transfers_of_before(self) -> None:
+        self.tick()
+        self.transfer("50000")
+        self.tick(60)
+        self.tick(12 * 3600)
+        self.lose(7_499)
+        self.tick(count=4)
+        self.assertIs(TradingState.ACTIVE, self.state)
+        self.lose(1_000)
+        self.tick(count=4)
+        emergency.resume(self.scene.desk)
+        self.tick(60)
+        state = self.scene.store.state()
+        self.assertEqual((Decimal(0), state.baseline_equity), (state.transferred, state.day_base))
+        self.assertIs(TradingState.ACTIVE, self.state)
+
+    def test_a_day_that_began_under_an_older_version_counts_from_midnight(self) -> None:
+        self.venue.transfer("50000")
+        self.tick()
+        self.scene.store.change_state(lambda state: replace(state, baseline_at=None))
+        self.restart()
+        self.tick()
+        self.assertEqual(Decimal(50_000), self.scene.store.state().transferred)
 
     def test_an_account_that_reads_empty_once_is_neither_a_loss_nor_a_baseline(self) -> None:
         self.tick()

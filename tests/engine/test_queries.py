@@ -332,6 +332,11 @@ class PortfolioTest(QueriesTestCase):
         folio = queries.portfolio(self.scene.desk)
         self.assertEqual(((), {ETH: Decimal(1)}), (folio.drifts, folio.accepted_drift))
 
+    def test_what_was_transferred_is_no_profit_of_the_day(self) -> None:
+        baseline, moved = Usd(Decimal(99_000)), Usd(Decimal(700))
+        self.scene.store.change_state(lambda state: replace(state, baseline_equity=baseline, transferred=moved))
+        self.assertEqual(Decimal(300), queries.portfolio(self.scene.desk).today_pnl)
+
     def test_a_baseline_of_yesterday_says_so(self) -> None:
         day = (self.scene.clock.now() - timedelta(days=1)).date()
         baseline = Usd(Decimal(99_000))

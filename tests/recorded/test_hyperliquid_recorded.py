@@ -24,6 +24,7 @@ from trading.adapters.hyperliquid_wire import (
     decode_order_state,
     decode_role,
     decode_state,
+    decode_transfers,
     decode_words,
     encode_orders,
     reason_of_state,
@@ -231,6 +232,8 @@ class Answers(unittest.TestCase):
             (rows[0].coin, rows[0].usdc, rows[0].quantity), ("APE", Decimal("0.145796"), Decimal("40.13333333"))
         )
         self.assertEqual(rows[0].at, datetime(2023, 4, 20, tzinfo=UTC))
+        moved = decode_transfers(recorded("userNonFundingLedgerUpdates_2024"), "0x" + "00" * 20)
+        self.assertEqual([(one.perps, one.spot) for one in moved], [(-10, 0), (4, -4), (105, 0)])
         (fill,) = decode_fills(recorded("userFills_spot_2024"))
         self.assertEqual((fill.oid, fill.fee, fill.tid), (13981880088, Decimal("0.016534"), 1107801776196793))
 

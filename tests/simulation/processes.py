@@ -409,6 +409,12 @@ class SimulatedVenue(NothingRests):
         self._read("candles")
         return ()
 
+    def transferred(self, since: datetime) -> Usd:
+        """Nobody pays in or out."""
+        if self._world.reads_down:
+            raise VenueUnavailable("transfers cannot be read")
+        return Usd(ZERO)
+
     def account(self) -> Account:
         world, chance = self._world, self._world.random.random
         self._read("account")

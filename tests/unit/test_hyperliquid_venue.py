@@ -11,7 +11,7 @@ from unittest import mock
 from tests.fakes import FakeClock
 from tests.price_grid import PRICES
 from tests.processes import wait_until
-from tests.servers.hyperliquid import AGENT_KEY, MASTER, MASTER_KEY
+from tests.servers.hyperliquid import AGENT_KEY, MASTER, MASTER_KEY, info
 from tests.servers.hyperliquid.faults import EXCHANGE, INFO, Answer, Commit, Fault
 from tests.servers.hyperliquid.universe import Listing
 from tests.unit.hyperliquid_world import ETH, SOL, HyperliquidWorld
@@ -643,6 +643,38 @@ class Money(HyperliquidWorld):
         self.assertTrue(all(one.amount < 0 for one in payments if one.coin == SOL))
         with mock.patch.object(hyperliquid_reader, "PAGES_MAX", 0), self.assertRaises(VenueUnavailable):
             self.venue.funding([ETH], start, self.clock.now())
+
+    def test_what_was_paid_in_and_out_is_told_and_trades_are_not(self) -> None:
+        self.clock.advance(1)
+        start = self.clock.now()
+        self.assertEqual(self.venue.transferred(start), 0)
+        for usd in ("500", "-120.5", "7"):
+            self.clock.advance(1)
+            self.exchange.transfer(MASTER, usd)
+        self.venue.submit([self.an_order(ETH, Side.BUY, "1")])
+        self.clock.advance(3600)
+        self.assertEqual(self.venue.transferred(start), Decimal("386.5"))
+        self.assertEqual(self.venue.transferred(start + timedelta(seconds=2)), Decimal(7))
+        behind = self.opened(clock=FakeClock(self.clock.now() - timedelta(seconds=100)))
+        self.assertEqual(behind.transferred(start - timedelta(seconds=100)), Decimal("386.5"))
+        with mock.patch.object(hyperliquid_reader, "PAGES_MAX", 1), self.assertRaises(VenueUnavailable):
+            self.venue.transferred(start)
+
+    def test_every_page_of_transfers_is_read(self) -> None:
+        start = self.clock.now()
+        for _ in range(5):
+            self.clock.advance(1)
+            self.exchange.transfer(MASTER, "10")
+        with mock.patch.object(info, "ROWS_MAX", 2):
+            self.assertEqual(self.venue.transferred(start), Decimal(50))
+
+    def test_of_a_unified_account_what_goes_to_spot_stays(self) -> None:
+        start = self.clock.now()
+        self.clock.advance(1)
+        self.exchange.transfer(MASTER, "100", to_spot=True)
+        self.assertEqual(self.venue.transferred(start), Decimal(-100))
+        self.exchange.account(MASTER).abstraction = "unifiedAccount"
+        self.assertEqual(self.opened().transferred(start), 0)
 
     def test_a_payment_counts_for_the_hour_it_was_stamped_just_after(self) -> None:
         self.venue.submit([self.an_order(ETH, Side.BUY, "1")])

@@ -28,6 +28,7 @@ from trading.adapters.hyperliquid_wire import (
     decode_state,
     decode_taker_fee,
     decode_time,
+    decode_transfers,
     decode_unified,
     decode_words,
     encode_leverage,
@@ -295,6 +296,47 @@ class Reads(unittest.TestCase):
         self.assertEqual(decode_book(answer), BookFrame(Coin("ETH"), bids, (), NOON))
         self.assertIsNone(decode_book(None))
 
+    def test_transfers_come_to_the_perpetuals_and_to_spot_of_the_account_they_concern(self) -> None:
+        me, other = "0x" + "aa" * 20, "0x" + "bb" * 20
+        usdc, send = {"usdc": "10.5"}, {"type": "send", "token": "USDC", "amount": "10.5", "fee": "0.5"}
+        cases: tuple[tuple[dict[str, object], str, str], ...] = (
+            ({"type": "deposit", **usdc}, "10.5", "0"),
+            ({"type": "withdraw", **usdc, "nonce": 1, "fee": "1.0"}, "-11.5", "0"),
+            ({"type": "accountClassTransfer", **usdc, "toPerp": True}, "10.5", "-10.5"),
+            ({"type": "accountClassTransfer", **usdc, "toPerp": False}, "-10.5", "10.5"),
+            ({"type": "internalTransfer", **usdc, "user": other, "destination": me.upper(), "fee": "1.0"}, "10.5", "0"),
+            ({"type": "internalTransfer", **usdc, "user": me, "destination": other, "fee": "1.0"}, "-11.5", "0"),
+            ({"type": "subAccountTransfer", **usdc, "user": me, "destination": other}, "-10.5", "0"),
+            ({"type": "vaultDeposit", **usdc, "vault": other}, "-10.5", "0"),
+            ({"type": "vaultCreate", **usdc, "vault": other, "fee": "100.0"}, "-110.5", "0"),
+            ({"type": "vaultWithdraw", "user": me, "requestedUsd": "12", "netWithdrawnUsd": "11.25"}, "11.25", "0"),
+            ({**send, "user": me, "destination": other, "sourceDex": "", "destinationDex": ""}, "-11", "0"),
+            ({**send, "user": other, "destination": me, "sourceDex": "", "destinationDex": ""}, "10.5", "0"),
+            ({**send, "user": me, "destination": me, "sourceDex": "spot", "destinationDex": ""}, "10.5", "-11"),
+            ({**send, "user": me, "destination": me, "sourceDex": "", "destinationDex": "xyz"}, "-11", "0"),
+            ({**send, "token": "HYPE", "user": me, "destination": other, "sourceDex": ""}, "0", "0"),
+            (
+                {**send, "type": "spotTransfer", "user": me, "destination": other, "fee": "1", "feeToken": "HYPE"},
+                "0",
+                "-10.5",
+            ),
+            (
+                {"type": "spotTransfer", "token": "USDC:0x6d", "amount": "10.5", "user": other, "destination": me},
+                "0",
+                "10.5",
+            ),
+            ({"type": "liquidation", "accountValue": "3"}, "0", "0"),
+            ({"type": "somethingNew", "usdc": "5"}, "0", "0"),
+        )
+        for delta, perps, spot in cases:
+            with self.subTest(delta):
+                (one,) = decode_transfers([{"time": 1795348800000, "hash": "0x1", "delta": delta}], me)
+                self.assertEqual((one.perps, one.spot, one.at), (Decimal(perps), Decimal(spot), NOON))
+
+    def test_two_transfers_of_one_instant_are_two_and_one_told_twice_is_one(self) -> None:
+        rows = [{"time": 1, "hash": "0x1", "delta": {"type": "deposit", "usdc": usdc}} for usdc in ("1", "2", "1")]
+        self.assertEqual(len({one.key for one in decode_transfers(rows, "0x")}), 2)
+
     def test_small_answers_decode(self) -> None:
         self.assertEqual(decode_time({"time": 1795348800000, "specialStatuses": None}), NOON)
         self.assertEqual(decode_leverage({"leverage": {"type": "cross", "value": 20}}), (True, 20))
@@ -370,6 +412,8 @@ class Reads(unittest.TestCase):
                 [{"coin": "A", "px": "1", "sz": "1", "side": "C", "fee": "0", "oid": 1, "tid": 1, "time": 1}],
             ),
             (decode_funding, [{"time": 1}]),
+            (lambda one: decode_transfers(one, ""), [{"time": 1, "delta": {"type": "deposit"}}]),
+            (lambda one: decode_transfers(one, ""), [{"time": 1, "hash": "0x", "delta": {"usdc": "1"}}]),
             (decode_candles, [{"t": 1}]),
             (decode_role, {"data": {}}),
             (decode_leverage, {}),

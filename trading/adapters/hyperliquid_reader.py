@@ -23,6 +23,7 @@ from trading.adapters.hyperliquid_wire import (
     Listing,
     PerpState,
     Role,
+    Transfer,
     account_fill,
     decode_agents,
     decode_book,
@@ -36,6 +37,7 @@ from trading.adapters.hyperliquid_wire import (
     decode_role,
     decode_state,
     decode_taker_fee,
+    decode_transfers,
     decode_unified,
     milliseconds,
     whole,
@@ -43,7 +45,7 @@ from trading.adapters.hyperliquid_wire import (
 from trading.domain.errors import VenueRejected, VenueUnavailable
 from trading.domain.market import Account, Candle, CandleInterval, Depth, FundingPayment, Instrument, Quote, Traits
 from trading.domain.resting import AccountFill, ListedOrder, PairLine
-from trading.domain.units import Coin, Price, Quantity, Usd
+from trading.domain.units import ZERO, Coin, Price, Quantity, Usd
 from trading.ports import Clock, Log, Ticks
 
 INSTRUMENTS_AGE_MAX_SECONDS = 300.0
@@ -445,6 +447,28 @@ class HyperliquidReader:
                 return tuple(rows.values())
             start = newest
         raise VenueUnavailable("the account has more funding payments than can be read")
+
+    def transferred(self, since: datetime) -> Usd:
+        """See the port. A classic account has its money with the perpetuals, and what goes on to spot has left it."""
+        first = since + self._api.skew(Lane.WATCH).ahead
+        unified = self.unified()
+        moved = [one for one in self._transfers(first) if one.at > first]
+        return Usd(sum((one.perps + one.spot if unified else one.perps for one in moved), ZERO))
+
+    def _transfers(self, since: datetime) -> tuple[Transfer, ...]:
+        """Every transfer from *since* on by the venue's clock, each once: pages overlap in their last instant."""
+        rows: dict[str, Transfer] = {}
+        start = milliseconds(since)
+        for _ in range(PAGES_MAX):
+            request = {**self._about("userNonFundingLedgerUpdates"), "startTime": start}
+            page = decode_transfers(self._api.read(request, HEAVY, Lane.WATCH), self.account_id)
+            self._api.meter.charge(len(page) // FILL_ROWS_PER_WEIGHT)
+            news = {one.key: one for one in page if one.key not in rows}
+            if not news:
+                return tuple(rows.values())
+            rows |= news
+            start = max(milliseconds(one.at) for one in rows.values())
+        raise VenueUnavailable("the account has more transfers than can be read")
 
     def _state(self, lane: Lane) -> PerpState:
         answer, asked_at, answered_at = self._api.timed(self._about("clearinghouseState"), LIGHT, lane)

@@ -167,6 +167,17 @@ class FundingRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Transfer:
+    """Money that came into the account by no trade and no funding, USD, negative when it left: to its main-dex
+    perpetuals, and to its spot balance. `key` tells it from every other."""
+
+    perps: Decimal
+    spot: Decimal
+    at: datetime
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class Role:
     """What an address is to the venue: user, agent, vault, subAccount or missing; `owner` for an agent."""
 
@@ -620,6 +631,53 @@ def decode_funding(answer: object) -> tuple[FundingRow, ...]:
             )
         )
     return tuple(rows)
+
+
+def decode_transfers(answer: object, account_id: str) -> tuple[Transfer, ...]:
+    """`userNonFundingLedgerUpdates` of the account at *account_id*, as it came. Kinds that move no USD of it, or that
+    are not known, such as a liquidation, whose loss is in the fills, come to nothing."""
+    return tuple(_transfer(mapping(one), account_id) for one in items(answer))
+
+
+def _transfer(record: Record, account_id: str) -> Transfer:
+    delta = mapping(record.get("delta"))
+    kind, perps, spot = text(delta, "type"), ZERO, ZERO
+    match kind:
+        case "deposit" | "vaultDistribution" | "vaultLeaderCommission":
+            perps = amount(delta, "usdc")
+        case "withdraw" | "vaultDeposit" | "vaultCreate":
+            perps = -amount(delta, "usdc") - _fee(delta)
+        case "vaultWithdraw":
+            perps = amount(delta, "netWithdrawnUsd")
+        case "accountClassTransfer":
+            moved = amount(delta, "usdc")
+            perps, spot = (moved, -moved) if delta.get("toPerp") is True else (-moved, moved)
+        case "internalTransfer" | "subAccountTransfer":
+            usd = amount(delta, "usdc")
+            perps = usd * _is(delta, "destination", account_id) - (usd + _fee(delta)) * _is(delta, "user", account_id)
+        case "spotTransfer" | "send" if text(delta, "token").partition(":")[0] == COLLATERAL:
+            usd = amount(delta, "amount")
+            into = usd * _is(delta, "destination", account_id)
+            out = (usd + _fee(delta)) * _is(delta, "user", account_id)
+            # What is sent names the dex on either side: the main one has no name, spot is called spot.
+            source, destination = (
+                delta.get(name, "spot") if kind == "send" else "spot" for name in ("sourceDex", "destinationDex")
+            )
+            perps = into * (destination == "") - out * (source == "")
+            spot = into * (destination == "spot") - out * (source == "spot")
+    at = instant_of(record.get("time"))
+    return Transfer(perps, spot, at, f"{at.isoformat()} {record.get('hash')} {sorted(delta.items(), key=str)}")
+
+
+def _fee(delta: Record) -> Decimal:
+    """What the sender paid for it besides, in USD; nothing where it was paid in something else."""
+    paid_in = delta.get("feeToken")
+    return amount(delta, "fee") if "fee" in delta and paid_in in (None, "", COLLATERAL) else ZERO
+
+
+def _is(delta: Record, name: str, account_id: str) -> bool:
+    who = delta.get(name)
+    return isinstance(who, str) and who.lower() == account_id
 
 
 def decode_candles(answer: object) -> tuple[Candle, ...]:

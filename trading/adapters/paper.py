@@ -163,6 +163,10 @@ class PaperVenue:
         """The paper venue knows coins and no pairs, as the exchange that it is like."""
         return not lines
 
+    def transferred(self, since: datetime) -> Usd:
+        """Paper money comes and goes by trades and funding alone."""
+        return Usd(ZERO)
+
     def account_fills(self, since: datetime) -> tuple[AccountFill, ...]:
         with self._reading():
             self._fire(self._clock.now())

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 
-from trading.domain.units import Coin, Quantity, Usd
+from trading.domain.units import ZERO, Coin, Quantity, Usd
 
 
 class TradingState(StrEnum):
@@ -52,7 +52,11 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class DeskState:
-    """Durable, one for the whole desk. `causes` is empty unless REDUCING; `flat_reads` counts while LIQUIDATING."""
+    """Durable, one for the whole desk. `causes` is empty unless REDUCING; `flat_reads` counts while LIQUIDATING.
+
+    `baseline_equity` is the equity that the day began with, read at `baseline_at`; `transferred` has come into the
+    account since by no trade, in USD, negative when it left.
+    """
 
     state: TradingState = TradingState.ACTIVE
     causes: frozenset[Cause] = frozenset()
@@ -62,6 +66,13 @@ class DeskState:
     flat_reads: int = 0
     baseline_day: date | None = None
     baseline_equity: Usd | None = None
+    baseline_at: datetime | None = None
+    transferred: Usd = Usd(ZERO)
     rejections: tuple[Rejection, ...] = ()
     accepted_drift: Mapping[Coin, Quantity] = field(default_factory=dict)
     binding: Binding | None = None
+
+    @property
+    def day_base(self) -> Usd | None:
+        """What the account would be worth had the day made nothing; None before its first reading."""
+        return None if self.baseline_equity is None else Usd(self.baseline_equity + self.transferred)

@@ -19,6 +19,7 @@ from trading.domain.units import DOLLAR, ONE, ZERO, Coin, PositionId, Price, Qua
 from trading.engine import closing, errands, working
 from trading.engine.desk import Desk
 from trading.engine.recovery import book_holdings, doubts, drifts
+from trading.engine.states import with_baseline
 from trading.ports import Job
 
 ANSWER_SECONDS = 8.0
@@ -171,6 +172,9 @@ def resume(desk: Desk, accept_drift: Collection[Coin] = ()) -> DeskState:
         before.append(state)
         if state.state is TradingState.LIQUIDATING:
             return state
+        # A resume is the way back from a daily loss too: the day is measured from here on.
+        if Cause.DAILY_LOSS in state.causes:
+            state = with_baseline(state, account, state.baseline_day)
         return replace(
             state,
             state=TradingState.ACTIVE,
@@ -179,8 +183,6 @@ def resume(desk: Desk, accept_drift: Collection[Coin] = ()) -> DeskState:
             since=desk.clock.now(),
             scope_account=False,
             flat_reads=0,
-            # A resume is the way back from a daily loss too: the day is measured from here on.
-            baseline_equity=account.equity if Cause.DAILY_LOSS in state.causes else state.baseline_equity,
         )
 
     state = desk.store.change_state(active)

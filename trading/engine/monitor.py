@@ -7,12 +7,12 @@ Each trade and each close has a thread of its own, and one that is still busy fr
 import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from functools import partial
 
 from trading.domain.accounts import EquityPoint, hour_of
 from trading.domain.book import Book
-from trading.domain.desk_state import Cause, TradingState
+from trading.domain.desk_state import Cause, DeskState, TradingState
 from trading.domain.errors import (
     Busy,
     DeskError,
@@ -45,7 +45,7 @@ from trading.engine.funding import collect_funding
 from trading.engine.late import LateMemory
 from trading.engine.outcomes import Outbox
 from trading.engine.recovery import DRIFT_PATIENCE, DriftMemory, overdue_closes, reconcile, recover
-from trading.engine.states import lift, reduce
+from trading.engine.states import lift, reduce, with_baseline
 from trading.engine.valuing import publish_marks
 from trading.ports import Errand, Job, Json
 
@@ -58,6 +58,7 @@ FUNDING_RETRY = timedelta(seconds=30)
 LOSS_RETRY = timedelta(seconds=1)
 LOSS_RETRY_MAX = timedelta(seconds=30)
 VENUE_PATIENCE = timedelta(seconds=10)
+TRANSFERS_EVERY = timedelta(seconds=60)
 CLOSE_SECONDS = 3.0
 LATE_REPEAT = timedelta(minutes=5)
 OUTCOMES = "outcomes"
@@ -92,6 +93,7 @@ class Watchman:
     funding_swept: datetime | None = None
     equity_kept: datetime | None = None
     short_since: datetime | None = None
+    transfers_asked: datetime | None = None
     rolled_at: datetime | None = None
     reserve_tried: datetime | None = None
     venue_silent_since: datetime | None = None
@@ -347,7 +349,7 @@ def _account_duties(watchman: Watchman) -> None:
     if not late.flatten(desk, watchman.late, book, account, lambda one, reason: _leave(watchman, one, reason)):
         reconcile(desk, watchman.drift, book, account)
     _keep_equity(watchman, account.equity)
-    _measure_day(watchman, account.equity)
+    _measure_day(watchman, account)
 
 
 def _look_beside(watchman: Watchman, book: Book, account: Account) -> None:
@@ -464,27 +466,60 @@ def _keep_equity(watchman: Watchman, equity: Usd) -> None:
         desk.log.write("warning", f"the equity of this hour could not be written down: {error.detail}")
 
 
-def _measure_day(watchman: Watchman, equity: Usd) -> None:
+def _measure_day(watchman: Watchman, account: Account) -> None:
     """Begin the day at its first reading and stop opening beyond the day's loss, once two readings two seconds apart
-    say so: an account that suddenly reads empty is never believed on one answer."""
+    say so: an account that suddenly reads empty is never believed on one answer. What was transferred is neither loss
+    nor gain."""
     desk, now = watchman.desk, watchman.desk.clock.now()
     state, today = desk.store.state(), now.date()
     if state.baseline_day != today or state.baseline_equity is None:
         watchman.short_since = None
-        if equity > 0:
-            desk.store.change_state(lambda one: replace(one, baseline_day=today, baseline_equity=equity))
+        if account.equity > 0:
+            desk.store.change_state(lambda one: with_baseline(one, account, today))
             lift(desk, Cause.DAILY_LOSS, "a new day: the daily loss limit starts afresh")
         return
-    if equity >= state.baseline_equity * (1 - desk.config.max_daily_loss):
+    asked = watchman.transfers_asked
+    if asked is None or now - asked >= TRANSFERS_EVERY:
+        state = _with_transfers(watchman, state)
+    if not _is_short(desk, state, account.equity):
         watchman.short_since = None
         return
     watchman.short_since = watchman.short_since or now
-    if now - watchman.short_since >= DRIFT_PATIENCE:
-        reduce(
-            desk,
-            Cause.DAILY_LOSS,
-            f"the day's loss is beyond {desk.config.max_daily_loss:.1%} of {state.baseline_equity}",
-        )
+    if now - watchman.short_since < DRIFT_PATIENCE or Cause.DAILY_LOSS in state.causes:
+        return
+    # Money may have been withdrawn since they were asked for.
+    state = _with_transfers(watchman, state)
+    if _is_short(desk, state, account.equity):
+        reduce(desk, Cause.DAILY_LOSS, f"the day's loss is beyond {desk.config.max_daily_loss:.1%} of {state.day_base}")
+
+
+def _is_short(desk: Desk, state: DeskState, equity: Usd) -> bool:
+    return state.day_base is not None and equity < state.day_base * (1 - desk.config.max_daily_loss)
+
+
+def _with_transfers(watchman: Watchman, state: DeskState) -> DeskState:
+    """*state* with what has been transferred since the day began, as the venue tells it; as it was while it does
+    not."""
+    desk, began = watchman.desk, state.baseline_at
+    watchman.transfers_asked = desk.clock.now()
+    if began is None and state.baseline_day is not None:
+        began = datetime.combine(state.baseline_day, time(), UTC)
+    try:
+        total = desk.venue.transferred(began) if began is not None else state.transferred
+    except VenueUnavailable:
+        return state
+    if total == state.transferred:
+        return state
+    changed = desk.store.change_state(
+        lambda one: replace(one, transferred=total) if one.baseline_at == state.baseline_at else one
+    )
+    desk.log.write(
+        "info",
+        f"transfers since the day began come to {total:+f} USD; they are neither gain nor loss",
+        event="Transferred",
+        transferred=total,
+    )
+    return changed
 
 
 def _tell_outcomes(watchman: Watchman) -> None:

@@ -138,7 +138,7 @@ def portfolio(desk: Desk, days: int = DAYS_DEFAULT) -> Portfolio:
     exposure = None if account is None else planning.exposure_of(desk, book, account)
     longs, shorts = [view.long.notional for view in views], [view.short.notional for view in views]
     long, short = _total(longs), _total(shorts)
-    baseline = state.baseline_equity
+    base = state.day_base
     ever, naked = book.sums(), _naked_today(book, now)
     return Portfolio(
         equity=account.equity if account else None,
@@ -153,7 +153,7 @@ def portfolio(desk: Desk, days: int = DAYS_DEFAULT) -> Portfolio:
         accepted_drift=dict(state.accepted_drift),
         naked_exposure=naked.now,
         naked_today=NakedView(naked.max, naked.usd_seconds),
-        today_pnl=account.equity - baseline if account is not None and baseline is not None else None,
+        today_pnl=account.equity - base if account is not None and base is not None else None,
         today_since=_midnight(state.baseline_day),
         trading_state=state.state,
         causes=tuple(sorted(state.causes)),

@@ -1,11 +1,12 @@
 """The trading state: durable before it acts, and every change of it said in the log."""
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from trading.domain.desk_state import Cause, DeskState, Rejection, TradingState
 from trading.domain.errors import StoreCorrupt, TradingHalted
-from trading.domain.units import Usd
+from trading.domain.market import Account
+from trading.domain.units import ZERO, Usd
 from trading.engine.desk import Desk
 
 BEAT_AGE_MAX = timedelta(seconds=5)
@@ -87,3 +88,14 @@ def lift(desk: Desk, cause: Cause, why: str) -> DeskState:
     state = desk.store.change_state(lifted)
     desk.log.write("info", why, cause=cause, trading_state=state.state, event="CauseLifted")
     return state
+
+
+def with_baseline(state: DeskState, account: Account, day: date | None) -> DeskState:
+    """*state* with the loss of *day* measured from *account* on."""
+    return replace(
+        state,
+        baseline_day=day,
+        baseline_equity=account.equity,
+        baseline_at=account.taken_at,
+        transferred=Usd(ZERO),
+    )

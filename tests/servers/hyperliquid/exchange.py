@@ -215,6 +215,19 @@ class Exchange:
             account.ledger.append({"time": self.now_ms(), "hash": "0x" + "0" * 64, "delta": delta})
             return account
 
+    def transfer(self, user: str, usd: str, *, to_spot: bool = False) -> None:
+        """Pay so much in, or out where it is negative; or move it to spot, of which nothing else is known here."""
+        with self.lock:
+            account, amount = self.account(user), Decimal(usd)
+            delta: Row = {"type": "deposit", "usdc": text(amount)}
+            if amount < 0:
+                delta = {"type": "withdraw", "usdc": text(-amount - 1), "nonce": self.now_ms(), "fee": "1.0"}
+            if to_spot:
+                delta = {"type": "accountClassTransfer", "usdc": text(amount), "toPerp": False}
+            account.raw += -amount if to_spot else amount
+            row: Row = {"time": self.now_ms(), "hash": f"0x{len(account.ledger):064x}", "delta": delta}
+            account.ledger.append(row)
+
     def approve_agent(self, master: str, agent: str, name: str = "") -> None:
         """Let *agent* trade for *master*, as an approveAgent action does but without its rules."""
         with self.lock:
