@@ -1,8 +1,9 @@
 """Half an hour of trades with faults: `python -m bench.soak [--minutes 30] [--rate 2] [--json FILE]`.
 
 The service over HTTP against the exchange simulator, with a fault now and then; every few seconds its memory, open
-files, threads and latency are written down. The law: what grows from the first third of the time to the last is a
-leak, and so is anything open or held at the end. Exit 1 for either, and for a ledger that does not verify.
+files, threads and latency are written down. The law: what grows once a thousand trades have filled all that is kept,
+from the first third of the time that is left to the last, is a leak, and so is anything open or held at the end. Exit
+1 for either, and for a ledger that does not verify.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from tests.servers.service import family_of
 from tests.servers.test_live_hyperliquid import FAULTS
 
 SAMPLE_SECONDS = 5.0
+WARM_UP_TRADES = 1000
 FAULT_EVERY = 25
 RSS_GROWTH_MAX, FILES_GROWTH_MAX, LATENCY_GROWTH_MAX = 1.10, 1.25, 1.5
 
@@ -33,6 +35,7 @@ class Sample:
     """The service's processes together at one moment, and the middle latency of the opens since the last sample."""
 
     seconds: float
+    trades: int
     rss_mib: float
     files: int
     threads: int
@@ -52,14 +55,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         supervisor = started(case)
         samples, trades, refused = _run(case, supervisor.pid, options.minutes * 60, options.rate)
         wait_until(lambda: all(one["status"] == "closed" for one in case.positions()), "the end of every position")
-        failures = [*_growth(samples), *_leftovers(case)]
+        failures = [*growth(samples), *_leftovers(case)]
     finally:
         case.doCleanups()
     print(f"{trades} trades, {refused} refused beside a fault, {len(samples)} samples")
-    for one in (samples[0], samples[len(samples) // 2], samples[-1]):
+    warm = next((one for one in samples if one.trades >= WARM_UP_TRADES), samples[len(samples) // 2])
+    for one in (samples[0], warm, samples[-1]):
         print(
-            f"  after {one.seconds:6.0f} s: {one.rss_mib:6.1f} MiB, {one.files} files, {one.threads} threads, "
-            f"open p50 {one.open_ms:.1f} ms, ledger {one.ledger_mib:.1f} MiB"
+            f"  after {one.seconds:6.0f} s, {one.trades} trades: {one.rss_mib:6.1f} MiB, {one.files} files, "
+            f"{one.threads} threads, open p50 {one.open_ms:.1f} ms, ledger {one.ledger_mib:.1f} MiB"
         )
     for failure in failures:
         print(f"FAILED: {failure}")
@@ -93,7 +97,7 @@ def _run(case: BenchCase, supervisor: int, seconds: float, rate: float) -> tuple
             taken.append(took)
         if time.monotonic() - sampled >= SAMPLE_SECONDS and taken:
             sampled = time.monotonic()
-            samples.append(_sample(case, supervisor, sampled - began, statistics.median(taken)))
+            samples.append(_sample(case, supervisor, sampled - began, trades, statistics.median(taken)))
             taken = []
         time.sleep(max(next_at - time.monotonic(), 0.0))
     return samples, trades, refused
@@ -105,7 +109,7 @@ def _close_all(case: BenchCase) -> None:
             case.ask("POST", f"/api/positions/{one['position_id']}/close")
 
 
-def _sample(case: BenchCase, supervisor: int, seconds: float, open_ms: float) -> Sample:
+def _sample(case: BenchCase, supervisor: int, seconds: float, trades: int, open_ms: float) -> Sample:
     rss = files = threads = 0.0
     for pid in family_of(supervisor):
         status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
@@ -113,17 +117,23 @@ def _sample(case: BenchCase, supervisor: int, seconds: float, open_ms: float) ->
         threads += int(_field(status, "Threads"))
         files += len(os.listdir(f"/proc/{pid}/fd"))
     ledger = (case.folder / "data" / "trades.json").stat().st_size / (1 << 20)
-    return Sample(round(seconds, 1), round(rss, 1), int(files), int(threads), round(open_ms, 1), round(ledger, 2))
+    return Sample(
+        round(seconds, 1), trades, round(rss, 1), int(files), int(threads), round(open_ms, 1), round(ledger, 2)
+    )
 
 
 def _field(status: str, name: str) -> str:
     return next(line.split()[1] for line in status.splitlines() if line.startswith(f"{name}:"))
 
 
-def _growth(samples: Sequence[Sample]) -> list[str]:
-    """What the last third of the samples has more of than the first, beyond its bound; the first one is warm-up."""
-    third = max(len(samples) // 3, 1)
-    first, last = samples[1 : third + 1] or samples[:1], samples[-third:]
+def growth(samples: Sequence[Sample]) -> list[str]:
+    """What the last third of the samples after the warm-up has more of than the first, beyond its bound.
+
+    A run too short to warm up is judged by all samples but the first.
+    """
+    settled = [one for one in samples if one.trades >= WARM_UP_TRADES] or samples[1:] or samples
+    third = max(len(settled) // 3, 1)
+    first, last = settled[:third], settled[-third:]
     found = []
     for name, most in (("rss_mib", RSS_GROWTH_MAX), ("files", FILES_GROWTH_MAX), ("open_ms", LATENCY_GROWTH_MAX)):
         before, after = (statistics.median(getattr(one, name) for one in part) for part in (first, last))
