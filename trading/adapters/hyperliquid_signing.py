@@ -25,7 +25,8 @@ from trading.utils.locks import OpenLock, make_directory
 
 LOCK_SECONDS_MAX = 2.0
 LOCK_POLL_SECONDS = 0.0002
-REGISTER_BYTES_MAX = 1 << 19
+REGISTER_BYTES_MAX = 1 << 17
+"""The last 2,600 orders at least, 650 trades; twice as many at most, all of which each process has in memory."""
 NONCE_DIGITS = 20
 
 
