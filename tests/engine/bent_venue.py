@@ -10,19 +10,22 @@ from typing import Any, NoReturn
 from tests.engine.scripted_venue import Scene, ScriptedVenue, a_scene
 from trading.domain.errors import StoreCorrupt, VenueUnavailable
 from trading.domain.market import Account, Depth, FundingPayment, Quote
+from trading.domain.resting import AccountFill
 from trading.domain.units import Coin
 from trading.engine.desk import Desk
 from trading.ports import Store, Venue
 
 
 class BentVenue(ScriptedVenue):
-    """What it says passes through `bend_*` first; `payments` is what `funding` chooses from, unless it is down."""
+    """What it says passes through `bend_*` first; `payments` is what `funding` chooses from, `told_fills` what
+    `account_fills` does, unless they are down."""
 
     bend_quote: Callable[[Quote], Quote] | None = None
     bend_depth: Callable[[Depth], Depth] | None = None
     bend_account: Callable[[Account], Account] | None = None
     payments: tuple[FundingPayment, ...] = ()
     asked_funding: int = 0
+    told_fills: tuple[AccountFill, ...] = ()
 
     def quotes(self, coins: Collection[Coin]) -> Mapping[Coin, Quote]:
         found = super().quotes(coins)
@@ -43,6 +46,11 @@ class BentVenue(ScriptedVenue):
         if "funding" in self.reads_down:
             raise VenueUnavailable("funding cannot be read")
         return tuple(one for one in self.payments if one.coin in coins and since < one.paid_at <= until)
+
+    def account_fills(self, since: datetime) -> tuple[AccountFill, ...]:
+        if "account_fills" in self.reads_down:
+            raise VenueUnavailable("the account's fills cannot be read")
+        return tuple(one for one in self.told_fills if one.filled_at >= since)
 
     def straighten(self) -> None:
         self.bend_quote = self.bend_depth = self.bend_account = None

@@ -2,6 +2,7 @@
 
 import unittest
 from dataclasses import replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from tests.engine.bent_venue import a_bent_scene
@@ -9,16 +10,31 @@ from tests.engine.scripted_venue import fine, partly, refused
 from trading.domain.desk_state import Cause, TradingState
 from trading.domain.errors import SignalNotPending, TradingHalted, VenueRejected
 from trading.domain.exit_plan import ExitReason
-from trading.domain.orders import RejectReason
+from trading.domain.orders import RejectReason, Side
 from trading.domain.positions import PositionStatus
+from trading.domain.resting import AccountFill
 from trading.domain.trades import OVERFILL_MAX, TradeStatus
-from trading.domain.units import Coin, Quantity, floor_to_step
+from trading.domain.units import ClientOrderId, Coin, Price, Quantity, Usd, floor_to_step
 from trading.engine import closing, monitor
 from trading.engine.monitor import Watchman
 from trading.engine.requests import Execution, TwapRequest
 
 WAIT_SECONDS = 5.0
 UNEXPLAINED = refused(BTC=RejectReason.UNEXPLAINED, ETH=RejectReason.UNEXPLAINED)
+
+
+def given_fill(
+    number: str,
+    coin: str,
+    side: Side,
+    quantity: str,
+    price: str,
+    fee: str,
+    at: datetime,
+    order: ClientOrderId | None = None,
+) -> AccountFill:
+    amount, usd = Quantity(Decimal(quantity)), Price(Decimal(price))
+    return AccountFill(number, Coin(coin), side, amount, usd, Usd(Decimal(fee)), at, client_order_id=order)
 
 
 class VenueSizesTestCase(unittest.TestCase):
@@ -109,6 +125,44 @@ class NeverExplained(VenueSizesTestCase):
         self.assertTrue(any("turned up" in one for one in self.scene.log.messages("error")))
         self.tick(4)
         self.assertEqual(self.state, TradingState.ACTIVE)
+
+    def test_what_turns_up_late_has_cost_what_its_fills_say(self) -> None:
+        """Whose fills they are: not of the time before, not of other coins, sides and orders of the desk."""
+        self.venue.traits = replace(self.venue.traits, tells_fills=True)
+        self.scene.opened("before")
+        self.venue.script(refused(SOL=RejectReason.UNEXPLAINED, AVAX=RejectReason.UNEXPLAINED))
+        with self.assertRaises(VenueRejected):
+            self.scene.execute("late", pair="SOL/AVAX")
+        orders = {one.coin: one for trade in self.scene.trades() for one in trade.unexplained}
+        own = next(one for trade in self.scene.trades() for one in trade.orders if one.coin == "ETH")
+        sent_at, named = orders[Coin("SOL")].intended_at, orders[Coin("SOL")].client_order_id
+        self.venue.told_fills = (
+            given_fill("1", "SOL", Side.SELL, "2", "151", "0.1", sent_at - timedelta(seconds=1)),
+            given_fill("2", "SOL", Side.BUY, "2", "152", "0.2", sent_at),
+            given_fill("3", "AVAX", Side.SELL, "2", "153", "0.3", sent_at),
+            given_fill("4", "SOL", Side.SELL, "2", "154", "0.4", sent_at, own.client_order_id),
+            given_fill("5", "SOL", Side.SELL, "1", "149", "0.5", sent_at),
+            given_fill("6", "SOL", Side.SELL, "2", "148", "0.6", sent_at + timedelta(seconds=1), named),
+        )
+        for quantity, expected in (("-1", ("148", "0.3")), ("-2", ("148.5", "0.8")), ("-1", ("200", "0"))):
+            with self.subTest(quantity):
+                self.venue.hold("SOL", quantity)
+                self.tick(4)
+                adopted = [one for one in self.scene.trades() if one.opens and one.adopted]
+                latest = max(adopted, key=lambda one: one.terms.accepted_at)
+                report = latest.report_of(latest.orders[0])
+                self.assertEqual((report.average_price, report.fees), tuple(map(Decimal, expected)))
+        self.assertEqual(self.venue.held("SOL"), 0)
+
+    def test_fills_that_cannot_be_read_keep_nothing_that_turned_up(self) -> None:
+        self.venue.traits = replace(self.venue.traits, tells_fills=True)
+        self.venue.script(UNEXPLAINED)
+        with self.assertRaises(VenueRejected):
+            self.scene.execute()
+        self.venue.reads_down.add("account_fills")
+        self.venue.hold("BTC", "-0.01")
+        self.tick(4)
+        self.assertTrue(self.venue.flat)
 
     def test_what_it_cannot_have_bought_is_left_alone(self) -> None:
         self.venue.script(UNEXPLAINED)

@@ -515,8 +515,8 @@ class Auditor:
             not self.world.ways.tells_fills and any(fill.order is None for fill in exchange.fills)
         ):
             return
-        if self.world.keeper.late:
-            # Taken over at the account's own entry price, without the fees of it.
+        if self.world.keeper.late and exchange.payments:
+            # Who held at the full hour what came late is known only since it was taken over.
             return
         if any(trade.gone for trade in self.trades.values()):
             # Booked at the mark, for nobody could say how it went.

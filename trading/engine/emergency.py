@@ -252,7 +252,7 @@ def _look_abroad(desk: Desk, abroad: _Abroad, until: float | None = None) -> Non
             for coin in sorted(foreign.keys() & tradable - own):
                 terms = next_adoption(desk, now_known, foreign[coin], account)
                 if terms is not None:
-                    working.adopt(desk, terms, foreign[coin].entry_price)
+                    working.adopt(desk, terms, foreign[coin].entry_price, Usd(ZERO))
                     abroad.adopted.append(terms.position_id)
                 taken.add(coin)
     abroad.foreign = tuple(Foreign(coin, one.quantity) for coin, one in foreign.items() if coin not in taken)

@@ -4,7 +4,9 @@ Of openings that nobody could explain in time, when they turn up; and what sever
 little for an order, and handed on to be sold as one.
 
 The law: only what such an order may have bought where a venue cannot prove absence, and only what was handed on; only
-for a time; anything else that the venue holds beyond the book is drift, and never traded on.
+for a time; anything else that the venue holds beyond the book is drift, and never traded on. What it has cost is what
+the account's fills say; only where they cannot be read, or do not add up to it, the account's own entry price, and no
+fee.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +20,7 @@ from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account, Holding
 from trading.domain.orders import Side
 from trading.domain.trades import OVERFILL_MAX
-from trading.domain.units import ZERO, Coin, PositionId, Price, Quantity, floor_to_step
+from trading.domain.units import ZERO, ClientOrderId, Coin, PositionId, Price, Quantity, Usd, floor_to_step
 from trading.engine import working
 from trading.engine.desk import Desk
 from trading.engine.dregs import HANDED_ON_FOR, dregs_of
@@ -45,15 +47,19 @@ def flatten(
     """
     accepted = desk.store.state().accepted_drift
     dregs = _handed_on(book, account, accepted)
-    found = {} if desk.venue.traits.proves_absence else _in_lots(desk, _arrivals(book, account, accepted))
+    expected = {} if desk.venue.traits.proves_absence else _expected(book, account.taken_at - ARRIVES_WITHIN)
+    found = _in_lots(desk, _arrivals(book, account, accepted, expected))
     found |= {coin: one.quantity for coin, one in dregs.items()}
     memory.seen = {coin: one for coin, one in memory.seen.items() if found.get(coin) == one[0]}
     for coin, quantity in found.items():
         since = memory.seen.setdefault(coin, (quantity, account.taken_at))[1]
         if account.taken_at - since >= SEEN_FOR:
-            holding = dregs.get(coin) or replace(account.holdings[coin], quantity=quantity)
-            what = "that several closes have left" if coin in dregs else "of an order that was given up have turned up"
-            _adopt(desk, holding, account, leave, what)
+            if coin in dregs:
+                _adopt(desk, dregs[coin], Usd(ZERO), account, leave, "that several closes have left")
+            else:
+                side = Side.BUY if quantity > 0 else Side.SELL
+                holding, fees = _paid(desk, book, expected[coin, side], account.holdings[coin], quantity)
+                _adopt(desk, holding, fees, account, leave, "of an order that was given up have turned up")
     return bool(found)
 
 
@@ -86,48 +92,90 @@ def _handed_on(book: Book, account: Account, accepted: Mapping[Coin, Quantity]) 
     return found
 
 
-def _arrivals(book: Book, account: Account, accepted: Mapping[Coin, Quantity]) -> Mapping[Coin, Quantity]:
+def _arrivals(
+    book: Book, account: Account, accepted: Mapping[Coin, Quantity], expected: "Mapping[tuple[Coin, Side], _Expected]"
+) -> Mapping[Coin, Quantity]:
     """Signed coins beyond the book that an unexplained opening may have bought or sold, and that nobody has taken over
     since: a second time they would be somebody else's."""
-    expected = _expected(book, account.taken_at - ARRIVES_WITHIN)
     bounds = book_holdings(book) if expected else {}
     found = {}
-    for (coin, side), quantity in expected.items():
+    for (coin, side), one in expected.items():
         low, high = bounds.get(coin, (Quantity(ZERO), Quantity(ZERO)))
         held = account.held(coin) - accepted.get(coin, ZERO)
         beyond = held - high if side is Side.BUY else low - held
-        if beyond > 0 and quantity > 0:
-            found[coin] = Quantity(min(beyond, quantity) * side.sign)
+        if beyond > 0 and one.most > one.taken_over:
+            found[coin] = Quantity(min(beyond, one.most - one.taken_over) * side.sign)
     return found
 
 
-def _expected(book: Book, since: datetime) -> Mapping[tuple[Coin, Side], Decimal]:
-    """How many coins the openings that were sent after *since* and never explained may still bring."""
-    expected: dict[tuple[Coin, Side], Decimal] = {}
-    first: datetime | None = None
+@dataclass
+class _Expected:
+    """What the openings of a coin and side that were never explained may still bring: the first was sent at `since`,
+    all together may bring `most` coins, of which `taken_over` have been adopted."""
+
+    since: datetime
+    orders: set[ClientOrderId] = field(default_factory=set)
+    most: Decimal = ZERO
+    taken_over: Decimal = ZERO
+
+
+def _expected(book: Book, since: datetime) -> Mapping[tuple[Coin, Side], _Expected]:
+    """Of the openings that were sent after *since*."""
+    expected: dict[tuple[Coin, Side], _Expected] = {}
     for trade in book.trades():
         for order in trade.unexplained if trade.opens else ():
             if not order.reduce_only and order.intended_at >= since:
-                key = order.coin, order.side
-                expected[key] = expected.get(key, ZERO) + order.quantity * OVERFILL_MAX
-                first = order.intended_at if first is None else min(first, order.intended_at)
+                one = expected.setdefault((order.coin, order.side), _Expected(order.intended_at))
+                one.since = min(one.since, order.intended_at)
+                one.orders.add(order.client_order_id)
+                one.most += order.quantity * OVERFILL_MAX
+    first = min((one.since for one in expected.values()), default=None)
     if first is None:
         return {}
     for trade in book.trades():
         for leg in trade.terms.legs if trade.adopted and trade.terms.accepted_at >= first else ():
             if (leg.coin, leg.side) in expected:
-                expected[leg.coin, leg.side] -= trade.filled(leg.coin)
+                expected[leg.coin, leg.side].taken_over += trade.filled(leg.coin)
     return expected
 
 
+def _paid(desk: Desk, book: Book, expected: _Expected, holding: Holding, quantity: Quantity) -> tuple[Holding, Usd]:
+    """*quantity* of *holding*, signed, at the price of the fills that brought it, and their fees.
+
+    The fills are those of no other order of the desk, oldest first, after what was taken over before.
+    """
+    arrived = replace(holding, quantity=quantity)
+    try:
+        fills = desk.venue.account_fills(expected.since) if desk.venue.traits.tells_fills else ()
+    except VenueUnavailable:
+        return arrived, Usd(ZERO)
+    others = {order.client_order_id for trade in book.trades() for order in trade.orders} - expected.orders
+    passed, left, usd, fees = expected.taken_over, abs(quantity), ZERO, ZERO
+    for fill in sorted(fills, key=lambda one: (one.client_order_id not in expected.orders, one.filled_at, one.id)):
+        if fill.coin != holding.coin or fill.side.sign * quantity < 0 or fill.client_order_id in others:
+            continue
+        skipped = min(passed, fill.quantity)
+        part = min(left, fill.quantity - skipped)
+        passed, left = passed - skipped, left - part
+        usd, fees = usd + part * fill.price, fees + fill.fee * part / fill.quantity
+    if left:
+        return arrived, Usd(ZERO)
+    return replace(arrived, entry_price=Price(usd / abs(quantity))), Usd(fees)
+
+
 def _adopt(
-    desk: Desk, holding: Holding, account: Account, leave: Callable[[PositionId, ExitReason], None], what: str
+    desk: Desk,
+    holding: Holding,
+    fees: Usd,
+    account: Account,
+    leave: Callable[[PositionId, ExitReason], None],
+    what: str,
 ) -> None:
     with desk.store.exclusive() as book:
         terms = next_adoption(desk, book, holding, account)
         if terms is None:
             return
-        working.adopt(desk, terms, holding.entry_price)
+        working.adopt(desk, terms, holding.entry_price, fees)
     words = f"{holding.quantity} {holding.coin} {what}; they are being sold off"
     desk.log.write("error", words, event="LateFill", position_id=terms.position_id, coin=holding.coin)
     leave(terms.position_id, ExitReason.REPAIR)

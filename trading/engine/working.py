@@ -40,7 +40,7 @@ from trading.domain.trades import (
     overfill_of,
     record,
 )
-from trading.domain.units import ZERO, Coin, PositionId, Price, Quantity, TradeId
+from trading.domain.units import ZERO, Coin, PositionId, Price, Quantity, TradeId, Usd
 from trading.engine import losses
 from trading.engine.desk import Desk
 from trading.engine.dregs import only_dregs
@@ -610,11 +610,11 @@ def _tell_report(desk: Desk, trade: Trade, report: OrderReport) -> None:
     )
 
 
-def adopt(desk: Desk, terms: Terms, entry_price: Price) -> Trade:
+def adopt(desk: Desk, terms: Terms, entry_price: Price, fees: Usd) -> Trade:
     """Store as an opening that has filled what the venue holds already; nothing is sent.
 
-    The leg of *terms* with a quantity is the holding, at *entry_price*. For what is not the desk's and is to be closed
-    like its own. The caller holds the book lock.
+    The leg of *terms* with a quantity is the holding, at *entry_price* and for *fees*, as far as they are known. For
+    what is no position's and is to be closed like one. The caller holds the book lock.
     """
     at = terms.accepted_at
     leg = next(one for one in terms.legs if one.quantity)
@@ -630,7 +630,9 @@ def adopt(desk: Desk, terms: Terms, entry_price: Price) -> Trade:
         intended_at=at,
         expires_at=at,
     )
-    report = OrderReport(order.client_order_id, OrderStatus.FILLED, at, leg.quantity, entry_price, detail="adopted")
+    report = OrderReport(
+        order.client_order_id, OrderStatus.FILLED, at, leg.quantity, entry_price, fees, detail="adopted"
+    )
     trade = accept(TradeAccepted(at, terms))
     for event in (OrdersIntended(at, (order,)), OrdersReported(at, (report,)), TradeFilled(at)):
         trade = record(trade, event)
