@@ -617,6 +617,18 @@ class Crashes(ProtectionCase):
         self.assertEqual(len(self.venue.placements), 1)
         self.assert_known(position)
 
+    def test_a_list_from_before_the_clock_was_set_back_strikes_nothing_out(self) -> None:
+        first, memory = self.scene.opened(), protection.Memory()
+        protection.protect(self.scene.desk, memory, first.id)
+        self.scene.clock.advance(1)
+        protection.protect(self.scene.desk, memory, first.id)
+        self.scene.clock.instant -= timedelta(seconds=30)
+        second = self.scene.opened("signal_2", pair="SOL/AVAX")
+        for _ in range(2):
+            protection.protect(self.scene.desk, memory, second.id)
+            self.assertEqual(len(self.resting(second)), 4)
+        self.assertEqual(len(self.venue.placements), 2)
+
     def test_two_monitors_do_not_place_the_same_twice(self) -> None:
         position = self.scene.opened()
         other = Watchman(self.scene.beside().desk)

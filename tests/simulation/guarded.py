@@ -7,7 +7,7 @@ wrong: the world does.
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-from tests.simulation.processes import MOMENT, SimulatedVenue
+from tests.simulation.processes import MOMENT, SKEW_MAX, SimulatedVenue
 from trading.domain.errors import VenueUnavailable
 from trading.domain.market import Candle, CandleInterval, Traits
 from trading.domain.resting import AccountFill, ListedOrder, RestingOrder, RestingReport, RestingStatus
@@ -29,7 +29,9 @@ class GuardedVenue(SimulatedVenue):
         world.guards.sent(orders)
         fate = world.fate_of_a_submit()
         world.note(process, f"lets rest {_words(orders)}" + (f" ({fate})" if fate else ""))
-        arrived = self._travel(fate, lambda: world.rest(orders, expires_at))
+        offset = timedelta(seconds=world.host_offset)
+        until = expires_at - offset if abs(offset) > SKEW_MAX else expires_at
+        arrived = self._travel(fate, lambda: world.rest(orders, until))
         process.at_risk("resting placed")
         words = world.exchange.triggers.words
         unknown = [RestingReport(one.client_order_id, RestingStatus.UNKNOWN) for one in orders]

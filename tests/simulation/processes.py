@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
 LATENCY = (0.005, 0.02, 0.08, 0.3)
 SLOW = (1.0, 3.0, 8.0)
+SKEW_MAX = timedelta(seconds=2)
 MOMENT = 0.002
 POLL = 0.05
 TURN_SECONDS = 600.0
@@ -480,7 +481,16 @@ class SimulatedVenue(NothingRests):
         return self._world.random.choice((0.5, 2.0, 6.0, 9.0, 14.0))
 
     def _send(self, orders: Sequence[Order], arriving_at: float) -> None:
-        self._world.scheduler.at(arriving_at, lambda: self._world.arrive(orders))
+        timed = [self._in_venue_time(one) for one in orders]
+        self._world.scheduler.at(arriving_at, lambda: self._world.arrive(timed))
+
+    def _in_venue_time(self, order: Order) -> Order:
+        """As the adapter does: what reduces lives by the exchange's clock where the host's is surely wrong, and the
+        register of what was sent knows until when."""
+        world, offset = self._world, timedelta(seconds=self._world.host_offset)
+        if order.reduce_only and abs(offset) > SKEW_MAX:
+            world.expiries[order.client_order_id] = order.expires_at - offset
+        return self._as_sent(order)
 
     def _heard(self, orders: Sequence[Order], *, answered: bool) -> tuple[OrderReport, ...]:
         """What whoever has sent *orders* knows of them now."""
@@ -499,12 +509,15 @@ class SimulatedVenue(NothingRests):
         world = self._world
         if world.scheduler.now < self._told_at.get(order.client_order_id, 0.0):
             return self._unknown([order])[0]
-        word = world.exchange.word_on(order)
+        word = world.exchange.word_on(self._as_sent(order))
         if word.status is OrderStatus.UNKNOWN and world.weather.noop_proves and not world.writes_down:
             # An accepted noop with the order's nonce: from now on it can never land.
             world.refused.add(order.client_order_id)
             return replace(word, status=OrderStatus.ABSENT)
         return word
+
+    def _as_sent(self, order: Order) -> Order:
+        return replace(order, expires_at=self._world.expiries.get(order.client_order_id, order.expires_at))
 
     def _unknown(self, orders: Sequence[Order]) -> tuple[OrderReport, ...]:
         now = self._world.host_now()

@@ -52,7 +52,7 @@ FLAT_SECONDS_MAX = 300.0
 STEP = 2.0
 RESTART_SECONDS = (0.2, 1.0, 5.0)
 LONG_SLEEP = (3.0, 12.0, 45.0)
-CLOCK_JUMPS = (-3.0, -1.0, 1.0, 3.0)
+CLOCK_JUMPS = (-30.0, -1.0, 1.0, 30.0)
 OUTAGE_SECONDS = (1.0, 5.0, 15.0)
 QUIET_SHARE = 0.125
 QUIET_SECONDS = 80.0
@@ -90,6 +90,7 @@ class World:
         self.folder = Path(tempfile.mkdtemp(prefix="executor_sim_", dir=_quick_folder()))
         self.began = NOON - timedelta(seconds=self.random.choice((20.0, 1700.0, 2400.0)))
         self.host_offset = 0.0
+        self.expiries: dict[ClientOrderId, datetime] = {}
         self.weather = draw_weather(self.random)
         self.stormy = True
         self.reads_down = self.writes_down = False
@@ -448,7 +449,6 @@ class World:
     def _calm(self) -> None:
         """Everything works again from here on."""
         self.stormy = self.reads_down = self.writes_down = False
-        self.host_offset = max(self.host_offset, 0.0)
         self.cache.connected, self.disk.capacity = True, None
         exchange = self.exchange
         for trouble in (exchange.halted, exchange.thin, exchange.refusing, exchange.liquidation_prices):

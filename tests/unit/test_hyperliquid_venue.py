@@ -19,11 +19,12 @@ from trading.adapters import hyperliquid, hyperliquid_reader
 from trading.adapters.asking import Patience
 from trading.adapters.hyperliquid_api import network_of
 from trading.adapters.hyperliquid_budget import Lane
-from trading.adapters.hyperliquid_wire import Refusal, Working
+from trading.adapters.hyperliquid_wire import Refusal, Working, milliseconds
 from trading.domain.errors import VenueRejected, VenueUnavailable
 from trading.domain.market import CandleInterval
 from trading.domain.orders import OrderStatus, RejectReason, Side
-from trading.domain.units import Coin, Price, Quantity
+from trading.domain.resting import RestingOrder, RestingStatus, TriggerKind
+from trading.domain.units import ClientOrderId, Coin, Price, Quantity
 
 BTC, MATIC = Coin("BTC"), Coin("MATIC")
 FILLED, REJECTED = OrderStatus.FILLED, OrderStatus.REJECTED
@@ -226,6 +227,50 @@ class Clocks(HyperliquidWorld):
         desk = self.behind(3.0)
         (report,) = desk.submit([self.an_order(ETH, Side.SELL, "1", reduce_only=True)])
         self.assertIs(report.status, FILLED)
+
+    def test_a_close_lives_by_the_venue_s_clock_however_wrong_ours_is(self) -> None:
+        for seconds in (30.0, -30.0, 3.0):
+            with self.subTest(seconds=seconds):
+                self.venue.submit([self.an_order(quantity="1")])
+                desk = self.behind(seconds)
+                order = self.an_order(ETH, Side.SELL, "1", reduce_only=True, seconds=5)
+                late = timedelta(seconds=seconds)
+                ours = replace(order, intended_at=order.intended_at - late, expires_at=order.expires_at - late)
+                (report,) = desk.submit([ours])
+                self.assertIs(report.status, FILLED)
+                self.assertEqual(self.exchange.received[-1].expires_after, milliseconds(order.expires_at))
+
+    def test_what_is_to_rest_has_its_time_by_the_venue_s_clock_too(self) -> None:
+        desk = self.behind(30.0)
+        self.venue.submit([self.an_order(quantity="1")])
+        price, limit = Price(Decimal(2500)), Price(Decimal(2400))
+        name = ClientOrderId("0x" + "5" * 32)
+        stop = RestingOrder(name, ETH, Side.SELL, Quantity(Decimal(1)), price, limit, TriggerKind.STOP)
+        (report,) = desk.place_resting([stop], self.own.now() + timedelta(seconds=10))
+        self.assertIs(report.status, RestingStatus.RESTING)
+
+    def test_a_clock_that_was_set_is_measured_anew(self) -> None:
+        desk = self.behind(30.0)
+        self.assertEqual(desk.clock_skew().ahead, timedelta(seconds=30))
+        self.own.instant += timedelta(seconds=29)
+        self.assertEqual(desk.clock_skew().ahead, timedelta(seconds=1))
+
+    def test_the_absence_of_a_close_waits_for_the_expiry_that_it_was_sent_with(self) -> None:
+        """Also where the clock has been set right meanwhile, and in a process that did not send it."""
+        self.venue.submit([self.an_order(quantity="1")])
+        desk, late = self.behind(30.0), timedelta(seconds=30)
+        order = self.an_order(ETH, Side.SELL, "1", reduce_only=True, seconds=5)
+        ours = replace(order, intended_at=order.intended_at - late, expires_at=order.expires_at - late)
+        self.server.faults.add(Fault(EXCHANGE, Answer.CLOSED, Commit.NEVER, "order", 1))
+        self.server.faults.add(Fault(EXCHANGE, Answer.CLOSED, Commit.NEVER, "noop", None))
+        (report,) = desk.submit([ours])
+        self.assertIs(report.status, OrderStatus.UNKNOWN)
+        self.own.instant = self.clock.now()
+        for ended, status in ((9.0, OrderStatus.UNKNOWN), (2.0, OrderStatus.ABSENT)):
+            self.clock.advance(ended)
+            self.own.advance(ended)
+            for asked in (desk, self.opened()):
+                self.assertIs(asked.reports([ours])[0].status, status)
 
     def test_above_one_second_there_is_a_warning(self) -> None:
         (report,) = self.behind(1.5).submit([self.an_order()])

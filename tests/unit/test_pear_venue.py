@@ -85,6 +85,15 @@ class Unsent(PearWorld):
         self.assertEqual(self.venue.account().leverages, {ETH: 2, SOL: 2})
 
 
+class Clocks(PearWorld):
+    def test_a_close_goes_however_wrong_our_clock_is(self) -> None:
+        self.held_pair()
+        self.exchange.skew_ms = 30_000
+        self.clock.advance(31)
+        reports = self.venue.submit(self.a_way_out())
+        self.assertEqual([one.status for one in reports], [OrderStatus.FILLED] * 2, reports)
+
+
 class Fills(PearWorld):
     def test_the_desk_s_own_carry_its_ids_and_others_do_not(self) -> None:
         began = self.clock.now()

@@ -9,7 +9,7 @@ margin.
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -78,18 +78,20 @@ REMEMBERED_MAX = 4096
 _TRAITS = Traits(single_leg=True, proves_absence=True, rests_orders=True, tells_fills=True)
 _STRANGER = "the wallet key is not the account's and no approved API wallet of it"
 _SPOILT = "another order of the group cannot be sent, so the group was not"
-_Claiming = Callable[[Sequence[ClientOrderId]], Claim]
+_Claiming = Callable[[Sequence[ClientOrderId], int | None], Claim]
 
 
 @dataclass
 class _Doubt:
-    """What this process remembers of an order that it sent or asked about; times on the monotonic clock."""
+    """What this process remembers of an order that it sent or asked about; times on the monotonic clock, but for
+    `expires_at`, which is the venue's."""
 
     since: float
     asked: float | None = None
     last: OrderReport | None = None
     executed: Executed | None = None
     oid: int | None = None
+    expires_at: datetime | None = None
 
 
 class HyperliquidVenue(HyperliquidReader):
@@ -225,21 +227,25 @@ class HyperliquidVenue(HyperliquidReader):
                 return self._all_refused(orders, RejectReason.OTHER, "clock skew: see the clock of this machine")
         except VenueUnavailable as error:
             return self._all_refused(orders, RejectReason.OTHER, f"{error.detail}: nothing was sent")
-        refusals = self._unsendable(orders, listings)
+        timed, venue_now = self._in_venue_time(orders)
+        refusals = self._unsendable(timed, listings, venue_now)
         if refusals is not None:
             return refusals
-        claim = claimed([one.client_order_id for one in orders])
+        expires_after = milliseconds(min(one.expires_at for one in timed))
+        claim = claimed([one.client_order_id for one in orders], expires_after if timed != tuple(orders) else None)
         if claim.known:
             # Somebody else sends the same order at this very moment; who asks next learns what became of it.
             return tuple(unknown(one, "it is being sent elsewhere", self._clock.now()) for one in orders)
-        return self._sent(orders, claim.nonce, {one.coin: listings[one.coin].asset for one in orders})
+        assets = {one.coin: listings[one.coin].asset for one in orders}
+        return self._sent(timed, claim.nonce, assets, expires_after)
 
-    def _unsendable(self, orders: Sequence[Order], listings: Mapping[Coin, Listing]) -> tuple[OrderReport, ...] | None:
+    def _unsendable(
+        self, orders: Sequence[Order], listings: Mapping[Coin, Listing], venue_now: datetime
+    ) -> tuple[OrderReport, ...] | None:
         """The refusals of a group that breaks the venue's static rules; None when it can be sent.
 
         The venue would refuse it whole with one sentence; here the culprit can be told from its group.
         """
-        venue_now = self._venue_now_or_ours()
         mistakes = [mistake_in(one, listings.get(one.coin), venue_now) for one in orders]
         if not any(mistakes):
             return None
@@ -248,16 +254,18 @@ class HyperliquidVenue(HyperliquidReader):
         pairs = zip(orders, (one or spoilt for one in mistakes), strict=True)
         return tuple(refused(order, one.reason, one.words, now) for order, one in pairs)
 
-    def _sent(self, orders: Sequence[Order], nonce: int, assets: Mapping[Coin, int]) -> tuple[OrderReport, ...]:
+    def _sent(
+        self, orders: Sequence[Order], nonce: int, assets: Mapping[Coin, int], expires_after: int
+    ) -> tuple[OrderReport, ...]:
         """Send *orders* as one action and read what came of them."""
         lane = Lane.CLOSE if all(one.reduce_only for one in orders) else Lane.ORDINARY
         action = encode_orders(orders, assets)
-        expires_after = milliseconds(min(one.expires_at for one in orders))
         answer = self._api.write(self._signer.request(action, nonce, expires_after), 1, lane)
         self._changed()
         words = _words(answer, len(orders))
         for order, word in zip(orders, words, strict=True):
             doubt = self._doubt(order)
+            doubt.expires_at = instant_of(expires_after)
             if isinstance(word, Executed):
                 doubt.executed, doubt.oid = word, word.oid
         return self._settled(orders, words, lane)
@@ -309,7 +317,9 @@ class HyperliquidVenue(HyperliquidReader):
     # Resting
 
     def place_resting(self, orders: Sequence[RestingOrder], expires_at: datetime) -> tuple[RestingReport, ...]:
-        """All of *orders* in one signed action."""
+        """All of *orders* in one signed action, which expires by the venue's clock."""
+        with suppress(VenueUnavailable):
+            expires_at += self._set_right(self._api.skew(Lane.WATCH))
         return self._rests.place(orders, expires_at)
 
     def cancel_resting(self, orders: Sequence[RestingOrder]) -> bool:
@@ -351,6 +361,7 @@ class HyperliquidVenue(HyperliquidReader):
             return []
         # The clock first: what an order is found to be later is true of an instant after this one.
         venue_now = self._venue_now(lane)
+        orders = [replace(one, expires_at=self._expiry_of(one)) for one in orders]
         states = {one.client_order_id: self._order_state(one, lane) for one in orders}
         traded = [one for one in orders if self._may_have_traded(one, states[one.client_order_id], venue_now)]
         fills = self._fills_of(traded, lane) if traded else ()
@@ -364,6 +375,17 @@ class HyperliquidVenue(HyperliquidReader):
             report = report_on(order, Evidence(state, own, venue_now, doubt.executed, burned), self._clock.now())
             found.append(self._noted(order, self._unless_too_late(order, report)))
         return found
+
+    def _expiry_of(self, order: Order) -> datetime:
+        """When *order* expires by the venue's clock: as it was sent, by whatever process; else as it was meant."""
+        doubt = self._doubt(order)
+        if doubt.expires_at is None:
+            try:
+                told = self._signer.register.expiry_of(order.client_order_id)
+            except (Busy, OSError):
+                return order.expires_at
+            doubt.expires_at = order.expires_at if told is None else instant_of(told)
+        return doubt.expires_at
 
     def _may_have_traded(self, order: Order, state: OrderState | None, venue_now: datetime) -> bool:
         """Is a look at the fills, which costs ten times as much as one at the state, worth its price."""

@@ -24,6 +24,8 @@ EXCHANGE_SECONDS_MAX = 3.0
 # The first repeat is at once: a connection that died in idleness is replaced by a fresh one.
 READ_PAUSES_SECONDS = (0.0, 0.1, 0.3)
 SKEW_AGE_MAX_SECONDS = 30.0
+# Our clock has been set when it has gone by another amount than the monotonic one: what was measured before is void.
+CLOCK_SET_SECONDS = 0.5
 SKEW_WARNING = timedelta(seconds=1)
 SKEW_MAX = timedelta(seconds=2)
 LIGHT = 2
@@ -64,7 +66,7 @@ class HyperliquidApi:
         # One pool of connections: the read that comes just before a write warms the connection that the write takes.
         self._peer = Peer("Hyperliquid", URL_VARIABLE, base_url, exchange_seconds, clock, VenueUnavailable)
         self._lock = threading.Lock()
-        self._skew: tuple[float, Skew] | None = None
+        self._skew: tuple[float, datetime, Skew] | None = None
 
     def read(self, request: Mapping[str, object], weight: int, lane: Lane) -> object:
         """The decoded answer to `POST /info`. Raises VenueUnavailable, also when the budget forbids to ask.
@@ -123,14 +125,17 @@ class HyperliquidApi:
         half = (answered_at - asked_at) / 2
         skew = Skew(venue_at - (asked_at + half), half)
         with self._lock:
-            self._skew = (self._clock.monotonic(), skew)
+            self._skew = (self._clock.monotonic(), self._clock.now(), skew)
         return skew
 
     def skew(self, lane: Lane) -> Skew:
-        """The present skew: the last one seen, measured anew when that is old. Raises VenueUnavailable."""
+        """The present skew: the last one seen, measured anew when that is old, or our clock was set since. Raises
+        VenueUnavailable."""
         with self._lock:
             known = self._skew
-        if known is not None and self._clock.monotonic() - known[0] <= SKEW_AGE_MAX_SECONDS:
-            return known[1]
+        if known is not None:
+            seconds, gone = self._clock.monotonic() - known[0], self._clock.now() - known[1]
+            if seconds <= SKEW_AGE_MAX_SECONDS and abs(gone.total_seconds() - seconds) <= CLOCK_SET_SECONDS:
+                return known[2]
         answer, asked_at, answered_at = self.timed({"type": "exchangeStatus"}, LIGHT, lane)
         return self.saw_venue_time(decode_time(answer), asked_at, answered_at)

@@ -44,6 +44,7 @@ from trading.adapters.hyperliquid_wire import (
 )
 from trading.domain.errors import VenueRejected, VenueUnavailable
 from trading.domain.market import Account, Candle, CandleInterval, Depth, FundingPayment, Instrument, Quote, Traits
+from trading.domain.orders import Order
 from trading.domain.resting import AccountFill, ListedOrder, PairLine
 from trading.domain.units import ZERO, Coin, Price, Quantity, Usd
 from trading.ports import Clock, Log, Ticks
@@ -492,12 +493,24 @@ class HyperliquidReader:
         skew = self._api.skew(lane)
         return self._clock.now() + skew.ahead - skew.uncertain
 
-    def _venue_now_or_ours(self) -> datetime:
-        """The same, or our own instant: a close does not wait for the venue's clock to be readable."""
+    def _in_venue_time(self, orders: Sequence[Order]) -> tuple[tuple[Order, ...], datetime]:
+        """*orders* and the venue's present instant, or ours: a close does not wait for the venue's clock to be
+        readable.
+
+        Where our clock is surely wrong, those that reduce live as long by the venue's: nothing else goes out then, and
+        an exit must not be over before it comes.
+        """
         try:
-            return self._venue_now(Lane.CLOSE)
+            skew = self._api.skew(Lane.CLOSE)
         except VenueUnavailable:
-            return self._clock.now()
+            return tuple(orders), self._clock.now()
+        ahead = self._set_right(skew)
+        timed = (replace(one, expires_at=one.expires_at + ahead) if one.reduce_only else one for one in orders)
+        return tuple(timed), self._clock.now() + skew.ahead - skew.uncertain
+
+    def _set_right(self, skew: Skew) -> timedelta:
+        """What makes an instant of ours one of the venue's, where our clock is surely wrong; else nothing."""
+        return skew.ahead if skew.surely_exceeds(SKEW_MAX) else timedelta(0)
 
     def resting(self) -> tuple[ListedOrder, ...]:
         """See the port."""

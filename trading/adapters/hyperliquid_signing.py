@@ -53,6 +53,7 @@ class NonceRegister:
         self._threads = threading.Lock()
         self._clock = clock
         self._sent: dict[str, int] = {}
+        self._expiries: dict[str, int] = {}
         self._spare = 0
 
     def next_nonce(self) -> int:
@@ -60,18 +61,20 @@ class NonceRegister:
         with self._held():
             return self._next()
 
-    def claim(self, cloids: Sequence[ClientOrderId]) -> Claim:
-        """A nonce for *cloids*, registered as sent from now on; nothing is registered when one of them was sent
-        before."""
+    def claim(self, cloids: Sequence[ClientOrderId], expires_after: int | None = None) -> Claim:
+        """A nonce for *cloids*, registered as sent from now on; nothing is registered when one of them was sent before.
+
+        *expires_after*, in milliseconds, is for orders that expire at another instant than their own.
+        """
         with self._held():
             self._follow()
             known = frozenset(one for one in cloids if one in self._sent)
             nonce = self._next()
             if not known:
-                self._register(cloids, nonce)
+                self._register(cloids, nonce, expires_after)
             return Claim(nonce, known)
 
-    def claim_unwritten(self, cloids: Sequence[ClientOrderId]) -> Claim:
+    def claim_unwritten(self, cloids: Sequence[ClientOrderId], expires_after: int | None = None) -> Claim:
         """A claim that only this process remembers, for what must go out although the files cannot be used.
 
         Another process may have the same nonce at the same millisecond: the venue takes one of the two.
@@ -80,7 +83,7 @@ class NonceRegister:
             known = frozenset(one for one in cloids if one in self._sent)
             self._spare = max(milliseconds(self._clock.now()), self._spare + 1)
             if not known:
-                self._sent.update(dict.fromkeys(cloids, self._spare))
+                self._take_in((cloid, self._spare, expires_after) for cloid in cloids)
             return Claim(self._spare, known)
 
     def known(self, cloids: Sequence[ClientOrderId]) -> frozenset[ClientOrderId]:
@@ -94,6 +97,12 @@ class NonceRegister:
         with self._held():
             self._follow()
             return self._sent.get(cloid)
+
+    def expiry_of(self, cloid: ClientOrderId) -> int | None:
+        """When *cloid* expires by the venue's clock, in milliseconds, if that is another instant than its own."""
+        with self._held():
+            self._follow()
+            return self._expiries.get(cloid)
 
     @contextmanager
     def _held(self) -> Iterator[None]:
@@ -115,15 +124,22 @@ class NonceRegister:
             os.write(file, f"{nonce:0{NONCE_DIGITS}}".encode())
             return nonce
 
-    def _register(self, cloids: Sequence[ClientOrderId], nonce: int) -> None:
-        self._file.append([f"{cloid} {nonce}" for cloid in cloids], synced=False)
+    def _register(self, cloids: Sequence[ClientOrderId], nonce: int, expires_after: int | None) -> None:
+        expiry = "" if expires_after is None else f" {expires_after}"
+        self._file.append([f"{cloid} {nonce}{expiry}" for cloid in cloids], synced=False)
 
     def _follow(self) -> None:
         """Take in what any process has registered since the last look."""
         lines, anew = self._file.news()
         if anew:
-            self._sent = {}
-        self._sent.update(_entries(lines))
+            self._sent, self._expiries = {}, {}
+        self._take_in(_entries(lines))
+
+    def _take_in(self, entries: Iterable[tuple[str, int, int | None]]) -> None:
+        for cloid, nonce, expires_after in entries:
+            self._sent[cloid] = nonce
+            if expires_after is not None:
+                self._expiries[cloid] = expires_after
 
 
 class Signer:
@@ -149,8 +165,9 @@ class Signer:
         }
 
 
-def _entries(lines: Iterable[str]) -> Iterator[tuple[str, int]]:
+def _entries(lines: Iterable[str]) -> Iterator[tuple[str, int, int | None]]:
     for line in lines:
-        cloid, _, nonce = line.partition(" ")
-        if cloid and nonce.isascii() and nonce.isdigit():
-            yield cloid, int(nonce)
+        cloid, *numbers = line.split(" ")
+        if cloid and len(numbers) in (1, 2) and all(one.isascii() and one.isdigit() for one in numbers):
+            nonce, *expiry = map(int, numbers)
+            yield cloid, nonce, expiry[0] if expiry else None

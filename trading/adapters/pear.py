@@ -346,9 +346,9 @@ class PearVenue(HyperliquidReader):
 
     def _mistakes(self, orders: Sequence[Order]) -> list[Refusal | None]:
         """Why each of *orders* must not be sent, by the static rules. Raises VenueUnavailable."""
-        listings, now = self._listed_for([one.coin for one in orders]), self._venue_now_or_ours()
+        listings, (timed, now) = self._listed_for([one.coin for one in orders]), self._in_venue_time(orders)
         found = []
-        for order in orders:
+        for order in timed:
             mistake = mistake_in(order, listings.get(order.coin), now)
             if mistake is None and not order.reduce_only and order.quantity * order.limit_price < NOTIONAL_MIN:
                 mistake = Refusal(RejectReason.NOTIONAL_MIN, f"below Pear's minimum of {NOTIONAL_MIN} USD a coin")

@@ -388,7 +388,8 @@ def read_list(desk: Desk, memory: Memory, age_max: timedelta) -> Listing | None:
     """The venue's list, younger than *age_max*; None while it cannot be read."""
     with memory.list_lock:
         known, now = memory.listing, desk.clock.now()
-        if known is not None and now - known.taken_at < age_max:
+        # One from later than now is from before the clock was set back, and knows of nothing that was placed since.
+        if known is not None and timedelta(0) <= now - known.taken_at < age_max:
             return known
         try:
             listed = desk.venue.resting()
