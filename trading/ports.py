@@ -9,6 +9,7 @@ from typing import Protocol
 
 from trading.domain.book import Book
 from trading.domain.desk_state import DeskState
+from trading.domain.exit_plan import TrailingStop
 from trading.domain.market import (
     Account,
     Candle,
@@ -165,6 +166,8 @@ class Proposal:
     liquidation_distance: Decimal
     btc_volatility: Decimal | None
     trend: str | None
+    trailing: TrailingStop | None = None
+    max_holding_seconds: int | None = None
     further_exits: Mapping[str, Decimal] = field(default_factory=dict)
 
 

@@ -158,8 +158,15 @@ class AskedForTest(BarriersTestCase):
         self.venue.bars[BTC, CandleInterval.HOUR] = given_bars(
             [str(100_000 + 500 * (number % 2)) for number in range(27)], T0, CandleInterval.HOUR
         )
-        self.opened(take_profit_usd=Usd(Decimal(30)), stop_loss_spread=Decimal("24.5"))
+        trailing = TrailingStop(Ratio(Decimal("0.006")), Ratio(Decimal("0.004")))
+        self.opened(
+            take_profit_usd=Usd(Decimal(30)),
+            stop_loss_spread=Decimal("24.5"),
+            trailing=trailing,
+            max_holding_seconds=900,
+        )
         proposal = self.scene.approver.proposals[-1]
+        self.assertEqual((proposal.trailing, proposal.max_holding_seconds), (trailing, 900))
         self.assertEqual(proposal.further_exits, {"take_profit_usd": 30, "stop_loss_spread": Decimal("24.5")})
         self.assertAlmostEqual(float(proposal.btc_volatility or 0), 2.5, places=1)
         self.assertEqual(proposal.trend, "sideways")

@@ -20,7 +20,8 @@ from trading.adapters.guardian import (
 )
 from trading.adapters.system import SystemClock
 from trading.domain.errors import GuardianUnavailable, InvalidRequest
-from trading.domain.units import Coin, TradeId, Usd
+from trading.domain.exit_plan import TrailingStop
+from trading.domain.units import Coin, Ratio, TradeId, Usd
 from trading.ports import Outcome, Proposal
 
 PROPOSAL = Proposal(
@@ -78,6 +79,13 @@ class QuestionTest(unittest.TestCase):
         assert isinstance(trade, dict)
         self.assertEqual((trade["stop_loss_usd"], trade["take_profit_z"]), (15.5, 0.5))
         self.assertNotIn("stop_loss_usd", str(approval_request(PROPOSAL)))
+
+    def test_a_trailing_stop_and_a_time_limit_are_exits_too(self) -> None:
+        trailing = TrailingStop(Ratio(Decimal("0.01")), Ratio(Decimal("0.004")))
+        trade = approval_request(replace(PROPOSAL, trailing=trailing, max_holding_seconds=900))["trade_proposal"]
+        assert isinstance(trade, dict)
+        self.assertEqual((trade["trailing_stop"], trade["max_holding_seconds"]), ({"arm": 0.01, "gap": 0.004}, 900))
+        self.assertNotIn("trailing", str(approval_request(PROPOSAL)))
 
     def test_what_is_not_known_is_left_out(self) -> None:
         signal = given_signal("signal_1", entry_spread=None, correlation=None)
@@ -161,6 +169,23 @@ class ApprovalTest(GuardianCase):
                 self.server.answers(**changes)
                 self.assertTrue(self.client.approve(PROPOSAL).approved)
 
+    def test_a_trailing_stop_that_comes_back_has_to_be_the_one_that_was_sent(self) -> None:
+        trailing = TrailingStop(Ratio(Decimal("0.01")), Ratio(Decimal("0.004")))
+        for echoed, taken in (
+            ({"arm": 0.01, "gap": 0.004}, True),
+            ({"gap": "0.0040", "arm": "0.01"}, True),
+            ({"arm": 0.01, "gap": 0.005}, False),
+            ({"arm": 0.01}, False),
+            ("0.01/0.004", False),
+        ):
+            with self.subTest(echoed=echoed):
+                self.server.answers(trailing_stop=echoed)
+                if taken:
+                    self.assertTrue(self.client.approve(replace(PROPOSAL, trailing=trailing)).approved)
+                else:
+                    with self.assertRaisesRegex(GuardianUnavailable, "another trailing_stop"):
+                        self.client.approve(replace(PROPOSAL, trailing=trailing))
+
     def test_an_answer_that_speaks_of_another_trade_is_none(self) -> None:
         for name, value in (
             ("pair", "ETH/BTC"),
@@ -171,6 +196,13 @@ class ApprovalTest(GuardianCase):
             ("size", True),
             ("position_size", 1),
             ("zscore", -2.4),
+            ("signal_type", "long_spread"),
+            ("sides", {"ETH": "sell", "BTC": "buy"}),
+            ("sides", "both"),
+            ("trailing_stop", {"arm": 0.01, "gap": 0.004}),
+            ("max_holding_seconds", 900),
+            ("stop_loss_usd", 50),
+            ("take_profit_z", 0.5),
             ("signal_id", "signal_2"),
             ("trade_id", "trade_2"),
             ("leverage", 3),

@@ -12,6 +12,7 @@ from typing import cast
 
 from trading.adapters.http import Peer, plain_text
 from trading.domain.errors import GuardianUnavailable, InvalidNumber
+from trading.domain.exit_plan import FURTHER_EXITS, TrailingStop
 from trading.domain.signals import Approval
 from trading.domain.units import Number, exact, hash_of
 from trading.ports import Clock, Outcome, Proposal
@@ -26,14 +27,19 @@ ECHOED_FIELDS = (
     "size",
     "position_size",
     "zscore",
+    "signal_type",
     "signal_id",
     "trade_id",
     "leverage",
     "execution",
     "long",
     "short",
+    "sides",
     "take_profit",
     "stop_loss",
+    "trailing_stop",
+    "max_holding_seconds",
+    *FURTHER_EXITS,
     "expires_at",
     "proposal_hash",
 )
@@ -107,6 +113,8 @@ def approval_request(proposal: Proposal) -> dict[str, object]:
         "sides": {proposal.long_coin: "buy", proposal.short_coin: "sell"},
         "take_profit": float(proposal.take_profit),
         "stop_loss": float(proposal.stop_loss),
+        "trailing_stop": _trailing(proposal.trailing),
+        "max_holding_seconds": proposal.max_holding_seconds,
         "expires_at": proposal.expires_at.isoformat(),
         **{name: float(value) for name, value in proposal.further_exits.items()},
     }
@@ -127,6 +135,10 @@ def approval_request(proposal: Proposal) -> dict[str, object]:
     return {**body, "trade_proposal": {**_known(trade), "proposal_hash": fingerprint}}
 
 
+def _trailing(stop: TrailingStop | None) -> dict[str, float] | None:
+    return None if stop is None else {"arm": float(stop.arm), "gap": float(stop.gap)}
+
+
 def _float(value: Decimal | None) -> float | None:
     return None if value is None else float(value)
 
@@ -144,13 +156,16 @@ def _check_echo(answer: Mapping[str, object], sent: Mapping[str, object]) -> Non
     nested = answer.get("trade_proposal")
     for echo in (answer, nested if isinstance(nested, Mapping) else {}):
         for name in ECHOED_FIELDS:
-            if echo.get(name) is not None and not _same(echo[name], sent[name]):
+            if echo.get(name) is not None and not _same(echo[name], sent.get(name)):
                 raise _malformed(f"it speaks of another {name}")
 
 
 def _same(echoed: object, sent: object) -> bool:
     if isinstance(sent, str):
         return echoed == sent
+    if isinstance(sent, Mapping):
+        alike = isinstance(echoed, Mapping) and echoed.keys() == sent.keys()
+        return alike and all(_same(value, sent[name]) for name, value in cast(Mapping[str, object], echoed).items())
     try:
         wanted = exact(cast(Number, sent), "sent")
         return abs(exact(cast(Number, echoed), "echoed") - wanted) <= abs(wanted) * ECHO_TOLERANCE

@@ -25,6 +25,17 @@ LOSING = frozenset({ExitReason.STOP_LOSS, ExitReason.LIQUIDATION, ExitReason.LEG
 """What cools a pair down: what was left by its stop, by liquidation or because a leg was taken."""
 
 
+FURTHER_EXITS = (
+    "take_profit_usd",
+    "stop_loss_usd",
+    "take_profit_spread",
+    "stop_loss_spread",
+    "take_profit_z",
+    "stop_loss_z",
+)
+"""The barriers beside the plain ones, by their names in an ExitPlan and in the API."""
+
+
 @dataclass(frozen=True, slots=True)
 class TrailingStop:
     """Once the net return has reached `arm`, leave when it falls `gap` below its highest. Fractions of gross

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from trading.conf import Config
 from trading.domain.errors import InvalidRequest
-from trading.domain.exit_plan import TIME_WINDOWS, ExitPlan, Reversion, TrailingStop
+from trading.domain.exit_plan import FURTHER_EXITS, TIME_WINDOWS, ExitPlan, Reversion, TrailingStop
 from trading.domain.market import Candle, CandleInterval, Pair
 from trading.domain.units import ONE, Ratio, Usd
 from trading.engine.desk import Desk
@@ -165,15 +165,7 @@ def words_of(plan: ExitPlan) -> dict[str, str | None]:
 
 def further(plan: ExitPlan) -> dict[str, Decimal]:
     """The barriers of *plan* in USD, of the spread and of the z-score that are set, by name."""
-    levels = {
-        "take_profit_usd": plan.take_profit_usd,
-        "stop_loss_usd": plan.stop_loss_usd,
-        "take_profit_spread": plan.take_profit_spread,
-        "stop_loss_spread": plan.stop_loss_spread,
-        "take_profit_z": plan.take_profit_z,
-        "stop_loss_z": plan.stop_loss_z,
-    }
-    return {name: value for name, value in levels.items() if value is not None}
+    return {name: value for name in FURTHER_EXITS if (value := getattr(plan, name)) is not None}
 
 
 def _after(before: _Value | None, asked: _Value | None, dropped: bool) -> _Value | None:

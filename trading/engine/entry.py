@@ -293,6 +293,8 @@ def _proposal(desk: Desk, plan: Draft, trade_id: TradeId, world: World) -> Propo
         liquidation_distance=_nearest_liquidation(desk, standing, account) * 100,
         btc_volatility=conditions.volatility,
         trend=conditions.trend,
+        trailing=plan.exit_plan.trailing,
+        max_holding_seconds=plan.exit_plan.max_holding_seconds,
         further_exits=further(plan.exit_plan),
     )
 
