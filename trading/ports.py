@@ -234,11 +234,15 @@ class Store(Protocol):
     def monitor_seat(self) -> AbstractContextManager[None]:
         """The right to be the monitor, freed by the system when the process dies. Raises Busy."""
 
-    def beat(self, at: datetime, problems: Sequence[str] = ()) -> None:
-        """The monitor's sign of life, on disk, and what it cannot do just now, in words."""
+    def beat(self, at: datetime, problems: Sequence[str] = (), *, compared: bool = True) -> None:
+        """The monitor's sign of life, on disk: whether it has compared the book with the venue since it began, and what
+        it cannot do just now, in words."""
 
     def last_beat(self) -> datetime | None:
         """When the monitor that holds its lock last beat; None without one."""
+
+    def compared(self) -> bool:
+        """Whether who beat last had compared the book with the venue. Whether it still lives `last_beat` tells."""
 
     def problems(self) -> tuple[str, ...]:
         """What was said with the last beat that the monitor cannot do. Whether it still lives `last_beat` tells."""

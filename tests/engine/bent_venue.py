@@ -86,6 +86,6 @@ def with_store(scene: Scene, **members: object) -> Desk:
     return replace(scene.desk, store=bent)
 
 
-def corrupt(*_: object) -> NoReturn:
+def corrupt(*_: object, **__: object) -> NoReturn:
     """A member of a store whose disk is full."""
     raise StoreCorrupt("the disk is full")

@@ -257,6 +257,13 @@ class MonitorTests(EntryTestCase):
             self.scene.clock.advance(6)
             self.refused(MonitorDown, signal_id="signal_2")
 
+    def test_no_opening_before_the_monitor_has_compared_book_and_venue(self) -> None:
+        with self.scene.desk.store.monitor_seat():
+            self.scene.desk.store.beat(self.scene.clock.now(), compared=False)
+            self.assertIn("compared", self.refused(MonitorDown).detail)
+            self.scene.desk.store.beat(self.scene.clock.now())
+            self.assertIs(Outcome.OPENED, self.scene.execute().outcome)
+
 
 class GuardianTests(EntryTestCase):
     def test_no_answer_is_a_no_that_can_be_asked_again(self) -> None:

@@ -121,6 +121,26 @@ class TickTest(MonitorTestCase):
         beat = {"at": self.scene.clock.now().isoformat(), "problems": []}
         self.assertEqual(beat, self.scene.cache.values["monitor:beat"])
 
+    def test_it_says_when_it_has_compared_book_and_venue(self) -> None:
+        self.scene.opened()
+        self.venue.reads_down = {"account"}
+        self.tick(count=3)
+        self.assertFalse(self.scene.store.compared())
+        self.venue.reads_down = set()
+        self.venue.hold("ETH", "1")
+        self.tick()
+        self.assertFalse(self.scene.store.compared())
+        self.tick(2, count=2)
+        self.assertTrue(self.scene.store.compared())
+        self.assertEqual({Cause.DRIFT}, set(self.causes))
+        self.venue.hold("ETH", "1")
+        self.tick()
+        self.assertTrue(self.scene.store.compared())
+        self.restart()
+        self.venue.hold("ETH", "-2")
+        self.tick(count=2)
+        self.assertTrue(self.scene.store.compared())
+
     def test_each_part_that_fails_leaves_the_others_their_turn_and_is_said_once(self) -> None:
         parts = ("_beat", "_account_duties", "_recover", "_push", "_tell_outcomes")
         for part in parts:

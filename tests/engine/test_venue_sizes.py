@@ -8,14 +8,15 @@ from decimal import Decimal
 from tests.engine.bent_venue import a_bent_scene
 from tests.engine.scripted_venue import fine, partly, refused
 from trading.domain.desk_state import Cause, TradingState
-from trading.domain.errors import SignalNotPending, TradingHalted, VenueRejected
+from trading.domain.errors import SignalNotPending, StopInProgress, TradingHalted, VenueRejected
 from trading.domain.exit_plan import ExitReason
 from trading.domain.orders import RejectReason, Side
 from trading.domain.positions import PositionStatus
 from trading.domain.resting import AccountFill
 from trading.domain.trades import OVERFILL_MAX, TradeStatus
 from trading.domain.units import ClientOrderId, Coin, Price, Quantity, Usd, floor_to_step
-from trading.engine import closing, monitor
+from trading.engine import closing, emergency, late, monitor
+from trading.engine.late import LateMemory
 from trading.engine.monitor import Watchman
 from trading.engine.requests import Execution, TwapRequest
 
@@ -125,6 +126,37 @@ class NeverExplained(VenueSizesTestCase):
         self.assertTrue(any("turned up" in one for one in self.scene.log.messages("error")))
         self.tick(4)
         self.assertEqual(self.state, TradingState.ACTIVE)
+
+    def test_what_turns_up_after_a_stop_was_complete_sets_it_going_again_until_that_is_gone(self) -> None:
+        self.venue.script(UNEXPLAINED)
+        with self.assertRaises(VenueRejected):
+            self.scene.execute()
+        emergency.stop(self.scene.desk)
+        self.tick(20)
+        self.assertIs(self.state, TradingState.HALTED)
+        self.venue.refusing = {"BTC": RejectReason.NO_MATCH}
+        self.venue.hold("BTC", "-0.01")
+        self.tick(4)
+        self.assertIs(self.state, TradingState.LIQUIDATING)
+        with self.assertRaises(StopInProgress):
+            emergency.resume(self.scene.desk)
+        self.venue.refusing = {}
+        self.tick(20)
+        self.assertEqual((self.state, self.venue.flat), (TradingState.HALTED, True))
+
+    def test_what_was_taken_over_is_closed_though_whoever_took_it_over_died_at_that(self) -> None:
+        self.venue.script(UNEXPLAINED)
+        with self.assertRaises(VenueRejected):
+            self.scene.execute()
+        self.venue.hold("BTC", "-0.01")
+        memory, account = LateMemory(), self.venue.account()
+        for _ in range(2):
+            late.flatten(self.scene.desk, memory, self.scene.store.book(), account, lambda one, reason: None)
+            account = replace(account, taken_at=account.taken_at + timedelta(seconds=2))
+        (adopted,) = self.scene.store.book().standing_positions()
+        self.tick(4)
+        self.assertTrue(self.venue.flat)
+        self.assertEqual(self.scene.position(adopted.id).exit_reason, ExitReason.REPAIR)
 
     def test_what_turns_up_late_has_cost_what_its_fills_say(self) -> None:
         """Whose fills they are: not of the time before, not of other coins, sides and orders of the desk."""

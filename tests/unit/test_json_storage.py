@@ -599,6 +599,14 @@ class BeatTest(StoreCase):
         with monitor.monitor_seat():
             self.assertEqual(reader.last_beat(), T0)
 
+    def test_a_beat_says_whether_book_and_venue_were_compared(self) -> None:
+        monitor, reader = self.store(), self.store()
+        with monitor.monitor_seat():
+            for compared in (False, True):
+                monitor.beat(T0, ["no price"], compared=compared)
+                self.assertEqual((reader.last_beat(), reader.compared()), (T0, compared))
+                self.assertEqual(reader.problems(), ("no price",))
+
 
 class VerifyTest(StoreCase):
     def test_counts_are_printed_for_a_sound_folder(self) -> None:

@@ -42,6 +42,7 @@ TITLES: Mapping[str, str] = {
     "EmergencyStop": "emergency stop",
     "NotFlatYet": "emergency stop not flat yet",
     "StopComplete": "emergency stop complete",
+    "StopReopened": "emergency stop under way again",
     "DeskHalted": "desk halted",
     "DeskResumed": "desk active again",
     "LiquidationNear": "liquidation near",

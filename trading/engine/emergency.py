@@ -142,6 +142,19 @@ def push(desk: Desk, close_one: Callable[[PositionId, ExitReason], None]) -> Non
         desk.log.write("error", state.why, left=left, event="NotFlatYet")
 
 
+def reopen(desk: Desk) -> None:
+    """Something of the desk's has turned up after a stop was complete: it is under way again until that is gone."""
+
+    def liquidating(state: DeskState) -> DeskState:
+        if state.state is not TradingState.HALTED:
+            return state
+        return replace(state, state=TradingState.LIQUIDATING, flat_reads=0, why="emergency stop; a late fill turned up")
+
+    if desk.store.state().state is TradingState.HALTED:
+        desk.store.change_state(liquidating)
+        desk.log.write("error", "the emergency stop goes on: a late fill has turned up", event="StopReopened")
+
+
 def resume(desk: Desk, accept_drift: Collection[Coin] = ()) -> DeskState:
     """Back to ACTIVE. Raises StopInProgress while liquidating; ResumeRefused with every cause that still stands.
 

@@ -107,9 +107,14 @@ def judge_signal(desk: Desk, signal: Signal, *, now: datetime) -> None:
 
 
 def require_monitor(desk: Desk) -> None:
-    """Raises MonitorDown when the configuration wants a live monitor and there is none."""
-    if desk.config.require_monitor and live_beat(desk) is None:
+    """Raises MonitorDown when the configuration wants a live monitor and there is none, or it has only just begun: what
+    happened while nobody watched must be known before anything is added to it."""
+    if not desk.config.require_monitor:
+        return
+    if live_beat(desk) is None:
         raise MonitorDown("no monitor is watching; start `manage.py monitor_positions`")
+    if not desk.store.compared():
+        raise MonitorDown("the monitor has not compared the book with the venue yet; try again in a moment")
 
 
 def owned(book: Book, signal_id: str) -> Trade | None:

@@ -24,7 +24,7 @@ from trading.domain.units import ZERO, ClientOrderId, Coin, PositionId, Price, Q
 from trading.engine import working
 from trading.engine.desk import Desk
 from trading.engine.dregs import HANDED_ON_FOR, dregs_of
-from trading.engine.emergency import next_adoption
+from trading.engine.emergency import next_adoption, reopen
 from trading.engine.recovery import book_holdings
 
 ARRIVES_WITHIN = timedelta(minutes=15)
@@ -175,6 +175,7 @@ def _adopt(
         terms = next_adoption(desk, book, holding, account)
         if terms is None:
             return
+        reopen(desk)
         working.adopt(desk, terms, holding.entry_price, fees)
     words = f"{holding.quantity} {holding.coin} {what}; they are being sold off"
     desk.log.write("error", words, event="LateFill", position_id=terms.position_id, coin=holding.coin)

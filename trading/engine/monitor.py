@@ -77,6 +77,7 @@ class Watchman:
     """What one monitor process keeps between ticks: what is in hand, what it has tried, and what it has seen."""
 
     desk: Desk
+    compared: bool = False
     memory: exits.Memory = field(default_factory=exits.Memory)
     drift: DriftMemory = field(default_factory=DriftMemory)
     guards: protection.Memory = field(default_factory=protection.Memory)
@@ -220,7 +221,7 @@ def _roll_over(desk: Desk) -> None:
 
 def _beat(watchman: Watchman) -> None:
     problems = [f"{part} failed: {words}" for part, words in tuple(watchman.troubles.items())]
-    watchman.desk.store.beat(watchman.desk.clock.now(), problems)
+    watchman.desk.store.beat(watchman.desk.clock.now(), problems, compared=watchman.compared)
 
 
 def _recover(watchman: Watchman) -> None:
@@ -347,7 +348,7 @@ def _account_duties(watchman: Watchman) -> None:
     _look_beside(watchman, book, account)
     _explain(watchman, bool(losses.missing(book, account)))
     if not late.flatten(desk, watchman.late, book, account, lambda one, reason: _leave(watchman, one, reason)):
-        reconcile(desk, watchman.drift, book, account)
+        watchman.compared = reconcile(desk, watchman.drift, book, account) or watchman.compared
     _keep_equity(watchman, account.equity)
     _measure_day(watchman, account)
 
@@ -405,11 +406,14 @@ def _leave_lost(watchman: Watchman) -> None:
 
 
 def _leave_unlevel(watchman: Watchman) -> None:
-    """What was canceled with its legs apart has nobody else who would level it."""
-    book = watchman.desk.store.book()
+    """What was canceled with its legs apart has nobody else who would level it; and what was taken over only to be
+    closed is, should whoever took it over not have lived to begin that. A stop under way closes all by itself."""
+    book, state = watchman.desk.store.book(), watchman.desk.store.state().state
     for position in book.standing_positions():
-        if position.status is PositionStatus.OPEN and closing.left_unlevel(book.trade(position.trade_id)):
-            _leave(watchman, position.id, ExitReason.REPAIR)
+        if position.status is PositionStatus.OPEN:
+            opening = book.trade(position.trade_id)
+            if closing.left_unlevel(opening) or (opening.adopted and state is not TradingState.LIQUIDATING):
+                _leave(watchman, position.id, ExitReason.REPAIR)
 
 
 def _guardian(watchman: Watchman, position_id: PositionId) -> Job:

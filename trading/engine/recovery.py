@@ -112,18 +112,23 @@ def _left_since(book: Book, at: datetime) -> set[Coin]:
     return {leg.coin for trade in book.closes_ended_since(at) for leg in trade.terms.legs}
 
 
-def reconcile(desk: Desk, memory: DriftMemory, book: Book, account: Account) -> None:
+def reconcile(desk: Desk, memory: DriftMemory, book: Book, account: Account) -> bool:
     """Compare *book*, read before *account*, with it; a drift that stays makes the desk REDUCING. Nothing is sent.
 
-    Stays: over two readings of the venue two seconds apart. The same old reading looked at twice is one.
+    Stays: over two readings of the venue two seconds apart. The same old reading looked at twice is one. True when all
+    is decided: nothing differs that is not drift yet.
     """
     now, state = account.taken_at, desk.store.state()
     present = {drift.coin: drift for drift in drifts(book, account, state)}
     memory.seen = {coin: seen for coin, seen in memory.seen.items() if present.get(coin) == seen[0]}
+    decided = True
     for coin, drift in present.items():
         since = memory.seen.setdefault(coin, (drift, now))[1]
         if now - since >= DRIFT_PATIENCE:
             reduce(desk, Cause.DRIFT, drift.words)
+        else:
+            decided = False
+    return decided
 
 
 def doubts(book: Book) -> tuple[Trade, ...]:

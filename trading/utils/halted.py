@@ -102,11 +102,14 @@ class HaltedStore:
         with self._seats().monitor_seat():
             yield
 
-    def beat(self, at: datetime, problems: Sequence[str] = ()) -> None:
+    def beat(self, at: datetime, problems: Sequence[str] = (), *, compared: bool = True) -> None:
         """Not written: nobody shall take a halted desk for a watched one."""
 
     def last_beat(self) -> datetime | None:
         return None
+
+    def compared(self) -> bool:
+        return False
 
     def problems(self) -> tuple[str, ...]:
         return ()

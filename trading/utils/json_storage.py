@@ -78,6 +78,7 @@ LOG_KEPT = timedelta(days=1)
 LOG_LINES_KEPT = 1000
 # Lines in memory at a time while a whole file is read: each takes some ten times of what it is on disk.
 READ_AHEAD = 500
+UNCOMPARED = "uncompared"
 PROBLEMS_MAX = 20
 PROBLEM_LENGTH_MAX = 300
 ENDED_ROLLED_AT_ONCE = 200
@@ -280,18 +281,22 @@ class JsonStore:
         with self._seats.monitor_seat():
             yield
 
-    def beat(self, at: datetime, problems: Sequence[str] = ()) -> None:
+    def beat(self, at: datetime, problems: Sequence[str] = (), *, compared: bool = True) -> None:
         """Replaced as a whole so that it is never read half; not synced, since a dead machine's monitor is dead too.
 
-        The instant is the first line, each problem one more.
+        The instant is the first line, with a word more until book and venue are compared; each problem is one more.
         """
         words = [" ".join(one.split())[:PROBLEM_LENGTH_MAX] for one in problems[:PROBLEMS_MAX]]
-        content = "\n".join((at.isoformat(), *words)).encode(errors="replace")
+        first = at.isoformat() if compared else f"{at.isoformat()} {UNCOMPARED}"
+        content = "\n".join((first, *words)).encode(errors="replace")
         with trouble_told(self._beat_path, "written"):
             replace_whole(self._beat_path, content, self._disk, sync=False)
 
     def last_beat(self) -> datetime | None:
-        return _instant(self._beat_lines()[0]) if self._seats.monitor_sits() else None
+        return _instant(self._beat_lines()[0].partition(b" ")[0]) if self._seats.monitor_sits() else None
+
+    def compared(self) -> bool:
+        return self._beat_lines()[0].partition(b" ")[2] != UNCOMPARED.encode()
 
     def problems(self) -> tuple[str, ...]:
         return tuple(one.decode(errors="replace") for one in self._beat_lines()[1:])
