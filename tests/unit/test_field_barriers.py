@@ -16,17 +16,20 @@ from tests.engine.bent_venue import BentVenue, a_bent_scene
 from tests.engine.scripted_venue import Scene
 from trading.domain.errors import InvalidRequest, InvariantBroken
 from trading.domain.exit_plan import ExitPlan, ExitReason, TrailingStop
+from trading.domain.market import Level
 from trading.domain.orders import Side
 from trading.domain.positions import position_of
 from trading.domain.trades import OrdersReported, Trade, record
-from trading.domain.units import Coin, Quantity, Ratio, Usd
+from trading.domain.units import Coin, Price, Quantity, Ratio, Usd
 from trading.engine import closing, exits
+from trading.engine.reconciliation import Conclusion, conclude
 from trading.engine.requests import ExitChange
 from trading.serializers import execute_request
 from trading.utils.trade_calculator import (
     average_entry,
     calculate_position_pnl,
     exit_due,
+    fillable,
     isolated_liquidation_price,
     raise_high_water,
     unrealized_pnl,
@@ -264,6 +267,29 @@ class AccountingCases(unittest.TestCase):
             close = with_fees(given_a_filled_close(opening), charged)
             self.assertEqual(position_of([opening, close]).fees, Decimal(total))
 
+    def test_c47_book_and_venue_are_compared_in_coins(self) -> None:
+        """10 coins worth 1,000 against 10 at 100.005 match (elsewhere within 0.01 % of the value), 11 do not; here a
+        price is no part of it, and a lot more or less is a difference."""
+        ten = Decimal(10)
+        self.assertIs(conclude(ten, ten, ten, Decimal(0)), Conclusion.AGREES)
+        for held in ("11", "10.0001", "9.9999"):
+            self.assertIs(conclude(ten, ten, Decimal(held), Decimal(0)), Conclusion.UNCONFIRMED)
+
+    def test_c68_a_limit_is_filled_where_it_reaches_the_book(self) -> None:
+        """Asks from 25.566, bids from 25.563: a limit at the own side's best gets nothing, at the other's it is filled;
+        beyond what stands there it walks on."""
+        asks = (level("25.566", "14.27"), level("25.567", "48.484"), level("25.568", "92.349"))
+        bids = (level("25.563", "49.269"), level("25.562", "83"))
+        for side, levels, limit, filled in (
+            (Side.BUY, asks, "25.563", "0"),
+            (Side.BUY, asks, "25.566", "10"),
+            (Side.SELL, bids, "25.566", "0"),
+            (Side.SELL, bids, "25.563", "10"),
+        ):
+            with self.subTest(side=side, limit=limit):
+                self.assertEqual(fillable(levels, side, 10, limit)[0], Decimal(filled))
+        self.assertEqual(fillable(asks, Side.BUY, 100, "25.567")[0], Decimal("62.754"))
+
     def test_c45c_a_pair_is_worth_its_legs_less_four_fees_and_the_funding_of_both(self) -> None:
         """Long 0.1 from 50000 to 51000, short 1.0 from 3000 to 2900: 200 gross."""
         pair = ("0.1", 50_000, 51_000, 1, 3_000, 2_900)
@@ -272,6 +298,10 @@ class AccountingCases(unittest.TestCase):
         self.assertEqual(
             calculate_position_pnl(*pair, fees, Decimal("1.5") - Decimal("0.4")), 200 - fees - Decimal("1.1")
         )
+
+
+def level(price: str, quantity: str) -> Level:
+    return Level(Price(Decimal(price)), Quantity(Decimal(quantity)))
 
 
 def held(trade: Trade) -> list[Decimal]:

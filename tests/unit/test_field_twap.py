@@ -12,14 +12,14 @@ from typing import Any
 from tests.builders import T0, after, given_instrument
 from tests.engine.scripted_venue import Scene, a_scene, accepted, partly
 from tests.engine.test_playbook import ACTIVE, a_market, a_working_trade
-from trading.domain.errors import IdempotencyMismatch, InvalidNumber, SignalNotPending
+from trading.domain.errors import IdempotencyMismatch, InvalidNumber, RiskDenied, SignalNotPending
 from trading.domain.trades import TradeStatus
 from trading.domain.units import Price, Quantity, TradeId
 from trading.engine import closing, exits
 from trading.engine.planning import GRACE_SECONDS_MIN, split
 from trading.engine.playbook import Ask, next_step
 from trading.engine.requests import TwapRequest
-from trading.engine.schedule import due_times
+from trading.engine.schedule import due_times, remaining
 from trading.utils.trade_calculator import slice_quantities, split_on_lots, split_twap_order, twap_due_times
 
 
@@ -166,6 +166,29 @@ class WorkedCases(unittest.TestCase):
         view = closing.cancel(self.scene.desk, position.trade_id)
         self.assertEqual((view.status, view.slices_done, view.slices_total), ("CANCELED", 1, 3))
         self.assertAlmostEqual(float(self.opened_usd()), 2000 / 3, delta=10)
+
+    def test_c66_what_is_under_way_is_not_sent_again_and_a_gap_of_a_tenth_sends_nothing(self) -> None:
+        """Target 10 with an open order of 3: 7 are left to send; here none before the 3 are known to have ended. One
+        percent of the volume is no bound here, but what the book gives inside the band is. Ask a tenth above the bid,
+        gate half a percent: nothing."""
+        self.venue.script(accepted(9.8))
+        position = self.given(2, 60)
+        trade = self.scene.trade(position.trade_id)
+        eth = trade.terms.long
+        self.assertEqual(remaining(trade, eth) - trade.doubtful(eth.coin), eth.quantity / 2)
+        self.assertIsInstance(next_step(trade, a_market(self.scene.clock.now()), ACTIVE), Ask)
+        for name, changes, code in (
+            ("thin", {"depth_usd": {"ETH": Decimal(400)}}, "INSUFFICIENT_DEPTH"),
+            ("wide", {"spread": Decimal("0.1")}, "WIDE_SPREAD"),
+        ):
+            with self.subTest(name):
+                self.setUp()
+                for attribute, value in changes.items():
+                    setattr(self.venue, attribute, value)
+                with self.assertRaises(RiskDenied) as denied:
+                    self.scene.execute(size="2000")
+                self.assertIn(code, str(denied.exception.facts["breaches"]))
+                self.assertEqual(self.venue.sent, [])
 
     def test_c17_what_guards_a_position_grows_with_its_fills(self) -> None:
         """Entry in four: after fills 1, 2 and 4 a quarter, a half and all of it is under the exits."""
