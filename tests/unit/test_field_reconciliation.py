@@ -125,6 +125,42 @@ class NotFound(FieldCase):
             )
         self.assertEqual(trade.filled(long.coin), long.quantity / 2)
 
+    def test_what_a_venue_has_forgotten_though_it_holds_it_is_not_sent_again(self) -> None:
+        """Order and fills unknown, holdings changed: that is no absence. Nothing follows; what is held is drift, and no
+        more of a signal than was asked for."""
+        self.venue.script(lost_after())
+        self.venue.forgets = True
+        position = self.scene.opened()
+        self.tick(10)
+        self.assertEqual((len(self.venue.sent), self.held()), (1, (Decimal("0.25"), Decimal("-0.01"))))
+        self.assertEqual(self.scene.store.state().causes, frozenset({Cause.DRIFT}))
+        self.assertIs(self.scene.trade(position.trade_id).status, TradeStatus.CANCELED)
+
+    def test_the_same_of_a_completion_and_beside_what_somebody_else_holds(self) -> None:
+        self.venue.hold("ETH", "0.2")
+        self.venue.script(partly(ETH="0.5"), lost_after())
+        self.venue.forgets = True
+        self.scene.opened()
+        opened = [order for order in self.venue.orders if not order.reduce_only]
+        self.assertEqual((len(opened), self.venue.held("ETH")), (3, Decimal("0.45")))
+
+    def test_an_absence_beside_what_somebody_else_holds_is_sent_again(self) -> None:
+        self.venue.hold("ETH", "0.2")
+        self.venue.script(lost_before())
+        self.venue.forgets = True
+        self.scene.opened()
+        self.assertEqual((len(self.venue.sent), self.held()), (2, (Decimal("0.45"), Decimal("-0.01"))))
+
+    def test_an_account_that_cannot_be_read_holds_what_would_be_sent_again(self) -> None:
+        self.venue.script(lost_before())
+        self.scene.opened()
+        self.venue.forgets, self.venue.reads_down = True, {"account"}
+        self.scene.ticks(3)
+        self.assertEqual(len(self.venue.sent), 1)
+        self.venue.reads_down = set()
+        self.scene.tick()
+        self.assertEqual(len(self.venue.sent), 2)
+
     def test_c48c_a_cancel_that_is_wanted_while_the_order_is_not_known_stays_open(self) -> None:
         """Cancel pending, not found: unresolved. The wish is on disk, nothing is concluded, and it is met when the
         doubt ends."""

@@ -45,6 +45,7 @@ from trading.engine import losses
 from trading.engine.desk import Desk
 from trading.engine.dregs import only_dregs
 from trading.engine.playbook import CLOSE_BANDS, CLOSE_TTL, Ask, Market, Note, Policy, Send, Wait, next_step
+from trading.engine.recovery import book_holdings
 from trading.engine.schedule import filled_share, is_paced, next_slice_due, pace_of, scheduled_of_close, slices_done
 from trading.engine.states import reduce
 from trading.utils.trade_calculator import marketable_limit
@@ -83,6 +84,8 @@ def work(desk: Desk, trade: Trade) -> Trade:
                 _watch_size(desk, trade)
                 if trade.in_doubt:
                     return trade
+            case Send() as step if _may_have_landed(desk, trade, step):
+                return desk.store.save(trade)
             case Send() as step if prepared:
                 trade, sends = _send(desk, trade, step), sends + 1
                 if sends == SENDS_MAX:
@@ -367,6 +370,31 @@ def _with_leverage(desk: Desk, trade: Trade) -> Trade | None:
         trade = record(trade, TradeCanceled(_later(desk, trade), why))
         _tell(desk, trade)
     return trade
+
+
+def _may_have_landed(desk: Desk, trade: Trade, step: Send) -> bool:
+    """Does the account hold more of a leg than is explained, though orders for it are called absent: then nothing is
+    sent in their place, and what is held is drift. An account that cannot be read denies nothing either."""
+    absent = {one.coin for one in trade.orders if trade.report_of(one).status is OrderStatus.ABSENT}
+    if not absent or all(one.reduce_only for one in step.orders):
+        return False
+    before = book_holdings(desk.store.book())
+    account = _account(desk)
+    if account is None:
+        return True
+    after, accepted = book_holdings(desk.store.book()), desk.store.state().accepted_drift
+    for leg in trade.terms.legs:
+        ours = max(_most(known, leg) for known in (before, after))
+        abroad = max(leg.beside, accepted.get(leg.coin, ZERO) * leg.side.sign, ZERO)
+        if leg.coin in absent and account.held(leg.coin) * leg.side.sign > ours + abroad:
+            return True
+    return False
+
+
+def _most(known: Mapping[Coin, tuple[Quantity, Quantity]], leg: LegPlan) -> Decimal:
+    """The most that the book allows for of a leg's coin, on its side."""
+    low, high = known.get(leg.coin, (ZERO, ZERO))
+    return high if leg.side is Side.BUY else -low
 
 
 def _later(desk: Desk, trade: Trade) -> datetime:
