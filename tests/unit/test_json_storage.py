@@ -35,6 +35,7 @@ from trading.domain.trades import CancelWanted, TradeStatus, record, replay
 from trading.domain.units import Ratio, TradeId, Usd
 from trading.utils.journal import EMPTY, RESERVED, Journal, SystemDisk, sealed
 from trading.utils.json_storage import JsonStore, verify
+from trading.utils.ledger import APPEND_LINES_MAX
 from trading.utils.locks import Seats
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -297,6 +298,30 @@ class DamageTest(StoreCase):
         refusal = self.refused("trades.json:1 is the last line")
         self.assertEqual(refusal.facts["line"], 1)
         self.assertNotEqual(verify(self.data_dir).problems, ())
+
+    def test_a_torn_ledger_that_lost_more_than_an_append_is_damaged(self) -> None:
+        store = self.store()
+        for number in range(4):
+            store.save(given_a_filled_trade(str(number)))
+        store.close()
+        lines = self.ledger.read_bytes().splitlines(keepends=True)
+        known = len(lines) - 1
+        for name, left, end in (
+            ("in the middle of a line", known - APPEND_LINES_MAX - 1, b'{"seq":'),
+            ("after a line", known - APPEND_LINES_MAX - 1, b""),
+            ("in the first line", 1, b'{"seq":'),
+            ("after the first bracket", 1, b""),
+            ("no byte", 0, b""),
+        ):
+            with self.subTest(name):
+                self.ledger.write_bytes(b"".join(lines[:left]) + end)
+                word = f"trades.json:{max(left, 1)} is the last line, but positions.json knows of line {known}"
+                self.assertIn(word, str(verify(self.data_dir).problems))
+                self.refused(word)
+        self.ledger.write_bytes(b"".join(lines[: known - APPEND_LINES_MAX]) + b'{"seq":')
+        self.assertEqual(verify(self.data_dir).problems, ())
+        self.store().close()
+        self.assert_sound()
 
     def test_a_torn_tail_is_mended_and_the_projections_follow(self) -> None:
         store = self.store()

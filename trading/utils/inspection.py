@@ -77,21 +77,22 @@ class _Inspection:
         self._archive = Archive(self._data_dir / ARCHIVE, snapshot, None)
         self._fold = Fold()
         self._base: Mapping[str, Json] = {}
+        self._torn = False
         self._archived = {"positions": 0, "trades": 0}
         self._fold_archive = fold_archive
 
     def report(self) -> LedgerReport:
         self._note(self._check_archive)
         self._fold = Fold(history=self._archive)
-        before = len(self._notes) + len(self._problems)
+        before = len(self._problems)
         events, lines = self._entries(LEDGER), self._entries(BOOK)
-        whole = len(self._notes) + len(self._problems) == before
+        sound = len(self._problems) == before
         ledger_seq = events[-1].seq if events else self._base_seq()
         logged = self._entries(LOG) if self._data_dir / LOG in self._snapshot.paths else ()
         self._note(lambda: self._fold.take_events(events, self._data_dir / LEDGER))
         self._note(lambda: self._fold.take_lines(lines, self._data_dir / BOOK, ledger_seq))
-        if whole:
-            self._note(lambda: self._fold.require_ledger(ledger_seq, self._data_dir / LEDGER))
+        if sound:
+            self._note(lambda: self._fold.require_ledger(ledger_seq, self._data_dir / LEDGER, torn=self._torn))
         self._note(self._check_state)
         self._check_witness()
         self._check_summaries(events)
@@ -126,7 +127,7 @@ class _Inspection:
                 entries = journal.follow()
                 self._notes += [journal.mended] if journal.mended is not None else []
                 if name == LEDGER:
-                    self._base = journal.base
+                    self._base, self._torn = journal.base, journal.mended is not None
                 return entries
         except StoreCorrupt as error:
             self._problems.append(error.detail)

@@ -562,10 +562,9 @@ class JsonStore:
     def _check_order(self) -> None:
         """A position line is written after the ledger lines it knows of are on disk: without them something was lost.
 
-        The one exception is a ledger whose end was just found torn and cut.
+        The one exception is the last append of a ledger whose end was just found torn and cut.
         """
-        if self._ledger.mended is None:
-            self._fold.require_ledger(self._ledger.seq, self._ledger.path)
+        self._fold.require_ledger(self._ledger.seq, self._ledger.path, torn=self._ledger.mended is not None)
 
     def _begin_with_the_book(self) -> None:
         """Have the book, and have it on disk. Where there is no room even for that, whoever asks for the book tries

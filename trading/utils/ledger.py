@@ -28,6 +28,8 @@ from trading.utils.journal import SCHEMA, Entry, unsealed
 LEDGER, BOOK, STATE, LOG, BEAT = "trades.json", "positions.json", "desk.json", "agent_logs.json", "monitor.beat"
 RESCUE, RESERVE, ARCHIVE = "rescue.json", "reserve", "archive"
 LEDGER_LOCK = "ledger.lock"
+# Of one save of a trade: the simulation has seen three.
+APPEND_LINES_MAX = 8
 
 
 class Fold:
@@ -112,9 +114,11 @@ class Fold:
             except StoreCorrupt:
                 self._broken_positions.add(position_id)
 
-    def require_ledger(self, ledger_seq: int, path: Path) -> None:
-        """Raises StoreCorrupt when position lines know of more than the ledger now holds."""
-        if self.as_of > ledger_seq:
+    def require_ledger(self, ledger_seq: int, path: Path, *, torn: bool) -> None:
+        """Raises StoreCorrupt when position lines know of more than the ledger now holds: of a *torn* one, of more
+        than the append that was cut off can have had."""
+        excused = APPEND_LINES_MAX if torn and ledger_seq > 0 else 0
+        if self.as_of > ledger_seq + excused:
             last = ledger_seq + 1
             known = f"{BOOK} knows of line {self.as_of + 1}"
             raise StoreCorrupt(f"{path}:{last} is the last line, but {known}", file=str(path), line=last)
