@@ -24,6 +24,8 @@ SIDECAR = Path(drf_spectacular_sidecar.__file__).resolve().parent
 TESTING = sys.argv[1:2] == ["test"]
 # It writes a configuration, and so must not be kept from it by the one that is there.
 SETTING_UP = sys.argv[1:2] == ["setup"]
+# It says what is wrong with the configuration itself.
+EXAMINING = sys.argv[1:2] == ["doctor"]
 # gunicorn stops for good when a worker ends with this code, and starts it anew for ever with any other.
 CONFIGURATION_EXIT_CODE = 3
 # Nothing listens there: until the test runner has started its own Redis, tests find none.
@@ -33,12 +35,12 @@ NO_REDIS_URL = "redis://127.0.0.1:1/3"
 def dotenv_of(environ: Mapping[str, str]) -> Path | None:
     """The file that is read besides the environment: `.env`, or what ENV_FILE names, or none where that is blank.
 
-    Raises SystemExit for a name that leads nowhere: a desk must not start with the defaults because of a slip.
+    Raises ConfigurationError for a name that leads nowhere: a desk must not start with the defaults because of a slip.
     """
     named = environ.get("ENV_FILE", ".env").strip()
     path = BASE_DIR / Path(named).expanduser()
     if named and "ENV_FILE" in environ and not path.is_file():
-        raise refused_start(ConfigurationError(("ENV_FILE: names no file; mend the path, or leave it away for .env",)))
+        raise ConfigurationError(("ENV_FILE: names no file; mend the path, or leave it away for .env",))
     return path if named else None
 
 
@@ -52,21 +54,26 @@ def refused_start(error: ConfigurationError) -> SystemExit:
 def configure(environ: Mapping[str, str], dotenv: Path | None, *, testing: bool) -> Config:
     """The configuration to run with; *testing* has defaults, a new folder and no Redis, whatever *environ* says.
 
-    Raises SystemExit after it has said what is wrong.
+    Raises ConfigurationError.
     """
     if testing:
         data_dir = tempfile.mkdtemp(prefix="executor_agent_tests_")
         atexit.register(shutil.rmtree, data_dir, ignore_errors=True)
         return Config.of(data_dir=data_dir, redis_url=NO_REDIS_URL)
-    try:
-        return load_config(environ, dotenv)
-    except ConfigurationError as error:
+    return load_config(environ, dotenv)
+
+
+CONFIGURATION_MISTAKES: tuple[str, ...] = ()
+"""What the doctor has to say of the configuration; nothing else runs with any, and then DESK_CONFIG is nobody's."""
+ENV_FILE: Path | None = None
+try:
+    # Tests and the command that writes it look at no file.
+    ENV_FILE = None if TESTING or SETTING_UP else dotenv_of(os.environ)
+    DESK_CONFIG = Config.of() if SETTING_UP else configure(os.environ, ENV_FILE, testing=TESTING)
+except ConfigurationError as error:
+    if not EXAMINING:
         raise refused_start(error) from None
-
-
-# Tests and the command that writes it look at no file.
-ENV_FILE = None if TESTING or SETTING_UP else dotenv_of(os.environ)
-DESK_CONFIG = Config.of() if SETTING_UP else configure(os.environ, ENV_FILE, testing=TESTING)
+    CONFIGURATION_MISTAKES, DESK_CONFIG = error.mistakes, Config.of()
 
 # The supervisor hands its key down, so that every process it starts has the same one; on its own, a demo makes one up.
 SECRET_KEY = DESK_CONFIG.secret_key.get_secret_value() if DESK_CONFIG.secret_key else get_random_secret_key()

@@ -82,9 +82,9 @@ def build_desk(config: Config, clock: Clock | None = None) -> Desk:
     """A desk over *config*: its venue, the JSON store, and Scout and Guardian or their demo stand-ins.
 
     Files that cannot be trusted make a desk that shows what can still be read, takes nothing in and stops in an
-    emergency, until it is started on mended ones. Raises StoreCorrupt for the folder of another account or a newer
-    version, and ConfigurationError for keys, accounts and URLs that do not belong together. A live venue that cannot be
-    asked now is no reason not to start: nothing opens until it can.
+    emergency, until it is started on mended ones. Raises ConfigurationError for the folder of another account or a
+    newer version, and for keys, accounts and URLs that do not belong together; StoreCorrupt for a folder that cannot
+    be made. A live venue that cannot be asked now is no reason not to start: nothing opens until it can.
     """
     clock = clock or SystemClock()
     cache = RedisCache(config.redis_url, clock)
@@ -94,7 +94,10 @@ def build_desk(config: Config, clock: Clock | None = None) -> Desk:
         venue = _paper(config, clock) if config.demo_mode else _live(config, clock, log)
         signals = WatchedSignals(_signals(config, market, clock, log), log)
         approvals = WatchedApprover(_approvals(config, clock), log)
-    store = JsonStore.open_or_halted(config.data_dir, _binding(config))
+    try:
+        store = JsonStore.open_or_halted(config.data_dir, _binding(config))
+    except StoreCorrupt as error:
+        raise ConfigurationError((f"DATA_DIR: {error.detail}",)) from error
     if store.trouble:
         log.write("error", f"the desk is HALTED: {store.trouble}", code=StoreCorrupt.code, event="DeskHalted")
     for word in store.mended:

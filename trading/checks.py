@@ -26,7 +26,7 @@ def check_configuration(app_configs: Sequence[AppConfig] | None = None, **option
 
 def findings(config: Config) -> list[CheckMessage]:
     """Errors stop the commands that check first; warnings are printed."""
-    return [*_of_data_dir(config), *_of_exposure(config), *_of_callers(config)]
+    return [*folder_findings(config), *exposure_findings(config), *_of_callers(config)]
 
 
 def file_findings(file: Path | None) -> list[CheckMessage]:
@@ -38,7 +38,8 @@ def file_findings(file: Path | None) -> list[CheckMessage]:
     return [Warning(f"{file} can be read or written by other users of this machine", hint=hint, id="trading.W003")]
 
 
-def _of_data_dir(config: Config) -> list[CheckMessage]:
+def folder_findings(config: Config) -> list[CheckMessage]:
+    """Why DATA_DIR could not be made or written."""
     folder = config.data_dir
     if folder.exists() and not folder.is_dir():
         return [Error(f"DATA_DIR: {folder} is not a directory", hint="Name a directory.", id="trading.E001")]
@@ -49,7 +50,8 @@ def _of_data_dir(config: Config) -> list[CheckMessage]:
     return []
 
 
-def _of_exposure(config: Config) -> list[CheckMessage]:
+def exposure_findings(config: Config) -> list[CheckMessage]:
+    """Whether the positions together may be larger than the account."""
     gross = config.max_positions * config.max_allocation
     if gross <= 1:
         return []

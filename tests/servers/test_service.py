@@ -7,6 +7,22 @@ from tests.servers.service import ServiceCase, family_of
 
 
 class Service(ServiceCase):
+    @property
+    def environ(self) -> dict[str, str]:
+        return {**super().environ, **self.changes}
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.changes: dict[str, str] = {}
+
+    def test_the_folder_of_another_account_stops_the_start(self) -> None:
+        self.command("monitor_positions", "--once")
+        self.changes = {"PAPER_SEED": "8"}
+        refused = self.command("serve")
+        self.assertEqual(refused.returncode, 3, refused.stdout)
+        self.assertRegex(refused.stderr, r"DATA_DIR: .* belongs to paper/paper/paper:7, not to paper/paper/paper:8")
+        self.assertNotIn("is ready on", refused.stdout)
+
     def test_it_trades_and_one_ctrl_c_ends_everything(self) -> None:
         service = self.start()
         started = family_of(service.pid)

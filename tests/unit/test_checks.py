@@ -85,7 +85,9 @@ class CommandsAsk(SimpleTestCase):
         before_there_is_one = {"create_api_token", "describe_config", "encrypt_key", "pear_login", "setup"}
         # A folder that cannot be written must not keep a holding from being closed.
         whatever_the_folder = {"emergency_stop"}
-        unasked = before_there_is_one | whatever_the_folder
+        # What they find is a row of its table.
+        itself = {"doctor"}
+        unasked = before_there_is_one | whatever_the_folder | itself
         self.assertEqual({name for name, tags in asked.items() if tags == ()}, unasked)
         self.assertEqual({name for name, tags in asked.items() if tags == (DESK,)}, names - unasked - {"runserver"})
 

@@ -319,6 +319,11 @@ class EmergencyStopTest(CommandTestCase):
         self.assertIn("--resume", self.refused("emergency_stop", "--accept-drift", "ETH"))
         self.assertIs(TradingState.ACTIVE, self.scene.store.state().state)
 
+    def test_a_resume_is_no_stop_of_the_whole_account(self) -> None:
+        self.scene.enter_state(TradingState.HALTED)
+        self.assertIn("--account", self.refused("emergency_stop", "--resume", "--account"))
+        self.assertIs(TradingState.HALTED, self.scene.store.state().state)
+
     def test_a_store_that_refuses_is_an_error(self) -> None:
         self.use(with_store(self.scene, change_state=corrupt))
         self.assertEqual("STORE_CORRUPT: the disk is full", self.refused("emergency_stop", "--resume"))

@@ -5,6 +5,7 @@ import tempfile
 import unittest
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from django.core.management import CommandError, call_command
 from django.test import override_settings
@@ -14,8 +15,8 @@ from tests.servers.hyperliquid import open_server
 from tests.servers.scout import ScoutServer
 from trading import bootstrap
 from trading.conf import Config, ConfigurationError
-from trading.domain.errors import StoreCorrupt
 from trading.management.commands.doctor import examine
+from trading.utils.inspection import LedgerReport
 
 KEY = "0x" + "0123456789" * 6 + "0123"
 NOWHERE = "http://127.0.0.1:1"
@@ -72,6 +73,28 @@ class DemoTest(DoctorCase):
             self.assertEqual((row.verdict, row.remedy), ("warning", f"Run: chmod 600 {file}"))
             file.chmod(0o600)
             self.assertNotIn("secrets", self.verdicts(self.config()))
+
+    def test_what_the_checks_find_is_in_the_table_too(self) -> None:
+        file = self.folder / "file"
+        file.touch()
+        rows = {row.name: row for row in examine(Config.of(data_dir=file, redis_url=self.config().redis_url))}
+        self.assertEqual((rows["store"].verdict, rows["store"].remedy), ("error", "Name a directory."))
+        self.assertEqual(self.verdicts(self.config(max_positions=9))["limits"], "warning")
+
+    def test_nothing_in_the_table_is_cut_short(self) -> None:
+        long = "HYPERLIQUID_ACCOUNT_ADDRESS: [is] " + "x" * 90
+        for mistakes, words in (((f"{long}; do {long}",), long), ((), str(self.folder))):
+            output = io.StringIO()
+            with (
+                override_settings(DESK_CONFIG=self.config(), CONFIGURATION_MISTAKES=mistakes),
+                mock.patch("trading.management.commands.doctor.verify", return_value=LedgerReport((words,), (), {})),
+                self.assertRaises(CommandError),
+            ):
+                call_command("doctor", stdout=output)
+            self.assertNotIn("…", output.getvalue())
+            columns = zip(*(line.split("│") for line in output.getvalue().splitlines() if "│" in line), strict=True)
+            told = ["".join("".join(column).split()) for column in columns]
+            self.assertTrue(any("".join(words.split()) in one for one in told), told)
 
     def test_all_well_is_printed_as_a_table(self) -> None:
         output = io.StringIO()
@@ -131,6 +154,6 @@ class LiveTest(DoctorCase):
 
     def test_a_folder_of_another_account_is_refused(self) -> None:
         bootstrap.build_desk(self.config())
-        with self.assertRaisesRegex(StoreCorrupt, "paper"):
+        with self.assertRaisesRegex(ConfigurationError, "DATA_DIR: .* belongs to paper/.*: use another DATA_DIR"):
             bootstrap.build_desk(self.live(NOWHERE))
-        self.assertEqual(self.verdicts(self.live(NOWHERE))["monitor"], "warning")
+        self.assertEqual(self.verdicts(self.live(NOWHERE))["monitor"], "error")

@@ -15,10 +15,10 @@ from django.core.handlers.asgi import ASGIHandler
 from django.test import SimpleTestCase
 
 from executor_agent import asgi, wsgi
-from executor_agent.settings import CONFIGURATION_EXIT_CODE, configure, dotenv_of
+from executor_agent.settings import CONFIGURATION_EXIT_CODE, configure, dotenv_of, refused_start
 from tests.processes import environ_of
 from tests.runner import PROCESSES_MAX, private_redis, processes_by_default
-from trading.conf import PROJECT_ROOT
+from trading.conf import PROJECT_ROOT, ConfigurationError
 from trading.middleware import WsgiDoor
 
 
@@ -73,10 +73,11 @@ class Configuring(unittest.TestCase):
         self.assertEqual((config.paper_seed, config.max_leverage), (9, 2))
 
     def test_mistakes_are_lines_on_stderr_and_a_code(self) -> None:
-        said = io.StringIO()
-        with redirect_stderr(said), self.assertRaises(SystemExit) as caught:
+        with self.assertRaises(ConfigurationError) as caught:
             configure({"DEBUG": "perhaps", "PAPER_SEED": "x"}, self.dotenv, testing=False)
-        self.assertEqual(caught.exception.code, CONFIGURATION_EXIT_CODE)
+        said = io.StringIO()
+        with redirect_stderr(said):
+            self.assertEqual(refused_start(caught.exception).code, CONFIGURATION_EXIT_CODE)
         first, *lines = said.getvalue().splitlines()
         self.assertEqual(first, "The configuration is wrong, so nothing was started:")
         self.assertEqual([line.partition(":")[0] for line in lines], ["  DEBUG", "  PAPER_SEED"])
@@ -115,12 +116,28 @@ class Fresh(unittest.TestCase):
                 self.assertEqual(found, f"{seed} {read}")
         self.assertEqual(dotenv_of({}), PROJECT_ROOT / ".env")
 
-    def test_a_file_that_is_named_and_not_there_stops_the_start(self) -> None:
-        said = io.StringIO()
-        with redirect_stderr(said), self.assertRaises(SystemExit) as caught:
+    def test_a_file_that_is_named_and_not_there_is_a_mistake(self) -> None:
+        with self.assertRaisesRegex(ConfigurationError, "ENV_FILE: "):
             dotenv_of({"ENV_FILE": "/nowhere/live.env"})
-        self.assertEqual(caught.exception.code, CONFIGURATION_EXIT_CODE)
-        self.assertIn("  ENV_FILE: ", said.getvalue())
+
+    def test_mistakes_stop_every_command_but_the_doctor_who_shows_them_in_a_table(self) -> None:
+        for environ, names in (
+            ({"STOP_LOSS": "x", "MAX_POSITIONS": "0"}, ("STOP_LOSS", "MAX_POSITIONS")),
+            ({"ENV_FILE": "/nowhere/live.env"}, ("ENV_FILE",)),
+        ):
+            for command, code in (("check", CONFIGURATION_EXIT_CODE), ("doctor", 1)):
+                done = subprocess.run(
+                    (sys.executable, "manage.py", command),
+                    cwd=PROJECT_ROOT,
+                    env=environ_of(**environ),
+                    capture_output=True,
+                    text=True,
+                    timeout=60,
+                    check=False,
+                )
+                with self.subTest(command, names=names):
+                    self.assertEqual(done.returncode, code)
+                    self.assertEqual([name in done.stdout for name in names], [command == "doctor"] * len(names))
 
     def test_a_demo_makes_up_its_key_and_a_key_that_is_given_is_used(self) -> None:
         made_up = {setting("settings.SECRET_KEY", {"DEMO_MODE": "true"}, "test") for _ in range(2)}

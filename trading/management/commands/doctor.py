@@ -1,16 +1,17 @@
 """Is everything well: configuration, Redis, store, clock, venue, Scout, Guardian, each with what to do."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from trading import bootstrap
 from trading.bootstrap import Diagnosis
-from trading.checks import DESK, file_findings
+from trading.checks import exposure_findings, file_findings, folder_findings
 from trading.conf import Config, ConfigurationError
 from trading.domain.errors import DeskError, StoreCorrupt
 from trading.utils.json_storage import verify
@@ -20,21 +21,29 @@ COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
 
 class Command(BaseCommand):
     help = "Check configuration, Redis, store, clock, venue, Scout and Guardian, and say what to do. Shows no secret."
-    requires_system_checks = (DESK,)
+    requires_system_checks = ()  # what they find has rows here
 
     def handle(self, *args: Any, **options: Any) -> None:
-        rows = tuple(examine(settings.DESK_CONFIG))
-        table = Table("what", "", "finding", "what to do")
+        rows = tuple(mistaken(settings.CONFIGURATION_MISTAKES) or examine(settings.DESK_CONFIG))
+        # Folded, not cut short: a path and a command are of use only whole.
+        table = Table(*(Column(title, overflow="fold") for title in ("what", "", "finding", "what to do")))
         for row in rows:
-            table.add_row(row.name, f"[{COLOURS[row.verdict]}]{row.verdict}[/]", row.words, row.remedy)
+            table.add_row(row.name, Text(row.verdict, COLOURS[row.verdict]), Text(row.words), Text(row.remedy))
         Console(file=self.stdout).print(table)  # type: ignore[arg-type]
         if any(row.verdict == "error" for row in rows):
             raise CommandError("not everything is well")
 
 
+def mistaken(mistakes: Sequence[str]) -> tuple[Diagnosis, ...]:
+    """A row for each mistake of the configuration. With any, nothing can be said of the rest."""
+    parts = (mistake.partition("; ") for mistake in mistakes)
+    return tuple(Diagnosis("configuration", "error", what, remedy) for what, _, remedy in parts)
+
+
 def examine(config: Config) -> Iterator[Diagnosis]:
     """Every row in its order; a question that fails is a row that says so."""
     yield _configuration(config)
+    yield from (Diagnosis("limits", "warning", one.msg, one.hint or "") for one in exposure_findings(config))
     yield from (Diagnosis("secrets", "warning", one.msg, one.hint or "") for one in file_findings(settings.ENV_FILE))
     yield _redis(config)
     yield _store(config)
@@ -62,6 +71,8 @@ def _redis(config: Config) -> Diagnosis:
 
 
 def _store(config: Config) -> Diagnosis:
+    for one in folder_findings(config):
+        return Diagnosis("store", "error", one.msg, one.hint or "")
     try:
         report = verify(config.data_dir)
     except DeskError as error:
@@ -117,7 +128,7 @@ def _monitor(config: Config) -> Diagnosis:
     try:
         beat = bootstrap.monitor_beat(config)
     except StoreCorrupt as error:
-        return Diagnosis("monitor", "warning", error.detail, "see the store")
+        return Diagnosis("monitor", "error", error.detail, "see the store")
     if beat is None:
         verdict = "warning" if config.demo_mode or not config.require_monitor else "error"
         return Diagnosis("monitor", verdict, "none is watching", "start `manage.py monitor_positions`")

@@ -42,6 +42,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["accept_drift"] and not options["resume"]:
             raise CommandError("--accept-drift belongs to --resume")
+        if options["account"] and options["resume"]:
+            raise CommandError("--account belongs to a stop; leave it out to resume")
         try:
             desk = get_desk()
             if options["resume"]:
