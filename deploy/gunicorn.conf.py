@@ -8,7 +8,7 @@ Where it listens is the caller's to say (`--bind`): 127.0.0.1 behind a proxy, ne
 """
 
 wsgi_app = "executor_agent.wsgi:application"
-worker_class = "gthread"
+worker_class = "executor_agent.web_worker.Worker"
 workers = 1
 threads = 16
 timeout = 60

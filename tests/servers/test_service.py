@@ -33,6 +33,9 @@ class Service(ServiceCase):
             {"signal_id": "signal_123", "pair": "SOL/AVAX", "position_size": 1000},
         )
         self.assertEqual((status, position["status"]), (201, "open"))
+        # Also what the web server refuses before the application has seen it is told like every other error.
+        status, problem = self.ask("GET", f"/api/positions/{'x' * 9000}")
+        self.assertEqual((status, problem["code"]), (400, "INVALID_REQUEST"))
         service.send_signal(signal.SIGINT)
         self.assertEqual(service.wait(10), 0)
         self.assertGreaterEqual(len(started), 3)

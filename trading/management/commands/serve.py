@@ -20,7 +20,7 @@ HOST = "127.0.0.1"
 THREADS = 16
 # One worker keeps locks and caches of the process true; threads are what scales. A stop must fit into ten seconds.
 GUNICORN_OPTIONS = (
-    *("--worker-class", "gthread", "--workers", "1", "--threads", str(THREADS)),
+    *("--worker-class", "executor_agent.web_worker.Worker", "--workers", "1", "--threads", str(THREADS)),
     *("--graceful-timeout", "8", "--timeout", "60", "--no-control-socket", "--log-level", "warning"),
 )
 PROBE_SECONDS = 1.0
