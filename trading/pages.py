@@ -55,12 +55,13 @@ LIMITS = ("Positions", "Allocation", "Leverage", "Daily loss")
 
 
 class Root(PublicView):
-    """GET / : the dashboard for a browser; for everybody else, where things are, as far as they may know."""
+    """GET / : the dashboard; for who asks for JSON and no page, where things are, as far as they may know."""
 
     def get(self, request: Request) -> HttpResponseBase:
         config = configuration()
         known = caller_if_known(request.META, config)
-        if "text/html" not in request.headers.get("Accept", ""):
+        accept = request.headers.get("Accept", "")
+        if "application/json" in accept and "text/html" not in accept:
             shown = {"routes": list(ROUTES)} if known is not None or config.demo_mode else {}
             return Response({"service": "executor_agent", "health": "/api/health", **shown})
         if known is None or not known.scope.covers(Scope.READ):

@@ -102,7 +102,7 @@ class Problem:
 
 
 INTERNAL = Problem("INTERNAL_ERROR", "the service made a mistake; its log says which")
-NO_ROUTE = Problem("NOT_FOUND", "there is no such route; GET / lists those there are")
+NO_ROUTE = Problem("NOT_FOUND", "there is no such route; GET / with Accept: application/json lists those there are")
 
 
 def invalid(**fields: str) -> Problem:

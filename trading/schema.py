@@ -867,7 +867,7 @@ _PROBLEMS: Mapping[str, Problem] = {
         Problem("FORBIDDEN", "this takes a token with scope trade; dashboard has read"),
         Problem("ORIGIN_REFUSED", "a page of another origin may not write here"),
         Problem("REFUSED", "loosening the stop beyond what was approved takes the admin scope", {"limit": 0.01}),
-        Problem("NOT_FOUND", "there is no such route; GET / lists those there are"),
+        Problem("NOT_FOUND", "there is no such route; GET / with Accept: application/json lists those there are"),
         Problem("SIGNAL_NOT_FOUND", "Scout offers no signal signal_9"),
         Problem("POSITION_NOT_FOUND", "there is no position pos_0"),
         Problem("TRADE_NOT_FOUND", "there is no trade trd_0"),

@@ -92,7 +92,7 @@ class TokenTest(ApiTestCase):
         for path in ("/api/health", "/"):
             for headers in ({}, {"Authorization": "Bearer wrong"}):
                 with self.subTest(path, headers=headers):
-                    self.assertEqual(200, self.get(path, **headers).status_code)
+                    self.assertEqual(200, self.get(path, Accept="application/json", **headers).status_code)
 
     def test_where_files_are_is_told_only_to_those_who_may_read(self) -> None:
         for folder in (self.desk.config.data_dir, Path("/srv/a folder/data")):
@@ -254,8 +254,9 @@ class StrangerTest(ApiTestCase):
         self.assertEqual(before, self.facts_on_disk())
 
     def test_what_there_is_is_told_to_those_who_may_read(self) -> None:
-        self.assertEqual({"service", "health"}, set(told(self.get("/"))))
-        self.assertEqual({"service", "health", "routes"}, set(told(self.get("/", **bearer("read")))))
+        json = {"Accept": "application/json"}
+        self.assertEqual({"service", "health"}, set(told(self.get("/", **json))))
+        self.assertEqual({"service", "health", "routes"}, set(told(self.get("/", **json, **bearer("read")))))
 
     def test_loopback_is_no_exemption_and_health_names_no_folder(self) -> None:
         self.assertEqual(401, self.send_raw("GET", "/api/positions", b"", REMOTE_ADDR="127.0.0.1").status_code)

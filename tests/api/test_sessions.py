@@ -192,9 +192,12 @@ class PageTest(SessionCase):
         self.clock.advance(SESSION_AGE_MAX.total_seconds() + 1)
         self.assertContains(self.get("/login", **HTML), "has ended")
 
-    def test_who_asks_for_no_page_gets_the_list_of_routes(self) -> None:
-        for accept in ("*/*", "application/json", ""):
-            self.assertIn("GET /api/positions", told(self.get("/", Accept=accept))["routes"])
+    def test_who_asks_for_json_gets_the_list_of_routes_and_everybody_else_the_page(self) -> None:
+        self.assertIn("GET /api/positions", told(self.get("/", Accept="application/json"))["routes"])
+        self.log_in("read")
+        for headers in ({"Accept": "*/*"}, {"Accept": "application/json, text/html"}, {"Accept": ""}, {}):
+            with self.subTest(headers):
+                self.assertContains(self.get("/", **headers), "<!DOCTYPE html>")
 
     def test_the_configured_exchange_says_what_money_is_at_stake(self) -> None:
         live = self.desk.config.model_copy(update={"demo_mode": False})
