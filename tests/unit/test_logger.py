@@ -17,6 +17,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from tests.fakes import NOON, FakeClock
+from trading.domain.errors import Busy
 from trading.domain.market import Pair
 from trading.domain.orders import Side
 from trading.ports import Json
@@ -329,12 +330,44 @@ class TroubleTest(LogCase):
         self.assertEqual([entry["message"] for entry in self.log.tail(1)], ["still here ***"])
         self.assertEqual(self.path.read_text(), "not a journal")
 
-    def test_with_neither_file_nor_redis_the_tail_is_empty(self) -> None:
+    def test_with_neither_file_nor_redis_the_tail_is_what_this_process_knows_and_says_what_is_wrong(self) -> None:
+        self.log.write("info", "written")
+        whole = self.path.read_text()
+        self.path.write_text(whole.replace("written", "wr1tten"))
+        self.cache.down = True
+        (lost,) = self.given_log().tail(5)
+        self.assertEqual((lost["type"], lost["data"]), ("error", {"event": "LogLost"}))
+        self.assertIn("agent_logs.json:2 is damaged", str(lost["message"]))
+        log = self.given_log()
+        for message in ("x", "y"):
+            self.clock.advance(1)
+            log.write("info", message)
+        lines = [str(entry["message"]) for entry in log.tail(5)]
+        self.assertEqual([lines[0], lines[2]], ["y", "x"])
+        self.assertIn("agent_logs.json:2 is damaged", lines[1])
+        self.assertEqual(len(lines), 3)
+        self.assertIn("cannot be read", self.stderr.getvalue())
+        self.path.write_text(whole)
+        self.clock.advance(1)
+        log.write("info", "mended")
+        self.assertEqual(
+            [str(entry["message"])[:7] for entry in log.tail(5)], ["mended", "y", "the act", "x", "written"]
+        )
+
+    def test_what_is_in_no_file_is_known_up_to_a_bound(self) -> None:
         self.path.mkdir()
         self.cache.down = True
-        self.log.write("info", "x")
-        self.assertEqual(self.log.tail(5), ())
-        self.assertIn("cannot be read", self.stderr.getvalue())
+        with patch("trading.utils.logger.FILE_KEPT", 3):
+            for number in range(5):
+                self.log.write("info", str(number))
+            self.assertEqual([entry["message"] for entry in self.log.tail(5)], ["4", "3", "2"])
+
+    def test_a_lock_that_was_not_had_in_time_is_no_lost_log(self) -> None:
+        self.cache.down = True
+        with patch("trading.utils.journal.Journal.append", side_effect=Busy("the log is locked")):
+            self.log.write("info", "late")
+        self.log.write("info", "later")
+        self.assertEqual([entry["message"] for entry in self.log.tail(5)], ["later", "late"])
 
     def test_a_directory_that_cannot_be_made_stops_nobody(self) -> None:
         (self.directory / "file").write_text("")

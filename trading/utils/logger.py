@@ -1,8 +1,9 @@
 """The activity log: every entry goes to agent_logs.json, to the tail in Redis, and to the process's own output.
 
 The law: writing never raises and waits no longer than a file lock and a cache call may take; what cannot be written is
-one line on stderr, and the trade goes on. The file is the truth; Redis holds the newest `TAIL_KEPT` for quick reading
-and is asked only as long as this process knows of no gap in it. Secrets are masked before anything is written anywhere.
+one line on stderr and stays known to this process, whose alerts are made from it, and the trade goes on. The file is
+the truth; Redis holds the newest `TAIL_KEPT` for quick reading and is asked only as long as this process knows of no
+gap in it. Secrets are masked before anything is written anywhere.
 """
 
 import json
@@ -21,7 +22,7 @@ from itertools import count
 from pathlib import Path
 from typing import Protocol
 
-from trading.domain.errors import DeskError
+from trading.domain.errors import Busy, DeskError
 from trading.domain.units import hash_of
 from trading.ports import Clock, Json
 from trading.utils.journal import Journal
@@ -77,6 +78,7 @@ class ActivityLog:
         self._gap = False
         self._journal: Journal | None = None
         self._newest: dict[str, Mapping[str, Json]] = {}
+        self._trouble = ""
         self._lock = threading.Lock()
 
     def write(self, kind: str, message: str, **facts: object) -> None:
@@ -85,8 +87,11 @@ class ActivityLog:
         try:
             # Not synced: losing the last lines in a power failure costs less than waiting for the disk at every line.
             self._opened().append([entry], sync=False)
+            self._trouble = ""
         except (DeskError, OSError) as error:
             _tell_stderr(f"{entry['type']}: {entry['message']} (not in {self._path.name}: {error})")
+            self._keep(entry)
+            self._keep_trouble(error)
         self._gap = not self._cache.push(self._key, dict(entry), TAIL_KEPT, afresh=self._gap)
 
     def tail(self, limit: int) -> tuple[Mapping[str, Json], ...]:
@@ -134,11 +139,30 @@ class ActivityLog:
                 # By id: a file that was rolled is read again from its beginning, with entries that are known.
                 for entry in journal.follow()[-FILE_KEPT:]:
                     self._newest[str(entry.content.get("id"))] = {name: entry.content.get(name) for name in _FIELDS}
-                while len(self._newest) > FILE_KEPT:
-                    del self._newest[next(iter(self._newest))]
+                self._forget_the_oldest()
         except (DeskError, OSError) as error:
             _tell_stderr(f"{self._path.name} cannot be read: {error}")
-        return list(self._newest.values())
+            self._keep_trouble(error)
+        with self._lock:
+            return list(self._newest.values())
+
+    def _keep(self, entry: Mapping[str, Json]) -> None:
+        """Know of *entry*, which is in no file."""
+        with self._lock:
+            self._newest[str(entry["id"])] = entry
+            self._forget_the_oldest()
+
+    def _keep_trouble(self, error: Exception) -> None:
+        """Its own trouble is a line like any other, once for as long as it lasts: an empty log says all is well."""
+        if isinstance(error, Busy) or str(error) == self._trouble:
+            return
+        self._trouble = str(error)
+        words = f"the activity log cannot be relied on: {error}"
+        self._keep(self._entry("error", words, {"event": "LogLost"}))
+
+    def _forget_the_oldest(self) -> None:
+        while len(self._newest) > FILE_KEPT:
+            del self._newest[next(iter(self._newest))]
 
 
 def masked(value: object, depth: int = 0) -> Json:
