@@ -1,15 +1,17 @@
 import unittest
 from dataclasses import replace
 from decimal import Decimal
+from unittest import mock
 
 from tests.engine.bent_venue import a_bent_scene, with_store
 from tests.engine.scripted_venue import Scene, lost_after, lost_before, unknown_for
 from trading.domain.desk_state import Cause, TradingState
+from trading.domain.errors import Busy
 from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account
 from trading.domain.trades import PositionEffect, TradeStatus
 from trading.domain.units import Coin, Quantity, TradeId
-from trading.engine import closing, working
+from trading.engine import closing, emergency, working
 from trading.engine.recovery import DriftMemory, book_holdings, doubts, drifts, foreign_holdings, reconcile, recover
 from trading.engine.requests import Execution, TwapRequest
 
@@ -60,6 +62,28 @@ class DriftTest(RecoveryTestCase):
         for _ in range(5):
             self.venue.hold("ETH", "0.01")
             self.assertIs(TradingState.ACTIVE, self.compare(1.9))
+
+    def test_what_a_fill_explains_is_no_drift_between_the_two_writes_that_book_it(self) -> None:
+        self.scene.opened()
+        self.venue.hold("ETH", "-0.1")
+        self.compare()
+        emergency.resume(self.scene.desk, [ETH])
+        accepted = self.scene.store.state()
+        # No longer accepted as missing, and still in the book: the next look sees both.
+        halfway = replace(accepted, accepted_drift={})
+        desk = with_store(self.scene, state=mock.Mock(side_effect=[halfway, accepted]))
+        self.scene.clock.advance(2)
+        self.assertFalse(reconcile(desk, self.memory, self.scene.store.book(), self.venue.account()))
+        self.assertIs(TradingState.ACTIVE, self.compare())
+
+    def test_nothing_is_concluded_while_the_book_is_being_written(self) -> None:
+        self.scene.opened()
+        self.venue.hold("ETH", "0.01")
+        self.compare()
+        locked = with_store(self.scene, exclusive=mock.Mock(side_effect=Busy("the book is locked")))
+        self.scene.clock.advance(2)
+        self.assertFalse(reconcile(locked, self.memory, self.scene.store.book(), self.venue.account()))
+        self.assertIs(TradingState.REDUCING, self.compare(0.1))
 
     def test_a_missing_leg_and_a_wrong_side_are_drift(self) -> None:
         for extra in ("-0.25", "-0.5", "0.0001"):

@@ -11,6 +11,7 @@ from decimal import Decimal
 
 from trading.domain.book import Book
 from trading.domain.desk_state import Cause, DeskState
+from trading.domain.errors import Busy
 from trading.domain.market import Account
 from trading.domain.trades import Trade, TradeStatus
 from trading.domain.units import ZERO, Coin, Quantity, TradeId
@@ -124,11 +125,21 @@ def reconcile(desk: Desk, memory: DriftMemory, book: Book, account: Account) -> 
     decided = True
     for coin, drift in present.items():
         since = memory.seen.setdefault(coin, (drift, now))[1]
-        if now - since >= DRIFT_PATIENCE:
+        if now - since >= DRIFT_PATIENCE and _stands(desk, drift, account):
             reduce(desk, Cause.DRIFT, drift.words)
         else:
             decided = False
     return decided
+
+
+def _stands(desk: Desk, drift: Drift, account: Account) -> bool:
+    """Whether *account* differs like that from the book as it is by now. What a fill explains is taken off what was
+    accepted and out of the book in two writes, under the book's lock: without it one may be seen and not the other."""
+    try:
+        with desk.store.exclusive() as book:
+            return drift in drifts(book, account, desk.store.state())
+    except Busy:
+        return False
 
 
 def doubts(book: Book) -> tuple[Trade, ...]:
