@@ -6,6 +6,7 @@ import sys
 import tempfile
 import threading
 import unittest
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -34,6 +35,7 @@ def caught(error: Exception) -> Any:
 
 
 class TravelTest(unittest.TestCase):
+    @unittest.skipIf(find_spec("tblib") is None, "tblib is not installed: without it no traceback arrives")
     def test_an_error_that_arrives_is_sent_as_it_is(self) -> None:
         error = caught(ValueError("plain"))
         self.assertIs(fit_to_travel(error), error)
