@@ -258,6 +258,22 @@ class DoubtAndRestTests(PlaybookTestCase):
         (order,) = self.sends(next_step(closing, late, ACTIVE))
         self.assertEqual((ETH, Decimal("0.25"), True), (order.coin, order.quantity, order.reduce_only))
 
+    def test_nothing_is_written_off_while_the_opening_may_still_fill(self) -> None:
+        closing = sent_close(given_a_filled_trade())
+        denied_at = closing.events[-1].at
+        denials = tuple(a_refusal(one, RejectReason.REDUCE_ONLY, denied_at) for one in closing.orders)
+        closing = record(closing, OrdersReported(denied_at, denials))
+        vanished = a_market(
+            denied_at + 2 * GONE_PATIENCE,
+            available={"ETH": "0", "BTC": "0"},
+            outstanding={"ETH": "0.25", "BTC": "0"},
+            whole={"ETH": "0", "BTC": "0"},
+        )
+        self.notes(next_step(closing, vanished, ACTIVE), HoldingGone)
+        self.waits(
+            next_step(closing, replace(vanished, opening_live=True), ACTIVE), "nothing that the venue would take"
+        )
+
     def test_a_suspended_close_waits(self) -> None:
         closing = filled(sent_close(given_a_filled_trade()), ETH="0.5", BTC="0.5")
         closing = record(closing, TradeSuspended(closing.events[-1].at, "odd"))
@@ -427,6 +443,11 @@ class SlicingTests(PlaybookTestCase):
 
     def test_a_slice_that_falls_under_the_minimum_takes_the_rest_along(self) -> None:
         trade = a_trade(size="44", slices=2, pair="AVAX/SOL")
+        orders = self.sends(next_step(trade, a_market(prices={"SOL": "181", "AVAX": "25"}), ACTIVE))
+        self.assertEqual([leg.quantity for leg in trade.terms.legs], [order.quantity for order in orders])
+
+    def test_a_slice_under_the_minimum_goes_with_the_rest_also_where_the_rest_is_not(self) -> None:
+        trade = a_trade(size="66", slices=3, pair="AVAX/SOL")
         orders = self.sends(next_step(trade, a_market(prices={"SOL": "181", "AVAX": "25"}), ACTIVE))
         self.assertEqual([leg.quantity for leg in trade.terms.legs], [order.quantity for order in orders])
 
@@ -609,6 +630,30 @@ class RepairTests(PlaybookTestCase):
         self.assertLess(abs(imbalance_of(trade)), Usd(Decimal(10)))
         ended = driven(trade, a_market(), filled)
         self.assertEqual((ZERO, ZERO), (ended.filled(Coin("SOL")), ended.filled(Coin("AVAX"))))
+
+    def test_what_stays_for_good_is_looked_at_closely_also_without_a_fresh_price(self) -> None:
+        """Eight dollars of fifty: less than the venue takes, more than may stay."""
+        trade = filled(a_working_trade(size="100", pair="AVAX/SOL"), SOL="0.84")
+        for market in (a_market(), a_market(after(3), quoted_at=T0)):
+            self.notes(next_step(trade, market, ACTIVE), LegsUnbalanced)
+
+    def test_what_was_filled_beyond_the_asking_is_taken_back_with_pauses_and_then_somebody_has_to_look(self) -> None:
+        trade = a_working_trade()
+        reports = [
+            replace(given_report(order), filled=Quantity(order.quantity * 2), sized_by_venue=True)
+            for order in trade.orders
+        ]
+        trade, at = answered(trade, *reports), T0
+        for round_number in range(TRIMS_MAX):
+            long, short = self.sends(next_step(trade, a_market(at), ACTIVE))
+            self.assertEqual((ETH, Side.SELL, Decimal("0.25"), True), _shape(long))
+            self.assertEqual((BTC, Side.BUY, Decimal("0.01"), True), _shape(short))
+            trade = filled(sent(trade, Send((long, short))), ETH="0", BTC="0")
+            if 2 <= round_number < TRIMS_MAX - 1:
+                wait = self.waits(next_step(trade, a_market(at), ACTIVE), "take back")
+                at += timedelta(seconds=5)
+                self.assertEqual(at, wait.until)
+        self.notes(next_step(trade, a_market(at), ACTIVE), TradeSuspended)
 
     def test_an_imbalance_that_cannot_be_judged_waits_for_the_list(self) -> None:
         trade = filled(a_working_trade(), BTC="0.9")
