@@ -9,6 +9,7 @@ from datetime import datetime
 from trading.domain.errors import VenueUnavailable
 from trading.domain.orders import RejectReason
 from trading.domain.resting import AccountFill, ListedOrder, PairLine, RestingOrder, RestingReport, RestingStatus
+from trading.domain.units import ClientOrderId
 
 
 class NothingRests:
@@ -20,9 +21,9 @@ class NothingRests:
             RestingReport(one.client_order_id, RestingStatus.REJECTED, RejectReason.OTHER, words) for one in orders
         )
 
-    def cancel_resting(self, orders: Sequence[RestingOrder]) -> bool:
+    def cancel_resting(self, orders: Sequence[RestingOrder]) -> frozenset[ClientOrderId] | None:
         """There is nothing to take back."""
-        return True
+        return frozenset()
 
     def resting(self) -> tuple[ListedOrder, ...]:
         return ()

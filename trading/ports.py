@@ -26,7 +26,7 @@ from trading.domain.positions import Watch
 from trading.domain.resting import AccountFill, ListedOrder, PairLine, RestingOrder, RestingReport
 from trading.domain.signals import Approval, Signal
 from trading.domain.trades import Trade
-from trading.domain.units import Coin, PositionId, TradeId, Usd
+from trading.domain.units import ClientOrderId, Coin, PositionId, TradeId, Usd
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
@@ -113,10 +113,12 @@ class Venue(Protocol):
         (see Traits) rejects them all.
         """
 
-    def cancel_resting(self, orders: Sequence[RestingOrder]) -> bool:
-        """Take *orders* back; True when the venue says that none of them is there. Never raises: False is a doubt.
+    def cancel_resting(self, orders: Sequence[RestingOrder]) -> frozenset[ClientOrderId] | None:
+        """Take *orders* back. When the venue says that none of them is there any more, those that were until now; None
+        is a doubt. Never raises.
 
-        One that is not there is done, whatever became of it. One that is still on its way may come to rest later.
+        One that was not there is done, whatever became of it: it has fired, was taken back before, or never came. One
+        that is still on its way may come to rest later.
         """
 
     def resting(self) -> tuple[ListedOrder, ...]:

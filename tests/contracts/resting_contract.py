@@ -68,17 +68,17 @@ class RestingContract(VenueContract):
             row = listed[order.client_order_id]
             self.assertEqual((row.coin, row.side, row.quantity), (order.coin, order.side, order.quantity))
             self.assertEqual((row.trigger_price, row.limit_price), (order.trigger_price, order.limit_price))
-        self.assertTrue(self.venue.cancel_resting(orders[:1]))
+        self.assertEqual(self.venue.cancel_resting(orders[:1]), {orders[0].client_order_id})
         self.assertEqual(self.listed(), {orders[1].client_order_id})
 
     def test_v61_taking_back_what_is_not_there_is_done(self) -> None:
         order = self.a_resting_order(self.major, self.holding(self.major).filled)
-        self.assertTrue(self.venue.cancel_resting([order]))
+        self.assertEqual(self.venue.cancel_resting([order]), frozenset())
         self.placed(order)
-        for _ in range(2):
-            self.assertTrue(self.venue.cancel_resting([order]))
+        self.assertEqual(self.venue.cancel_resting([order]), {order.client_order_id})
+        self.assertEqual(self.venue.cancel_resting([order]), frozenset())
         self.assertEqual(self.listed(), set())
-        self.assertTrue(self.venue.cancel_resting([]))
+        self.assertEqual(self.venue.cancel_resting([]), frozenset())
 
     def test_v62_an_id_rests_once(self) -> None:
         order = self.a_resting_order(self.major, self.holding(self.major).filled)
@@ -129,6 +129,20 @@ class RestingContract(VenueContract):
         (fill,) = {one.client_order_id: one for one in self.fills_since(placed_at) if one.side is Side.SELL}.values()
         self.assertIn(fill.client_order_id, {one.client_order_id for one in orders})
         self.assertIs(fill.cause, FillCause.ORDER)
+        self.assertEqual(self.listed(), set())
+
+    def test_v68_taking_back_tells_what_was_there_from_what_has_fired(self) -> None:
+        """Somebody holds more of the coin, so that what has not fired stays."""
+        held = self.holding(self.major, 5000)
+        self.holding(self.major, 5000)
+        near, far = self.a_pair(self.major, held.filled, "0.0005"), self.a_pair(self.major, held.filled)
+        self.placed(*near, *far)
+        for _ in range(600):
+            self.clock.advance(5)
+            if (left := self.listed() & {one.client_order_id for one in near}) != {one.client_order_id for one in near}:
+                break
+        there = self.venue.cancel_resting((*near, *far))
+        self.assertEqual(there, left | {one.client_order_id for one in far})
         self.assertEqual(self.listed(), set())
 
     def test_v67_the_fills_tell_what_the_reports_told(self) -> None:

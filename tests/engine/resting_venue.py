@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from tests.engine.scripted_venue import FEE, Crash, Fault, ScriptedVenue
@@ -34,6 +34,7 @@ class RestingVenue(ScriptedVenue):
         self.cancels: list[tuple[RestingOrder, ...]] = []
         self.liquidations: dict[str, str] = {}
         self.cancel_fails = False
+        self.fills_lag = timedelta(0)
         self._words_of_rest: deque[str] = deque()
         self._told: list[AccountFill] = []
 
@@ -102,13 +103,13 @@ class RestingVenue(ScriptedVenue):
         status = RestingStatus.UNKNOWN if word else RestingStatus.RESTING
         return tuple(RestingReport(one.client_order_id, status) for one in orders)
 
-    def cancel_resting(self, orders: Sequence[RestingOrder]) -> bool:
+    def cancel_resting(self, orders: Sequence[RestingOrder]) -> frozenset[ClientOrderId] | None:
         self.cancels.append(tuple(orders))
         if self.cancel_fails:
-            return False
-        for one in orders:
-            self.rests.pop(one.client_order_id, None)
-        return True
+            return None
+        there = frozenset(one.client_order_id for one in orders if one.client_order_id in self.rests)
+        self.rests = {key: one for key, one in self.rests.items() if key not in there}
+        return there
 
     def resting(self) -> tuple[ListedOrder, ...]:
         self._read("resting")
@@ -119,7 +120,7 @@ class RestingVenue(ScriptedVenue):
 
     def account_fills(self, since: datetime) -> tuple[AccountFill, ...]:
         self._read("fills")
-        return tuple(one for one in self._told if one.filled_at >= since)
+        return tuple(one for one in self._told if since <= one.filled_at <= self.clock.now() - self.fills_lag)
 
     # How it goes about it
 

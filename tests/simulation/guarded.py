@@ -11,7 +11,7 @@ from tests.simulation.processes import MOMENT, SKEW_MAX, SimulatedVenue
 from trading.domain.errors import VenueUnavailable
 from trading.domain.market import Candle, CandleInterval, Traits
 from trading.domain.resting import AccountFill, ListedOrder, RestingOrder, RestingReport, RestingStatus
-from trading.domain.units import Coin
+from trading.domain.units import ClientOrderId, Coin
 
 LATE_SECONDS = (0.5, 2.0, 6.0, 9.0, 14.0)
 LAGS = (0.0, 0.3, 1.0)
@@ -39,15 +39,16 @@ class GuardedVenue(SimulatedVenue):
             return tuple(unknown)
         return tuple(words.get(one.client_order_id, unknown[place]) for place, one in enumerate(orders))
 
-    def cancel_resting(self, orders: Sequence[RestingOrder]) -> bool:
+    def cancel_resting(self, orders: Sequence[RestingOrder]) -> frozenset[ClientOrderId] | None:
         process, world = self._process, self._world
         process.at_risk("cancel resting")
         fate = world.fate_of_a_submit()
         world.note(process, f"takes back {_words(orders)}" + (f" ({fate})" if fate else ""))
         world.guards.taken_back(orders)
-        arrived = self._travel(fate, lambda: world.exchange.triggers.take_back(orders))
+        there: set[ClientOrderId] = set()
+        arrived = self._travel(fate, lambda: there.update(world.exchange.triggers.take_back(orders)))
         process.at_risk("resting canceled")
-        return arrived
+        return frozenset(there) if arrived else None
 
     def resting(self) -> tuple[ListedOrder, ...]:
         self._read("resting")

@@ -62,10 +62,11 @@ class Triggers:
             else:
                 self.refused[order.client_order_id] = order, now
 
-    def take_back(self, orders: Collection[RestingOrder]) -> None:
-        """A group of cancels has reached the exchange."""
-        for order in orders:
-            self.there.pop(order.client_order_id, None)
+    def take_back(self, orders: Collection[RestingOrder]) -> set[ClientOrderId]:
+        """A group of cancels has reached the exchange; those that were there until now."""
+        there = {one.client_order_id for one in orders} & self.there.keys()
+        self.there = {key: one for key, one in self.there.items() if key not in there}
+        return there
 
     def listed(self, until: datetime) -> tuple[ListedOrder, ...]:
         """What is there now and was there at *until*: reads lag what rests by a moment."""

@@ -105,7 +105,7 @@ class Placing(RestingWorld):
             reports = venue.place_resting(orders, self.clock.now())
             self.assertEqual({one.status for one in reports}, {RestingStatus.REJECTED})
             self.server.faults.down(INFO)
-        self.assertFalse(stranger.cancel_resting(orders))
+        self.assertIsNone(stranger.cancel_resting(orders))
         self.assertEqual(len(self.exchange.received), sent)
 
     def test_a_coin_that_cannot_be_traded_rests_nothing(self) -> None:
@@ -113,7 +113,7 @@ class Placing(RestingWorld):
             order = self.resting_order(coin)
             (report,) = self.venue.place_resting([order], self.clock.now())
             self.assertEqual((report.status, report.reason), (RestingStatus.REJECTED, RejectReason.NOT_TRADABLE))
-        self.assertFalse(self.venue.cancel_resting([self.resting_order(Coin("NOSUCH"))]))
+        self.assertIsNone(self.venue.cancel_resting([self.resting_order(Coin("NOSUCH"))]))
         self.assertEqual(self.venue.place_resting([], self.clock.now()), ())
 
     def test_a_price_below_the_grid_is_refused_before_it_is_sent(self) -> None:
@@ -125,9 +125,9 @@ class Placing(RestingWorld):
         with mock.patch.object(self.venue._signer.register, "claim", side_effect=Busy("held")):
             self.assertEqual(self.place(self.resting_order()), (RestingStatus.REJECTED,))
         with mock.patch.object(self.venue._signer.register, "next_nonce", side_effect=Busy("held")):
-            self.assertFalse(self.venue.cancel_resting([self.resting_order()]))
+            self.assertIsNone(self.venue.cancel_resting([self.resting_order()]))
         self.assertEqual(len(self.exchange.received), sent)
-        self.assertTrue(self.venue.cancel_resting([]))
+        self.assertEqual(self.venue.cancel_resting([]), frozenset())
 
 
 class TakingBack(RestingWorld):
@@ -137,16 +137,16 @@ class TakingBack(RestingWorld):
         for answer in (Answer.CLOSED, Answer.TOO_MANY, Answer.GARBAGE):
             with self.subTest(answer=answer):
                 self.server.faults.add(Fault(EXCHANGE, answer, Commit.NEVER, "cancelByCloid"))
-                self.assertFalse(self.venue.cancel_resting(orders))
+                self.assertIsNone(self.venue.cancel_resting(orders))
                 self.assertEqual(len(self.venue.resting()), 4)
-        self.assertTrue(self.venue.cancel_resting(orders))
+        self.assertEqual(self.venue.cancel_resting(orders), {one.client_order_id for one in orders})
         self.assertEqual(self.exchange.received[-1].type, "cancelByCloid")
         self.assertEqual(self.venue.resting(), ())
 
     def test_every_answer_but_success_and_not_found_is_a_doubt(self) -> None:
         gone = {"error": "Order was never placed, already canceled, or filled. asset=4"}
         done = {"status": "ok", "response": {"type": "cancel", "data": {"statuses": ["success", gone]}}}
-        self.assertIsNone(decode_cancels(done, 2))
+        self.assertEqual(decode_cancels(done, 2), (True, False))
         for answer in (
             {"status": "err", "response": "Invalid nonce: duplicate nonce 7"},
             {"status": "ok", "response": {"type": "cancel", "data": {"statuses": ["success"]}}},
@@ -155,7 +155,7 @@ class TakingBack(RestingWorld):
             None,
         ):
             with self.subTest(answer=answer):
-                self.assertTrue(decode_cancels(answer, 2))
+                self.assertIsNone(decode_cancels(answer, 2))
 
 
 class Explaining(RestingWorld):

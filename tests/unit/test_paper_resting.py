@@ -58,7 +58,7 @@ class Placing(RestingCase):
         self.place(order)
         other = self.a_venue()
         self.assertEqual([one.client_order_id for one in other.resting()], [order.client_order_id])
-        self.assertTrue(other.cancel_resting([order]))
+        self.assertEqual(other.cancel_resting([order]), {order.client_order_id})
         self.assertEqual(self.venue.resting(), ())
 
     def test_a_journal_that_fails_leaves_a_doubt(self) -> None:
@@ -72,7 +72,7 @@ class Placing(RestingCase):
         journal.fails = ""
         self.place(order)
         journal.fails = "before writing"
-        self.assertFalse(self.venue.cancel_resting([order]))
+        self.assertIsNone(self.venue.cancel_resting([order]))
         self.assertEqual(len(self.venue.resting()), 1)
 
 

@@ -127,7 +127,7 @@ class Resting(PearWorld):
         self.assertFalse(self.venue.traits.rests_orders)
         (report,) = self.venue.place_resting([self.a_stop()], self.clock.now() + timedelta(seconds=10))
         self.assertIs(report.status, RestingStatus.REJECTED)
-        self.assertTrue(self.venue.cancel_resting([self.a_stop()]))
+        self.assertEqual(self.venue.cancel_resting([self.a_stop()]), frozenset())
 
     def test_lines_are_drawn_on_the_pair_s_own_basket_only(self) -> None:
         line = PairLine(ETH, SOL, Usd(Decimal(50)), Usd(Decimal(20)))
@@ -159,7 +159,7 @@ class RestingWithAKey(Resting):
         (report,) = self.venue.place_resting([self.a_stop()], self.clock.now() + timedelta(seconds=10))
         self.assertIs(report.status, RestingStatus.RESTING)
         self.assertEqual([one.coin for one in self.venue.resting()], [ETH])
-        self.assertTrue(self.venue.cancel_resting([self.a_stop()]))
+        self.assertEqual(self.venue.cancel_resting([self.a_stop()]), {self.a_stop().client_order_id})
         self.assertEqual(self.venue.resting(), ())
 
 

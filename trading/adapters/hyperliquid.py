@@ -322,7 +322,7 @@ class HyperliquidVenue(HyperliquidReader):
             expires_at += self._set_right(self._api.skew(Lane.WATCH))
         return self._rests.place(orders, expires_at)
 
-    def cancel_resting(self, orders: Sequence[RestingOrder]) -> bool:
+    def cancel_resting(self, orders: Sequence[RestingOrder]) -> frozenset[ClientOrderId] | None:
         return self._rests.cancel(orders)
 
     # Asking

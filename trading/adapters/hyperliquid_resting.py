@@ -24,7 +24,7 @@ from trading.adapters.hyperliquid_wire import (
 from trading.domain.errors import Busy, InvalidNumber, VenueUnavailable
 from trading.domain.orders import RejectReason
 from trading.domain.resting import RestingOrder, RestingReport, RestingStatus
-from trading.domain.units import Coin
+from trading.domain.units import ClientOrderId, Coin
 from trading.utils.trade_calculator import is_on_price_grid
 
 Listings = Callable[[Collection[Coin]], Mapping[Coin, Listing]]
@@ -68,21 +68,22 @@ class RestingOrders:
         words = (answer,) * len(orders) if isinstance(answer, Refusal | Unclear) else decode_words(answer, len(orders))
         return tuple(_report(order, word) for order, word in zip(orders, words, strict=True))
 
-    def cancel(self, orders: Sequence[RestingOrder]) -> bool:
+    def cancel(self, orders: Sequence[RestingOrder]) -> frozenset[ClientOrderId] | None:
         """See the port."""
         if not orders:
-            return True
+            return frozenset()
         try:
             if not self._proven(Lane.CLOSE):
-                return False
+                return None
             action = encode_cancels(orders, self._assets(orders))
             nonce = self._signer.register.next_nonce()
         except (VenueUnavailable, Busy, OSError):
-            return False
+            return None
         answer = self._api.write(self._signer.request(action, nonce), 1, Lane.CLOSE)
-        if isinstance(answer, Refusal | Unclear):
-            return False
-        return decode_cancels(answer, len(orders)) is None
+        there = None if isinstance(answer, Refusal | Unclear) else decode_cancels(answer, len(orders))
+        if there is None:
+            return None
+        return frozenset(one.client_order_id for one, was in zip(orders, there, strict=True) if was)
 
     def _assets(self, orders: Sequence[RestingOrder]) -> Mapping[Coin, int]:
         """Raises VenueUnavailable, also for a coin that is not listed."""

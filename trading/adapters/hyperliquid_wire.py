@@ -370,20 +370,19 @@ def decode_done(answer: object) -> Refusal | Unclear | None:
     return Unclear("the venue answered with neither ok nor err")
 
 
-def decode_cancels(answer: object, count: int) -> str | None:
-    """None when none of *count* orders is there any more, else why that is not known. One that the venue does not find
-    is done: never placed, cancelled or filled are one sentence there (documentation, "Cancel order(s)")."""
-    refusal = decode_refusal(answer)
-    if refusal is not None:
-        return refusal.words
+def decode_cancels(answer: object, count: int) -> tuple[bool, ...] | None:
+    """Which of *count* orders were there until now, when none of them is there any more; None when that is not known.
+    One that the venue does not find is done: never placed, cancelled or filled are one sentence there (documentation,
+    "Cancel order(s)")."""
+    if decode_refusal(answer) is not None:
+        return None
     try:
         words = items(_payload(answer, "cancel").get("statuses"))
-    except VenueUnavailable as error:
-        return error.detail
-    if len(words) != count:
-        return f"the venue answered {len(words)} words to {count} cancels"
-    left = [_plain(one) for one in words if one != "success" and "never placed" not in _plain(one)]
-    return "; ".join(left) or None
+    except VenueUnavailable:
+        return None
+    if len(words) != count or not all(one == "success" or "never placed" in _plain(one) for one in words):
+        return None
+    return tuple(one == "success" for one in words)
 
 
 def decode_http_refusal(status: int, content: bytes) -> Refusal | None:

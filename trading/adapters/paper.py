@@ -143,16 +143,16 @@ class PaperVenue:
         except (StoreCorrupt, Busy, OSError) as error:
             return tuple(RestingReport(one.client_order_id, RestingStatus.UNKNOWN, detail=str(error)) for one in orders)
 
-    def cancel_resting(self, orders: Sequence[RestingOrder]) -> bool:
+    def cancel_resting(self, orders: Sequence[RestingOrder]) -> frozenset[ClientOrderId] | None:
         try:
             with self._lock, self._journal.held():
                 self._catch_up()
                 ids = [one.client_order_id for one in orders if one.client_order_id in self._ledger.rests.orders]
                 if ids:
                     self._journal.append([unrest_record(self._clock.now(), ids)])
-                return True
+                return frozenset(ids)
         except (StoreCorrupt, Busy, OSError):
-            return False
+            return None
 
     def resting(self) -> tuple[ListedOrder, ...]:
         with self._reading():

@@ -477,8 +477,8 @@ class PearVenue(HyperliquidReader):
             RestingReport(one.client_order_id, RestingStatus.REJECTED, RejectReason.OTHER, words) for one in orders
         )
 
-    def cancel_resting(self, orders: Sequence[RestingOrder]) -> bool:
-        return self.direct is None or self.direct.cancel_resting(orders)
+    def cancel_resting(self, orders: Sequence[RestingOrder]) -> frozenset[ClientOrderId] | None:
+        return self.direct.cancel_resting(orders) if self.direct is not None else frozenset()
 
     def draw_lines(self, lines: Sequence[PairLine]) -> bool:
         """As TP and SL of the positions that hold just these pairs, in dollars; what stands there already stays."""

@@ -348,7 +348,7 @@ def _place(desk: Desk, position: Position, guards: Sequence[Guard]) -> Sequence[
 
 def _cancel(desk: Desk, position_id: PositionId, resting: Sequence[Resting]) -> None:
     """What the venue says is not there is struck out, unless it may still be on its way."""
-    if not resting or not desk.venue.cancel_resting([one.order for one in resting]):
+    if not resting or desk.venue.cancel_resting([one.order for one in resting]) is None:
         return
     gone = {one.order.client_order_id for one in resting if one.placed}
     if gone:
