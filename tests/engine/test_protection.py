@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from unittest import mock
 
 from tests.builders import after, given_a_filled_trade, given_account, given_instrument
@@ -20,6 +21,7 @@ from trading.domain.positions import Position, PositionStatus, position_of
 from trading.domain.resting import Resting, RestingOrder, TriggerKind, resting_order_id
 from trading.domain.units import Coin, PositionId, Price, Quantity
 from trading.engine import closing, emergency, monitor, protection, queries, working
+from trading.engine.desk import Desk
 from trading.engine.monitor import Watchman
 from trading.engine.protection import Changes, Guard, Listing, decide, distance, settled, wanted
 from trading.utils.halted import HaltedStore
@@ -216,6 +218,10 @@ class ProtectionCase(LossCase):
         watch = self.scene.desk.store.book().watch(position.id)
         return watch.resting if watch is not None else ()
 
+    def protect(self, position: Position, memory: protection.Memory, desk: Desk | None = None) -> None:
+        desk = desk or self.scene.desk
+        protection.protect(desk, memory, position.id, partial(working.book_losses, desk))
+
     def assert_known(self, position: Position) -> None:
         """What rests at the venue and what is written down are the same."""
         written = {one.order.client_order_id for one in self.resting(position)}
@@ -285,7 +291,7 @@ class Life(ProtectionCase):
         position = self.scene.opened()
         memory = protection.Memory()
         memory.refused[position.id, ETH, STOP] = self.scene.clock.now()
-        protection.protect(self.scene.desk, memory, position.id)
+        self.protect(position, memory)
         self.assertEqual([kind for kind, _, _ in self.venue.guards("ETH")], ["take_profit"])
         self.assertEqual(len(self.venue.guards("BTC")), 2)
 
@@ -344,7 +350,7 @@ class Life(ProtectionCase):
     def test_a_list_that_hangs_keeps_no_tick_waiting(self) -> None:
         position = self.scene.opened()
         memory, gate, asked = protection.Memory(), threading.Event(), threading.Event()
-        protection.protect(self.scene.desk, memory, position.id)
+        self.protect(position, memory)
 
         def hang(name: str) -> None:
             if name == "resting":
@@ -352,7 +358,7 @@ class Life(ProtectionCase):
                 gate.wait(WAIT_SECONDS)
 
         self.venue.on_read = hang
-        busy = threading.Thread(target=protection.protect, args=(self.scene.desk, memory, position.id))
+        busy = threading.Thread(target=self.protect, args=(position, memory))
         busy.start()
         self.addCleanup(busy.join)
         self.addCleanup(gate.set)
@@ -492,7 +498,9 @@ class SharedCoin(ProtectionCase):
     def test_a_halted_desk_takes_nothing_back(self) -> None:
         halted = HaltedStore(self.scene.store.data_dir, "damaged")
         with self.assertRaisesRegex(StoreCorrupt, "halted"):
-            protection.clear_way(replace(self.scene.desk, store=halted), self.first.id)
+            protection.clear_way(
+                replace(self.scene.desk, store=halted), self.first.id, self.resting(self.first), (), print
+            )
         self.assertEqual((self.venue.cancels, len(self.venue.guards("ETH"))), ([], 4))
 
     def test_whoever_takes_up_a_close_clears_its_way(self) -> None:
@@ -560,7 +568,7 @@ class Crashes(ProtectionCase):
         self.venue.script_rest(word)
         memory = protection.Memory()
         with self.assertRaises(Crash):
-            protection.protect(self.scene.desk, memory, position.id)
+            self.protect(position, memory)
         self.assertEqual([one.placed for one in self.resting(position)], [False] * 4)
         self.restart()
         return position
@@ -605,27 +613,27 @@ class Crashes(ProtectionCase):
         position, other = self.scene.opened(), self.scene.beside().desk
         mine, theirs = protection.Memory(), protection.Memory()
         self.venue.script_rest("lost_before")
-        protection.protect(self.scene.desk, mine, position.id)
+        self.protect(position, mine)
         self.scene.clock.advance(4)
-        protection.protect(other, theirs, position.id)
+        self.protect(position, theirs, other)
         self.venue.rests.update({one.client_order_id: one for one in self.venue.placements[0]})
         self.scene.clock.advance(2)
-        protection.protect(self.scene.desk, mine, position.id)
+        self.protect(position, mine)
         self.assertEqual([one.placed for one in self.resting(position)], [True] * 4)
         self.scene.clock.advance(1)
-        protection.protect(other, theirs, position.id)
+        self.protect(position, theirs, other)
         self.assertEqual(len(self.venue.placements), 1)
         self.assert_known(position)
 
     def test_a_list_from_before_the_clock_was_set_back_strikes_nothing_out(self) -> None:
         first, memory = self.scene.opened(), protection.Memory()
-        protection.protect(self.scene.desk, memory, first.id)
+        self.protect(first, memory)
         self.scene.clock.advance(1)
-        protection.protect(self.scene.desk, memory, first.id)
+        self.protect(first, memory)
         self.scene.clock.instant -= timedelta(seconds=30)
         second = self.scene.opened("signal_2", pair="SOL/AVAX")
         for _ in range(2):
-            protection.protect(self.scene.desk, memory, second.id)
+            self.protect(second, memory)
             self.assertEqual(len(self.resting(second)), 4)
         self.assertEqual(len(self.venue.placements), 2)
 

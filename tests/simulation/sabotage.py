@@ -236,9 +236,9 @@ def _without_group(real: Callable[..., Any]) -> Callable[..., Any]:
 def _leaves_what_ended(real: Callable[..., Any]) -> Callable[..., Any]:
     """Whatever rests for a position that has ended stays where it is."""
 
-    def protect(desk: Any, memory: Any, position_id: Any) -> None:
+    def protect(desk: Any, memory: Any, position_id: Any, find: Any) -> None:
         if not desk.store.book().position(position_id).closed:
-            real(desk, memory, position_id)
+            real(desk, memory, position_id, find)
 
     return protect
 
@@ -250,7 +250,7 @@ def _only_what_is_placed(resting: Any, listing: Any) -> Any:
 
 def _clears_first(real: Callable[..., Any]) -> Callable[..., Any]:
     def closing_trade(desk: Any, position_id: Any, *args: Any, **kwargs: Any) -> Any:
-        protection.clear_way(desk, position_id)
+        protection.take_back(desk, position_id)
         return real(desk, position_id, *args, **kwargs)
 
     return closing_trade
@@ -274,6 +274,10 @@ def _forgets_changed_exits(real: Callable[..., None]) -> Callable[..., None]:
             real(store, watch)
 
     return save
+
+
+def _all_told(*args: Any) -> bool:
+    return True
 
 
 def _active_policy(desk: Any, trade: Trade) -> Any:
@@ -349,6 +353,7 @@ def patches() -> Mapping[str, tuple[Any, ...]]:
             obj(protection, "wanted", _nothing_once_lost(protection.wanted)),
         ),
         "nothing rests": (obj(protection, "due", _no_positions),),
+        "a close does not ask what has fired": (obj(protection, "_look_for_fills", _all_told),),
         "a fired trigger is not noticed": (
             obj(working, "book_losses", _no_positions),
             obj(losses, "missing", _no_positions),

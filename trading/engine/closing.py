@@ -66,7 +66,6 @@ def close(
     if closing is not None:
         if twap is None:
             closing = working.want_hurry(desk, closing, reason)
-        protection.clear_way(desk, position_id)
         _work_both(desk, opening.id, closing.id, until)
     position = desk.store.book().position(position_id)
     if position.closed:

@@ -12,7 +12,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from trading.domain.book import Book
-from trading.domain.desk_state import DeskState
+from trading.domain.desk_state import Cause, DeskState
 from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account
 from trading.domain.positions import Position
@@ -66,6 +66,38 @@ def beside_others(book: Book, account: Account, state: DeskState) -> frozenset[C
         if (high > 0 and max(account.held(coin) - high, state.accepted_drift.get(coin, ZERO)) > 0)
         or (low < 0 and min(account.held(coin) - low, state.accepted_drift.get(coin, ZERO)) < 0)
     )
+
+
+def beyond_book(book: Book, account: Account) -> Mapping[Coin, Decimal]:
+    """How much more of each coin of a standing position *account* has on its side than *book* knows of, in coins."""
+    found = {}
+    for coin, (low, high) in book_holdings(book).items():
+        held = account.held(coin)
+        found[coin] = held - high if high > 0 else low - held
+    return found
+
+
+def unexplained(book: Book, held: Mapping[Coin, Quantity], state: DeskState) -> frozenset[Coin]:
+    """The coins, of those that the account *held* on the desk's side, unsigned, of which there is neither what *book*
+    says nor that and what somebody has accepted: somebody else has a part, or something was taken."""
+    found = set()
+    for coin, (low, high) in book_holdings(book, held.keys()).items():
+        sign = 1 if high > 0 else -1
+        beyond = held[coin] * sign - state.accepted_drift.get(coin, ZERO)
+        if held[coin] > 0 and not low <= beyond <= high:
+            found.add(coin)
+    return frozenset(found)
+
+
+def known_beside(book: Book, state: DeskState) -> frozenset[Coin]:
+    """The coins of standing positions of which somebody else may have a part by what is written down: they held some
+    when a position was opened, or it was accepted since. While there is DRIFT, all: what was seen and has not been
+    accepted may just be as much as what has fired, so that the account shows nothing of either."""
+    coins = {leg.coin for one in book.standing_positions() for leg in one.legs}
+    if Cause.DRIFT in state.causes:
+        return frozenset(coins)
+    plans = (leg for one in book.standing_positions() for leg in book.trade(one.trade_id).terms.legs)
+    return frozenset(coins & {*state.accepted_drift, *(leg.coin for leg in plans if leg.beside)})
 
 
 def since_of(book: Book, coins: Collection[Coin]) -> datetime:

@@ -5,9 +5,10 @@ Each trade and each close has a thread of its own, and one that is still busy fr
 """
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
+from decimal import Decimal
 from functools import partial
 
 from trading.domain.accounts import EquityPoint, hour_of
@@ -24,7 +25,7 @@ from trading.domain.errors import (
 from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account
 from trading.domain.positions import PositionStatus
-from trading.domain.units import Coin, PositionId, TradeId, Usd
+from trading.domain.units import ZERO, Coin, PositionId, TradeId, Usd
 from trading.engine import (
     closing,
     emergency,
@@ -85,7 +86,10 @@ class Watchman:
     explained_tried: datetime | None = None
     explained_pause: timedelta = LOSS_RETRY
     beside_others: frozenset[Coin] = frozenset()
+    beyond_book: Mapping[Coin, Decimal] = field(default_factory=dict)
     looked_beside: datetime | None = None
+    beside_pause: timedelta = LOSS_RETRY
+    unseen: frozenset[Coin] | None = None
     late: LateMemory = field(default_factory=LateMemory)
     lines: second_line.Memory = field(default_factory=second_line.Memory)
     in_hand: dict[str, Errand] = field(default_factory=dict)
@@ -251,10 +255,6 @@ def _tell_overdue(watchman: Watchman) -> None:
 def _take_up(desk: Desk, trade_id: TradeId) -> None:
     """Work a trade under its seat. A bug stops all opening, and takes an opening trade out of work."""
     try:
-        trade = desk.store.book().trade(trade_id)
-        if not trade.opens and not trade.orders:
-            # Whoever accepted it may not have lived to do so.
-            protection.clear_way(desk, trade.terms.position_id)
         working.work_if_free(desk, trade_id)
     except InvariantBroken as broken:
         _take_out(desk, trade_id, f"it broke a rule: {broken.detail}")
@@ -355,33 +355,44 @@ def _account_duties(watchman: Watchman) -> None:
 
 def _look_beside(watchman: Watchman, book: Book, account: Account) -> None:
     """Keep in mind of which coins others have held some beside the desk since what stands of them was opened: there,
-    what rests may take the desk's own and nothing is missing."""
-    if watchman.desk.venue.traits.rests_orders:
-        standing = {leg.coin for one in book.standing_positions() for leg in one.legs if leg.held > 0}
-        known = watchman.beside_others | losses.beside_others(book, account, watchman.desk.store.state())
-        watchman.beside_others = known & standing
+    what rests may take the desk's own and nothing is missing. Where what is beyond the book has just become less, it
+    is looked for again at once. And once where something rested before this watchman came, who has not seen it."""
+    if not watchman.desk.venue.traits.rests_orders:
+        return
+    standing = {leg.coin for one in book.standing_positions() for leg in one.legs if leg.held > 0}
+    known = watchman.beside_others | losses.beside_others(book, account, watchman.desk.store.state())
+    before, watchman.beyond_book = watchman.beyond_book, losses.beyond_book(book, account)
+    watchman.beside_others = known & standing
+    if any(watchman.beyond_book[coin] < before.get(coin, ZERO) for coin in watchman.beside_others):
+        watchman.looked_beside, watchman.beside_pause = None, LOSS_RETRY
+    if watchman.unseen is None:
+        guarded = [one for one in book.standing_positions() if protection.watch_of(book, one.id).rested]
+        watchman.unseen = frozenset(leg.coin for one in guarded for leg in one.legs)
 
 
 def _explain(watchman: Watchman, lacking: bool) -> None:
     """Look for the fills that explain what the account lacks: at once, then at growing pauses, for it costs. Beside
-    others, where nothing need be lacking, each half minute; that keeps nothing that is lacking waiting."""
+    others, where nothing need be lacking, each half minute at least; that keeps nothing that is lacking waiting."""
     now, tried = watchman.desk.clock.now(), watchman.explained_tried
     if not lacking:
         watchman.explained_tried, watchman.explained_pause = None, LOSS_RETRY
         looked = watchman.looked_beside
-        due = bool(watchman.beside_others) and (looked is None or now - looked >= LOSS_RETRY_MAX)
+        due = bool(watchman.beside_others) and (looked is None or now - looked >= watchman.beside_pause)
+        if due:
+            watchman.beside_pause = min(2 * watchman.beside_pause, LOSS_RETRY_MAX)
     else:
         due = tried is None or now - tried >= watchman.explained_pause
         if due and tried is not None:
             watchman.explained_pause = min(2 * watchman.explained_pause, LOSS_RETRY_MAX)
         watchman.explained_tried = now if due else tried
-    if due:
-        watchman.looked_beside = now
-        _hand_out(watchman, "lost legs", lambda: _find_losses(watchman))
+    if due or watchman.unseen:
+        coins = watchman.beside_others | (watchman.unseen or frozenset())
+        watchman.looked_beside, watchman.unseen = now, frozenset()
+        _hand_out(watchman, "lost legs", lambda: _find_losses(watchman, coins))
 
 
-def _find_losses(watchman: Watchman) -> None:
-    if working.book_losses(watchman.desk, watchman.beside_others):
+def _find_losses(watchman: Watchman, beside_others: Collection[Coin]) -> None:
+    if working.book_losses(watchman.desk, beside_others):
         _leave_lost(watchman)
 
 
@@ -418,7 +429,8 @@ def _leave_unlevel(watchman: Watchman) -> None:
 
 def _guardian(watchman: Watchman, position_id: PositionId) -> Job:
     def guard() -> None:
-        protection.protect(watchman.desk, watchman.guards, position_id)
+        desk = watchman.desk
+        protection.protect(desk, watchman.guards, position_id, partial(working.book_losses, desk))
 
     return guard
 

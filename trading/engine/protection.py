@@ -7,7 +7,7 @@ trigger is forgotten and none outlives its position. It only reduces and opens n
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -51,6 +51,15 @@ LOOK_AGAIN = timedelta(seconds=3)
 REFUSED_PAUSE = timedelta(seconds=60)
 WAY_SECONDS = 1.0
 SEAT_SECONDS = 0.5
+TOLD_SECONDS = 2.0
+TOLD_AFTER = timedelta(seconds=1.2)
+"""So long after it has happened a fill is in the venue's list."""
+LOOK_PAUSES = (0.2, 0.4, 0.6)
+"""Seconds before each further look at the fills, TOLD_AFTER in all."""
+FINDERS = PositionId("finders")
+"""The seat of whoever looks: one after the other, for what the first finds is found for all who hold the coin."""
+Finding = Callable[[Collection[Coin]], object]
+"""Books what fills have taken of coins, also beside others who hold them; None where that cannot be told now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,8 +252,12 @@ def due(desk: Desk, memory: Memory, book: Book) -> tuple[PositionId, ...]:
     return tuple(found)
 
 
-def protect(desk: Desk, memory: Memory, position_id: PositionId) -> None:
-    """Bring what rests for a position to what should. Raises Busy when somebody else is at it, VenueUnavailable."""
+def protect(desk: Desk, memory: Memory, position_id: PositionId, find: Finding) -> None:
+    """Bring what rests for a position to what should. Raises Busy when somebody else is at it, VenueUnavailable.
+
+    What rested and is there no more may have fired, beside somebody else's holding even: *find* books what it has taken
+    before it is struck out, for then nobody would ask about it again.
+    """
     with desk.store.seat(position_id):
         book, now = desk.store.book(), desk.clock.now()
         position, watch = book.position(position_id), watch_of(book, position_id)
@@ -253,7 +266,11 @@ def protect(desk: Desk, memory: Memory, position_id: PositionId) -> None:
             return
         if not watch.resting and (position.closed or not desk.config.resting_protection):
             return
-        present = settled(watch.resting, _listing(desk, memory, watch.resting))
+        listing = _listing(desk, memory, watch.resting)
+        unclear = _unaccounted(desk, position_id, watch.resting, listing, find)
+        if listing is not None and unclear:
+            listing = replace(listing, ids=listing.ids | unclear)
+        position, present = desk.store.book().position(position_id), settled(watch.resting, listing)
         wish: Mapping[Coin, Sequence[Guard]] = {leg.coin: () for leg in position.legs}
         if not position.closed and desk.config.resting_protection:
             wish = wanted(position, desk.venue.account(), desk.venue.instruments())
@@ -262,29 +279,50 @@ def protect(desk: Desk, memory: Memory, position_id: PositionId) -> None:
             _note(desk, position_id, lambda _: present)
         _carry_out(desk, memory, position, changes)
         doubtful = any(not one.placed for one in watch_of(desk.store.book(), position_id).resting)
-        if doubtful or position.status is PositionStatus.OPENING or changes.replaced:
+        if unclear or doubtful or position.status is PositionStatus.OPENING or changes.replaced:
             _look_soon(memory, position_id, now)
 
 
-def clear_way(desk: Desk, position_id: PositionId) -> None:
-    """Before a close is worked: take back what rests for its position on a coin that others hold, too, where it could
-    sell theirs. Waits a second at most, for no exit waits for this.
+def in_the_way(book: Book, position_id: PositionId, shared: Collection[Coin]) -> tuple[Resting, ...]:
+    """What may rest for a position on *shared* coins, which others hold, too: there it could sell theirs."""
+    watch = book.watch(position_id)
+    return tuple(one for one in watch.resting if one.order.coin in shared) if watch is not None else ()
+
+
+def clear_way(
+    desk: Desk, position_id: PositionId, obstacles: Sequence[Resting], doubted: Collection[Coin], find: Finding
+) -> None:
+    """Before a close sends: take *obstacles* back, which are in its way, and let *find* book what they have taken, or
+    the close would sell it once more, of what is somebody else's.
+
+    One that was not there to be taken back has fired, as a rule: its fill is looked for until it is told of. Of coins
+    *doubted*, of which the account shows something else than the book, fills are looked for once in any case. No exit
+    waits longer for this than WAY_SECONDS for the venue's answer and TOLD_SECONDS for the fills.
 
     Only once the close is on disk, and the store takes in what is taken back: a position that nobody closes keeps its
     guard. Raises StoreCorrupt where that cannot be.
     """
-    book = desk.store.book()
-    position, watch = book.position(position_id), book.watch(position_id)
-    if watch is None or not watch.resting:
-        return
-    others = {leg.coin for one in book.standing_positions() if one.id != position_id for leg in one.legs}
-    shared = others | set(desk.store.state().accepted_drift)
-    in_the_way = [one for one in watch.resting if one.order.coin in shared]
-    if in_the_way:
-        if desk.store.trouble:
-            raise StoreCorrupt(f"the desk is halted: {desk.store.trouble}")
-        desk.store.make_sure()
-        _wait_for(desk, f"clearing the way of {position.pair}", lambda: _take_back(desk, position_id, in_the_way))
+    if desk.store.trouble:
+        raise StoreCorrupt(f"the desk is halted: {desk.store.trouble}")
+    desk.store.make_sure()
+    name = f"clearing the way of {desk.store.book().position(position_id).pair}"
+    answers: list[frozenset[ClientOrderId]] = []
+
+    def clear() -> None:
+        there = _taken_back(desk, position_id, obstacles)
+        if there is not None:
+            answers.append(there)
+
+    _wait_for(desk, name, clear)
+    there = answers[0] if answers else None
+
+    def look() -> None:
+        missed = [one for one in obstacles if there is None or one.order.client_order_id not in there]
+        all_told = _look_for_fills(desk, position_id, missed, doubted, find)
+        if there is not None:
+            _strike_out(desk, position_id, obstacles, there, all_told=all_told)
+
+    _wait_for(desk, name, look, TOLD_SECONDS)
 
 
 def take_back(desk: Desk, position_id: PositionId) -> None:
@@ -296,17 +334,69 @@ def take_back(desk: Desk, position_id: PositionId) -> None:
         _wait_for(desk, f"taking back what rests for {position_id}", lambda: _take_back(desk, position_id, resting))
 
 
-def _wait_for(desk: Desk, name: str, job: Callable[[], None]) -> None:
-    errands.wait(desk, [errands.start(desk, name, job)], desk.clock.monotonic() + WAY_SECONDS)
+def _wait_for(desk: Desk, name: str, job: Callable[[], None], seconds: float = WAY_SECONDS) -> None:
+    errands.wait(desk, [errands.start(desk, name, job)], desk.clock.monotonic() + seconds)
 
 
 def _take_back(desk: Desk, position_id: PositionId, resting: Sequence[Resting]) -> None:
+    there = _taken_back(desk, position_id, resting)
+    if there is not None:
+        _strike_out(desk, position_id, resting, there)
+
+
+def _taken_back(desk: Desk, position_id: PositionId, resting: Sequence[Resting]) -> frozenset[ClientOrderId] | None:
+    """Take *resting* back and say which of them were there until now; None while it is not known that none is."""
     try:
         with desk.store.seat(position_id, SEAT_SECONDS):
-            _cancel(desk, position_id, resting)
+            return desk.venue.cancel_resting([one.order for one in resting])
     except Busy:
         # The monitor is at this very position: it finds it closed, or finds the order again, at its next look.
-        return
+        return None
+
+
+def _look_for_fills(
+    desk: Desk, position_id: PositionId, missed: Sequence[Resting], doubted: Collection[Coin], find: Finding
+) -> bool:
+    """Let *find* book what *missed*, which could not be taken back, may have taken: once, and again while one that has
+    rested may have been filled and not told of. False while it may still be so."""
+    coins = {*doubted, *(one.order.coin for one in missed)}
+    rested = [one for one in missed if one.placed]
+    if not coins:
+        return True
+    with suppress(Busy), desk.store.seat(FINDERS, TOLD_SECONDS):
+        found = None
+        if doubted or len(rested) < len(missed) or _untold(desk, position_id, rested):
+            found = find(coins)
+        for pause in LOOK_PAUSES:
+            if not _untold(desk, position_id, rested):
+                return True
+            desk.clock.sleep(pause)
+            found = find(coins)
+        return found is not None
+    return False
+
+
+def _unaccounted(
+    desk: Desk, position_id: PositionId, resting: Sequence[Resting], listing: Listing | None, find: Finding
+) -> frozenset[ClientOrderId]:
+    """Those of *resting* that *listing* does not show any more, and of which it is not known what they have taken after
+    *find* has looked for it."""
+    left = settled(resting, listing)
+    vanished = [one for one in resting if one.placed and one not in left and _untold(desk, position_id, [one])]
+    if not vanished or listing is None:
+        return frozenset()
+    told = desk.clock.now() - listing.taken_at >= TOLD_AFTER
+    if told and find({one.order.coin for one in vanished}) is not None:
+        return frozenset()
+    return frozenset(one.order.client_order_id for one in vanished)
+
+
+def _untold(desk: Desk, position_id: PositionId, rested: Iterable[Resting]) -> bool:
+    """Whether one of *rested* may have taken of its position what no loss is booked for yet."""
+    book = desk.store.book()
+    position, opening = book.position(position_id), book.trades_of_position(position_id)[0]
+    coins = [(one.order.coin, one.order.quantity) for one in rested]
+    return any(position.leg_of(coin).held > 0 and opening.lost_of(coin) < quantity for coin, quantity in coins)
 
 
 def _carry_out(desk: Desk, memory: Memory, position: Position, changes: Changes) -> None:
@@ -347,10 +437,26 @@ def _place(desk: Desk, position: Position, guards: Sequence[Guard]) -> Sequence[
 
 
 def _cancel(desk: Desk, position_id: PositionId, resting: Sequence[Resting]) -> None:
-    """What the venue says is not there is struck out, unless it may still be on its way."""
-    if not resting or desk.venue.cancel_resting([one.order for one in resting]) is None:
-        return
-    gone = {one.order.client_order_id for one in resting if one.placed}
+    there = desk.venue.cancel_resting([one.order for one in resting]) if resting else None
+    if there is not None:
+        _strike_out(desk, position_id, resting, there)
+
+
+def _strike_out(
+    desk: Desk,
+    position_id: PositionId,
+    resting: Sequence[Resting],
+    there: Collection[ClientOrderId],
+    *,
+    all_told: bool = False,
+) -> None:
+    """What the venue says is not there any more is written down no more, unless it may still be on its way. Nor what
+    was not *there* before, while it may have taken what nobody has booked yet; *all_told* says that it has not."""
+    gone = {
+        one.order.client_order_id
+        for one in resting
+        if one.placed and (all_told or one.order.client_order_id in there or not _untold(desk, position_id, [one]))
+    }
     if gone:
         _note(desk, position_id, lambda there: tuple(one for one in there if one.order.client_order_id not in gone))
         words = f"{len(gone)} order(s) that rested at the venue taken back"

@@ -4,7 +4,7 @@ crash path.
 The law: a holding that reads differently is reported, never traded on.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -71,12 +71,16 @@ def overdue_closes(desk: Desk) -> tuple[Trade, ...]:
     return tuple(one for one in closes if now - max(one.terms.gives_up_at, one.terms.accepted_at) > CLOSE_DEADLINE)
 
 
-def book_holdings(book: Book) -> Mapping[Coin, tuple[Quantity, Quantity]]:
-    """The least and the most, signed, that the book says is held of each coin it has traded in standing positions."""
+def book_holdings(book: Book, coins: Collection[Coin] | None = None) -> Mapping[Coin, tuple[Quantity, Quantity]]:
+    """The least and the most, signed, that the book says is held of each coin it has traded in standing positions; of
+    *coins* only, if given."""
     bounds: dict[Coin, tuple[Decimal, Decimal]] = {}
     for position in book.standing_positions():
+        legs = [leg for leg in position.legs if coins is None or leg.coin in coins]
+        if not legs:
+            continue
         opening, *closings = book.trades_of_position(position.id)
-        for leg in position.legs:
+        for leg in legs:
             low, high = bounds.get(leg.coin, (ZERO, ZERO))
             doubt = opening.doubtful(leg.coin)
             leaving = _leaving(opening, leg.coin) + sum((_leaving(one, leg.coin) for one in closings), ZERO)

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import assert_never
 
 from trading.domain.book import Book
@@ -41,7 +42,7 @@ from trading.domain.trades import (
     record,
 )
 from trading.domain.units import ZERO, Coin, PositionId, Price, Quantity, TradeId, Usd
-from trading.engine import losses
+from trading.engine import losses, protection
 from trading.engine.desk import Desk
 from trading.engine.dregs import only_dregs
 from trading.engine.playbook import CLOSE_BANDS, CLOSE_TTL, Ask, Market, Note, Policy, Send, Wait, next_step
@@ -70,8 +71,9 @@ def work(desk: Desk, trade: Trade) -> Trade:
     At most SENDS_MAX groups go out in one call. The caller holds the trade's seat. Calling twice sends nothing twice.
     Raises StoreCorrupt when it cannot be saved; a venue that cannot be read leaves the trade where it is.
     """
-    # Until something is filled the venue, or another process of ours, may know of another leverage than agreed.
-    prepared, sends = not trade.opens or trade.anything_filled, 0
+    # Until something is filled the venue, or another process of ours, may know of another leverage than agreed. And
+    # what rests for a position may have fired, or fire, until it is out of the way of its close.
+    prepared, sends = trade.opens and trade.anything_filled, 0
     for _ in range(STEPS_MAX):
         market = _look(desk, trade)
         wished = _with_wishes(desk, trade)
@@ -86,15 +88,17 @@ def work(desk: Desk, trade: Trade) -> Trade:
                     return trade
             case Send() as step if _may_have_landed(desk, trade, step):
                 return desk.store.save(trade)
-            case Send() as step if prepared:
-                trade, sends = _send(desk, trade, step), sends + 1
-                if sends == SENDS_MAX:
-                    return desk.store.save(trade)
-            case Send():
+            case Send() if not prepared and trade.opens:
                 leveraged = _with_leverage(desk, trade)
                 if leveraged is None:
                     return desk.store.save(trade)
                 trade, prepared = leveraged, True
+            case Send() if not prepared and _cleared_the_way(desk, trade, market):
+                prepared = True
+            case Send() as step:
+                trade, sends, prepared = _send(desk, trade, step), sends + 1, True
+                if sends == SENDS_MAX:
+                    return desk.store.save(trade)
             case Note(HoldingGone() as gone):
                 # Where a fill explains it, it is booked at its own price, and not at a mark.
                 trade = trade if book_losses(desk) else _written_off(desk, trade, gone)
@@ -157,12 +161,12 @@ def want_cancel(desk: Desk, trade: Trade, why: str) -> Trade:
     raise Busy(f"{trade.id} is written faster than it can be told to stop", trade_id=trade.id)
 
 
-def book_losses(desk: Desk, beside_others: Collection[Coin] = ()) -> tuple[PositionId, ...]:
+def book_losses(desk: Desk, beside_others: Collection[Coin] = ()) -> tuple[PositionId, ...] | None:
     """Write down what fills of others have taken of standing positions; those that have lost something now.
 
     Needs no seat. Nothing is written unless the account lacks what the book says, or what rested for a position has
     been filled *beside_others* who hold so much of the coin that nothing is lacking; a fill explains it, and no trade
-    has moved meanwhile. A venue that cannot be read explains nothing.
+    has moved meanwhile. None when one has, or the venue cannot be read, which explains nothing.
     """
     if not desk.venue.traits.tells_fills:
         return ()
@@ -175,12 +179,12 @@ def book_losses(desk: Desk, beside_others: Collection[Coin] = ()) -> tuple[Posit
             return ()
         fills, instruments = desk.venue.account_fills(losses.since_of(book, coins)), desk.venue.instruments()
     except VenueUnavailable:
-        return ()
+        return None
     found: dict[PositionId, list[LegLost]] = {}
     with desk.store.exclusive() as book:
         present = losses.versions(book, coins)
         if any(before.get(one) != count for one, count in present.items()):
-            return ()
+            return None
         for lack in lacks:
             step = instruments[lack.coin].quantity_step
             explained = losses.explained(book, lack, fills, step, desk.clock.now())
@@ -190,11 +194,12 @@ def book_losses(desk: Desk, beside_others: Collection[Coin] = ()) -> tuple[Posit
             if told:
                 _missing_at_most(desk, lack.coin, lack.sign, max(lack.quantity - told, ZERO))
         # Once for each: *book* does not know what is saved meanwhile, and both legs of one may be lacking.
-        return tuple(
+        losers = tuple(
             position_id
             for position_id, parts in found.items()
             if _lose(desk, book.trades_of_position(position_id)[0], parts)
         )
+        return losers if losers or not found else None
 
 
 def _lose(desk: Desk, opening: Trade, lost: Iterable[LegLost]) -> bool:
@@ -395,6 +400,22 @@ def _most(known: Mapping[Coin, tuple[Quantity, Quantity]], leg: LegPlan) -> Deci
     """The most that the book allows for of a leg's coin, on its side."""
     low, high = known.get(leg.coin, (ZERO, ZERO))
     return high if leg.side is Side.BUY else -low
+
+
+def _cleared_the_way(desk: Desk, trade: Trade, market: Market) -> bool:
+    """Whether something was in the way of a CLOSE: it is out of it now, as far as that can be, and *market* is of
+    before. Only what rests on a coin that somebody else holds, too, or may; elsewhere it ends with the holding."""
+    book, state, position_id = desk.store.book(), desk.store.state(), trade.terms.position_id
+    coins = frozenset(leg.coin for leg in trade.terms.legs)
+    if not protection.in_the_way(book, position_id, coins):
+        return False
+    doubted = losses.unexplained(book, market.whole or {}, state)
+    shared = (coins - market.alone) | doubted | losses.known_beside(book, state)
+    obstacles = protection.in_the_way(book, position_id, shared)
+    if obstacles:
+        doubted &= {one.order.coin for one in obstacles}
+        protection.clear_way(desk, position_id, obstacles, doubted, partial(book_losses, desk))
+    return bool(obstacles)
 
 
 def _later(desk: Desk, trade: Trade) -> datetime:
