@@ -138,6 +138,8 @@ class Guards:
         owner = self.owners[order.client_order_id]
         held = self.world.auditor.held[owner]
         own = min(quantity, max(held.left(order.coin), ZERO))
+        theirs = order.coin in self.world.beside.held
+        require(own == quantity or not theirs, f"{order.kind} took {quantity - own} {order.coin} of others")
         held.closed[order.coin] += own
         self.fired[f"fill-{len(self.world.exchange.fills)}"] = owner, Fired(order.coin, own)
         self.world.note(None, f"{order.kind} of {quantity} {order.coin} fires {order.client_order_id[2:10]}")
@@ -152,6 +154,11 @@ class Guards:
             return ZERO
         owner, fired = self.fired.get(loss.fill_id, (None, Fired(loss.coin, ZERO)))
         return loss.quantity - (fired.quantity if owner == position_id else ZERO)
+
+    def overguarded(self, position_id: PositionId, coin: Coin) -> bool:
+        """Whether more rests for a leg on one side of the market than is held of it."""
+        left = self.world.auditor.held[position_id].left(coin)
+        return any(self._resting(position_id, coin, kind) > left for kind in TriggerKind)
 
     def has_fired(self, position_id: PositionId) -> bool:
         """Whether something that rested for the position has ever taken of it."""

@@ -16,7 +16,7 @@ from trading.domain.errors import DeskError, InvariantBroken, ResumeRefused, Sto
 from trading.domain.exit_plan import TrailingStop
 from trading.domain.market import Pair
 from trading.domain.trades import TradeStatus
-from trading.domain.units import Coin, Ratio, Usd
+from trading.domain.units import Coin, PositionId, Ratio, Usd
 from trading.engine import closing, emergency, entry, exits
 from trading.engine.desk import Desk
 from trading.engine.recovery import drifts
@@ -101,6 +101,14 @@ class Operators:
         """A position in slices, with barriers that leave it alone."""
         self._at(self.world.scheduler.now, "execute in the calm", self._execute_in_the_calm)
 
+    def close(self, position_id: PositionId) -> None:
+        """Somebody closes a position, now."""
+        self._at(self.world.scheduler.now, "close", partial(closing.close_by_hand, position_id=position_id))
+
+    def resume(self) -> None:
+        """Somebody looks at what is in the way, and resumes, now."""
+        self._at(self.world.scheduler.now, "resume", self._resume)
+
     def insist(self) -> None:
         """Every request that has traded, once more, under its own key and under another."""
         traded = self.world.auditor.signals_traded()
@@ -108,10 +116,10 @@ class Operators:
             for key in (asked.key, f"{asked.key} again"):
                 self._at(self.world.scheduler.now, "repeat", partial(_execute_again, asked=asked, key=key))
 
-    def _at(self, instant: float, name: str, action: Callable[[Desk], None]) -> None:
+    def _at(self, instant: float, name: str, action: Callable[[Desk], object]) -> None:
         self.world.scheduler.at(instant, lambda: self._ask(name, action))
 
-    def _ask(self, name: str, action: Callable[[Desk], None], tries: int = PATIENCE) -> None:
+    def _ask(self, name: str, action: Callable[[Desk], object], tries: int = PATIENCE) -> None:
         """Begin a request in the web process; again a second later while nobody answers there."""
         world = self.world
         process = world.process("web")

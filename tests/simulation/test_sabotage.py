@@ -8,6 +8,7 @@ SEEDS = 20
 QUICK = (
     "a trigger in doubt is forgotten",
     "a trigger rests before it is written down",
+    "a close does not ask what has fired",
     "intent written after the send",
     "a lost answer is a rejection",
     "absence assumed early",

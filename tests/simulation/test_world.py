@@ -43,6 +43,7 @@ FOUND_WIDE = (
     (1074, "an adopted position's other side was taken for a coin"),
     (2971, "a fill of a moment ago was missed in the size of a guard"),
     (9887, "the end of an append without its beginning was taken for damage of the record before it"),
+    (1468, "what had fired was struck out before it was booked, and its close sold it once more, of a person's"),
     (2437, "a list from before a late trigger came took it for gone, and it rested on unknown"),
 )
 """The same at one at which triggers rest."""

@@ -20,6 +20,7 @@ from unittest.mock import patch
 
 from tests.fakes import FakeCache, FakeLog
 from tests.simulation.auditor import Auditor
+from tests.simulation.beside import Beside
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.exchange import LISTED, Exchange, TwoEffects
 from tests.simulation.faults import EVENTS, GAPS, STORM_SECONDS, draw_ways, draw_weather
@@ -129,6 +130,7 @@ class World:
         self.last_account: Account | None = None
         self.guards = Guards(self)
         self.keeper = Keeper(self)
+        self.beside = Beside(self, may_come=self.ways.rests)
         self.auditor = Auditor(self)
         self.exchange.triggers.on_fill = self.guards.traded
         self.exchange.triggers.share = self._share_of_trigger
@@ -436,6 +438,10 @@ class World:
         self._settle()
         if self.quiet_day:
             self._quiet_day()
+        if self.beside.comes:
+            self.beside.hour()
+            self._calm()
+            self._settle()
         self._finale()
         return Result(self.seed, self._outcome(), self.counts, self.auditor.checks, self.scheduler.switches)
 
@@ -535,7 +541,8 @@ class World:
     def _halted_or_held_up(self, desk: Desk) -> bool:
         """The stop has ended, or says that what it sees is not its own."""
         state = desk.store.state()
-        return state.state is TradingState.HALTED or (bool(self.foreign) and "yet the account holds" in state.why)
+        others = bool(self.foreign or self.beside.held)
+        return state.state is TradingState.HALTED or (others and "yet the account holds" in state.why)
 
     def _wait_for_funding(self) -> None:
         """The last hour is listed half a minute after it is over."""
