@@ -35,10 +35,16 @@ class RestingVenue(ScriptedVenue):
         self.liquidations: dict[str, str] = {}
         self.cancel_fails = False
         self.fills_lag = timedelta(0)
+        self.clock_ahead = timedelta(0)
         self._words_of_rest: deque[str] = deque()
         self._told: list[AccountFill] = []
 
     # What a test sets and reads
+
+    def set_clock_back(self, seconds: float) -> None:
+        """The desk's clock, and not the venue's."""
+        self.clock.instant -= timedelta(seconds=seconds)
+        self.clock_ahead += timedelta(seconds=seconds)
 
     def script_rest(self, *words: str) -> None:
         """What becomes of the next placements: `lost_before`, `lost_after`, `refused`, `dies_before`, `dies_after`."""
@@ -120,7 +126,8 @@ class RestingVenue(ScriptedVenue):
 
     def account_fills(self, since: datetime) -> tuple[AccountFill, ...]:
         self._read("fills")
-        return tuple(one for one in self._told if since <= one.filled_at <= self.clock.now() - self.fills_lag)
+        first, last = since + self.clock_ahead, self.clock.now() + self.clock_ahead - self.fills_lag
+        return tuple(one for one in self._told if first <= one.filled_at <= last)
 
     # How it goes about it
 
@@ -149,7 +156,7 @@ class RestingVenue(ScriptedVenue):
         cloid: ClientOrderId | None,
     ) -> AccountFill:
         number = f"fill-{len(self._told) + 1}"
-        now = self.clock.now()
+        now = self.clock.now() + self.clock_ahead
         fill = AccountFill(number, coin, side, Quantity(quantity), price, fee, now, cause, cloid)
         self._told.append(fill)
         if self._quantities.get(coin, ZERO) == 0:

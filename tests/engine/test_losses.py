@@ -216,6 +216,32 @@ class Explained(LossCase):
         self.assertFalse(self.scene.trades()[-1].gone)
         self.assert_account_explained()
 
+    def test_what_is_taken_right_after_an_entry_is_found_though_our_clock_was_set_back_since(self) -> None:
+        """It was filled before the entry, by what was written down of that."""
+        for fired in (True, False):
+            with self.subTest(fired=fired):
+                self.setUp()
+                position = self.scene.opened()
+                self.tick()
+                self.venue.set_clock_back(30)
+                if fired:
+                    self.venue.fire("ETH", "stop")
+                else:
+                    self.venue.take("ETH", "0.25", "3100", FillCause.LIQUIDATION)
+                self.tick(3)
+                self.assertEqual([one.quantity for one in self.losses(position)], [Decimal("0.25")])
+                self.assertEqual(self.scene.position(position.id).status, PositionStatus.CLOSED)
+                self.assert_account_explained()
+
+    def test_what_was_taken_before_an_entry_is_no_loss_of_it(self) -> None:
+        self.venue.hold("ETH", "1")
+        self.venue.take("ETH", "1")
+        self.scene.clock.advance(1)
+        position = self.scene.opened()
+        self.venue.hold("ETH", "-0.1")
+        self.tick(3)
+        self.assertEqual((self.losses(position), self.reduced()), ([], True))
+
     def test_the_ledger_verifies_with_losses_and_with_what_rests(self) -> None:
         self.scene.opened()
         self.tick()
@@ -692,6 +718,20 @@ class Unexplained(LossCase):
 
         self.venue.on_read = meanwhile
         self.assertIsNone(working.book_losses(self.scene.desk))
+
+    def test_nor_when_all_who_held_it_have_closed_meanwhile(self) -> None:
+        position = self.scene.opened()
+        self.venue.hold("ETH", "1")
+        self.venue.take("ETH", "0.1")
+
+        def meanwhile(name: str) -> None:
+            if name == "fills":
+                self.venue.on_read = None
+                self.scene.close(position)
+
+        self.venue.on_read = meanwhile
+        self.assertFalse(working.book_losses(self.scene.desk, [ETH]))
+        self.assertEqual((self.scene.position(position.id).status, self.losses(position)), (PositionStatus.CLOSED, []))
 
     def test_whoever_works_the_trade_may_write_first_and_the_loss_is_looked_at_anew(self) -> None:
         position = self.scene.opened(size="6000")

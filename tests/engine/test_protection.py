@@ -625,6 +625,15 @@ class Crashes(ProtectionCase):
         self.assertEqual(len(self.venue.placements), 1)
         self.assert_known(position)
 
+    def test_a_look_is_not_put_off_by_a_clock_that_was_set_back(self) -> None:
+        self.scene.opened()
+        self.venue.reads_down.add("account")
+        self.tick()
+        self.venue.reads_down.clear()
+        self.scene.clock.instant -= timedelta(seconds=300)
+        self.tick(2)
+        self.assertEqual(len(self.venue.rests), 4)
+
     def test_a_list_from_before_the_clock_was_set_back_strikes_nothing_out(self) -> None:
         first, memory = self.scene.opened(), protection.Memory()
         self.protect(first, memory)

@@ -44,6 +44,8 @@ FOUND_WIDE = (
     (2971, "a fill of a moment ago was missed in the size of a guard"),
     (9887, "the end of an append without its beginning was taken for damage of the record before it"),
     (1468, "what had fired was struck out before it was booked, and its close sold it once more, of a person's"),
+    (40549, "a fill soon after an entry was taken for one from before, for the clock was set back since"),
+    (40503, "a clock that was set back put off the look at what guards a position"),
     (2437, "a list from before a late trigger came took it for gone, and it rested on unknown"),
 )
 """The same at one at which triggers rest."""
@@ -56,6 +58,7 @@ FOUND_PAIRS = (
     (2159, "one trigger was refused, and the others stayed at the size of the slice before"),
     (5320, "the auditor took a whole position for what had come late of it"),
     (5494, "what was in doubt was accepted as somebody else's, and its stop never ended"),
+    (197, "a fill soon after an entry was taken for one from before, and its close was refused for ever"),
     (200483, "the auditor counted a close twice that was done when it had been given up, and then booked as lost"),
     (10293, "the auditor took what came late and was worth little for a leg that nobody levels"),
     (9826, "the auditor of barriers forgot what an opening had lost on coins that it gave back"),

@@ -8,7 +8,7 @@ more than the fill, and but for what rested to no more than is missing.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from trading.domain.book import Book
@@ -22,6 +22,7 @@ from trading.domain.units import ZERO, ClientOrderId, Coin, PositionId, Quantity
 from trading.engine.holdings import back_to
 from trading.engine.recovery import book_holdings
 
+CLOCK_SET_BACK_MAX = timedelta(minutes=2)
 RESTED_REMEMBERED = 64
 """How many of a position's latest resting groups a late fill is recognised by."""
 
@@ -101,8 +102,9 @@ def known_beside(book: Book, state: DeskState) -> frozenset[Coin]:
 
 
 def since_of(book: Book, coins: Collection[Coin]) -> datetime:
-    """The first instant at which a fill can have taken something of the positions standing in *coins*."""
-    return min(one.entered_at for one in _holders(book, coins))
+    """An instant before any fill that can have taken something of the positions standing in *coins*: what was written
+    down of their entry is by a clock of ours that may have been set back since."""
+    return min(one.entered_at for one in _holders(book, coins)) - CLOCK_SET_BACK_MAX
 
 
 def versions(book: Book, coins: Collection[Coin]) -> Mapping[PositionId, int]:
@@ -118,6 +120,9 @@ def explained(
     """The part of *lack* that *fills* explain, by position: what rested for a position is its own loss, missing or not,
     the rest is everybody's, pro rata on the lots of *step*, what that leaves over the largest holder's."""
     holders = _holders(book, [lack.coin])
+    if not holders:
+        # Who held it has closed since.
+        return {}
     rested = {one.id: _rested_ids(book, one) for one in holders}
     left = {one.id: one.leg_of(lack.coin).held for one in holders}
     losses: dict[PositionId, list[LegLost]] = {one.id: [] for one in holders}
@@ -159,7 +164,15 @@ def _candidates(
 ) -> Iterator[tuple[AccountFill, Quantity]]:
     """The fills that can have taken something, with how much of each is still free: first what rested for the desk,
     then what the venue forced, then the orders of others, each oldest first."""
-    reducing = [one for one in fills if one.coin == lack.coin and one.side.sign == -lack.sign]
+    ours = frozenset().union(*rested)
+    entered = _entered(book, lack.coin, fills)
+    reducing = [
+        one
+        for one in fills
+        if one.coin == lack.coin
+        and one.side.sign == -lack.sign
+        and (one.filled_at >= entered or one.client_order_id in ours)
+    ]
     if not reducing:
         return
     since = min(one.filled_at for one in reducing)
@@ -171,7 +184,6 @@ def _candidates(
         for loss in trade.lost:
             if loss.coin == lack.coin:
                 booked[loss.fill_id] = booked.get(loss.fill_id, ZERO) + loss.quantity
-    ours = frozenset().union(*rested)
 
     def rank(fill: AccountFill) -> int:
         return 0 if fill.client_order_id in ours else 2 if fill.cause is FillCause.ORDER else 1
@@ -180,6 +192,15 @@ def _candidates(
         free = fill.quantity - booked.get(fill.id, ZERO)
         if free > 0 and fill.client_order_id not in own:
             yield fill, Quantity(free)
+
+
+def _entered(book: Book, coin: Coin, fills: Sequence[AccountFill]) -> datetime:
+    """Since when there has been anything of *coin* to lose: by the venue's clock, as its fills of the openings tell; by
+    ours where they tell of none."""
+    holders = _holders(book, [coin])
+    opened = {order.client_order_id for one in holders for order in book.trade(one.trade_id).orders}
+    first = (one.filled_at for one in fills if one.coin == coin and one.client_order_id in opened)
+    return min(first, default=min(one.entered_at for one in holders))
 
 
 def _took_part(book: Book, holders: Collection[Position], fill: AccountFill) -> frozenset[PositionId]:

@@ -243,7 +243,9 @@ def due(desk: Desk, memory: Memory, book: Book) -> tuple[PositionId, ...]:
         for position in (*book.standing_positions(), *book.guarded_after_end()):
             signature = (position.status, position.long.held, position.short.held)
             look = known.get(position.id)
-            if len(found) < LOOKS_AT_ONCE and (look is None or look[0] != signature or now >= look[1]):
+            # Later than can be: the clock was set back.
+            at_once = look is None or look[0] != signature or not now < look[1] <= now + LOOK_EVERY
+            if len(found) < LOOKS_AT_ONCE and at_once:
                 look = (signature, now + (LOOK_AGAIN if position.closed else LOOK_EVERY))
                 found.append(position.id)
             if look is not None:
