@@ -4,7 +4,7 @@ import unittest
 
 from tests.simulation.sabotage import broken, patches
 
-SEEDS = 20
+SEEDS = 40
 QUICK = (
     "a trigger in doubt is forgotten",
     "a trigger rests before it is written down",
