@@ -261,7 +261,15 @@ class MonitorTests(EntryTestCase):
         with self.scene.desk.store.monitor_seat():
             self.scene.desk.store.beat(self.scene.clock.now(), compared=False)
             self.assertIn("compared", self.refused(MonitorDown).detail)
+            self.assertAlmostEqual(3.5, sum(self.scene.clock.slept))
             self.scene.desk.store.beat(self.scene.clock.now())
+            self.assertIs(Outcome.OPENED, self.scene.execute().outcome)
+
+    def test_an_opening_waits_a_moment_for_a_monitor_that_has_just_begun(self) -> None:
+        store, clock = self.scene.desk.store, self.scene.clock
+        with store.monitor_seat():
+            store.beat(clock.now(), compared=False)
+            clock.on_sleep = lambda: store.beat(clock.now(), compared=sum(clock.slept) > 1)
             self.assertIs(Outcome.OPENED, self.scene.execute().outcome)
 
 

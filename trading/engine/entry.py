@@ -43,6 +43,9 @@ from trading.utils.risk_controls import Breach
 
 ANSWER_SECONDS = 9.0
 ATTEMPTS_OF_A_SIGNAL_MAX = 3
+COMPARED_PAUSE_SECONDS = 0.05
+COMPARED_WITHIN_SECONDS = 3.5
+"""The patience with a drift (2 s), a round of the monitor at its default interval, and room to spare."""
 FUTURE_MAX = timedelta(seconds=5)
 GUARDIAN_SECONDS_MIN = 0.5
 MARKET_COIN = Coin("BTC")
@@ -117,6 +120,18 @@ def require_monitor(desk: Desk) -> None:
         raise MonitorDown("the monitor has not compared the book with the venue yet; try again in a moment")
 
 
+def _await_monitor(desk: Desk) -> None:
+    """`require_monitor`, waiting a moment for one that has just begun: whoever has started the service and sends the
+    first signal has done nothing wrong."""
+    until = desk.clock.monotonic() + COMPARED_WITHIN_SECONDS
+    while desk.config.require_monitor and live_beat(desk) is not None and not desk.store.compared():
+        left = until - desk.clock.monotonic()
+        if left <= 0:
+            break
+        desk.clock.sleep(min(COMPARED_PAUSE_SECONDS, left))
+    require_monitor(desk)
+
+
 def owned(book: Book, signal_id: str) -> Trade | None:
     """The trade that has made *signal_id* its own: live, filled or in doubt, for ever. None when it may still be
     traded."""
@@ -165,7 +180,7 @@ def _nothing_filled(trade: Trade) -> bool:
 def _accepted(desk: Desk, request: ExecuteRequest, key: str, until: float, request_id: str = "") -> Trade:
     """All gates, then the trade on disk."""
     require_active(desk)
-    require_monitor(desk)
+    _await_monitor(desk)
     if until - desk.clock.monotonic() < min(desk.config.agent_timeout_seconds, ANSWER_SECONDS / 2):
         raise Busy(f"signal {request.signal_id} is being worked by another request; try again")
     signal = desk.signals.signal(request.signal_id, request.pair)

@@ -278,7 +278,11 @@ class JsonStore:
 
     @contextmanager
     def monitor_seat(self) -> Iterator[None]:
+        """The beat of whoever sat there before is emptied: it says nothing about who sits now. On a disk that takes no
+        change it stays, and is soon too old to count."""
         with self._seats.monitor_seat():
+            with suppress(OSError):
+                replace_whole(self._beat_path, b"", self._disk, sync=False)
             yield
 
     def beat(self, at: datetime, problems: Sequence[str] = (), *, compared: bool = True) -> None:
