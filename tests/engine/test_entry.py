@@ -33,8 +33,8 @@ from trading.domain.market import Pair
 from trading.domain.orders import RejectReason
 from trading.domain.positions import PositionStatus
 from trading.domain.trades import TradeStatus
-from trading.domain.units import Ratio, TradeId, Usd
-from trading.engine import closing, entry, planning
+from trading.domain.units import Coin, Ratio, TradeId, Usd
+from trading.engine import closing, emergency, entry, planning
 from trading.engine.entry import Outcome
 from trading.engine.requests import Execution, TwapRequest
 
@@ -475,6 +475,25 @@ class ExposureTests(EntryTestCase):
         self.scene.execute()
         exposure = planning.exposure_of(desk, desk.store.book(), account)
         self.assertEqual(2000, exposure.margin_pending)
+
+    def test_what_others_hold_of_a_coin_counts_also_beside_a_position_in_it(self) -> None:
+        """Until now it was forgotten as soon as the desk held some of the same coin."""
+        self.venue.hold("ETH", "15")
+        emergency.resume(self.scene.desk, [Coin("ETH")])
+        desk = self.scene.desk
+        before = planning.exposure_of(desk, desk.store.book(), desk.venue.account())
+        self.scene.opened(size="20000")
+        after = planning.exposure_of(desk, desk.store.book(), desk.venue.account())
+        self.assertEqual((60_000, 80_000), (round(before.gross_usd, -2), round(after.gross_usd, -2)))
+        self.assertIn("ALLOCATION_EXCEEDED", self.breaches(signal_id="signal_2", pair="SOL/AVAX", size="20000"))
+
+    def test_what_others_held_beside_a_position_counts_no_more_when_it_is_gone(self) -> None:
+        self.venue.hold("ETH", "15")
+        self.scene.opened()
+        self.venue.hold("ETH", "-15")
+        desk = self.scene.desk
+        exposure = planning.exposure_of(desk, desk.store.book(), desk.venue.account())
+        self.assertEqual(2000, round(exposure.gross_usd, -2))
 
     def test_a_crash_after_the_effect_counts_at_full_size(self) -> None:
         self.venue.script(dies_after())

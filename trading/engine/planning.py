@@ -134,6 +134,7 @@ def exposure_of(desk: Desk, book: Book, account: Account) -> Exposure:
     standing = book.standing_positions()
     foreign = foreign_holdings(book, account)
     abroad = sum((abs(quantity) * account.holdings[coin].entry_price for coin, quantity in foreign.items()), ZERO)
+    abroad += _beside_ours(book, account, desk.store.state().accepted_drift)
     cooldown = timedelta(seconds=desk.config.cooldown_seconds)
     return Exposure(
         now=desk.clock.now(),
@@ -146,6 +147,20 @@ def exposure_of(desk: Desk, book: Book, account: Account) -> Exposure:
         margin_pending=Usd(sum((_pending(book, one, account) / one.leverage for one in standing), ZERO)),
         cooling_until={pair: at + cooldown for pair, at in book.losing_exits().items()} if cooldown else {},
     )
+
+
+def _beside_ours(book: Book, account: Account, accepted: Mapping[Coin, Quantity]) -> Decimal:
+    """USD of what others are known to hold of coins that the desk has positions in, on their side, while it is there:
+    what they held when a position was opened, and what was accepted as theirs since."""
+    known, others = book_holdings(book), dict[Coin, Decimal]()
+    for position in book.standing_positions():
+        for leg in book.trade(position.trade_id).terms.legs:
+            low, high = known.get(leg.coin, (ZERO, ZERO))
+            beyond = account.held(leg.coin) * leg.side.sign - min(low * leg.side.sign, high * leg.side.sign)
+            theirs = min(max(leg.beside, accepted.get(leg.coin, ZERO) * leg.side.sign), beyond)
+            others[leg.coin] = max(others.get(leg.coin, ZERO), theirs)
+    held = account.holdings
+    return sum((theirs * held[coin].entry_price for coin, theirs in others.items() if coin in held), ZERO)
 
 
 def checks_of(desk: Desk, plan: Draft, book: Book, account: Account) -> tuple[Check, ...]:
