@@ -91,6 +91,19 @@ class BarrierTest(ExitsTestCase):
                 venue.move("ETH", price)
                 self.assertEqual([] if reason is None else [reason], self.swept())
 
+    def test_an_opening_whose_time_is_up_buys_nothing_any_more(self) -> None:
+        """It was let alone while it held nothing, bought after its time, and paid for the way out at once."""
+        self.venue.shares = {"ETH": Decimal(0), "BTC": Decimal(0)}
+        position = self.scene.opened(twap=TwapRequest(600, 10), max_holding_seconds=90)
+        self.assertEqual([], self.swept(60))
+        self.assertEqual([ExitReason.TIME_LIMIT], self.swept(31))
+        self.venue.shares = {}
+        sent = len(self.venue.sent)
+        closed = self.scene.close(position, ExitReason.TIME_LIMIT)
+        self.scene.ticks(10, 60)
+        self.assertEqual((PositionStatus.CLOSED, ExitReason.NOT_FILLED), (closed.status, closed.exit_reason))
+        self.assertEqual(sent, len(self.venue.sent))
+
     def test_a_trailing_stop_leaves_below_its_highest(self) -> None:
         position = self.scene.opened()
         self.planned(position, given_exit_plan(trailing=given_trailing("0.006", "0.004")))
@@ -392,10 +405,10 @@ class LifeTest(ExitsTestCase):
         self.scene.ticks(5, 36)
         self.assertEqual((sent, True), (len(self.venue.sent), self.venue.flat))
 
-    def test_an_opening_without_a_fill_has_nothing_to_leave(self) -> None:
+    def test_an_opening_without_a_fill_has_nothing_to_leave_before_its_time(self) -> None:
         self.venue.script(lost_before())
-        self.venue.move("ETH", "3999")
-        self.scene.opened(max_holding_seconds=1)
+        self.scene.opened(max_holding_seconds=60)
+        self.venue.move("ETH", "3910")
         self.assertEqual([], self.swept(0))
 
     def test_a_closing_position_is_marked_but_not_told_again(self) -> None:

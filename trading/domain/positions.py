@@ -139,7 +139,9 @@ class Position:
 
     @property
     def guarded(self) -> bool:
-        """Do its barriers still decide anything."""
+        """Do its barriers still decide anything. An opening that holds nothing yet has a time limit all the same."""
+        if self.status is PositionStatus.OPENING:
+            return True
         return self.holds and (self.status is not PositionStatus.CLOSING or self.closing_slowly)
 
     @property
