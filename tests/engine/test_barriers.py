@@ -285,6 +285,16 @@ class ChangedTest(BarriersTestCase):
     def dropped(self, position: Position, *names: str, admin: bool = False) -> ExitPlan:
         return self.change(position, admin=admin, dropped=frozenset(names))
 
+    def test_an_amount_in_usd_that_stands_keeps_no_other_exit_from_being_changed(self) -> None:
+        """Of 2,000 USD half was filled, and the stop of 600 USD was too wide for that: nothing could be tightened."""
+        self.venue.shares = {"ETH": Decimal("0.5"), "BTC": Decimal("0.5")}
+        position = self.opened(stop_loss_usd=Usd(Decimal(600)))
+        self.assertEqual(round(position.entry_notional, -1), 1000)
+        plan = self.change(position, stop_loss=Decimal("0.005"))
+        self.assertEqual((plan.stop_loss, plan.stop_loss_usd), (Decimal("0.005"), 600))
+        with self.assertRaises(InvalidRequest):
+            self.change(position, stop_loss_usd=Usd(Decimal(599)))
+
     def test_while_nothing_is_filled_amounts_in_usd_are_judged_by_the_size_asked_for(self) -> None:
         """Seed 158 of the simulation: a stop of no dollars was taken, and the next look divided by it."""
         self.venue.script(lost_before())

@@ -120,7 +120,9 @@ def changed(plan: ExitPlan, change: ExitChange, gross_usd: Usd, *, base_long: bo
         take_profit_z=_after(plan.take_profit_z, change.take_profit_z, change.drops("take_profit_z")),
         stop_loss_z=_after(plan.stop_loss_z, change.stop_loss_z, change.drops("stop_loss_z")),
     )
-    _require_sense(after, gross_usd)
+    # What stands already was judged by the size that was asked for; that less was filled forbids nothing.
+    named = replace(after, take_profit_usd=change.take_profit_usd, stop_loss_usd=change.stop_loss_usd)
+    _require_sense(named, gross_usd)
     if after.reversion is not None:
         _require_room(after)
     stop, profit = after.stop_loss_spread, after.take_profit_spread
