@@ -166,6 +166,8 @@ class Answers(unittest.TestCase):
         self.assertEqual((dict(flat.holdings), flat.account_value), ({}, Decimal("20.454862")))
         isolated = decode_state(recorded("clearinghouseState_isolated_short"))
         self.assertEqual(isolated.maintenance, Decimal("9.629"))
+        # Else an opening beside it would take its leverage for agreed, and become isolated, too.
+        self.assertEqual((len(isolated.holdings), dict(isolated.leverages)), (1, {}))
         hip3 = decode_state(recorded("clearinghouseState_hip3_isolated_long_resting_order"))
         self.assertEqual(hip3.holdings[Coin("flx:CRCL")].quantity, Decimal("0.13"))
         self.assertEqual(decode_collateral(recorded("spotClearinghouseState_2025")), Decimal("1.2908594"))

@@ -105,7 +105,10 @@ class BookFrame:
 
 @dataclass(frozen=True, slots=True)
 class PerpState:
-    """`clearinghouseState`: USD amounts, signed holdings, `at` by the venue's clock."""
+    """`clearinghouseState`: USD amounts, signed holdings, `at` by the venue's clock.
+
+    `leverages` are those of cross holdings: an isolated one of the same height is not what an opening needs.
+    """
 
     account_value: Decimal
     margin_used: Decimal
@@ -497,6 +500,7 @@ def decode_state(answer: object) -> PerpState:
     summary = mapping(record.get("marginSummary"))
     positions = [mapping(mapping(one).get("position")) for one in items(record.get("assetPositions"))]
     held = [one for one in positions if amount(one, "szi") != 0]
+    cross = [one for one in held if mapping(one.get("leverage")).get("type") == "cross"]
     isolated = [one for one in held if mapping(one.get("leverage")).get("type") == "isolated"]
     own = sum((amount(one, "positionValue") / (2 * max(whole(one.get("maxLeverage")), 1)) for one in isolated), ZERO)
     return PerpState(
@@ -505,7 +509,7 @@ def decode_state(answer: object) -> PerpState:
         maintenance=amount(record, "crossMaintenanceMarginUsed") + own,
         unrealized=sum((amount(one, "unrealizedPnl") for one in held), ZERO),
         holdings={Coin(text(one, "coin")): _holding(one) for one in held},
-        leverages={Coin(text(one, "coin")): whole(mapping(one.get("leverage")).get("value")) for one in held},
+        leverages={Coin(text(one, "coin")): whole(mapping(one.get("leverage")).get("value")) for one in cross},
         at=instant_of(record.get("time")),
     )
 
