@@ -28,6 +28,7 @@ from trading.domain.trades import (
     LegsUnbalanced,
     OrdersIntended,
     OrdersReported,
+    SliceSkipped,
     Trade,
     TradeCanceled,
     TradeFilled,
@@ -450,6 +451,22 @@ class SlicingTests(PlaybookTestCase):
         trade = a_trade(size="66", slices=3, pair="AVAX/SOL")
         orders = self.sends(next_step(trade, a_market(prices={"SOL": "181", "AVAX": "25"}), ACTIVE))
         self.assertEqual([leg.quantity for leg in trade.terms.legs], [order.quantity for order in orders])
+
+    def test_a_slice_under_the_minimum_takes_some_parts_and_not_a_long_schedule_at_once(self) -> None:
+        """The whole of it went in one order, of which nobody had looked whether the book has so much."""
+        trade = a_trade(size="440", slices=20, pair="AVAX/SOL")
+        orders = self.sends(next_step(trade, a_market(prices={"SOL": "181", "AVAX": "22.7"}), ACTIVE))
+        first = trade.terms.slices[0]
+        planned = [first.long_quantity, first.short_quantity]
+        self.assertEqual([2 * one for one in planned], [order.quantity for order in orders])
+
+    def test_a_slice_of_which_three_parts_are_too_little_is_skipped(self) -> None:
+        trade = filled(a_working_trade(slices=20, size="440", pair="AVAX/SOL"))
+        low = {"SOL": "50", "AVAX": "6.26"}
+        second, third = (one.due_at for one in trade.terms.slices[1:3])
+        self.waits(next_step(trade, a_market(second, prices=low), ACTIVE), "less than the venue takes")
+        why = self.notes(next_step(trade, a_market(third, prices=low), ACTIVE), SliceSkipped)
+        self.assertIn("less than the venue takes", why)
 
     def test_a_sell_is_measured_at_its_limit_which_is_below_the_touch(self) -> None:
         trade = a_trade(size="20.04", pair="AVAX/SOL")

@@ -35,6 +35,7 @@ from trading.domain.trades import (
 )
 from trading.domain.units import ONE, ZERO, Coin, Price, Quantity, Ratio, Usd, floor_to_step
 from trading.engine.schedule import (
+    CATCH_UP_MAX,
     close_rounds,
     due_at,
     filled_share,
@@ -237,16 +238,31 @@ def _send_slice(trade: Trade, market: Market) -> Step:
     if _chases(trade, *quotes):
         return _held_back(trade, market, "the price ratio has run away from its arrival value")
     number, legs = next_slice_number(trade), trade.terms.legs
-    quantities = [_part(trade, market, leg, number) for leg in legs]
-    rest = [Quantity(remaining(trade, leg) - one) for leg, one in zip(legs, quantities, strict=True)]
-    if _under_minimum(trade, market, quantities) or (any(rest) and _under_minimum(trade, market, rest)):
-        # A schedule laid out near the minimum may slip under it when prices fall: then the rest goes in one piece.
-        quantities = [remaining(trade, leg) for leg in legs]
+    quantities = _sendable(trade, market, number)
+    if quantities is None:
+        return _held_back(trade, market, "as much as a slice may take is less than the venue takes")
     orders = tuple(
         _order(trade, market, leg, quantity, trade.terms.slippage_max, number, reduce_only=False)
         for leg, quantity in zip(legs, quantities, strict=True)
     )
     return Send(orders, _mids(trade, quotes))
+
+
+def _sendable(trade: Trade, market: Market, number: int) -> list[Quantity] | None:
+    """What slice *number* takes of both legs; None for less than the venue takes.
+
+    A schedule laid out near the minimum may slip under it when prices fall: then a slice takes some parts at once, and
+    what would be left over under the minimum, too, but never the whole of a schedule that has far to go.
+    """
+    legs = trade.terms.legs
+    whole = [remaining(trade, leg) for leg in legs]
+    quantities = whole
+    for parts in range(1, CATCH_UP_MAX + 1):
+        quantities = [_part(trade, market, leg, number, parts) for leg in legs]
+        rest = [Quantity(left - one) for left, one in zip(whole, quantities, strict=True)]
+        if not _under_minimum(trade, market, quantities) and not (any(rest) and _under_minimum(trade, market, rest)):
+            return quantities
+    return None if _under_minimum(trade, market, quantities) else whole
 
 
 def _held_back(trade: Trade, market: Market, why: str) -> Step:
@@ -262,8 +278,8 @@ def _mids(trade: Trade, quotes: tuple[Quote, Quote] | None) -> tuple[Price, ...]
     return (quotes[0].mid, quotes[1].mid) if quotes is not None and trade.terms.slice_interval_seconds else ()
 
 
-def _part(trade: Trade, market: Market, leg: LegPlan, number: int) -> Quantity:
-    return slice_quantity(trade, leg, number, market.instruments[leg.coin].quantity_step)
+def _part(trade: Trade, market: Market, leg: LegPlan, number: int, parts: int = 1) -> Quantity:
+    return slice_quantity(trade, leg, number, market.instruments[leg.coin].quantity_step, parts)
 
 
 def _chases(trade: Trade, long_quote: Quote, short_quote: Quote) -> bool:

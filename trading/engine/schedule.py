@@ -139,16 +139,17 @@ def remaining(trade: Trade, leg: LegPlan) -> Quantity:
     return Quantity(leg.quantity - trade.filled(leg.coin))
 
 
-def slice_quantity(trade: Trade, leg: LegPlan, number: int, step: Quantity) -> Quantity:
-    """What slice *number* takes of a leg: its own part and its share of what earlier slices missed; the last one and
-    those beyond it what is left. A slice of an OPEN that keeps a pace never takes more than CATCH_UP_MAX parts."""
+def slice_quantity(trade: Trade, leg: LegPlan, number: int, step: Quantity, parts: int = 1) -> Quantity:
+    """What slice *number* takes of a leg: its own part, or so many *parts*, and its share of what earlier slices
+    missed; the last one and those beyond it what is left. A slice of an OPEN that keeps a pace never takes more than
+    CATCH_UP_MAX parts."""
     planned, left = trade.terms.slices, remaining(trade, leg)
     scheduled = [one.long_quantity if leg == trade.terms.long else one.short_quantity for one in planned]
     part = scheduled[min(number, len(planned)) - 1]
     wanted: Decimal = left
     if number < len(planned):
         missed = sum(scheduled[: number - 1], ZERO) - trade.filled(leg.coin)
-        wanted = part + max(floor_to_step(missed / (len(planned) - number + 1), step), ZERO)
+        wanted = part * parts + max(floor_to_step(missed / (len(planned) - number + 1), step), ZERO)
     if trade.opens and is_paced(trade):
         wanted = min(wanted, part * CATCH_UP_MAX)
     return Quantity(min(left, wanted))
