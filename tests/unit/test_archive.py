@@ -22,12 +22,20 @@ from tests.builders import (
     given_watch,
 )
 from tests.simulation.disk import SimulatedDisk
-from trading.domain.book import Book
 from trading.domain.codec import Json
 from trading.domain.desk_state import Binding
 from trading.domain.errors import InvariantBroken, PositionNotFound, StoreCorrupt
 from trading.domain.exit_plan import ExitReason
-from trading.domain.trades import Trade, record
+from trading.domain.orders import OrderReport, OrderStatus, RejectReason
+from trading.domain.trades import (
+    HANDED_ON,
+    HoldingGone,
+    OrdersReported,
+    Trade,
+    TradeCanceled,
+    TradeRejected,
+    record,
+)
 from trading.domain.units import Ratio, Usd
 from trading.utils import archive as module
 from trading.utils.archive import Archive, Index, index_of
@@ -132,14 +140,57 @@ class RollOverTest(ArchiveCase):
         self.assertLess((self.data_dir / "trades.json").stat().st_size, 1000)
         self.assert_sound()
 
-    def test_what_a_close_has_left_of_a_coin_stays_until_it_was_sold(self) -> None:
+    def unsettled(self, store: JsonStore) -> dict[str, Trade]:
+        """The last trades of positions that have ended, and of which something may turn up or is to be sold."""
+        unexplained = given_a_working_trade("unexplained")
+        reports = [
+            OrderReport(one.client_order_id, OrderStatus.REJECTED, T0, reason=RejectReason.UNEXPLAINED)
+            for one in unexplained.orders
+        ]
+        unexplained = record(record(unexplained, OrdersReported(T0, tuple(reports))), TradeRejected(T0, "unexplained"))
+        held = given_a_filled_trade("handed on")
+        handed_on = given_a_closing_trade(held, at=after(1))
+        for leg in handed_on.terms.legs:
+            gone = HoldingGone(after(1), leg.coin, leg.quantity, leg.arrival_price, HANDED_ON)
+            handed_on = record(handed_on, gone)
+        handed_on = record(handed_on, TradeCanceled(after(1), "there was nothing left to close"))
+        adopted = given_a_filled_trade("adopted", signal=None, approval=None)
+        lives = {
+            "an order never explained": (unexplained,),
+            "a residue handed on": (held, handed_on),
+            "what was taken over": (adopted, given_a_filled_close(adopted, at=after(1))),
+        }
+        for trades in lives.values():
+            for trade in trades:
+                store.save(trade)
+            store.save_watch(given_watch(trades[0], outcome_told=True))
+        return {name: trades[0] for name, trades in lives.items()}
+
+    def test_what_may_turn_up_yet_or_is_to_be_sold_stays_for_half_an_hour(self) -> None:
         store = self.store(roll_bytes=1000)
-        opening, closing = self.lived(store, "s")
-        end = closing.ended_at or T0
-        with patch.object(Book, "written_off", return_value=(closing,)):
-            self.assertEqual(store.roll_over(end + timedelta(minutes=30)), 0)
-            self.assertEqual(store.roll_over(end + timedelta(minutes=31)), 1)
-        self.assertEqual(store.book().trade(opening.id), opening)
+        trades = self.unsettled(store)
+        self.lived(store, "s")
+        self.assertEqual(store.roll_over(T0 + timedelta(minutes=30)), 1)
+        for name, trade in trades.items():
+            with self.subTest(name):
+                self.assertTrue(store.book().holds(trade.terms.position_id))
+        self.assertEqual(store.roll_over(T0 + timedelta(minutes=31)), 3)
+        self.assert_sound()
+
+    def test_it_stays_also_when_a_large_ledger_is_opened(self) -> None:
+        """Through Pear, an opening that filled late was then nobody's, and stood naked."""
+        store = self.store()
+        trades = self.unsettled(store)
+        gone, _ = self.lived(store, "s")
+        store.save(given_a_filled_trade("held"))
+        store.close()
+        small = self.store(roll_bytes=1000)
+        self.assertFalse(small.book().holds(gone.terms.position_id))
+        for name, trade in trades.items():
+            with self.subTest(name):
+                self.assertTrue(small.book().holds(trade.terms.position_id))
+        self.assertEqual(small.roll_over(MUCH_LATER), 3)
+        self.assert_sound()
 
     def test_a_large_ledger_is_rolled_while_it_is_opened(self) -> None:
         store = self.store()

@@ -10,7 +10,7 @@ rolls), the ledger (both journals, for the length of an append), the desk (its s
 holder dies.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,7 @@ from trading.domain.book import Book
 from trading.domain.codec import Json, encode_position, encode_state, encode_watch
 from trading.domain.desk_state import Binding, DeskState
 from trading.domain.errors import Busy, PositionNotFound, StoreCorrupt
-from trading.domain.positions import Position, Watch, first_watch, position_of
+from trading.domain.positions import Watch, first_watch, position_of
 from trading.domain.trades import OrdersIntended, Trade
 from trading.domain.units import PositionId, TradeId
 from trading.utils.archive import Archive, record_of
@@ -71,7 +71,7 @@ SMALL_BYTES_MAX = 1 << 20
 LEDGER_KEPT = timedelta(days=1)
 ROLL_BYTES = 6 << 20
 JUST_ENDED_KEPT = timedelta(minutes=1)
-RESIDUE_KEPT = timedelta(minutes=30)
+UNSETTLED_KEPT = timedelta(minutes=30)
 # A position whose funding is not complete is waited for a day longer than the engine looks for it.
 FUNDING_GIVEN_UP_AFTER = timedelta(days=8)
 LOG_KEPT = timedelta(days=1)
@@ -328,12 +328,11 @@ class JsonStore:
             self._catch_up()
             seq, book = self._ledger.seq, self._fold.book
             large = self.outgrown
-            residues = {one.terms.position_id for one in book.written_off()}
             ended = [
                 one
                 for one in map(book.position, self._fold.ended(now - FUNDING_GIVEN_UP_AFTER))
                 if one.exited_at is not None
-                and one.exited_at < now - (_kept_of_a_large_ledger(one, residues) if large else LEDGER_KEPT)
+                and one.exited_at < now - (_kept_of_a_large_ledger(book, one.id) if large else LEDGER_KEPT)
             ]
         if ended:
             gone = self._archive_all(book, [one.id for one in ended])
@@ -447,7 +446,7 @@ class JsonStore:
                 fold.take_watches(entries, lines.path)
             while entries := events.read_ahead(READ_AHEAD):
                 fold.take_events(entries, events.path)
-                ended = fold.ended()
+                ended = [one for one in fold.ended() if not _is_unsettled(fold.book, one)]
                 gone |= self._archive_all(fold.book, ended)
                 fold.book.forget(ended)
             return {one: watch for one, watch in gone.items() if not fold.knows(one)}, events.place.seq
@@ -659,9 +658,15 @@ class JsonStore:
         self._seats.prune(live)
 
 
-def _kept_of_a_large_ledger(position: Position, residues: Collection[PositionId]) -> timedelta:
-    """What has just ended is still compared with the account, and what a close has left of a coin is still sold."""
-    return RESIDUE_KEPT if position.id in residues else JUST_ENDED_KEPT
+def _kept_of_a_large_ledger(book: Book, position_id: PositionId) -> timedelta:
+    """What has just ended is still compared with the account."""
+    return UNSETTLED_KEPT if _is_unsettled(book, position_id) else JUST_ENDED_KEPT
+
+
+def _is_unsettled(book: Book, position_id: PositionId) -> bool:
+    """Whether something of it may turn up yet or is to be sold, an order never explained or a residue handed on; or it
+    is what was taken over of such. Who looks for that looks into the memory."""
+    return any(one.unexplained or one.gone or one.adopted for one in book.trades_of_position(position_id))
 
 
 class _Months:
