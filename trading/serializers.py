@@ -112,8 +112,8 @@ def _as_it_is(record: Any) -> Json:
     return value
 
 
-def _text(record: Any) -> Json:
-    return str(record).encode("utf-8", "replace").decode("utf-8")
+def _text(record: str) -> Json:
+    return record if record.isascii() else record.encode("utf-8", "replace").decode("utf-8")
 
 
 def _items(record: Any) -> Json:

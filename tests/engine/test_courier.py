@@ -196,7 +196,7 @@ class EveryAlertTest(CourierCase):
         stream = PriceStream(stream_url(exchange.url), self.scene.clock, self.desk.log, look_seconds=0.005)
         self.addCleanup(stream.close)
         stream.want([ETH])
-        wait_until(lambda: stream.price(ETH) is not None, "the first price")
+        wait_until(lambda: stream.prices([ETH], 0).get(ETH) is not None, "the first price")
         self.assertNotIn("price stream cut", self.heard())
         exchange.streams.cut()
         wait_until(lambda: "price stream cut: the venue's price stream was cut" in self.heard(), "the alert")

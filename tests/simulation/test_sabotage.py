@@ -6,21 +6,20 @@ from tests.simulation.sabotage import broken, patches
 
 SEEDS = 40
 QUICK = (
-    "a trigger in doubt is forgotten",
+    "a stop is taken back before its close is accepted",
     "a trigger rests before it is written down",
-    "a close does not ask what has fired",
+    "a signal trades again and again",
+    "a stop lets slices through",
+    "emergency stop not carried on",
+    "fees are forgotten",
+    "halt not durable",
     "intent written after the send",
-    "a lost answer is a rejection",
-    "absence assumed early",
-    "attempt number missing from the id",
+    "nobody takes trades up again",
+    "nothing is synced",
     "reduce-only dropped",
     "seats dropped",
-    "halt not durable",
-    "nothing is synced",
-    "limits forget what is in flight",
-    "a signal trades again and again",
 )
-"""Those that the first few seeds find."""
+"""Those that at least every fourth seed finds: each change of the desk deals the seeds anew, and forty still do."""
 
 
 class SabotageTests(unittest.TestCase):

@@ -8,11 +8,15 @@ from unittest import mock
 
 from tests.processes import free_port, wait_until
 from tests.unit.hyperliquid_world import ETH, SOL, HyperliquidWorld
-from trading.adapters.hyperliquid_stream import COINS_MAX, FRAME_CHARACTERS_MAX, PriceStream, stream_url
+from trading.adapters.hyperliquid_stream import COINS_MAX, FRAME_CHARACTERS_MAX, PriceStream, Streamed, stream_url
 from trading.domain.units import Coin
 from trading.ports import Ticks
 
 WAIT = 3.0
+
+
+def price_of(stream: PriceStream, coin: Coin) -> Streamed | None:
+    return stream.prices([coin], 0).get(coin)
 
 
 class Streams(HyperliquidWorld):
@@ -28,10 +32,10 @@ class Streams(HyperliquidWorld):
     def listening(self, *coins: Coin) -> None:
         """Want *coins* and wait until the connection has spoken of each."""
         self.stream.want(coins)
-        wait_until(lambda: all(self.stream.price(one) is not None for one in coins), "the first prices")
+        wait_until(lambda: all(price_of(self.stream, one) is not None for one in coins), "the first prices")
 
     def bid(self, coin: Coin) -> Decimal | None:
-        price = self.stream.price(coin)
+        price = price_of(self.stream, coin)
         return price.book.bids[0].price if price is not None else None
 
     def moved(self, coin: Coin, mid: str) -> None:
@@ -42,16 +46,16 @@ class Streams(HyperliquidWorld):
         self.assertFalse(self.stream.alive)
         self.stream.want([])
         self.assertEqual(self.server.streams.count, 0)
-        self.assertIsNone(self.stream.price(ETH))
+        self.assertIsNone(price_of(self.stream, ETH))
 
     def test_a_wanted_coin_has_book_mark_and_the_instant_of_its_last_confirmation(self) -> None:
         self.listening(ETH)
-        price = self.stream.price(ETH)
+        price = price_of(self.stream, ETH)
         assert price is not None
         self.assertEqual((price.book.coin, price.mark), (ETH, 3000))
         self.assertLess(price.book.bids[0].price, price.book.asks[0].price)
         self.assertEqual(price.confirmed_at, self.clock.now())
-        self.assertIsNone(self.stream.price(SOL))
+        self.assertIsNone(price_of(self.stream, SOL))
         self.assertTrue(self.stream.alive)
 
     def test_each_coin_that_has_moved_ticks_once_and_only_for_who_asked(self) -> None:
@@ -76,21 +80,21 @@ class Streams(HyperliquidWorld):
         self.listening(ETH)
         began = self.clock.now()
         self.clock.advance(10)
-        wait_until(lambda: (one := self.stream.price(ETH)) is not None and one.confirmed_at > began, "a pong")
+        wait_until(lambda: (one := price_of(self.stream, ETH)) is not None and one.confirmed_at > began, "a pong")
         self.server.streams.silent = True
         # The last frame may be on its way still.
         wait_until(self.is_old_after_ten_seconds, "a quiet that is too long")
 
     def is_old_after_ten_seconds(self) -> bool:
         self.clock.advance(10)
-        return self.stream.price(ETH) is None
+        return price_of(self.stream, ETH) is None
 
     def test_a_cut_forgets_everything_and_a_new_connection_asks_for_all_of_it_again(self) -> None:
         self.listening(ETH, SOL)
         self.server.streams.refuses = True
         self.server.streams.cut()
         wait_until(lambda: not self.stream.alive, "the cut")
-        self.assertIsNone(self.stream.price(ETH))
+        self.assertIsNone(price_of(self.stream, ETH))
         self.assertIn("the venue's price stream was cut; polling meanwhile", self.log.messages("warning"))
         self.exchange.set_market(ETH, "3200")
         self.server.streams.refuses = False
@@ -115,15 +119,15 @@ class Streams(HyperliquidWorld):
     def test_a_venue_that_is_not_there_is_tried_again_without_a_word_to_the_callers(self) -> None:
         stream = self.streaming(f"ws://127.0.0.1:{free_port()}/ws")
         stream.want([ETH])
-        stream.wait_for([ETH], WAIT)
+        stream.prices([ETH], WAIT)
         self.assertFalse(stream.alive)
-        self.assertIsNone(stream.price(ETH))
+        self.assertIsNone(stream.prices([ETH], 0).get(ETH))
 
     def test_waiting_ends_as_soon_as_the_coins_are_there(self) -> None:
         self.listening(ETH)
         self.stream.want([SOL])
-        self.stream.wait_for([ETH, SOL], WAIT)
-        self.assertIsNotNone(self.stream.price(SOL))
+        self.stream.prices([ETH, SOL], WAIT)
+        self.assertIsNotNone(price_of(self.stream, SOL))
 
     def test_after_close_nothing_is_started_and_closing_again_does_nothing(self) -> None:
         self.listening(ETH)
@@ -164,7 +168,7 @@ class Frames(HyperliquidWorld):
         self.stream._take(json.dumps({"channel": "activeAssetCtx", "data": {"coin": "ETH", "ctx": {"markPx": "3000"}}}))
         for bid, time in (("3001", 2), ("2900", 1), ("3002", 2)):
             self.stream._take(self.book(bid, time))
-        price = self.stream.price(ETH)
+        price = price_of(self.stream, ETH)
         assert price is not None
         self.assertEqual(price.book.bids[0].price, 3002)
 
@@ -184,7 +188,7 @@ class Frames(HyperliquidWorld):
             with self.subTest(frame=frame[:40]):
                 self.stream._take(frame)
         self.assertTrue(self.stream.alive)
-        self.assertIsNone(self.stream.price(ETH))
+        self.assertIsNone(price_of(self.stream, ETH))
 
     def test_what_is_no_text_ends_the_connection(self) -> None:
         for frame in (b"\x00", "", "x" * (FRAME_CHARACTERS_MAX + 1)):

@@ -272,13 +272,13 @@ class HyperliquidReader:
         if self._stream is None or not coins:
             return {}
         self._stream.want(coins)
-        self._stream.wait_for(coins, STREAM_WAIT_SECONDS)
-        now, found = self._clock.now(), {}
-        for coin in coins:
-            price = self._stream.price(coin)
-            if price is not None and now - price.confirmed_at <= STREAM_AGE_MAX:
-                found[coin] = (price.book, price.mark, price.confirmed_at)
-        return found
+        prices = self._stream.prices(coins, STREAM_WAIT_SECONDS)
+        now = self._clock.now()
+        return {
+            coin: (price.book, price.mark, price.confirmed_at)
+            for coin, price in prices.items()
+            if now - price.confirmed_at <= STREAM_AGE_MAX
+        }
 
     def _kept_price(self, coin: Coin) -> tuple[BookFrame, Price, datetime] | None:
         """What was polled a moment ago, if it need not be asked for again."""

@@ -83,6 +83,8 @@ class PriceStream:
 
     def want(self, coins: Collection[Coin]) -> None:
         """Subscribe *coins* from now on, for as long as the stream lives; starts it at the first call."""
+        if self._thread is not None and self._wanted.keys() >= set(coins):
+            return
         with self._changed:
             if self._closing.is_set():
                 return
@@ -93,25 +95,25 @@ class PriceStream:
                 self._thread = threading.Thread(target=self._run, name="hyperliquid-prices", daemon=True)
                 self._thread.start()
 
-    def price(self, coin: Coin) -> Streamed | None:
-        """What the live connection says of *coin*; None when it has not said it all, or is cut, or has been silent
-        about the coin for long."""
-        with self._changed:
-            book, mark = self._books.get(coin), self._marks.get(coin)
-            if book is None or mark is None or self._confirmed_at is None:
-                return None
-            if self._clock.now() - min(book[1], mark[1]) > COIN_SILENCE_MAX:
-                return None
-            return Streamed(book[0], mark[0], self._confirmed_at)
-
-    def wait_for(self, coins: Collection[Coin], seconds: float) -> None:
-        """Come back when the live connection has spoken of all *coins*, or after *seconds*; at once when there is no
-        connection."""
+    def prices(self, coins: Collection[Coin], seconds: float) -> dict[Coin, Streamed]:
+        """What the live connection says of *coins*, which it waits for at most *seconds*, and not at all when there is
+        no connection. A coin is left out when it has not said all of it, or is cut, or has been silent about it for
+        long."""
         asked = [coin for coin in coins if coin in self._wanted]
         with self._changed:
-            self._changed.wait_for(
-                lambda: not self.alive or all(one in self._books and one in self._marks for one in asked), seconds
-            )
+            if self.alive and not self._has_spoken_of(asked):
+                self._changed.wait_for(lambda: not self.alive or self._has_spoken_of(asked), seconds)
+            now, found = self._clock.now(), {}
+            for coin in coins:
+                book, mark = self._books.get(coin), self._marks.get(coin)
+                if book is None or mark is None or self._confirmed_at is None:
+                    continue
+                if now - book[1] <= COIN_SILENCE_MAX and now - mark[1] <= COIN_SILENCE_MAX:
+                    found[coin] = Streamed(book[0], mark[0], self._confirmed_at)
+            return found
+
+    def _has_spoken_of(self, coins: Collection[Coin]) -> bool:
+        return self._books.keys() >= set(coins) and self._marks.keys() >= set(coins)
 
     def wait_for_ticks(self, since: int, coins: Collection[Coin], seconds: float) -> Ticks:
         """See the port: a book or a mark that has come in is a tick of its coin."""

@@ -66,8 +66,8 @@ class Quote:
     @property
     def usable(self) -> bool:
         """False for a missing, zero, NaN or crossed price: such a quote is never a reason for anything."""
-        prices = (self.bid, self.ask, self.mark)
-        return all(price.is_finite() and price > 0 for price in prices) and self.bid <= self.ask
+        bid, ask, mark = self.bid, self.ask, self.mark
+        return bid.is_finite() and ask.is_finite() and mark.is_finite() and ZERO < bid <= ask and mark > 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from functools import partial
 from typing import assert_never
 
 from trading.domain.errors import InvariantBroken
@@ -511,50 +512,50 @@ def record(trade: Trade, event: Event) -> Trade:
         raise InvariantBroken(f"{type(event).__name__} cannot follow {trade.status}", trade_id=trade.id)
     if event.at < trade.events[-1].at:
         raise InvariantBroken(f"{type(event).__name__} is older than the event before it", trade_id=trade.id)
-    after = replace(trade, status=status, events=(*trade.events, event))
+    after = partial(replace, trade, status=status, events=(*trade.events, event))
     match event:
         case OrdersIntended():
-            return replace(after, orders=_with_intended(trade, event))
+            return after(orders=_with_intended(trade, event))
         case OrdersReported():
-            reported = replace(after, reports=_with_reports(trade, event))
+            reported = after(reports=_with_reports(trade, event))
             # Late fees of an ended trade are no exposure of this trade.
             return replace(reported, naked=_metered(reported, event.at)) if reported.live else reported
         case LegsUnbalanced():
-            return replace(after, repairing_since=event.at)
+            return after(repairing_since=event.at)
         case LegsBalanced() | TradeResumed():
-            return replace(after, repairing_since=None)
+            return after(repairing_since=None)
         case HoldingGone():
-            return replace(after, gone=_with_gone(trade, event))
+            return after(gone=_with_gone(trade, event))
         case LegLost():
-            return replace(after, lost=_with_lost(trade, event))
+            return after(lost=_with_lost(trade, event))
         case SliceSkipped():
-            return replace(after, skipped=_with_skipped(trade, event))
+            return after(skipped=_with_skipped(trade, event))
         case CloseHurried():
             _require(not trade.opens, trade, "only a close is hurried")
-            return replace(after, hurried=trade.hurried or event)
+            return after(hurried=trade.hurried or event)
         case CancelWanted():
-            return replace(after, cancel_wanted=trade.cancel_wanted or event.why)
+            return after(cancel_wanted=trade.cancel_wanted or event.why)
         case TradeSuspended():
-            return replace(after, why=event.why)
+            return after(why=event.why)
         case TradeFilled():
             _require(not trade.in_doubt, trade, "no verdict while an order is in doubt")
             _require(trade.anything_filled, trade, "nothing was filled")
-            return _ended(after, event.at, "")
+            return _ended(after, trade, event.at, "")
         case TradeRejected():
             _require(not trade.in_doubt, trade, "no verdict while an order is in doubt")
             _require(not trade.anything_filled, trade, "no rejection after a fill")
-            return _ended(after, event.at, event.why)
+            return _ended(after, trade, event.at, event.why)
         case TradeCanceled():
             _require(not trade.in_doubt, trade, "no verdict while an order is in doubt")
-            return _ended(after, event.at, event.why)
+            return _ended(after, trade, event.at, event.why)
         case TradeAccepted():
             raise InvariantBroken("a trade is accepted once", trade_id=trade.id)
         case _:
             assert_never(event)
 
 
-def _ended(trade: Trade, at: datetime, why: str) -> Trade:
-    return replace(trade, ended_at=at, why=why, repairing_since=None, naked=_metered(trade, at))
+def _ended(after: partial[Trade], trade: Trade, at: datetime, why: str) -> Trade:
+    return after(ended_at=at, why=why, repairing_since=None, naked=_metered(trade, at))
 
 
 def _require(holds: bool, trade: Trade, rule: str) -> None:

@@ -43,8 +43,8 @@ from trading.utils.risk_controls import (
 )
 from trading.utils.trade_calculator import (
     fillable,
+    known_limit,
     leg_quantities,
-    marketable_limit,
     ratio_slippage,
     round_trip_cost,
     slice_quantities,
@@ -348,7 +348,7 @@ def _entry_leg(world: World, coin: Coin, side: Side, parts: list[Quantity], slip
 
 def _limit(quote: Quote, side: Side, slippage: Ratio, instrument: Instrument) -> Price:
     touch = quote.ask if side is Side.BUY else quote.bid
-    return marketable_limit(touch, side, slippage, instrument.price_decimals_max)
+    return known_limit(touch, side, slippage, instrument.price_decimals_max)
 
 
 def _pending(book: Book, position: Position, account: Account) -> Decimal:

@@ -48,7 +48,7 @@ from trading.engine.schedule import (
     scheduled_of_close,
     slice_quantity,
 )
-from trading.utils.trade_calculator import marketable_limit
+from trading.utils.trade_calculator import known_limit
 
 ENTRY_TTL = timedelta(seconds=10)
 CLOSE_TTL = timedelta(seconds=5)
@@ -653,7 +653,7 @@ def _touch(quote: Quote, side: Side) -> Price:
 
 
 def _limit(market: Market, coin: Coin, side: Side, band: Ratio) -> Price:
-    return marketable_limit(_touch(market.quotes[coin], side), side, band, market.instruments[coin].price_decimals_max)
+    return known_limit(_touch(market.quotes[coin], side), side, band, market.instruments[coin].price_decimals_max)
 
 
 def _reaches_minimum(market: Market, coin: Coin, side: Side, quantity: Quantity, band: Ratio) -> bool:

@@ -254,6 +254,8 @@ def _price_in(leg: Leg, depth: Depth | None, now: datetime) -> Price | None:
 
 def is_sound(depth: Depth) -> bool:
     """No price or quantity in it is damaged, and it is not crossed."""
-    if not all(_is_price(level.price) and level.quantity.is_finite() for level in (*depth.bids, *depth.asks)):
-        return False
+    for levels in (depth.bids, depth.asks):
+        for level in levels:
+            if not (level.price.is_finite() and level.price > 0 and level.quantity.is_finite()):
+                return False
     return not depth.bids or not depth.asks or depth.bids[0].price <= depth.asks[0].price

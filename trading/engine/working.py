@@ -73,14 +73,17 @@ def work(desk: Desk, trade: Trade) -> Trade:
     """
     # Until something is filled the venue, or another process of ours, may know of another leverage than agreed. And
     # what rests for a position may have fired, or fire, until it is out of the way of its close.
-    prepared, sends = trade.opens and trade.anything_filled, 0
+    prepared, sends = trade.opens and (trade.anything_filled or _is_leveraged(desk, trade)), 0
     for _ in range(STEPS_MAX):
+        if not trade.live and not trade.in_doubt:
+            return desk.store.save(trade)
         market = _look(desk, trade)
-        wished = _with_wishes(desk, trade)
+        book = desk.store.book()
+        wished = _with_wishes(desk, book, trade)
         if wished is not trade:
             trade = wished
             continue
-        match next_step(trade, market, _policy(desk, trade)):
+        match next_step(trade, market, _policy(desk, book, trade)):
             case Ask(orders):
                 trade = desk.store.save(_ask(desk, trade, orders))
                 _watch_size(desk, trade)
@@ -335,10 +338,10 @@ def _watch_size(desk: Desk, trade: Trade) -> None:
         reduce(desk, Cause.OVERFILLED, f"{trade.terms.pair}: the venue filled {words} more than was asked for")
 
 
-def _with_wishes(desk: Desk, trade: Trade) -> Trade:
+def _with_wishes(desk: Desk, book: Book, trade: Trade) -> Trade:
     """*trade* with the cancel or the hurry that another hand may have asked for since: nothing is sent past such a
     wish."""
-    stored = desk.store.book().find_trade(trade.id)
+    stored = book.find_trade(trade.id)
     if stored is None or not trade.live:
         return trade
     canceled = bool(stored.cancel_wanted) and not trade.cancel_wanted
@@ -359,6 +362,17 @@ def _is_news(trade: Trade, report: OrderReport) -> bool:
     """An end, or more of a fill. That an order is still in doubt is said once, whatever the doubt is called."""
     known = trade.reports.get(report.client_order_id)
     return known is None or not report.status.in_doubt or report.filled > known.filled
+
+
+def _is_leveraged(desk: Desk, trade: Trade) -> bool:
+    """Each coin of an opening that has sent nothing is known to have the leverage agreed: its first look at the market
+    is good to send by."""
+    if trade.orders or not trade.live:
+        return False
+    account = _account(desk)
+    return account is not None and all(
+        account.leverages.get(leg.coin) == trade.terms.leverage for leg in trade.terms.legs
+    )
 
 
 def _with_leverage(desk: Desk, trade: Trade) -> Trade | None:
@@ -423,8 +437,8 @@ def _later(desk: Desk, trade: Trade) -> datetime:
     return max(desk.clock.now(), trade.events[-1].at)
 
 
-def _policy(desk: Desk, trade: Trade) -> Policy:
-    closing = trade.opens and any(one.live for one in desk.store.book().trades_of_position(trade.terms.position_id)[1:])
+def _policy(desk: Desk, book: Book, trade: Trade) -> Policy:
+    closing = trade.opens and any(one.live for one in book.trades_of_position(trade.terms.position_id)[1:])
     return Policy(desk.store.state().state, close_wanted=closing)
 
 

@@ -43,6 +43,8 @@ ITEMS_MAX = 50
 DEPTH_MAX = 5
 JSON_WIDTH_MAX = 12
 """A character takes so many in JSON at most: two escapes of six."""
+NUMBER_LENGTH_MAX = 48
+"""A number, or what stands around a text, takes no more: an integer of 128 bits has 39 digits, a float 24 signs."""
 NAMES_KNOWN = 1024
 MASK = "***"
 _SCAN_LENGTH_MAX = 10_000
@@ -167,6 +169,10 @@ class ActivityLog:
 
 def masked(value: object, depth: int = 0) -> Json:
     """*value* as JSON that may be written down: secrets masked, bounded in depth and size, Decimals as text."""
+    if isinstance(value, str):  # nearly all that is ever written
+        return _clean(value, TEXT_LENGTH_MAX)
+    if value is None or isinstance(value, int | Decimal):
+        return _masked_plain(value)
     if isinstance(value, Mapping):
         return _masked_items(value, depth)
     if is_dataclass(value) and not isinstance(value, type):
@@ -180,9 +186,16 @@ def masked(value: object, depth: int = 0) -> Json:
 
 def _surely_short(data: Json) -> bool:
     """Whether it needs no writing out to be known for short: the plain facts of nearly every line."""
-    if not isinstance(data, dict) or not all(isinstance(one, str | int | float | None) for one in data.values()):
+    if not isinstance(data, dict):
         return False
-    return sum(len(name) + len(str(one)) + 8 for name, one in data.items()) * JSON_WIDTH_MAX <= DATA_LENGTH_MAX
+    length = 0
+    for name, one in data.items():
+        if isinstance(one, str):
+            length += len(one)
+        elif one is not None and not isinstance(one, int | float):
+            return False
+        length += len(name) + NUMBER_LENGTH_MAX
+    return length * JSON_WIDTH_MAX <= DATA_LENGTH_MAX
 
 
 def _masked_items(value: Mapping[object, object], depth: int) -> Json:
@@ -222,8 +235,10 @@ def _clean(text: str, length_max: int) -> str:
     plain = text[:_SCAN_LENGTH_MAX]
     if not plain.isprintable():
         plain = "".join(one if one.isprintable() else " " for one in plain)
-    if any(sign in plain for sign in _SECRET_SIGNS):
-        plain = _SECRET_TEXT.sub(MASK, plain)
+    for sign in _SECRET_SIGNS:
+        if sign in plain:
+            plain = _SECRET_TEXT.sub(MASK, plain)
+            break
     return plain[:length_max].strip()
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Context, Decimal, localcontext
+from functools import lru_cache
 
 from trading.domain.errors import InvalidNumber
 from trading.domain.exit_plan import ExitPlan, ExitReason, Reversion
@@ -24,6 +25,7 @@ AMOUNT_MIN = Decimal("1e-12")
 EXACT = Context(prec=120)
 SLICES_MAX = 10_000
 CHUNK_DECIMALS = 8
+LIMITS_KEPT = 256
 SIGNIFICANT_FIGURES_MAX = 5
 BASIS_POINTS = Decimal(10_000)
 PERCENT = Decimal(100)
@@ -243,6 +245,13 @@ def marketable_limit(touch_price: Number, side: Side, slippage: Number, price_de
     if limit == 0:
         raise InvalidNumber("touch_price", "touch_price is below the smallest price of the venue's grid")
     return Price(limit)
+
+
+@lru_cache(LIMITS_KEPT)
+def known_limit(touch_price: Price, side: Side, slippage: Ratio, price_decimals_max: int) -> Price:
+    """`marketable_limit` of prices that are Decimals already, reckoned once: sizing, minimums and the order itself ask
+    for the same limit up to eight times. Raises what it raises."""
+    return marketable_limit(touch_price, side, slippage, price_decimals_max)
 
 
 def executable_price(levels: Sequence[Level], quantity: Number) -> Price | None:
