@@ -227,6 +227,10 @@ class Store(Protocol):
     def broken(self) -> Mapping[TradeId, str]:
         """Trades whose journal does not fold, each with the reason and the place. They are not in the book."""
 
+    @property
+    def broken_coins(self) -> frozenset[Coin]:
+        """The coins that those have traded, as far as any line still says so, in positions that had not ended."""
+
     def exclusive(self) -> AbstractContextManager[Book]:
         """The book lock: held while limits are re-checked and a trade is accepted. Raises Busy after its time-out."""
 

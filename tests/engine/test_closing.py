@@ -4,6 +4,7 @@ import unittest
 from collections.abc import Sequence
 from decimal import Decimal
 
+from tests.engine.bent_venue import with_store
 from tests.engine.scripted_venue import (
     Scene,
     a_scene,
@@ -21,7 +22,7 @@ from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account
 from trading.domain.orders import Order, RejectReason
 from trading.domain.positions import Position, PositionStatus
-from trading.domain.trades import Trade, TradeStatus
+from trading.domain.trades import Trade, TradeStatus, close_trade_id
 from trading.domain.units import Coin, PositionId, TradeId
 from trading.engine import closing, emergency, working
 from trading.engine.requests import TwapRequest
@@ -53,6 +54,14 @@ class CloseTests(ClosingTestCase):
         self.assert_flat(position)
         self.assertEqual(first, second)
         self.assertEqual((ExitReason.MANUAL, 2), (second.exit_reason, len(self.venue.sent)))
+
+    def test_a_close_whose_records_do_not_fold_keeps_its_position_from_no_other_close(self) -> None:
+        """The next one would have had its name, and the store takes nothing under that: it could not be left at all."""
+        position = self.scene.opened()
+        self.scene.desk = with_store(self.scene, broken={close_trade_id(position.id, 1): "line 7"})
+        closed = self.scene.close(position)
+        self.assertEqual(close_trade_id(position.id, 2), closed.closing_trade_id)
+        self.assert_flat(position)
 
     def test_a_position_that_closed_meanwhile_gets_no_second_closing_trade(self) -> None:
         position = self.scene.opened()

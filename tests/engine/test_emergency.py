@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.engine.bent_venue import BentVenue, a_bent_scene, corrupt, with_store
 from tests.engine.scripted_venue import (
+    BINDING,
     Scene,
     accepted,
     fine,
@@ -35,8 +36,10 @@ from trading.domain.orders import Order, RejectReason
 from trading.domain.positions import PositionStatus
 from trading.domain.units import Coin, Quantity, Usd
 from trading.engine import closing, emergency, exits, working
+from trading.engine.desk import Desk
 from trading.engine.exits import Memory
 from trading.engine.requests import Execution, TwapRequest
+from trading.utils.json_storage import JsonStore
 
 ETH, BTC, SOL = Coin("ETH"), Coin("BTC"), Coin("SOL")
 
@@ -167,6 +170,62 @@ class PressTest(StopTestCase):
             self.assertEqual([("SOL", Decimal(3))], [(one.coin, one.quantity) for one in report.foreign])
             emergency.stop(self.scene.desk, scope_account=True)
         self.assertTrue(self.venue.flat)
+
+    def test_what_lacks_lines_in_the_ledger_is_closed_too(self) -> None:
+        """It passed for somebody else's, and the stop said that all positions were closed."""
+        for name, most in (("the first", 1), ("all", 99)):
+            with self.subTest(name):
+                self.scene, self.venue = a_bent_scene(self)
+                self.scene.opened()
+                other = self.scene.opened("signal_2", pair="SOL/AVAX")
+                desk = self.damaged(other.trade_id, most)
+                self.assertEqual(["BTC/ETH"], [str(one.terms.pair) for one in desk.store.book().trades()])
+                with redirect_stderr(io.StringIO()):
+                    report = emergency.stop(desk)
+                self.assertEqual(("all_positions_closed", ()), (report.status, report.foreign))
+                self.assertTrue(self.venue.flat)
+
+    def test_what_a_trade_holds_that_does_not_fold_is_taken_over_and_closed(self) -> None:
+        self.scene.opened()
+        self.venue.hold("SOL", "-5")
+        self.venue.hold("AVAX", "40")
+        coins = frozenset({SOL, Coin("AVAX")})
+        self.scene.desk = with_store(self.scene, broken={"trd_x": "line 7"}, broken_coins=coins)
+        report = emergency.stop(self.scene.desk)
+        self.assertEqual(("all_positions_closed", 3, ()), (report.status, len(report.closed), report.foreign))
+        self.assertTrue(self.venue.flat)
+
+    def test_what_was_accepted_of_it_is_somebody_elses(self) -> None:
+        self.scene.opened()
+        self.venue.hold("SOL", "-5")
+        emergency.resume(self.scene.desk, [SOL])
+        self.scene.desk = with_store(self.scene, broken={"trd_x": "line 7"}, broken_coins=frozenset({SOL}))
+        report = emergency.stop(self.scene.desk)
+        self.assertEqual([SOL], [one.coin for one in report.foreign])
+        self.assertEqual(Decimal(-5), self.venue.held("SOL"))
+
+    def test_of_a_trade_that_does_not_fold_what_turns_up_later_is_no_flat_account(self) -> None:
+        store = self.scene.store
+        self.scene.desk = with_store(self.scene, broken={"trd_x": "line 7"}, broken_coins=frozenset({SOL}))
+        emergency.stop(self.scene.desk)
+        self.venue.hold("SOL", "-5")
+        self.tick()
+        self.assertIs(TradingState.LIQUIDATING, store.state().state)
+        for _ in range(60):
+            self.tick()
+        self.assertEqual((True, TradingState.HALTED), (self.venue.flat, store.state().state))
+
+    def damaged(self, word: str, most: int) -> Desk:
+        """The desk that starts on a ledger in which the first lines that hold *word* do not check any more."""
+        self.scene.store.close()
+        path = self.scene.store.data_dir / "trades.json"
+        lines = path.read_bytes().split(b"\n")
+        for place in [number for number, line in enumerate(lines) if word.encode() in line][:most]:
+            lines[place] = lines[place].replace(b'"pair"', b'"pear"')
+        path.write_bytes(b"\n".join(lines))
+        store = JsonStore.open_or_halted(self.scene.store.data_dir, BINDING)
+        self.assertTrue(store.trouble)
+        return replace(self.scene.desk, store=store)
 
     def test_without_a_ledger_it_tries_again_and_says_what_is_left(self) -> None:
         self.scene.opened()

@@ -451,6 +451,14 @@ class BrokenTradeTest(StoreCase):
                 self.assertTrue(any("trades.json:8" in problem for problem in verify(self.data_dir).problems))
                 store.close()
 
+    def test_its_coins_are_known_as_long_as_its_position_had_not_ended(self) -> None:
+        self.assertEqual(self.store().broken_coins, frozenset())
+        self.rewrite(self.ledger, lambda line: line.update(event=None), 5)
+        self.assertEqual(self.store().broken_coins, {"BTC", "ETH"})
+        last = json.loads(self.positions.read_text())[-1]["seq"]
+        self.rewrite(self.positions, lambda line: line.update(status="closed"), last)
+        self.assertEqual(self.store().broken_coins, frozenset())
+
     def test_terms_under_another_name_or_without_a_plan_do_not_fold(self) -> None:
         whole = self.ledger.read_bytes()
         for name, change in {

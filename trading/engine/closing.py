@@ -161,8 +161,11 @@ def _closing_trade(
                 return closing
         if position.closed:
             return None
-        now = desk.clock.now()
-        terms = _terms(position, opening, len(closings) + 1, reason, arrival, now)
+        now, attempt = desk.clock.now(), len(closings) + 1
+        while close_trade_id(position_id, attempt) in desk.store.broken:
+            # One whose records do not fold is not in the book and keeps its name.
+            attempt += 1
+        terms = _terms(position, opening, attempt, reason, arrival, now)
         if twap is not None and grid is not None:
             terms = _in_slices(desk, terms, twap, grid)
         desk.log.write(

@@ -103,12 +103,12 @@ def _stop_from_holdings(desk: Desk, until: float, error: StoreCorrupt, *, whole_
 
 
 def _coins_known(desk: Desk) -> set[Coin] | None:
-    """Every coin of every trade that can still be read; None, which is all coins, when none can."""
+    """Every coin of every trade of which anything can still be read; None, which is all coins, when nothing can."""
     try:
         trades = desk.store.book().trades()
     except StoreCorrupt:
         return None
-    return {leg.coin for trade in trades for leg in trade.terms.legs} or None
+    return {leg.coin for trade in trades for leg in trade.terms.legs} | desk.store.broken_coins or None
 
 
 def close_all(desk: Desk, until: float) -> None:
@@ -123,7 +123,7 @@ def push(desk: Desk, close_one: Callable[[PositionId, ExitReason], None]) -> Non
     for position in book.standing_positions():
         close_one(position.id, ExitReason.EMERGENCY_STOP)
     try:
-        if desk.store.state().scope_account:
+        if desk.store.state().scope_account or _of_broken(desk):
             _look_abroad(desk, _Abroad())
         if not _settled(desk, desk.store.book()):
             return
@@ -251,18 +251,19 @@ def _closer(desk: Desk, position_id: PositionId, until: float) -> Job:
 
 
 def _look_abroad(desk: Desk, abroad: _Abroad, until: float | None = None) -> None:
-    """Find what the account holds beside the desk's own; with the scope of the account adopt it, and close it when
-    *until* is given."""
+    """Find what the account holds beside the desk's own; adopt what is of trades that do not fold, and with the scope
+    of the account all of it, and close that when *until* is given."""
     book = desk.store.book()
     own = set(book_holdings(book))
     account = desk.venue.account()
     foreign = {coin: one for coin, one in account.holdings.items() if one.quantity and coin not in own}
     taken: set[Coin] = set()
-    if foreign and desk.store.state().scope_account:
+    meant = foreign.keys() if desk.store.state().scope_account else foreign.keys() & _of_broken(desk)
+    if meant:
         tradable = _tradable(desk)
         with desk.store.exclusive() as now_known:
             own |= set(book_holdings(now_known))
-            for coin in sorted(foreign.keys() & tradable - own):
+            for coin in sorted(meant & tradable - own):
                 terms = next_adoption(desk, now_known, foreign[coin], account)
                 if terms is not None:
                     working.adopt(desk, terms, foreign[coin].entry_price, Usd(ZERO))
@@ -271,6 +272,12 @@ def _look_abroad(desk: Desk, abroad: _Abroad, until: float | None = None) -> Non
     abroad.foreign = tuple(Foreign(coin, one.quantity) for coin, one in foreign.items() if coin not in taken)
     if until is not None:
         _close_each(desk, abroad.adopted, until)
+
+
+def _of_broken(desk: Desk) -> frozenset[Coin]:
+    """The coins of trades that do not fold: what is held of them is the desk's, though no position says so, unless it
+    was accepted as somebody else's."""
+    return desk.store.broken_coins - desk.store.state().accepted_drift.keys()
 
 
 def _tradable(desk: Desk) -> frozenset[Coin]:
@@ -357,7 +364,7 @@ def _left(desk: Desk, book: Book, account: Account) -> Mapping[Coin, Quantity]:
             for trade in book.trades()
             if state.since is None or trade.ended_at is None or trade.ended_at >= state.since
             for leg in trade.terms.legs
-        }
+        } | _of_broken(desk)
     return {
         coin: account.held(coin)
         for coin in sorted(watched)

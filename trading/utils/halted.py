@@ -17,7 +17,7 @@ from trading.domain.desk_state import DeskState, TradingState
 from trading.domain.errors import StoreCorrupt
 from trading.domain.positions import Watch
 from trading.domain.trades import Trade
-from trading.domain.units import PositionId, TradeId
+from trading.domain.units import Coin, PositionId, TradeId
 from trading.utils.archive import Archive
 from trading.utils.journal import Disk, Entry, SystemDisk, salvaged
 from trading.utils.ledger import ARCHIVE, BOOK, LEDGER, STATE, Fold, state_of
@@ -54,6 +54,10 @@ class HaltedStore:
     @property
     def broken(self) -> Mapping[TradeId, str]:
         return dict(self._fold.broken)
+
+    @property
+    def broken_coins(self) -> frozenset[Coin]:
+        return self._fold.broken_coins | self._lost_coins
 
     @property
     def disk_full(self) -> bool:
@@ -133,6 +137,14 @@ class HaltedStore:
         self._fold.take_events(events, ledger)
         with suppress(StoreCorrupt):
             self._fold.take_lines([one for one in lines if isinstance(one.content.get("as_of"), int)], book, 0)
+        self._lost_coins = self._coins_of_lost(lines)
+
+    def _coins_of_lost(self, lines: Sequence[Entry]) -> frozenset[Coin]:
+        """Those of positions of which no line of the ledger is left, as the last line of each here says."""
+        newest = {str(one.content["id"]): one.content for one in lines}
+        known = self._fold.knows
+        lost = [one for key, one in newest.items() if one.get("status") != "closed" and not known(PositionId(key))]
+        return frozenset(Coin(coin) for one in lost for coin in str(one.get("pair", "")).split("/") if coin)
 
     def _stored_state(self) -> DeskState:
         path = self.data_dir / STATE

@@ -23,7 +23,7 @@ from trading.domain.desk_state import Binding, DeskState
 from trading.domain.errors import Busy, PositionNotFound, StoreCorrupt
 from trading.domain.positions import Watch, first_watch, position_of
 from trading.domain.trades import OrdersIntended, Trade
-from trading.domain.units import PositionId, TradeId
+from trading.domain.units import Coin, PositionId, TradeId
 from trading.utils.archive import Archive, record_of
 from trading.utils.halted import HaltedStore
 from trading.utils.inspection import LedgerReport as LedgerReport
@@ -162,6 +162,10 @@ class JsonStore:
     @property
     def broken(self) -> Mapping[TradeId, str]:
         return dict(self._fold.broken)
+
+    @property
+    def broken_coins(self) -> frozenset[Coin]:
+        return self._fold.broken_coins
 
     @property
     def mended(self) -> tuple[str, ...]:

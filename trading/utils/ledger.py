@@ -22,7 +22,7 @@ from trading.domain.desk_state import DeskState
 from trading.domain.errors import InvariantBroken, PositionNotFound, StoreCorrupt
 from trading.domain.positions import Position, Watch
 from trading.domain.trades import CancelWanted, CloseHurried, Event, LegLost, Trade, accept, record
-from trading.domain.units import PositionId, TradeId
+from trading.domain.units import Coin, PositionId, TradeId
 from trading.utils.journal import SCHEMA, Entry, unsealed
 
 LEDGER, BOOK, STATE, LOG, BEAT = "trades.json", "positions.json", "desk.json", "agent_logs.json", "monitor.beat"
@@ -46,6 +46,8 @@ class Fold:
         self.own: Trade | None = None
         self._history = history
         self._broken_positions: set[PositionId] = set()
+        self._broken_coins: dict[PositionId, set[Coin]] = {}
+        self._closed: set[PositionId] = set()
         self._watches: dict[PositionId, Watch] = {}
         self._unplaced: set[PositionId] = set()
         self._touched: dict[PositionId, int] = {}
@@ -60,6 +62,7 @@ class Fold:
             trade_id, position_id = TradeId(word_of(entry, "id", path)), PositionId(word_of(entry, "position_id", path))
             self._touched[position_id] = entry.seq
             if trade_id in self.broken:
+                self._note_coins(entry, position_id)
                 continue
             goes_on = trade_id in self._seen or entry.content.get("version") != 1
             if goes_on and trade_id not in self._seen:
@@ -72,6 +75,7 @@ class Fold:
                 folded[trade_id] = next_step(before, entry, trade_id)
             except (StoreCorrupt, InvariantBroken) as error:
                 folded.pop(trade_id, None)
+                self._note_coins(entry, position_id)
                 self._set_aside(trade_id, position_id, f"{path}:{entry.line}: {error.detail}")
         self.own = None
         for trade in folded.values():
@@ -89,6 +93,10 @@ class Fold:
             if not isinstance(as_of, int):
                 raise malformed(entry, "as_of", path)
             self.as_of = as_of
+            if entry.content.get("status") == "closed":
+                self._closed.add(position_id)
+            else:
+                self._closed.discard(position_id)
             if as_of > ledger_seq:
                 self._ahead.add(position_id)
             else:
@@ -190,6 +198,16 @@ class Fold:
                     self.book.forget([position_id])
                 else:
                     self.book.recall(position_id)
+
+    @property
+    def broken_coins(self) -> frozenset[Coin]:
+        """The coins of trades that do not fold, but for those of positions that had ended before."""
+        return frozenset().union(*(coins for one, coins in self._broken_coins.items() if one not in self._closed))
+
+    def _note_coins(self, entry: Entry, position_id: PositionId) -> None:
+        """Which coins a trade that does not fold has traded: each line of it says so by itself."""
+        words = (entry.content.get(name) for name in ("long_coin", "short_coin"))
+        self._broken_coins.setdefault(position_id, set()).update(Coin(one) for one in words if isinstance(one, str))
 
     def _set_aside(self, trade_id: TradeId, position_id: PositionId, why: str) -> None:
         self.broken[trade_id] = why
