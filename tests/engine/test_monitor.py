@@ -1,7 +1,9 @@
+import io
 import logging
 import threading
 import unittest
 from collections.abc import Sequence
+from contextlib import redirect_stderr, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -9,18 +11,19 @@ from unittest import mock
 
 from tests.builders import given_exit_plan, given_trailing
 from tests.engine.bent_venue import a_bent_scene, corrupt, with_store
-from tests.engine.scripted_venue import Scene, lost_before, partly
+from tests.engine.scripted_venue import BINDING, Scene, lost_before, partly
 from trading.domain.desk_state import Cause, TradingState
 from trading.domain.errors import GuardianUnavailable, InvariantBroken, StoreCorrupt
 from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account, FundingPayment
 from trading.domain.orders import Order, RejectReason
 from trading.domain.positions import Position, PositionStatus, Watch
-from trading.domain.trades import TradeStatus
+from trading.domain.trades import Trade, TradeStatus, close_trade_id
 from trading.domain.units import Coin, Quantity, Ratio, Usd
 from trading.engine import closing, emergency, exits, monitor, working
 from trading.engine.monitor import Watchman
 from trading.engine.requests import Execution, TwapRequest
+from trading.utils.json_storage import JsonStore
 
 ETH, BTC = Coin("ETH"), Coin("BTC")
 WAIT_SECONDS = 5.0
@@ -66,6 +69,79 @@ class MonitorTestCase(unittest.TestCase):
 
     def said(self, word: str) -> int:
         return sum(word in one for one in self.scene.log.messages())
+
+
+class HaltedTest(MonitorTestCase):
+    """Started on a ledger with a line that does not check. What replays is left by its barriers all the same."""
+
+    def start_damaged(self, word: str, *, cut: bool = False) -> None:
+        """With the first line damaged that holds *word*, or all from there on *cut* off."""
+        self.scene.store.close()
+        path = self.scene.store.data_dir / "trades.json"
+        lines = path.read_bytes().split(b"\n")
+        place = next(number for number, line in enumerate(lines) if word.encode() in line)
+        lines[place] = lines[place].replace(b'"pair"', b'"pear"')
+        path.write_bytes(b"\n".join(lines[:place] if cut else lines))
+        store = JsonStore.open_or_halted(self.scene.store.data_dir, BINDING)
+        self.assertTrue(store.trouble)
+        self.scene.desk = replace(self.scene.desk, store=store)
+        self.watchman = Watchman(self.scene.desk)
+
+    def damaged_tick(self, count: int = 1) -> None:
+        with redirect_stderr(io.StringIO()):
+            for _ in range(count):
+                with suppress(StoreCorrupt):
+                    self.tick()
+                for errand in tuple(self.watchman.in_hand.values()):
+                    errand.join(WAIT_SECONDS)
+
+    def ended(self, signal_id: str, pair: str) -> Trade:
+        """The opening of a position that has ended."""
+        return self.scene.trade(self.scene.close(self.scene.opened(signal_id, pair=pair)).trade_id)
+
+    def test_a_stop_is_carried_out_by_what_the_venue_holds(self) -> None:
+        gone = self.ended("signal_0", "SOL/AVAX")
+        self.scene.opened()
+        self.start_damaged(gone.id)
+        self.damaged_tick()
+        self.assertFalse(self.venue.flat)
+        self.venue.move("ETH", "3910")
+        self.damaged_tick(2)
+        self.assertTrue(self.venue.flat)
+        sent = len(self.venue.sent)
+        self.damaged_tick(3)
+        self.assertEqual(sent, len(self.venue.sent))
+        self.assertTrue(all(order.reduce_only for order in self.venue.sent[-1]))
+        self.assertTrue((self.scene.desk.config.data_dir / "rescue.json").exists())
+        self.assertEqual(1, self.said("without a ledger"))
+
+    def test_what_others_hold_stays_and_who_shares_a_coin_goes_along(self) -> None:
+        gone = self.ended("signal_0", "SOL/AVAX")
+        self.scene.opened()
+        self.scene.opened("signal_2", pair="SOL/ETH")
+        self.venue.hold("ETH", "0.7")
+        self.venue.hold("AVAX", "3")
+        self.start_damaged(gone.id)
+        self.venue.move("ETH", "3910")
+        self.damaged_tick(4)
+        held = {coin: self.venue.held(coin) for coin in ("BTC", "ETH", "SOL", "AVAX")}
+        self.assertEqual({"BTC": 0, "ETH": Decimal("0.7"), "SOL": 0, "AVAX": 3}, held)
+
+    def test_what_has_ended_or_may_have_is_let_alone(self) -> None:
+        for cut in (False, True):
+            with self.subTest(cut=cut):
+                self.setUp()
+                position = self.scene.opened()
+                self.scene.close(position)
+                # Of a file that lacks only a few lines at its end that is the rest of an append.
+                self.ended("signal_2", "SOL/AVAX")
+                self.ended("signal_3", "SOL/AVAX")
+                self.venue.hold("ETH", "0.25")
+                self.start_damaged(close_trade_id(position.id, 1), cut=cut)
+                self.venue.move("ETH", "3910")
+                sent = len(self.venue.sent)
+                self.damaged_tick(3)
+                self.assertEqual(sent, len(self.venue.sent))
 
 
 class TickTest(MonitorTestCase):

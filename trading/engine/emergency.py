@@ -14,11 +14,11 @@ from trading.domain.errors import ResumeRefused, StopInProgress, StoreCorrupt, V
 from trading.domain.exit_plan import ExitPlan, ExitReason
 from trading.domain.market import Account, Holding, Pair
 from trading.domain.orders import Side
-from trading.domain.trades import LegPlan, PositionEffect, Slice, Terms, TradeStatus, position_id_of
+from trading.domain.trades import LegPlan, PositionEffect, Slice, Terms, TradeStatus, close_trade_id, position_id_of
 from trading.domain.units import DOLLAR, ONE, ZERO, Coin, PositionId, Price, Quantity, Ratio, TradeId, Usd, hash_of
 from trading.engine import closing, errands, working
 from trading.engine.desk import Desk
-from trading.engine.recovery import book_holdings, doubts, drifts
+from trading.engine.recovery import book_holdings, doubts, drifts, others_beside
 from trading.engine.states import with_baseline
 from trading.ports import Job
 
@@ -109,6 +109,47 @@ def _coins_known(desk: Desk) -> set[Coin] | None:
     except StoreCorrupt:
         return None
     return {leg.coin for trade in trades for leg in trade.terms.legs} | desk.store.broken_coins or None
+
+
+def leave_without_ledger(
+    desk: Desk, position_id: PositionId, reason: ExitReason, until: float, beside: dict[Coin, Quantity]
+) -> None:
+    """Leave a position whose close cannot be written down, by what the venue holds and to the rescue file; with it all
+    that share a coin with it or with those, for nothing would tell their parts apart later.
+
+    What the account holds *beside* the book of a coin, unsigned, is kept there at the first look, and stays: so that
+    doing it again sells nothing that is not the desk's. Nothing is done for a position with a close that does not
+    fold: it may have ended. Raises VenueUnavailable.
+    """
+    book = desk.store.book()
+    if close_trade_id(position_id, len(book.trades_of_position(position_id))) in desk.store.broken:
+        return
+    account = desk.venue.account()
+    coins = _entangled(book, position_id)
+    others = others_beside(book, desk.store.state().accepted_drift)
+    for coin, (low, high) in book_holdings(book, coins).items():
+        beyond = max(abs(account.held(coin)) - max(high, -low), abs(others.get(coin, ZERO)), ZERO)
+        beside.setdefault(coin, Quantity(beyond))
+    if any(abs(account.held(coin)) > beside.get(coin, ZERO) for coin in coins):
+        pair = book.position(position_id).pair
+        desk.log.write(
+            "error",
+            f"leaving {pair} without a ledger: {reason}",
+            position_id=position_id,
+            reason=reason,
+            coins=sorted(coins),
+            event="ExitFired",
+        )
+        working.close_holdings(desk, coins, until, beside)
+
+
+def _entangled(book: Book, position_id: PositionId) -> set[Coin]:
+    """The coins of a position, of those that share one with it, and so on."""
+    pairs = [{leg.coin for leg in one.legs} for one in book.standing_positions()]
+    coins = {leg.coin for leg in book.position(position_id).legs}
+    while more := [pair for pair in pairs if pair & coins and not pair <= coins]:
+        coins = coins.union(*more)
+    return coins
 
 
 def close_all(desk: Desk, until: float) -> None:

@@ -25,7 +25,7 @@ from trading.domain.errors import (
 from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account
 from trading.domain.positions import PositionStatus
-from trading.domain.units import ZERO, Coin, PositionId, TradeId, Usd
+from trading.domain.units import ZERO, Coin, PositionId, Quantity, TradeId, Usd
 from trading.engine import (
     closing,
     emergency,
@@ -87,6 +87,7 @@ class Watchman:
     explained_pause: timedelta = LOSS_RETRY
     beside_others: frozenset[Coin] = frozenset()
     beyond_book: Mapping[Coin, Decimal] = field(default_factory=dict)
+    beside_book: dict[Coin, Quantity] = field(default_factory=dict)
     looked_beside: datetime | None = None
     beside_pause: timedelta = LOSS_RETRY
     unseen: frozenset[Coin] | None = None
@@ -314,7 +315,11 @@ def _leave(watchman: Watchman, position_id: PositionId, reason: ExitReason) -> N
     desk = watchman.desk
 
     def leave() -> None:
-        closing.close(desk, position_id, reason, until=desk.clock.monotonic() + CLOSE_SECONDS)
+        until = desk.clock.monotonic() + CLOSE_SECONDS
+        if desk.store.trouble:
+            emergency.leave_without_ledger(desk, position_id, reason, until, watchman.beside_book)
+        else:
+            closing.close(desk, position_id, reason, until=until)
 
     _hand_out(watchman, f"close {position_id}", leave)
 

@@ -26,7 +26,7 @@ from trading.domain.trades import (
 from trading.domain.units import ZERO, Coin, Price, Quantity, Ratio, TradeId, Usd
 from trading.engine.barriers import Bars, anchored, read_bars, requested_plan, tightest_stop, wants_bars
 from trading.engine.desk import Desk
-from trading.engine.recovery import book_holdings, foreign_holdings
+from trading.engine.recovery import book_holdings, foreign_holdings, others_beside
 from trading.engine.requests import ExecuteRequest, Execution, TwapRequest
 from trading.engine.schedule import due_times
 from trading.utils.risk_controls import (
@@ -150,17 +150,14 @@ def exposure_of(desk: Desk, book: Book, account: Account) -> Exposure:
 
 
 def _beside_ours(book: Book, account: Account, accepted: Mapping[Coin, Quantity]) -> Decimal:
-    """USD of what others are known to hold of coins that the desk has positions in, on their side, while it is there:
-    what they held when a position was opened, and what was accepted as theirs since."""
-    known, others = book_holdings(book), dict[Coin, Decimal]()
-    for position in book.standing_positions():
-        for leg in book.trade(position.trade_id).terms.legs:
-            low, high = known.get(leg.coin, (ZERO, ZERO))
-            beyond = account.held(leg.coin) * leg.side.sign - min(low * leg.side.sign, high * leg.side.sign)
-            theirs = min(max(leg.beside, accepted.get(leg.coin, ZERO) * leg.side.sign), beyond)
-            others[leg.coin] = max(others.get(leg.coin, ZERO), theirs)
-    held = account.holdings
-    return sum((theirs * held[coin].entry_price for coin, theirs in others.items() if coin in held), ZERO)
+    """USD of what others are known to hold of coins that the desk has positions in, while it is there."""
+    known, total = book_holdings(book), ZERO
+    for coin, theirs in others_beside(book, accepted).items():
+        low, high = known.get(coin, (ZERO, ZERO))
+        beyond = account.held(coin) - low if theirs > 0 else high - account.held(coin)
+        if beyond > 0 and coin in account.holdings:
+            total += min(abs(theirs), beyond) * account.holdings[coin].entry_price
+    return total
 
 
 def checks_of(desk: Desk, plan: Draft, book: Book, account: Account) -> tuple[Check, ...]:

@@ -89,6 +89,18 @@ def book_holdings(book: Book, coins: Collection[Coin] | None = None) -> Mapping[
     return {coin: (Quantity(low), Quantity(high)) for coin, (low, high) in bounds.items()}
 
 
+def others_beside(book: Book, accepted: Mapping[Coin, Quantity]) -> Mapping[Coin, Decimal]:
+    """What others are known to hold, signed, of coins that the desk has positions in, on their side: what they held
+    when a position was opened, or what was accepted as theirs since."""
+    others: dict[Coin, Decimal] = {}
+    for position in book.standing_positions():
+        for leg in book.trade(position.trade_id).terms.legs:
+            theirs = max(leg.beside, accepted.get(leg.coin, ZERO) * leg.side.sign)
+            if theirs > abs(others.get(leg.coin, ZERO)):
+                others[leg.coin] = theirs * leg.side.sign
+    return others
+
+
 def drifts(book: Book, account: Account, state: DeskState) -> tuple[Drift, ...]:
     """Every coin of a standing position whose holding at the venue the book cannot explain, accepted drift allowed
     for."""

@@ -702,17 +702,20 @@ def adopt(desk: Desk, terms: Terms, entry_price: Price, fees: Usd) -> Trade:
     return desk.store.save(trade)
 
 
-def close_holdings(desk: Desk, coins: Collection[Coin] | None, until: float) -> Mapping[Coin, Quantity]:
-    """Close what the venue holds of *coins* (of all, when None) with no ledger to go by; return what is left, signed.
+def close_holdings(
+    desk: Desk, coins: Collection[Coin] | None, until: float, spared: Mapping[Coin, Quantity] | None = None
+) -> Mapping[Coin, Quantity]:
+    """Close what the venue holds of *coins* (of all, when None) beyond what is *spared*, signed, with no ledger to go
+    by; return what is left of that, signed.
 
-    For the emergency stop when the ledger cannot be read or written: every intent and every answer goes to the store's
+    For when the ledger cannot be read or written: every intent and every answer goes to the store's
     rescue file instead, the intent first. Orders only reduce, in the bands of a close. Returns soon after *until* on
     the clock's `monotonic`; a venue that cannot be read raises VenueUnavailable, after trying as long.
     """
     tries = 0
     while True:
         try:
-            held = _held(desk, coins)
+            held = _held(desk, coins, spared or {})
             orders = _closing_orders(desk, held, tries)
         except VenueUnavailable:
             if desk.clock.monotonic() >= until:
@@ -729,9 +732,11 @@ def close_holdings(desk: Desk, coins: Collection[Coin] | None, until: float) -> 
         desk.clock.sleep(SETTLE_PAUSE_SECONDS if tries < len(CLOSE_BANDS) else SETTLE_PAUSE_SECONDS_MAX)
 
 
-def _held(desk: Desk, coins: Collection[Coin] | None) -> Mapping[Coin, Quantity]:
+def _held(desk: Desk, coins: Collection[Coin] | None, spared: Mapping[Coin, Quantity]) -> Mapping[Coin, Quantity]:
     holdings = desk.venue.account().holdings
-    return {coin: one.quantity for coin, one in holdings.items() if one.quantity and (coins is None or coin in coins)}
+    held = {coin: one.quantity for coin, one in holdings.items() if coins is None or coin in coins}
+    over = {coin: max(abs(quantity) - abs(spared.get(coin, ZERO)), ZERO) for coin, quantity in held.items()}
+    return {coin: Quantity(quantity.copy_sign(held[coin])) for coin, quantity in over.items() if quantity}
 
 
 def _closing_orders(desk: Desk, held: Mapping[Coin, Quantity], tries: int) -> tuple[Order, ...]:

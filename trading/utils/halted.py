@@ -16,7 +16,7 @@ from trading.domain.codec import Json
 from trading.domain.desk_state import DeskState, TradingState
 from trading.domain.errors import StoreCorrupt
 from trading.domain.positions import Watch
-from trading.domain.trades import Trade
+from trading.domain.trades import Trade, close_trade_id
 from trading.domain.units import Coin, PositionId, TradeId
 from trading.utils.archive import Archive
 from trading.utils.journal import Disk, Entry, SystemDisk, salvaged
@@ -138,6 +138,10 @@ class HaltedStore:
         with suppress(StoreCorrupt):
             self._fold.take_lines([one for one in lines if isinstance(one.content.get("as_of"), int)], book, 0)
         self._lost_coins = self._coins_of_lost(lines)
+        for position in self._fold.book.standing_positions():
+            if self._fold.has_ended(position.id):
+                lost = close_trade_id(position.id, len(self._fold.book.trades_of_position(position.id)))
+                self._fold.broken[lost] = f"{book} knows of a close that {LEDGER} has lost"
 
     def _coins_of_lost(self, lines: Sequence[Entry]) -> frozenset[Coin]:
         """Those of positions of which no line of the ledger is left, as the last line of each here says."""

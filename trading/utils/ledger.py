@@ -199,6 +199,10 @@ class Fold:
                 else:
                     self.book.recall(position_id)
 
+    def has_ended(self, position_id: PositionId) -> bool:
+        """Whether the last line of a position in the book says that it is closed."""
+        return position_id in self._closed
+
     @property
     def broken_coins(self) -> frozenset[Coin]:
         """The coins of trades that do not fold, but for those of positions that had ended before."""
