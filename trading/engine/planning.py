@@ -134,7 +134,8 @@ def exposure_of(desk: Desk, book: Book, account: Account) -> Exposure:
     standing = book.standing_positions()
     foreign = foreign_holdings(book, account)
     abroad = sum((abs(quantity) * account.holdings[coin].entry_price for coin, quantity in foreign.items()), ZERO)
-    abroad += _beside_ours(book, account, desk.store.state().accepted_drift)
+    if standing:
+        abroad += _beside_ours(book, account, desk.store.state().accepted_drift)
     cooldown = timedelta(seconds=desk.config.cooldown_seconds)
     return Exposure(
         now=desk.clock.now(),

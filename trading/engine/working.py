@@ -77,8 +77,7 @@ def work(desk: Desk, trade: Trade) -> Trade:
     for _ in range(STEPS_MAX):
         if not trade.live and not trade.in_doubt:
             return desk.store.save(trade)
-        market = _look(desk, trade)
-        book = desk.store.book()
+        market, book = _look(desk, trade)
         wished = _with_wishes(desk, book, trade)
         if wished is not trade:
             trade = wished
@@ -442,11 +441,12 @@ def _policy(desk: Desk, book: Book, trade: Trade) -> Policy:
     return Policy(desk.store.state().state, close_wanted=closing)
 
 
-def _look(desk: Desk, trade: Trade) -> Market:
-    """What this trade needs to see. A read that fails leaves its part empty; the playbook decides what that allows."""
+def _look(desk: Desk, trade: Trade) -> tuple[Market, Book]:
+    """What this trade needs to see, and the book that was read last for it. A read that fails leaves its part empty;
+    the playbook decides what that allows."""
     coins = tuple(leg.coin for leg in trade.terms.legs)
     if not trade.live or trade.in_doubt:
-        return Market(_later(desk, trade), {}, {}, {}, {})
+        return Market(_later(desk, trade), {}, {}, {}, {}), desk.store.book()
     reduces = _reduces(trade)
     # The book before the account and after it: whether others bought or sold meanwhile, one of them has it as theirs.
     before = _others_parts(desk.store.book(), trade) if reduces else {}
@@ -463,7 +463,7 @@ def _look(desk: Desk, trade: Trade) -> Market:
     # Read last: the age of a quote is judged, and an order dated, after every call that took its time.
     now = _later(desk, trade)
     opening = book.trades_of_position(trade.terms.position_id)[0]
-    return Market(
+    market = Market(
         now=now,
         quotes=quotes,
         instruments=instruments,
@@ -481,6 +481,7 @@ def _look(desk: Desk, trade: Trade) -> Market:
             if _dregs(book, trade, coin, sharers[coin], quotes.get(coin), instruments.get(coin), now)
         ),
     )
+    return market, book
 
 
 def _dregs(

@@ -279,12 +279,14 @@ class Journal:
             self._seen = self._disk.stamp_of(self._handle)
             return tuple(entries)
 
-    def renew(self) -> None:
-        """Go on with the file that is under the path now, before it is followed: only inside `held`. One system call
-        where nothing has happened to it."""
-        if self._seen is None or self.stamp() != self._seen:
-            with self._trouble_told("read"):
-                self._refresh()
+    def renew(self) -> bool:
+        """Go on with the file that is under the path now, before it is followed: only inside `held`. True, after one
+        system call, where nothing has happened to it and there is nothing to follow."""
+        if self._seen is not None and self.stamp() == self._seen:
+            return self._cursor == self._tail
+        with self._trouble_told("read"):
+            self._refresh()
+        return False
 
     def read_ahead(self, count: int) -> tuple[Entry, ...]:
         """Up to *count* further records, read without a lock while others append; nothing when only the end is left.
@@ -319,8 +321,8 @@ class Journal:
         disk lets itself be tidied. Raises InvariantBroken for what is no JSON or uses a reserved name.
         """
         with self.held(), self._trouble_told("read"):
-            self._refresh()
-            if self._disk.stamp_of(self._handle) != self._seen:
+            if self._seen is None or self.stamp() != self._seen:
+                self._refresh()
                 self._tail = self._scan(self._tail, [])
             if records:
                 self._write(records, sync=sync)
@@ -332,7 +334,7 @@ class Journal:
         Only inside `held`, after `follow`.
         """
         with self._trouble_told("written"):
-            if self._disk.stamp_of(self._handle) != self._seen:
+            if self._seen is None:  # a write has failed since it was followed
                 self._tail = self._scan(self._tail, [])
             if self._cursor != self._tail:
                 raise InvariantBroken(f"{self.path.name} was not followed before it was written")

@@ -61,11 +61,11 @@ from trading.utils.ledger import STATE as STATE
 from trading.utils.locks import DIRECTORY_MODE, ProcessLock, Seats, make_directory
 from trading.utils.migrations import MIGRATIONS, Migration, migrate
 from trading.utils.reserve import Reserve, is_full, journal_rescue
+from trading.utils.whole_file import BYTES_MAX, WholeFile
 
 APPEND_SECONDS = 2.0
 BOOK_SECONDS = 2.0
 ROLL_SECONDS = 10.0
-SMALL_BYTES_MAX = 1 << 20
 # What has ended stays in the ledger for a day, unless the ledger has grown past this size: some 750 trades, opened and
 # closed, which take 20 MiB of memory in each process.
 LEDGER_KEPT = timedelta(days=1)
@@ -122,8 +122,8 @@ class JsonStore:
         archive_lock = ProcessLock(locks / "archive.lock", "the archive", ROLL_SECONDS, reentrant=True)
         self._archive = Archive(data_dir / ARCHIVE, self._disk, archive_lock)
         self._reserve = Reserve(data_dir / RESERVE, self._disk)
-        self._state_bytes: bytes | None = None
-        self._state = DeskState()
+        self._state_file = WholeFile(self._state_path, self._disk)
+        self._known_state: tuple[bytes, DeskState] | None = None
         self._fold = Fold(history=self._archive)
         self._applied: tuple[Stamp | None, Stamp | None] = (None, None)
         self._deferred = False
@@ -196,6 +196,7 @@ class JsonStore:
         self._ledger.close()
         self._positions.close()
         self._archive.close()
+        self._state_file.close()
 
     def book(self) -> Book:
         """The book, caught up; two system calls and no lock when nobody has written. It needs no room on the disk."""
@@ -254,11 +255,13 @@ class JsonStore:
             self._with_reserve(self._write_projections)
 
     def state(self) -> DeskState:
-        """Read anew each time: the file is small, and no stamp tells two replacements within a clock tick apart."""
-        content = self._read(self._state_path)
-        if content != self._state_bytes:
-            self._state, self._state_bytes = state_of(content, self._state_path), content
-        return self._state
+        """Looked at each time, and read when another has been put in its place."""
+        with trouble_told(self._state_path, "read"):
+            content = self._state_file.content()
+        known = self._known_state
+        if known is None or content != known[0]:
+            known = self._known_state = content, state_of(content, self._state_path)
+        return known[1]
 
     def change_state(self, change: Callable[[DeskState], DeskState]) -> DeskState:
         """See the port. The binding stays what it is, whatever *change* says."""
@@ -521,8 +524,9 @@ class JsonStore:
 
     def _take_in(self) -> None:
         self._applied = (None, None)
-        self._ledger.renew()
-        self._positions.renew()
+        quiet = self._ledger.renew() & self._positions.renew()
+        if quiet and self._fold.generation == (self._ledger.replaced, self._positions.replaced):
+            return
         if (self._ledger.replaced, self._positions.replaced) != self._fold.generation:
             self._sync_names()
             self._archive.refresh()
@@ -645,7 +649,7 @@ class JsonStore:
         with trouble_told(path, "read"):
             file = self._disk.open(path, create=False, write=False)
             try:
-                return self._disk.read(file, SMALL_BYTES_MAX, 0)
+                return self._disk.read(file, BYTES_MAX, 0)
             finally:
                 self._disk.close(file)
 
@@ -653,7 +657,7 @@ class JsonStore:
         content = sealed({"schema": SCHEMA, **encode_state(state)}) + b"\n"
         with trouble_told(self._state_path, "written"):
             replace_whole(self._state_path, content, self._disk, sync=True)
-        self._state, self._state_bytes = state, content
+        self._known_state = content, state
 
     def _prune_seats(self) -> None:
         book = self._fold.book

@@ -50,8 +50,8 @@ class _OpenFile:
         self._file: int | None = None
         self._close: Callable[[], object] = lambda: None
 
-    def had(self) -> bool:
-        """One try. A lock on a file that somebody has removed meanwhile does not count."""
+    def had(self, *, checked: bool = True) -> bool:
+        """One try. *checked*: a lock on a file that somebody has removed meanwhile does not count."""
         if sys.platform == "win32":
             raise OSError("there is no flock here")
         if self._file is None:
@@ -61,7 +61,7 @@ class _OpenFile:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
-        if os.fstat(self._file).st_nlink:
+        if not checked or os.fstat(self._file).st_nlink:
             return True
         self.close()
         return False
@@ -76,10 +76,10 @@ class _OpenFile:
         self._file = None
 
 
-def _try(file: _OpenFile, tries: int, interval: float) -> int:
+def _try(file: _OpenFile, tries: int, interval: float, *, checked: bool = True) -> int:
     """How many tries are left when it was had. Raises filelock's Timeout."""
     for used in range(tries):
-        if file.had():
+        if file.had(checked=checked):
             return tries - used
         if used + 1 < tries:
             time.sleep(interval)
@@ -103,7 +103,8 @@ class OpenLock:
             self._elsewhere.acquire(timeout=timeout, poll_interval=poll_interval)
             return
         tries = int(timeout / poll_interval) + 1
-        left = _try(self._turn, tries, poll_interval)
+        # Two that have a turn each, for one file was removed, are still one behind the other at the lock itself.
+        left = _try(self._turn, tries, poll_interval, checked=False)
         try:
             # The one that is next looks more often: the others wait for it.
             _try(self._lock, max(1, left * NEXT_LOOKS_TIMES), poll_interval / NEXT_LOOKS_TIMES)
