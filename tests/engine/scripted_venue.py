@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.builders import PRICES, given_instrument, given_signal
+from tests.engine.hands import Hands
 from tests.fakes import FakeApprover, FakeCache, FakeClock, FakeLog, FakeSignals
 from tests.nothing_rests import NothingRests
 from trading.conf import Config
@@ -441,6 +442,7 @@ class Scene:
     approver: FakeApprover
     cache: FakeCache
     log: FakeLog
+    hands: Hands
 
     @property
     def store(self) -> JsonStore:
@@ -516,6 +518,8 @@ def a_scene(
     venue, signals, cache, log = kind(clock, equity), FakeSignals(), FakeCache(clock), FakeLog()
     approver = FakeApprover(clock=clock)
     store = JsonStore(folder / "data", BINDING)
+    hands = Hands(clock)
+    case.addCleanup(hands.release)
     desk = Desk(
         config=Config.of(**{"data_dir": folder / "data", **config}),
         venue=venue,
@@ -525,8 +529,9 @@ def a_scene(
         approvals=approver,
         log=log,
         clock=clock,
+        begin=hands.begin,
     )
-    return Scene(desk, venue, clock, signals, approver, cache, log)
+    return Scene(desk, venue, clock, signals, approver, cache, log, hands)
 
 
 def a_desk(case: unittest.TestCase, **config: Any) -> Desk:

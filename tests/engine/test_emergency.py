@@ -1,13 +1,10 @@
 import io
-import threading
 import unittest
-import unittest.mock
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
-from typing import Any
 
 from tests.engine.bent_venue import BentVenue, a_bent_scene, corrupt, with_store
 from tests.engine.scripted_venue import (
@@ -37,6 +34,7 @@ from trading.domain.positions import PositionStatus
 from trading.domain.units import Coin, Quantity, Usd
 from trading.engine import closing, emergency, exits, working
 from trading.engine.desk import Desk
+from trading.engine.emergency import StopReport
 from trading.engine.exits import Memory
 from trading.engine.requests import Execution, TwapRequest
 from trading.utils.json_storage import JsonStore
@@ -280,29 +278,30 @@ class FaultTest(StopTestCase):
 
     def test_one_close_that_hangs_delays_no_other(self) -> None:
         hanging, other = self.scene.opened(), self.scene.opened("signal_2", pair="SOL/AVAX")
-        release = threading.Event()
 
         def hang(orders: Sequence[Order]) -> None:
             if orders[0].coin in (ETH, BTC):
-                release.wait(10)
+                self.scene.hands.hang()
 
         self.venue.on_submit = hang
-        self.addCleanup(release.set)
-        with shorter_patience():
-            report = emergency.stop(self.scene.desk)
+        report = self.stopped_in_time()
         self.assertEqual((other.id,), report.closed)
         self.assertEqual([hanging.id], [one.position_id for one in report.remaining])
         self.assertEqual("an order is in doubt; the venue is being asked", report.remaining[0].why)
-        release.set()
+        self.scene.hands.release()
         self.until_halted()
         self.assertTrue(self.venue.flat)
 
     def test_a_hanging_look_at_the_account_delays_no_answer(self) -> None:
-        release = threading.Event()
-        self.addCleanup(release.set)
-        self.venue.on_read = lambda name: void(release.wait(10)) if name == "account" else None
-        with shorter_patience():
-            self.assertEqual("all_positions_closed", emergency.stop(self.scene.desk).status)
+        self.venue.on_read = lambda name: self.scene.hands.hang() if name == "account" else None
+        self.assertEqual("all_positions_closed", self.stopped_in_time().status)
+
+    def stopped_in_time(self) -> StopReport:
+        """What a stop answers, within the time that its caller has, whatever hangs."""
+        began = self.scene.clock.monotonic()
+        report = emergency.stop(self.scene.desk)
+        self.assertLessEqual(self.scene.clock.monotonic() - began, 9.5)
+        return report
 
     def test_a_closing_trade_that_cannot_be_accepted_is_said(self) -> None:
         self.scene.opened()
@@ -681,11 +680,6 @@ class VenueTest(unittest.TestCase):
         _, venue = a_bent_scene(self)
         self.assertIsInstance(venue, BentVenue)
         self.assertIsNone(venue.bend_quote)
-
-
-def shorter_patience() -> Any:
-    """A stop that answers after a quarter of a second of real time."""
-    return unittest.mock.patch.multiple(emergency, ANSWER_SECONDS=0.25, LAST_WORD_SECONDS=0.25)
 
 
 def void(_: object) -> None:

@@ -18,7 +18,7 @@ from trading.domain.positions import Position, PositionStatus
 from trading.domain.resting import FillCause, RestingOrder
 from trading.domain.trades import CancelWanted, HoldingGone, LegLost, Trade, record
 from trading.domain.units import ClientOrderId, Coin, Quantity
-from trading.engine import closing, emergency, monitor, protection, queries, working
+from trading.engine import closing, emergency, monitor, queries, working
 from trading.engine.accounting import account_of
 from trading.engine.monitor import Watchman
 from trading.engine.requests import TwapRequest
@@ -484,20 +484,18 @@ class ClosedBesideOthers(LossCase):
 
     def test_nor_does_a_venue_that_hangs(self) -> None:
         position = self.guarded_beside("0.25")
-        hangs, done = threading.Event(), threading.Event()
-        self.addCleanup(done.wait, WAIT_SECONDS)
-        self.addCleanup(hangs.set)
         real = self.venue.cancel_resting
 
         def hanging(orders: Sequence[RestingOrder]) -> frozenset[ClientOrderId] | None:
-            hangs.wait(WAIT_SECONDS)
-            done.set()
+            self.scene.hands.hang()
             return real(orders)
 
         self.venue.cancel_resting = hanging  # type: ignore[method-assign]
-        with mock.patch.object(protection, "WAY_SECONDS", 0.05):
-            self.assertEqual(self.scene.close(position).status, PositionStatus.CLOSED)
-        self.assertEqual((self.venue.held("ETH"), done.is_set()), (Decimal("0.25"), False))
+        began = self.scene.clock.monotonic()
+        self.assertEqual(self.scene.close(position).status, PositionStatus.CLOSED)
+        self.assertLess(self.scene.clock.monotonic() - began, 5)
+        self.assertTrue(self.scene.hands.hanging)
+        self.assertEqual(self.venue.held("ETH"), Decimal("0.25"))
 
     def test_what_cannot_be_taken_back_is_looked_for_all_the_same(self) -> None:
         position = self.guarded_beside("0.25")

@@ -11,6 +11,7 @@ from unittest import mock
 
 from tests.builders import given_exit_plan, given_trailing
 from tests.engine.bent_venue import a_bent_scene, corrupt, with_store
+from tests.engine.hands import PATIENCE_SECONDS
 from tests.engine.scripted_venue import BINDING, Scene, lost_before, partly
 from trading.domain.desk_state import Cause, TradingState
 from trading.domain.errors import GuardianUnavailable, InvariantBroken, StoreCorrupt
@@ -23,6 +24,7 @@ from trading.domain.units import Coin, Quantity, Ratio, Usd
 from trading.engine import closing, emergency, exits, monitor, working
 from trading.engine.monitor import Watchman
 from trading.engine.requests import Execution, TwapRequest
+from trading.engine.threads import in_a_thread
 from trading.utils.json_storage import JsonStore
 
 ETH, BTC = Coin("ETH"), Coin("BTC")
@@ -334,12 +336,10 @@ class HangingTest(MonitorTestCase):
     def test_an_account_that_hangs_delays_no_exit(self) -> None:
         position = self.scene.opened()
         self.tick()
-        release = threading.Event()
-        self.addCleanup(release.set)
 
         def hang(name: str) -> None:
             if name == "account" and threading.current_thread().name == "monitor: account":
-                release.wait(10)
+                self.scene.hands.hang()
 
         self.venue.on_read = hang
         self.venue.move("ETH", "3910")
@@ -348,30 +348,24 @@ class HangingTest(MonitorTestCase):
         self.wait_for_close(position)
         self.assertTrue(self.scene.position(position.id).closed)
         self.assertTrue(self.watchman.in_hand["account"].is_alive())
-        release.set()
 
     def test_a_cache_that_hangs_delays_no_exit(self) -> None:
         position = self.scene.opened()
-        release = threading.Event()
-        self.addCleanup(release.set)
-        with mock.patch.object(self.scene.cache, "put_many", lambda *_: void(release.wait(10))):
+        with mock.patch.object(self.scene.cache, "put_many", lambda *_: self.scene.hands.hang()):
             for price in ("4000", "3910"):
                 self.venue.move("ETH", price)
                 self.scene.clock.advance(1)
                 monitor.tick(self.watchman)
             self.wait_for_close(position)
             self.assertTrue(self.scene.position(position.id).closed)
-            release.set()
 
     def test_a_trade_that_hangs_delays_no_exit_of_another(self) -> None:
         hanging = self.scene.opened(execution=Execution.TWAP, twap=TwapRequest(10, 2))
         other = self.scene.opened("signal_2", pair="SOL/AVAX")
-        release = threading.Event()
-        self.addCleanup(release.set)
 
         def hang(orders: Sequence[Order]) -> None:
             if orders[0].coin in (ETH, BTC):
-                release.wait(10)
+                self.scene.hands.hang()
 
         self.venue.on_submit = hang
         self.venue.move("AVAX", "24.4")
@@ -382,14 +376,14 @@ class HangingTest(MonitorTestCase):
         self.assertTrue(self.watchman.in_hand[hanging.trade_id].is_alive())
         monitor.tick(self.watchman)
         self.assertEqual(1, sum(name == hanging.trade_id for name in self.watchman.in_hand))
-        release.set()
 
     def test_waiting_for_what_hangs_has_an_end(self) -> None:
         self.scene.opened(execution=Execution.TWAP, twap=TwapRequest(10, 2))
         release = threading.Event()
         self.addCleanup(release.set)
-        self.venue.on_submit = lambda orders: void(release.wait(10))
+        self.venue.on_submit = lambda orders: void(release.wait(PATIENCE_SECONDS))
         self.scene.clock.advance(6)
+        self.watchman.desk = replace(self.scene.desk, begin=in_a_thread)
         monitor.tick(self.watchman, wait_seconds=0.1)
         self.assertTrue(any(errand.is_alive() for errand in self.watchman.in_hand.values()))
         hands = self.watchman.in_hand.values()
@@ -740,14 +734,12 @@ class OutcomeTest(MonitorTestCase):
 
     def test_a_guardian_that_hangs_is_in_nobodys_way_and_asked_once(self) -> None:
         self.closed()
-        release = threading.Event()
         asked: list[object] = []
 
         def hang(outcome: object) -> None:
             asked.append(outcome)
-            release.wait(10)
+            self.scene.hands.hang()
 
-        self.addCleanup(release.set)
         other = self.scene.opened("signal_2", pair="SOL/AVAX")
         self.venue.move("AVAX", "24.4")
         with mock.patch.object(self.scene.approver, "report_outcome", hang):
@@ -758,8 +750,7 @@ class OutcomeTest(MonitorTestCase):
                     thread.join(0 if name == "outcomes" else WAIT_SECONDS)
             self.assertTrue(self.scene.position(other.id).closed)
             self.assertEqual(1, len(asked))
-            release.set()
-            self.watchman.in_hand["outcomes"].join(WAIT_SECONDS)
+            self.scene.hands.release()
 
     def test_a_trade_that_filled_nothing_has_no_outcome(self) -> None:
         self.venue.refusing = {"ETH": RejectReason.NO_MATCH, "BTC": RejectReason.NO_MATCH}

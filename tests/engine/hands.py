@@ -1,0 +1,82 @@
+"""Threads under a clock that stands still: they are waited for by what they do, never by how fast this machine is.
+
+A thread that hangs does so in `hang`, until `release`. To wait for one that hangs takes as long as it was to be waited
+for, by the clock; to wait for any other one takes none of it.
+"""
+
+import threading
+
+from tests.fakes import FakeClock
+from trading.engine.threads import in_a_thread
+from trading.ports import Errand, Job
+
+PATIENCE_SECONDS = 60.0
+
+
+class Hands:
+    """What a desk begins its errands with."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+        self.changed = threading.Condition()
+        self.hanging: set[threading.Thread] = set()
+        self.released = False
+        self._begun: list[Hand] = []
+
+    def begin(self, name: str, job: Job) -> Errand:
+        hand = Hand(self, name, job)
+        self._begun.append(hand)
+        return hand
+
+    def hang(self) -> None:
+        """Stay here until `release`; whoever waits for this thread knows that it does."""
+        me = threading.current_thread()
+        with self.changed:
+            self.hanging.add(me)
+            self.changed.notify_all()
+            self.changed.wait_for(lambda: self.released, PATIENCE_SECONDS)
+            self.hanging.discard(me)
+
+    def release(self) -> None:
+        """Let go whatever hangs, for good, and come back when all that was begun has ended."""
+        with self.changed:
+            self.released = True
+            self.changed.notify_all()
+        for hand in tuple(self._begun):
+            hand.join(0)
+
+
+class Hand:
+    """An errand of `Hands`."""
+
+    def __init__(self, hands: Hands, name: str, job: Job) -> None:
+        self.name = name
+        self._hands = hands
+        self._done = False
+
+        def to_the_end() -> None:
+            try:
+                job()
+            finally:
+                with hands.changed:
+                    self._done = True
+                    hands.changed.notify_all()
+
+        self._thread = in_a_thread(name, to_the_end)
+
+    @property
+    def hangs(self) -> bool:
+        return self._thread in self._hands.hanging and not self._hands.released
+
+    def is_alive(self) -> bool:
+        return not self._done
+
+    def join(self, timeout: float | None = None) -> None:
+        with self._hands.changed:
+            if not self._hands.changed.wait_for(lambda: self._done or self.hangs, PATIENCE_SECONDS):
+                raise AssertionError(f"{self.name} has neither ended nor hung within {PATIENCE_SECONDS} s")
+            if self._done:
+                return
+        if timeout is None:
+            raise AssertionError(f"{self.name} hangs and is waited for without a bound")
+        self._hands.clock.advance(timeout)
