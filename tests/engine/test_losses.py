@@ -392,6 +392,8 @@ class BesideOthers(LossCase):
     def test_the_fills_are_asked_for_only_while_somebody_holds_some_of_what_stands(self) -> None:
         position = self.scene.opened()
         self.venue.hold("SOL", "1")
+        # Seen before it is guarded: what rests before the account is first seen is looked for once.
+        monitor.tick(self.watchman, wait_seconds=WAIT_SECONDS)
         self.tick(10)
         self.assertEqual(self.venue.calls.count("fills"), 0)
         self.venue.hold("BTC", "-0.01")
