@@ -16,6 +16,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from tests.fakes import FakeClock
+from tests.processes import free_port
 from tests.servers.sibling import Reply, Sibling, says
 from trading.adapters.http import ANSWER_BYTES_MAX, CONNECTIONS_KEPT, Deadline, Peer, plain_text
 from trading.adapters.system import SystemClock
@@ -175,10 +176,8 @@ class BoundTest(unittest.TestCase):
             self.assert_given_up_in_time(f"http://127.0.0.1:{listener.getsockname()[1]}")
 
     def test_a_dead_port_is_told_at_once(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = listener.getsockname()[1]
         with self.assertRaisesRegex(ScoutUnavailable, "cannot be reached"):
-            given_peer(f"http://127.0.0.1:{port}").post("/x", {})
+            given_peer(f"http://127.0.0.1:{free_port()}").post("/x", {})
 
     def test_what_does_not_speak_http_is_unavailable(self) -> None:
         answers = {
