@@ -317,7 +317,7 @@ class WireFaults(Wire):
                 self.trader.send({"type": "noop"})
             started = time.monotonic()
             self.server.__exit__(None, None, None)
-            self.assertLess(time.monotonic() - started, 2)
+            self.assertLess(time.monotonic() - started, 10)
             self.assertEqual(client.recv(10), b"")
         self.assertEqual(list(self.server.exchange.received), [])
 
@@ -387,13 +387,13 @@ class Streaming(Wire):
         client = self.stream()
         say(client, "subscribe", subscription={"type": "userFills", "user": MASTER})
         hear(client, "userFills")
-        self.server.faults.hang(0.3, commit=Commit.BEFORE)
-        started = time.monotonic()
+        self.server.faults.hang(60, commit=Commit.BEFORE)
         buying = threading.Thread(target=self.buy_and_be_cut_off)
         buying.start()
+        self.addCleanup(buying.join)
+        self.addCleanup(self.server.drop_connections)
         self.assertEqual(hear(client, "userFills")["fills"][0]["sz"], "1.0")
-        self.assertLess(time.monotonic() - started, 0.3)
-        buying.join()
+        self.assertTrue(buying.is_alive())
 
     def buy_and_be_cut_off(self) -> None:
         with suppress(requests.ConnectionError):

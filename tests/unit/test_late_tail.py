@@ -70,7 +70,7 @@ class LateTailTest(unittest.TestCase):
         self.lists.open.clear()
         began = time.monotonic()
         self.late.push("log", 1, 10)
-        self.assertLess(time.monotonic() - began, 1.0)
+        self.assertLess(time.monotonic() - began, 5)
         self.assertEqual(self.late.tail("log", 1), ())
         self.lists.open.set()
         self.settle(1)

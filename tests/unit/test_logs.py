@@ -88,7 +88,7 @@ class PatienceTest(unittest.TestCase):
     def test_nobody_waits_for_a_reader_that_sleeps_and_what_was_dropped_is_counted(self) -> None:
         began = time.monotonic()
         self.write(*(f"line {number}" for number in range(20)))
-        self.assertLess(time.monotonic() - began, 2.0)
+        self.assertLess(time.monotonic() - began, 5)
         self.held.released.set()
         self.handler.flush()
         self.write("later")
@@ -102,7 +102,7 @@ class PatienceTest(unittest.TestCase):
             self.write("line")
             began = time.monotonic()
             self.handler.flush()
-            self.assertLess(time.monotonic() - began, 2.0)
+            self.assertLess(time.monotonic() - began, 5)
 
     def test_a_line_that_cannot_be_made_stops_nobody(self) -> None:
         with mock.patch.object(self.handler, "handleError") as told:

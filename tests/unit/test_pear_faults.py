@@ -5,11 +5,15 @@ import unittest
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
+from typing import Any
 from unittest import mock
 
-from tests.servers.hyperliquid.faults import Answer, Commit
+from tests.processes import wait_until
+from tests.servers.hyperliquid.faults import Answer, Commit, Fault
 from tests.servers.pear.trading import Whims
 from tests.unit.pear_world import ALL, CLOSE, CUT, ETH, OPEN, SOL, PearWorld
+from tests.unit.test_pear_register import WAIT_SECONDS, asked_for
+from trading.adapters import pear_register
 from trading.adapters.pear_reports import OPEN_PATIENCE
 from trading.domain.orders import OrderStatus, RejectReason, Side
 from trading.domain.units import Coin
@@ -289,27 +293,31 @@ class Turns(PearWorld):
         self.held_pair()
         self.pear.received.clear()
         self.whims.busy_wait_seconds = 5.0
-        self.fault(OPEN, Answer.NORMAL, seconds=0.6)
+        self.fault(OPEN, Answer.NORMAL)
+        let_go, opens, closes = threading.Event(), self.opened(), self.opened()
+
+        def hangs(_: Fault, right: Callable[[], Any]) -> Any:
+            answer = right()
+            let_go.wait(WAIT_SECONDS)
+            return answer
+
         slow = threading.Thread(target=self.venue.submit, args=([self.an_order(ETH, Side.BUY, "0.1")],))
-        slow.start()
-        self.until(lambda: self.pear.count(OPEN) == 1)
-        waiting = threading.Thread(target=self.opened().submit, args=([self.an_order(ETH, Side.BUY, "0.2")],))
-        waiting.start()
-        closing = threading.Thread(target=self.opened().submit, args=(self.a_way_out(),))
-        closing.start()
-        for thread in (slow, waiting, closing):
-            thread.join(10)
+        waiting = threading.Thread(target=opens.submit, args=([self.an_order(ETH, Side.BUY, "0.2")],))
+        closing = threading.Thread(target=closes.submit, args=(self.a_way_out(),))
+        patient = mock.patch.object(pear_register, "OPEN_WAIT_SECONDS", WAIT_SECONDS)
+        with patient, mock.patch.object(self.pear, "_misfortune", hangs):
+            slow.start()
+            wait_until(lambda: self.pear.count(OPEN) == 1, "the first opening")
+            for thread, lock in ((waiting, opens._register._gate), (closing, closes._register._writes)):
+                asked = asked_for(self, lock)
+                thread.start()
+                self.assertTrue(asked.wait(WAIT_SECONDS))
+            let_go.set()
+            for thread in (slow, waiting, closing):
+                thread.join(WAIT_SECONDS)
         writes = [route for route, _ in self.pear.received if route in (OPEN, CLOSE, CUT)]
         self.assertEqual(len(writes), 3)
         self.assertEqual((writes[0], writes[2]), (OPEN, OPEN))
-
-    def until(self, true: Callable[[], bool]) -> None:
-        gate = threading.Event()
-        for _ in range(500):
-            if true():
-                return
-            gate.wait(0.01)
-        self.fail("did not happen")
 
 
 class WithAKey(PearWorld):

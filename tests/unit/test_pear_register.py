@@ -3,6 +3,7 @@
 import tempfile
 import threading
 import unittest
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -15,13 +16,27 @@ from trading.adapters.pear_register import WriteRegister
 from trading.domain.errors import Busy
 from trading.domain.orders import Order, OrderReport, OrderStatus, RejectReason, Side
 from trading.domain.units import ClientOrderId, Coin, Price, Quantity, Usd
+from trading.utils.locks import ProcessLock
 
 ETH = Coin("ETH")
 ADDRESS = "0x" + "ab" * 20
+WAIT_SECONDS = 20.0
 
 
 def numbered(number: int) -> Order:
     return replace(an_order(ETH, Side.BUY, "1", "4000"), client_order_id=ClientOrderId(f"0x{number:032x}"))
+
+
+def asked_for(case: unittest.TestCase, lock: ProcessLock) -> threading.Event:
+    """Is set once somebody asks for *lock*. A close asks for the right to write when it stands at the gate."""
+    asked, held = threading.Event(), lock.held
+
+    def noted(*seconds: float) -> AbstractContextManager[None]:
+        asked.set()
+        return held(*seconds)
+
+    case.enterContext(mock.patch.object(lock, "held", noted))
+    return asked
 
 
 class RegisterTestCase(unittest.TestCase):
@@ -103,29 +118,26 @@ class Turns(RegisterTestCase):
             self.fail("two at a time")
 
     def test_a_close_that_waits_keeps_openings_from_passing(self) -> None:
-        began, done = threading.Event(), threading.Event()
+        closes, opens = self.opened(), self.opened()
         order: list[str] = []
 
         def close() -> None:
-            began.set()
-            with self.opened().turn(closes=True):
+            with closes.turn(closes=True):
                 order.append("close")
-            done.set()
 
         def open_one() -> None:
-            with self.opened().turn(closes=False):
+            with opens.turn(closes=False):
                 order.append("open")
 
         threads = [threading.Thread(target=close), threading.Thread(target=open_one)]
-        with self.register.turn(closes=False):
-            threads[0].start()
-            began.wait(5)
-            threading.Event().wait(0.1)
-            threads[1].start()
-            threading.Event().wait(0.1)
+        patient = mock.patch.object(pear_register, "OPEN_WAIT_SECONDS", WAIT_SECONDS)
+        with patient, self.register.turn(closes=False):
+            for thread, lock in zip(threads, (closes._writes, opens._gate), strict=True):
+                asked = asked_for(self, lock)
+                thread.start()
+                self.assertTrue(asked.wait(WAIT_SECONDS))
         for thread in threads:
-            thread.join(10)
-        self.assertTrue(done.is_set())
+            thread.join(WAIT_SECONDS)
         self.assertEqual(order, ["close", "open"])
 
     def test_a_turn_is_given_back_whatever_happens(self) -> None:
