@@ -120,8 +120,12 @@ class EndTest(unittest.TestCase):
 
     def test_a_process_does_not_wait_long_for_a_redis_that_is_silent(self) -> None:
         with listening() as url:
-            began = time.monotonic()
-            subprocess.run([sys.executable, "-c", ENDING, url], cwd=ROOT, check=True)
+            command = [sys.executable, "-c", ENDING + "print('ends', flush=True)\n", url]
+            with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
+                assert process.stdout is not None
+                self.assertEqual(process.stdout.readline(), b"ends\n")
+                began = time.monotonic()
+                self.assertEqual(process.wait(60), 0)
             self.assertLess(time.monotonic() - began, 10)
 
 
