@@ -23,7 +23,7 @@ from tests.builders import (
 )
 from tests.simulation.disk import SimulatedDisk
 from trading.domain.codec import Json
-from trading.domain.desk_state import Binding
+from trading.domain.desk_state import Binding, DeskState, TradingState
 from trading.domain.errors import InvariantBroken, PositionNotFound, StoreCorrupt
 from trading.domain.exit_plan import ExitReason
 from trading.domain.orders import OrderReport, OrderStatus, RejectReason
@@ -190,6 +190,26 @@ class RollOverTest(ArchiveCase):
             with self.subTest(name):
                 self.assertTrue(small.book().holds(trade.terms.position_id))
         self.assertEqual(small.roll_over(MUCH_LATER), 3)
+        self.assert_sound()
+
+    def test_what_has_ended_since_a_stop_began_stays_until_that_is_over(self) -> None:
+        """A stop looks whether the account holds any of their coins; it looked for none after a minute."""
+        store = self.store(roll_bytes=1000)
+        self.lived(store, "before")
+        self.lived(store, "since", days=1)
+
+        def liquidating(state: DeskState) -> DeskState:
+            return replace(state, state=TradingState.LIQUIDATING, since=T0 + timedelta(hours=12))
+
+        store.change_state(liquidating)
+        self.assertEqual(store.roll_over(MUCH_LATER), 1)
+        since, _ = self.lived(store, "since then", days=2)
+        self.lived(store, "last", days=3)
+        store.close()
+        again = self.store(roll_bytes=1000)
+        self.assertTrue(again.book().holds(since.terms.position_id))
+        again.change_state(lambda state: replace(state, state=TradingState.HALTED))
+        self.assertEqual(again.roll_over(MUCH_LATER), 3)
         self.assert_sound()
 
     def test_a_large_ledger_is_rolled_while_it_is_opened(self) -> None:

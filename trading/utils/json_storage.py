@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from trading.domain.book import Book
 from trading.domain.codec import Json, encode_position, encode_state, encode_watch
-from trading.domain.desk_state import Binding, DeskState
+from trading.domain.desk_state import Binding, DeskState, TradingState
 from trading.domain.errors import Busy, PositionNotFound, StoreCorrupt
 from trading.domain.positions import Watch, first_watch, position_of
 from trading.domain.trades import OrdersIntended, Trade
@@ -334,12 +334,13 @@ class JsonStore:
         with self._ledger_lock.held():
             self._catch_up()
             seq, book = self._ledger.seq, self._fold.book
-            large = self.outgrown
+            large, stopped = self.outgrown, self._stop_began()
             ended = [
                 one
                 for one in map(book.position, self._fold.ended(now - FUNDING_GIVEN_UP_AFTER))
                 if one.exited_at is not None
                 and one.exited_at < now - (_kept_of_a_large_ledger(book, one.id) if large else LEDGER_KEPT)
+                and not (stopped is not None and one.exited_at >= stopped)
             ]
         if ended:
             gone = self._archive_all(book, [one.id for one in ended])
@@ -447,19 +448,31 @@ class JsonStore:
 
     def _roll_while_reading(self) -> tuple[dict[PositionId, Json], int]:
         events, lines = (Journal(path, read_only=True, disk=self._disk) for path in self._paths)
-        fold, gone = Fold(history=self._archive), dict[PositionId, Json]()
+        fold, gone, stopped = Fold(history=self._archive), dict[PositionId, Json](), self._stop_began()
+
+        def counts(position_id: PositionId) -> bool:
+            ended = fold.book.position(position_id).exited_at
+            return _is_unsettled(fold.book, position_id) or (
+                stopped is not None and ended is not None and ended >= stopped
+            )
+
         try:
             while entries := lines.read_ahead(READ_AHEAD):
                 fold.take_watches(entries, lines.path)
             while entries := events.read_ahead(READ_AHEAD):
                 fold.take_events(entries, events.path)
-                ended = [one for one in fold.ended() if not _is_unsettled(fold.book, one)]
+                ended = [one for one in fold.ended() if not counts(one)]
                 gone |= self._archive_all(fold.book, ended)
                 fold.book.forget(ended)
             return {one: watch for one, watch in gone.items() if not fold.knows(one)}, events.place.seq
         finally:
             events.close()
             lines.close()
+
+    def _stop_began(self) -> datetime | None:
+        """When the emergency stop that is under way began: it looks for what is held of all that has ended since."""
+        state = self.state()
+        return state.since if state.state is TradingState.LIQUIDATING else None
 
     def _read_ahead(self) -> None:
         """Fold the bulk of a ledger, some lines at a time: at first before anybody is kept waiting for the rest."""
