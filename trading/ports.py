@@ -269,6 +269,11 @@ class Store(Protocol):
         """Whether more is in memory than is meant to be: a roll-over is due now. Costs nothing."""
 
     @property
+    def writable(self) -> bool:
+        """Whether the system lets anybody write here now: a file system that has met an error may be read-only since.
+        Costs two system calls."""
+
+    @property
     def disk_full(self) -> bool:
         """Whether there was no room left and the reserve was given up: nothing can be opened, closing goes on."""
 

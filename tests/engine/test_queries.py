@@ -411,6 +411,11 @@ class HealthTest(QueriesTestCase):
                 self.assertEqual(("unhealthy", TradingState.HALTED), (health.status, health.trading_state))
                 self.assertIn("the disk is full", health.problems)
 
+    def test_a_store_that_cannot_be_written_is_unhealthy(self) -> None:
+        health = queries.health(with_store(self.scene, writable=False), "1.0")
+        self.assertEqual(("unhealthy", TradingState.HALTED), (health.status, health.trading_state))
+        self.assertIn("cannot be written", health.problems[0])
+
     def test_a_store_that_is_busy_is_degraded(self) -> None:
         def busy() -> None:
             raise Busy("the look at the monitor is held by somebody else")

@@ -413,6 +413,27 @@ class DamageTest(StoreCase):
         self.assertEqual(self.store().book().trades(), (first, third))
 
 
+class ReadOnlyDisk(SystemDisk):
+    """A file system that the system has made read-only after an error."""
+
+    gone = False
+
+    def open(self, path: Path, *, create: bool, write: bool) -> int:
+        if self.gone and (create or write):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return super().open(path, create=create, write=write)
+
+
+class WritableTest(StoreCase):
+    def test_a_file_system_that_is_read_only_by_now_cannot_be_written(self) -> None:
+        disk = ReadOnlyDisk()
+        store = JsonStore(self.data_dir, BINDING, disk=disk)
+        self.addCleanup(store.close)
+        self.assertTrue(store.writable)
+        disk.gone = True
+        self.assertFalse(store.writable)
+
+
 class BrokenTradeTest(StoreCase):
     def setUp(self) -> None:
         super().setUp()

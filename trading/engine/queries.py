@@ -183,6 +183,9 @@ def health(desk: Desk, version: str) -> Health:
     try:
         if desk.store.trouble:
             raise StoreCorrupt(desk.store.trouble)
+        if not desk.store.writable:
+            corrupt = True
+            problems.append("DATA_DIR cannot be written: nothing is opened, and only an emergency stop closes anything")
         state = desk.store.state()
         standing = bool(desk.store.book().standing_positions())
         problems += [f"trade {trade_id} does not replay: {why}" for trade_id, why in desk.store.broken.items()]

@@ -60,6 +60,10 @@ class HaltedStore:
         return self._fold.broken_coins | self._lost_coins
 
     @property
+    def writable(self) -> bool:
+        return False
+
+    @property
     def disk_full(self) -> bool:
         return False
 

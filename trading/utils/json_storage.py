@@ -173,6 +173,14 @@ class JsonStore:
         return tuple(word for word in words if word is not None)
 
     @property
+    def writable(self) -> bool:
+        try:
+            self._disk.close(self._disk.open(self._ledger.path, create=False, write=True))
+        except OSError:
+            return False
+        return True
+
+    @property
     def disk_full(self) -> bool:
         """Whether the disk was full and the reserve has not been put back since. One system call."""
         return not self._reserve.whole
