@@ -179,3 +179,11 @@ class DeskTestRunner(DiscoverRunner):
         os.environ["ENV_FILE"] = ""
         if not _surroundings():
             self.log("No Redis server can be started here; the tests that need one are skipped.")
+
+    def suite_result(self, suite: Any, result: Any, **kwargs: Any) -> int:
+        """How many tests failed; what became of all of them is one line for people and for who reads the output."""
+        failed = len({getattr(one, "test_case", one).id() for one, _ in (*result.failures, *result.errors)})
+        skipped, expected = len(result.skipped), len(result.expectedFailures)
+        passed = result.testsRun - failed - skipped - expected
+        print(f"{passed} passed, {failed} failed, {skipped} skipped of {result.testsRun} tests", flush=True)
+        return super().suite_result(suite, result, **kwargs)

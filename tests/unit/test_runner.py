@@ -14,7 +14,7 @@ from unittest import mock
 from django.test import SimpleTestCase
 
 from tests.processes import environ_of
-from tests.runner import MEMORY, MEMORY_BYTES_MIN, Result, fit_to_travel, roomy_memory, travels
+from tests.runner import MEMORY, MEMORY_BYTES_MIN, DeskTestRunner, Result, fit_to_travel, roomy_memory, travels
 
 
 class Unreadable(Exception):
@@ -32,6 +32,27 @@ def caught(error: Exception) -> Any:
         raise error
     except Exception:  # it is the test's own
         return sys.exc_info()
+
+
+class SummaryTest(unittest.TestCase):
+    def test_a_test_whose_parts_fail_has_failed_once(self) -> None:
+        class Some(unittest.TestCase):
+            def test_passes(self) -> None:
+                """Nothing to do."""
+
+            def test_skips(self) -> None:
+                self.skipTest("always")
+
+            def test_fails_in_parts(self) -> None:
+                for part in range(3):
+                    with self.subTest(part):
+                        self.fail()
+
+        result = unittest.TestResult()
+        unittest.defaultTestLoader.loadTestsFromTestCase(Some).run(result)
+        with mock.patch("builtins.print") as said:
+            failures = DeskTestRunner(parallel=1).suite_result(None, result)
+        self.assertEqual((failures, said.call_args.args), (3, ("1 passed, 1 failed, 1 skipped of 3 tests",)))
 
 
 class TravelTest(unittest.TestCase):
