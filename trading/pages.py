@@ -14,7 +14,7 @@ from rest_framework.exceptions import NotAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from trading import schema
+from trading import schema_routes
 from trading.authentication import caller_if_known, configuration, owner_of
 from trading.bootstrap import get_desk, process_clock
 from trading.conf import Config, Scope
@@ -25,7 +25,7 @@ from trading.sessions import Session, SessionView, begin, cookie_name, cookie_of
 from trading.throttling import CallerThrottle
 from trading.views import PublicView
 
-ROUTES = tuple(schema.ROUTES)
+ROUTES = tuple(schema_routes.ROUTES)
 LOG_IN_PATH = "/login"
 # Told to the browser at once, so that it need not read one to learn of the next.
 MODULES = (

@@ -24,7 +24,7 @@ from rest_framework.views import APIView
 
 from tests.api.base import ApiTestCase, told
 from tests.api.test_access import API_TOKENS, bearer
-from trading import bootstrap, schema
+from trading import bootstrap, schema, schema_components, schema_routes
 from trading.conf import Config, Scope
 from trading.domain.orders import Side
 from trading.domain.units import Usd
@@ -67,10 +67,10 @@ class CommittedTest(SimpleTestCase):
 class TruthTest(SimpleTestCase):
     def test_every_route_of_the_service_is_in_the_document(self) -> None:
         have = {f"{method.upper()} {path}" for path, methods in DOCUMENT["paths"].items() for method in methods}
-        self.assertEqual(set(schema.ROUTES), have)
+        self.assertEqual(set(schema_routes.ROUTES), have)
 
     def test_a_route_that_the_table_lacks_fails_the_check(self) -> None:
-        routes = dict(schema.ROUTES)
+        routes = dict(schema_routes.ROUTES)
         del routes["GET /api/portfolio"]
         with (
             tempfile.TemporaryDirectory() as folder,
@@ -81,7 +81,7 @@ class TruthTest(SimpleTestCase):
             call_command("spectacular", fail_on_warn=True, file=str(Path(folder) / "schema.yml"))
 
     def test_scopes_and_throttles_are_those_of_the_views(self) -> None:
-        for name, route in schema.ROUTES.items():
+        for name, route in schema_routes.ROUTES.items():
             view = view_of(name)
             with self.subTest(name):
                 writes = not name.startswith("GET ")
@@ -93,7 +93,7 @@ class TruthTest(SimpleTestCase):
                 self.assertTrue(hasattr(view, name.partition(" ")[0].lower()))
 
     def test_queries_are_taken_by_the_views_that_read_them(self) -> None:
-        for name, route in schema.ROUTES.items():
+        for name, route in schema_routes.ROUTES.items():
             with self.subTest(name):
                 self.assertEqual(bool(route.query), vars_of(view_of(name), "takes_query"))
 
@@ -159,7 +159,7 @@ class Whole:
 class RecordTest(SimpleTestCase):
     def test_a_record_becomes_a_schema_with_all_of_its_fields_required(self) -> None:
         records: dict[str, Json] = {}
-        self.assertEqual({"$ref": "#/components/schemas/Whole"}, schema.schema_of(Whole, records))
+        self.assertEqual({"$ref": "#/components/schemas/Whole"}, schema_components.schema_of(Whole, records))
         part: Json = {"$ref": "#/components/schemas/Part"}
         side: Json = {"type": "string", "enum": ["buy", "sell"]}
         properties: dict[str, Json] = {
