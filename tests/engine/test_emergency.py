@@ -169,6 +169,32 @@ class PressTest(StopTestCase):
             emergency.stop(self.scene.desk, scope_account=True)
         self.assertTrue(self.venue.flat)
 
+    def test_without_a_ledger_what_is_known_to_be_somebody_elses_stays(self) -> None:
+        """All of a coin was sold that the desk had ever traded, whoever had been told that some of it was theirs."""
+        gone = self.scene.close(self.scene.opened("signal_0", pair="SOL/AVAX"))
+        for coin, quantity in (("ETH", "15"), ("SOL", "3")):
+            self.venue.hold(coin, quantity)
+        emergency.resume(self.scene.desk, [ETH, SOL])
+        self.scene.opened()
+        desk = self.damaged(str(gone.trade_id), 1)
+        with redirect_stderr(io.StringIO()):
+            report = emergency.stop(desk)
+        self.assertEqual("all_positions_closed", report.status)
+        self.assertEqual({ETH: 15, SOL: 3}, {one.coin: one.quantity for one in report.foreign})
+        self.assertEqual((0, 15, 3), tuple(self.venue.held(coin) for coin in ("BTC", "ETH", "SOL")))
+        with redirect_stderr(io.StringIO()):
+            emergency.stop(desk, scope_account=True)
+        self.assertTrue(self.venue.flat)
+
+    def test_without_a_ledger_what_is_missing_of_a_leg_spares_nothing(self) -> None:
+        self.scene.opened()
+        self.venue.hold("ETH", "-0.05")
+        emergency.resume(self.scene.desk, [ETH])
+        desk = self.damaged("trd_", 99)
+        with redirect_stderr(io.StringIO()):
+            emergency.stop(desk)
+        self.assertTrue(self.venue.flat)
+
     def test_what_lacks_lines_in_the_ledger_is_closed_too(self) -> None:
         """It passed for somebody else's, and the stop said that all positions were closed."""
         for name, most in (("the first", 1), ("all", 99)):

@@ -88,7 +88,7 @@ def _stop_from_holdings(desk: Desk, until: float, error: StoreCorrupt, *, whole_
     """Close by what the venue holds. Coins that the readable part of the ledger never traded are somebody else's."""
     desk.log.write("error", f"emergency stop without a ledger: {error.detail}", code=error.code, event="EmergencyStop")
     coins = None if whole_account else _coins_known(desk)
-    left = working.close_holdings(desk, coins, until)
+    left = working.close_holdings(desk, coins, until, {} if whole_account else _known_of_others(desk))
     held = desk.venue.account().holdings
     return StopReport(
         status="closing" if left else "all_positions_closed",
@@ -100,6 +100,18 @@ def _stop_from_holdings(desk: Desk, until: float, error: StoreCorrupt, *, whole_
         foreign=tuple(Foreign(coin, one.quantity) for coin, one in held.items() if one.quantity and coin not in left),
         trading_state=TradingState.HALTED,
     )
+
+
+def _known_of_others(desk: Desk) -> Mapping[Coin, Quantity]:
+    """What is known to be somebody else's, signed, as far as anything can still be read."""
+    try:
+        book, accepted = desk.store.book(), desk.store.state().accepted_drift
+    except StoreCorrupt:
+        return {}
+    own, beside = book_holdings(book), others_beside(book, accepted)
+    return {coin: quantity for coin, quantity in accepted.items() if coin not in own} | {
+        coin: Quantity(quantity) for coin, quantity in beside.items()
+    }
 
 
 def _coins_known(desk: Desk) -> set[Coin] | None:
@@ -117,7 +129,7 @@ def leave_without_ledger(
     """Leave a position whose close cannot be written down, by what the venue holds and to the rescue file; with it all
     that share a coin with it or with those, for nothing would tell their parts apart later.
 
-    What the account holds *beside* the book of a coin, unsigned, is kept there at the first look, and stays: so that
+    What the account holds *beside* the book of a coin, signed, is kept there at the first look, and stays: so that
     doing it again sells nothing that is not the desk's. Nothing is done for a position with a close that does not
     fold: it may have ended. Raises VenueUnavailable.
     """
@@ -128,9 +140,10 @@ def leave_without_ledger(
     coins = _entangled(book, position_id)
     others = others_beside(book, desk.store.state().accepted_drift)
     for coin, (low, high) in book_holdings(book, coins).items():
-        beyond = max(abs(account.held(coin)) - max(high, -low), abs(others.get(coin, ZERO)), ZERO)
-        beside.setdefault(coin, Quantity(beyond))
-    if any(abs(account.held(coin)) > beside.get(coin, ZERO) for coin in coins):
+        sign = 1 if high > 0 else -1
+        beyond = max(account.held(coin) * sign - max(high, -low), others.get(coin, ZERO) * sign, ZERO)
+        beside.setdefault(coin, Quantity(beyond * sign))
+    if any(abs(account.held(coin)) > abs(beside.get(coin, ZERO)) for coin in coins):
         pair = book.position(position_id).pair
         desk.log.write(
             "error",

@@ -734,10 +734,14 @@ def close_holdings(
 
 
 def _held(desk: Desk, coins: Collection[Coin] | None, spared: Mapping[Coin, Quantity]) -> Mapping[Coin, Quantity]:
-    holdings = desk.venue.account().holdings
-    held = {coin: one.quantity for coin, one in holdings.items() if coins is None or coin in coins}
-    over = {coin: max(abs(quantity) - abs(spared.get(coin, ZERO)), ZERO) for coin, quantity in held.items()}
-    return {coin: Quantity(quantity.copy_sign(held[coin])) for coin, quantity in over.items() if quantity}
+    found = {}
+    for coin, one in desk.venue.account().holdings.items():
+        theirs = spared.get(coin, ZERO)
+        # Of the other side nothing can be theirs.
+        ours = one.quantity - theirs if theirs * one.quantity > 0 else one.quantity
+        if ours * one.quantity > 0 and (coins is None or coin in coins):
+            found[coin] = Quantity(ours)
+    return found
 
 
 def _closing_orders(desk: Desk, held: Mapping[Coin, Quantity], tries: int) -> tuple[Order, ...]:
