@@ -259,6 +259,30 @@ class DoubtAndRestTests(PlaybookTestCase):
         (order,) = self.sends(next_step(closing, late, ACTIVE))
         self.assertEqual((ETH, Decimal("0.25"), True), (order.coin, order.quantity, order.reduce_only))
 
+    def test_a_refusal_by_a_venue_s_clock_behind_ours_is_dated_by_when_its_order_was_meant(self) -> None:
+        """Ours was set forward by a minute: by the venue's, the opening had not ended when it refused."""
+        closing = sent_close(given_a_filled_trade())
+        meant_at = closing.orders[-1].intended_at
+        denials = tuple(
+            a_refusal(one, RejectReason.REDUCE_ONLY, meant_at - timedelta(minutes=1)) for one in closing.orders
+        )
+        closing = record(closing, OrdersReported(closing.events[-1].at, denials))
+        vanished = replace(
+            a_market(
+                meant_at + GONE_PATIENCE,
+                available={"ETH": "0", "BTC": "0"},
+                outstanding={"ETH": "0.25", "BTC": "0"},
+                whole={"ETH": "0", "BTC": "0"},
+            ),
+            opened_until=meant_at - timedelta(seconds=1),
+        )
+        self.notes(next_step(closing, vanished, ACTIVE), HoldingGone)
+        at_once = replace(vanished, now=meant_at + GONE_PATIENCE - timedelta(seconds=1))
+        self.assertNotIsInstance(getattr(next_step(closing, at_once, ACTIVE), "event", None), HoldingGone)
+        before = replace(vanished, opened_until=meant_at + timedelta(seconds=1))
+        (order,) = self.sends(next_step(closing, before, ACTIVE))
+        self.assertEqual((ETH, True), (order.coin, order.reduce_only))
+
     def test_nothing_is_written_off_while_the_opening_may_still_fill(self) -> None:
         closing = sent_close(given_a_filled_trade())
         denied_at = closing.events[-1].at

@@ -46,6 +46,7 @@ FOUND_WIDE = (
     (1468, "what had fired was struck out before it was booked, and its close sold it once more, of a person's"),
     (40549, "a fill soon after an entry was taken for one from before, for the clock was set back since"),
     (40503, "a clock that was set back put off the look at what guards a position"),
+    (701579, "with a clock of ours set forward, a venue's refusal passed for one from before the opening had ended"),
     (2437, "a list from before a late trigger came took it for gone, and it rested on unknown"),
 )
 """The same at one at which triggers rest."""

@@ -596,14 +596,16 @@ def _vanished(market: Market, coin: Coin) -> bool:
 def _denied_at(trade: Trade, market: Market, coin: Coin) -> datetime | None:
     """When the venue refused the trade's last order of the coin because there was nothing to reduce; None otherwise.
 
-    A refusal from before the opening had ended says nothing of what has been filled since.
+    A refusal from before the opening had ended says nothing of what has been filled since. It is told by the venue's
+    clock, or by ours; but no order was refused before it was meant, and that is by ours, as the opening's end is.
     """
     last = next((one for one in reversed(trade.orders) if one.coin == coin), None)
     if last is None:
         return None
     report = trade.report_of(last)
-    too_early = market.opened_until is not None and report.reported_at < market.opened_until
-    return report.reported_at if report.reason is RejectReason.REDUCE_ONLY and not too_early else None
+    denied_at = max(report.reported_at, last.intended_at)
+    too_early = market.opened_until is not None and denied_at < market.opened_until
+    return denied_at if report.reason is RejectReason.REDUCE_ONLY and not too_early else None
 
 
 def _may_be_closed(market: Market, leg: LegPlan, quantity: Quantity, rounds: int) -> bool:
