@@ -58,6 +58,7 @@ FOUND_PAIRS = (
     (748, "the same amid an opening"),
     (2159, "one trigger was refused, and the others stayed at the size of the slice before"),
     (5320, "the auditor took a whole position for what had come late of it"),
+    (801527, "a desk that had never been was to begin on a full disk, and nobody started it again"),
     (5494, "what was in doubt was accepted as somebody else's, and its stop never ended"),
     (197, "a fill soon after an entry was taken for one from before, and its close was refused for ever"),
     (200483, "the auditor counted a close twice that was done when it had been given up, and then booked as lost"),

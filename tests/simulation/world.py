@@ -45,6 +45,8 @@ from trading.engine import monitor
 from trading.engine.desk import Desk
 from trading.ports import Json, Outcome
 from trading.utils import locks
+from trading.utils.ledger import STATE
+from trading.utils.reserve import is_full
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 LOOK_SECONDS = 1.0
@@ -224,7 +226,16 @@ class World:
         self.count("rescue")
 
     def _opened(self, process: Process) -> Desk:
-        desk = process.open()
+        while True:
+            try:
+                desk = process.open()
+                break
+            except StoreCorrupt as error:
+                if process.disk.stamp(self.folder / STATE) is not None or not is_full(error):
+                    raise
+                # A desk that has never been cannot begin without room: its operator makes some and starts it again.
+                self.note(process, f"first start: {error.detail}")
+                process.wait(1.0)
         while True:
             try:
                 book = desk.store.book()
