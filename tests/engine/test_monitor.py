@@ -1,6 +1,7 @@
 import io
 import logging
 import threading
+import time
 import unittest
 from collections.abc import Sequence
 from contextlib import redirect_stderr, suppress
@@ -22,6 +23,7 @@ from trading.domain.positions import Position, PositionStatus, Watch
 from trading.domain.trades import Trade, TradeStatus, close_trade_id
 from trading.domain.units import Coin, Quantity, Ratio, Usd
 from trading.engine import closing, emergency, exits, monitor, working
+from trading.engine.desk import Desk
 from trading.engine.monitor import Watchman
 from trading.engine.requests import Execution, TwapRequest
 from trading.engine.threads import in_a_thread
@@ -128,6 +130,28 @@ class HaltedTest(MonitorTestCase):
         self.damaged_tick(4)
         held = {coin: self.venue.held(coin) for coin in ("BTC", "ETH", "SOL", "AVAX")}
         self.assertEqual({"BTC": 0, "ETH": Decimal("0.7"), "SOL": 0, "AVAX": 3}, held)
+
+    def test_one_position_is_left_after_the_other(self) -> None:
+        """Two that see the same holding would sell it twice, and what others hold beside it, too."""
+        gone = self.ended("signal_0", "SOL/AVAX")
+        self.scene.opened()
+        self.scene.opened("signal_2", pair="SOL/AVAX")
+        self.start_damaged(gone.id)
+        self.venue.move("ETH", "3910")
+        self.venue.move("AVAX", "24.4")
+        inside, most, left = 0, 0, set[Coin]()
+
+        def close_holdings(_: Desk, coins: set[Coin], *__: object) -> None:
+            nonlocal inside, most
+            inside += 1
+            most = max(most, inside)
+            time.sleep(0.05)
+            left.update(coins)
+            inside -= 1
+
+        with mock.patch.object(working, "close_holdings", close_holdings):
+            self.damaged_tick(2)
+        self.assertEqual((1, {"BTC", "ETH", "SOL", "AVAX"}), (most, left))
 
     def test_what_has_ended_or_may_have_is_let_alone(self) -> None:
         for cut in (False, True):

@@ -4,13 +4,15 @@ An emergency stop is a state, not a procedure: one durable write, after which ev
 towards flat. It stays until the venue is read as flat. Pressing it twice is the same as once.
 """
 
-from collections.abc import Callable, Collection, Mapping
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from trading.domain.book import Book
 from trading.domain.desk_state import Cause, DeskState, TradingState
-from trading.domain.errors import ResumeRefused, StopInProgress, StoreCorrupt, VenueUnavailable
+from trading.domain.errors import Busy, ResumeRefused, StopInProgress, StoreCorrupt, VenueUnavailable
 from trading.domain.exit_plan import ExitPlan, ExitReason
 from trading.domain.market import Account, Holding, Pair
 from trading.domain.orders import Side
@@ -24,6 +26,11 @@ from trading.ports import Job
 
 ANSWER_SECONDS = 8.0
 LAST_WORD_SECONDS = 1.0
+ALONE_SECONDS = 4.0
+WITHOUT_LEDGER = PositionId("without_ledger")
+"""The seat of whoever closes by what the venue holds."""
+_turn = threading.Lock()
+"""The same within a process, for a disk on which no seat can be had."""
 SETTLED_AFTER_EXPIRY = timedelta(seconds=5)
 FLAT_READS = 2
 
@@ -88,7 +95,8 @@ def _stop_from_holdings(desk: Desk, until: float, error: StoreCorrupt, *, whole_
     """Close by what the venue holds. Coins that the readable part of the ledger never traded are somebody else's."""
     desk.log.write("error", f"emergency stop without a ledger: {error.detail}", code=error.code, event="EmergencyStop")
     coins = None if whole_account else _coins_known(desk)
-    left = working.close_holdings(desk, coins, until, {} if whole_account else _known_of_others(desk))
+    with _alone(desk, ALONE_SECONDS):
+        left = working.close_holdings(desk, coins, until, {} if whole_account else _known_of_others(desk))
     held = desk.venue.account().holdings
     return StopReport(
         status="closing" if left else "all_positions_closed",
@@ -134,8 +142,14 @@ def leave_without_ledger(
     fold: it may have ended. Raises VenueUnavailable.
     """
     book = desk.store.book()
-    if close_trade_id(position_id, len(book.trades_of_position(position_id))) in desk.store.broken:
-        return
+    if close_trade_id(position_id, len(book.trades_of_position(position_id))) not in desk.store.broken:
+        with _alone(desk, ANSWER_SECONDS):
+            _leave_by_holdings(desk, book, position_id, reason, until, beside)
+
+
+def _leave_by_holdings(
+    desk: Desk, book: Book, position_id: PositionId, reason: ExitReason, until: float, beside: dict[Coin, Quantity]
+) -> None:
     account = desk.venue.account()
     coins = _entangled(book, position_id)
     others = others_beside(book, desk.store.state().accepted_drift)
@@ -154,6 +168,18 @@ def leave_without_ledger(
             event="ExitFired",
         )
         working.close_holdings(desk, coins, until, beside)
+
+
+@contextmanager
+def _alone(desk: Desk, seconds: float) -> Iterator[None]:
+    """One hand at a time closes by what the venue holds: two that see the same would sell it twice, and what is beside
+    it, too. Where the turn cannot be had in *seconds*, or at all, it is done without."""
+    with ExitStack() as held:
+        if _turn.acquire(timeout=seconds):
+            held.callback(_turn.release)
+        with suppress(Busy, StoreCorrupt, OSError):
+            held.enter_context(desk.store.seat(WITHOUT_LEDGER, seconds))
+        yield
 
 
 def _entangled(book: Book, position_id: PositionId) -> set[Coin]:
