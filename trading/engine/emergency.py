@@ -174,11 +174,12 @@ def _leave_by_holdings(
 def _alone(desk: Desk, seconds: float) -> Iterator[None]:
     """One hand at a time closes by what the venue holds: two that see the same would sell it twice, and what is beside
     it, too. Where the turn cannot be had in *seconds*, or at all, it is done without."""
+    until = desk.clock.monotonic() + seconds
     with ExitStack() as held:
         if _turn.acquire(timeout=seconds):
             held.callback(_turn.release)
         with suppress(Busy, StoreCorrupt, OSError):
-            held.enter_context(desk.store.seat(WITHOUT_LEDGER, seconds))
+            held.enter_context(desk.store.seat(WITHOUT_LEDGER, max(until - desk.clock.monotonic(), 0.0)))
         yield
 
 
