@@ -104,7 +104,10 @@ class GoingLiveTest(LiveCase):
             "http://localhost:8003": self.guardian,
             "8004": str(self.port),
         }
-        self.offer(SIGNAL)
+
+    @property
+    def data(self) -> Path:
+        return self.clone / "data-hyperliquid"
 
     def repository(self) -> Path:
         """What is here now, committed, as a repository to clone."""
@@ -184,6 +187,8 @@ class GoingLiveTest(LiveCase):
         wait_until(lambda: self.said("is ready on") or service.poll() is not None, "getting ready", BLOCK_SECONDS)
         self.assertIsNone(service.poll(), self.output.read_text(encoding="utf-8"))
         wait_until(self.is_healthy, "being healthy")
+        # All that came before may have taken longer than a signal is fresh.
+        self.offer(SIGNAL)
         return service
 
     def test_the_document_leads_from_a_clone_to_a_closed_trade(self) -> None:

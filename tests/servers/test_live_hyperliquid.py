@@ -9,6 +9,7 @@ import time
 import urllib.request
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 
 from tests.processes import wait_until
 from tests.servers.scout import ScoutServer, entry_of
@@ -17,6 +18,8 @@ from tests.servers.siblings import Agents, serve
 from trading.conf import PROJECT_ROOT
 from trading.domain.market import Pair
 from trading.domain.signals import Signal, SignalType
+from trading.utils.json_storage import UNCOMPARED
+from trading.utils.ledger import BEAT
 
 TOKEN = "a token of the test"
 EQUITY = Decimal(100_000)
@@ -133,10 +136,16 @@ class LiveCase(ServiceCase):
         return content
 
     def is_healthy(self) -> bool:
-        """A live desk opens nothing before its monitor has beaten."""
+        """A live desk opens nothing before its monitor has beaten, and has compared book and venue."""
         health = self.ask("GET", "/api/health")[1]
         monitor = health["monitor"]
-        return health["status"] == "healthy" and isinstance(monitor, dict) and monitor["alive"] is True
+        watched = isinstance(monitor, dict) and monitor["alive"] is True
+        return health["status"] == "healthy" and watched and UNCOMPARED not in (self.data / BEAT).read_text("utf-8")
+
+    @property
+    def data(self) -> Path:
+        """Where the service has its files."""
+        return self.folder / "data"
 
     def status_of(self, position_id: object) -> object:
         return self.ask("GET", f"/api/positions/{position_id}")[1]["status"]

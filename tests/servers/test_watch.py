@@ -63,6 +63,8 @@ class WatchCase(LiveCase):
         return desk
 
     def opened(self, desk: Desk, signal_id: str) -> Position:
+        """A position that a monitor watches: before it has seen the account nothing is opened."""
+        wait_until(lambda: desk.store.last_beat() is not None and desk.store.compared(), "the watch")
         self.offer(signal_id)
         answer = entry.execute(desk, ExecuteRequest(signal_id, Usd(Decimal(2000))))
         return desk.store.book().position(answer.position.position_id)
