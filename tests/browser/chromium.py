@@ -34,14 +34,21 @@ FLAGS = (
 AXE = Path(__file__).parent / "vendor" / "axe" / "axe.min.js"
 # Of axe's four levels these are failures; the lower two are advice.
 SERIOUS = ("serious", "critical")
-WAIT_SECONDS = 25.0
+WAIT_SECONDS = 60.0
 PAUSE_SECONDS = 0.05
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 # The first element of a selector that is to be seen and says some words: one question instead of three an element.
 SEEN = """
 const shown = (one) => one.checkVisibility({visibilityProperty: true}) && one.getClientRects().length;
 const wanted = (one) => shown(one) && (one.innerText || '').includes(arguments[1]);
 return [...document.querySelectorAll(arguments[0])].find(wanted) || null;
+"""
+# The same question, asked by the page itself whenever it changes: what is there for a moment only is not missed.
+WITNESS = f"""
+const asked = [...arguments];
+window.witnessed = false;
+const look = () => {{ window.witnessed ||= (function () {{ {SEEN} }})(...asked) !== null; }};
+new MutationObserver(look).observe(document, {{attributes: true, characterData: true, childList: true, subtree: true}});
 """
 WIDE = (1440, 900)
 PHONE = (400, 860)
@@ -210,6 +217,12 @@ class Browser:
         found: WebElement = until(lambda: self.script(SEEN, css, words), f"{css} saying {words!r}", page=self.words)
         return found
 
+    def witness(self, css: str, words: str) -> Callable[[], None]:
+        """Gives what waits until *css* has said *words*, from now on, for however short a moment."""
+        self.script(WITNESS, css, words)
+        what = f"{css} saying {words!r} for a moment"
+        return lambda: void(until(lambda: self.script("return window.witnessed"), what, page=self.words))
+
     def gone(self, css: str, words: str = "") -> None:
         """No visible element of *css* says *words* any more."""
 
@@ -296,6 +309,10 @@ class BrowserCase(unittest.TestCase):
         cls.browser = Browser(folder / "profile", cls.service)
         cls.addClassCleanup(cls.browser.quit)
         cls.service.wait()
+
+
+def void(_: object) -> None:
+    """For a lambda whose value nobody wants."""
 
 
 def require_browser() -> None:
