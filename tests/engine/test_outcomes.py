@@ -30,7 +30,7 @@ class OutboxTestCase(unittest.TestCase):
         self.ask(self.guardian)
 
     def ask(self, guardian: GuardianServer) -> None:
-        client = GuardianClient(guardian.url, 2.0, self.scene.clock)
+        client = GuardianClient(guardian.url, 10.0, self.scene.clock)
         self.scene = replace(self.scene, desk=replace(self.scene.desk, approvals=client))
 
     def restart(self) -> None:

@@ -23,7 +23,7 @@ from trading.conf import HYPERLIQUID_TESTNET, PROJECT_ROOT
 
 DOCUMENT = PROJECT_ROOT / "docs" / "going-live.md"
 FRESH = os.environ.get("GOING_LIVE") == "fresh"
-BLOCK_SECONDS = 600 if FRESH else 60
+BLOCK_SECONDS = 600 if FRESH else 180
 PASSWORD = "a password of the rehearsal"
 TOKEN = "<the operator's token>"
 SIGNAL = "signal_of_the_rehearsal"

@@ -37,7 +37,7 @@ class Service(ServiceCase):
         status, problem = self.ask("GET", f"/api/positions/{'x' * 9000}")
         self.assertEqual((status, problem["code"]), (400, "INVALID_REQUEST"))
         service.send_signal(signal.SIGINT)
-        self.assertEqual(service.wait(10), 0)
+        self.assertEqual(service.wait(20), 0)
         self.assertGreaterEqual(len(started), 3)
         self.assertEqual([pid for pid in started if lives(pid)], [])
         self.assertEqual(sorted(one.name for one in self.folder.iterdir()), ["data", "output"])

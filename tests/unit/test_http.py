@@ -16,18 +16,19 @@ from pathlib import Path
 from unittest.mock import patch
 
 from tests.fakes import FakeClock
-from tests.processes import free_port
+from tests.processes import TRIES_MAX, free_port
 from tests.servers.sibling import Reply, Sibling, says
 from trading.adapters.http import ANSWER_BYTES_MAX, CONNECTIONS_KEPT, Deadline, Peer, plain_text
 from trading.adapters.system import SystemClock
 from trading.domain.errors import InvalidRequest, ScoutUnavailable
 
 TIMEOUT = 0.4
+PATIENCE = 10.0
 # What a loaded machine may add to a bound before a test calls it broken.
-GRACE = 1.5
+GRACE = 5.0
 
 
-def given_peer(url: str, timeout_seconds: float = TIMEOUT) -> Peer:
+def given_peer(url: str, timeout_seconds: float = PATIENCE) -> Peer:
     return Peer("Scout", "SCOUT_URL", url, timeout_seconds, SystemClock(), ScoutUnavailable)
 
 
@@ -74,7 +75,7 @@ class ReadingTest(unittest.TestCase):
 
     def test_sixteen_threads_may_share_a_peer(self) -> None:
         with Sibling(says({"ok": True})) as server:
-            peer = given_peer(server.url, 5)
+            peer = given_peer(server.url)
             answers: list[object] = []
 
             def ask() -> None:
@@ -95,13 +96,13 @@ class ReadingTest(unittest.TestCase):
             "broken off": Reply(breaks_off=True),
         }.items():
             with self.subTest(name), Sibling(failure, says([1])) as server:
-                self.assertEqual(given_peer(server.url, 3).get("/x", {}), [1])
+                self.assertEqual(given_peer(server.url).get("/x", {}), [1])
                 self.assertEqual(len(server.received), 2)
 
     def test_a_read_is_tried_three_times_and_no_more(self) -> None:
         with Sibling(Reply(503)) as server:
             with self.assertRaisesRegex(ScoutUnavailable, "status 503"):
-                given_peer(server.url, 5).get("/x", {})
+                given_peer(server.url).get("/x", {})
             self.assertEqual(len(server.received), 3)
 
     def test_a_lasting_failure_is_not_repeated(self) -> None:
@@ -113,8 +114,12 @@ class ReadingTest(unittest.TestCase):
 
     def test_no_repeat_begins_that_could_not_end_in_time(self) -> None:
         with Sibling(Reply(503)) as server:
-            with self.assertRaises(ScoutUnavailable):
-                given_peer(server.url, 0.09).get("/x", {})
+            # On a busy machine not even the first may arrive.
+            for _ in range(TRIES_MAX):
+                with self.assertRaises(ScoutUnavailable):
+                    given_peer(server.url, 0.09).get("/x", {})
+                if server.received:
+                    break
             self.assertEqual(len(server.received), 1)
 
     def test_what_is_no_json_is_no_answer(self) -> None:
@@ -131,7 +136,7 @@ class ReadingTest(unittest.TestCase):
         for name, body in bodies.items():
             unusable = self.assertRaisesRegex(ScoutUnavailable, "no JSON")
             with self.subTest(name), Sibling(Reply(body=body)) as server, unusable:
-                given_peer(server.url, 3).get("/x", {})
+                given_peer(server.url).get("/x", {})
 
     def test_no_cookie_is_kept(self) -> None:
         with Sibling(Reply(headers={"Set-Cookie": "session=1; Path=/"})) as server:
@@ -148,7 +153,7 @@ class ReadingTest(unittest.TestCase):
 
 class BoundTest(unittest.TestCase):
     def assert_given_up_in_time(self, url: str, method: str = "GET") -> None:
-        peer, began = given_peer(url), time.monotonic()
+        peer, began = given_peer(url, TIMEOUT), time.monotonic()
         with self.assertRaises(ScoutUnavailable) as caught:
             if method == "GET":
                 peer.get("/x", {})
@@ -204,7 +209,7 @@ class BoundTest(unittest.TestCase):
     def test_an_answer_without_end_is_given_up(self) -> None:
         too_large = self.assertRaisesRegex(ScoutUnavailable, "more than 1048576 bytes")
         with Sibling(Reply(body=b'"' + b"x" * ANSWER_BYTES_MAX + b'"')) as server, too_large:
-            given_peer(server.url, 5).get("/x", {})
+            given_peer(server.url).get("/x", {})
 
     def test_a_redirect_is_a_failure_and_is_not_followed(self) -> None:
         with Sibling() as other:
@@ -259,7 +264,7 @@ class WritingTest(unittest.TestCase):
     def test_a_write_is_never_repeated(self) -> None:
         for name, reply in {"503": Reply(503), "broken off": Reply(breaks_off=True)}.items():
             with self.subTest(name), Sibling(reply) as server:
-                peer = given_peer(server.url, 3)
+                peer = given_peer(server.url)
                 with self.assertRaises(ScoutUnavailable):
                     peer.decoded(peer.post("/x", {}))
                 self.assertEqual(len(server.received), 1)
@@ -269,12 +274,12 @@ class WritingTest(unittest.TestCase):
             with self.subTest(within=within), Sibling(Reply(hangs=True)) as server:
                 began = time.monotonic()
                 with self.assertRaisesRegex(ScoutUnavailable, "in time"):
-                    given_peer(server.url).post("/x", {}, within)
+                    given_peer(server.url, TIMEOUT).post("/x", {}, within)
                 self.assertLess(time.monotonic() - began, min(TIMEOUT, max(0, within)) + GRACE)
 
     def test_a_connection_that_the_peer_has_closed_meanwhile_is_not_used(self) -> None:
         with Sibling(Reply(headers={"Connection": "close"})) as server:
-            peer = given_peer(server.url, 3)
+            peer = given_peer(server.url)
             peer.post("/x", {})
             self.assertTrue(peer.post("/x", {}).ok)
 
@@ -292,7 +297,7 @@ class WritingTest(unittest.TestCase):
 
             thread = threading.Thread(target=serve, daemon=True)
             thread.start()
-            peer = given_peer(f"http://127.0.0.1:{listener.getsockname()[1]}", 5)
+            peer = given_peer(f"http://127.0.0.1:{listener.getsockname()[1]}")
             self.assertTrue(peer.post("/x", {}).ok)
             self.assertTrue(closed.wait(5))
             self.assertTrue(peer.post("/x", {}).ok)
@@ -300,12 +305,12 @@ class WritingTest(unittest.TestCase):
 
     def test_a_header_cannot_be_broken_into_two(self) -> None:
         with Sibling() as server, self.assertRaises(ScoutUnavailable):
-            given_peer(server.url, 5).exchange("GET", "/x", headers={"Authorization": "Bearer a\r\nX-Other: b"})
+            given_peer(server.url).exchange("GET", "/x", headers={"Authorization": "Bearer a\r\nX-Other: b"})
         self.assertEqual(server.received, [])
 
     def test_a_path_is_quoted(self) -> None:
         with Sibling() as server:
-            given_peer(server.url, 5).exchange("GET", "/x y/\u00fc?z\r\n")
+            given_peer(server.url).exchange("GET", "/x y/\u00fc?z\r\n")
             self.assertEqual(server.received[0].path, "/x%20y/%C3%BC%3Fz%0D%0A")
 
 
@@ -346,7 +351,7 @@ class SecureTest(unittest.TestCase):
 
     def test_a_peer_that_can_prove_its_name_is_asked_over_one_connection(self) -> None:
         with patch("certifi.where", return_value=str(self.certificate)):
-            peer = given_peer(f"https://localhost:{self.listener.getsockname()[1]}", 5)
+            peer = given_peer(f"https://localhost:{self.listener.getsockname()[1]}")
         answers = [peer.get("/x", {}) for _ in range(3)]
         self.assertEqual(answers, [{"a": 1}] * 3)
         self.assertEqual(len(self.handshakes), 1)
@@ -355,12 +360,12 @@ class SecureTest(unittest.TestCase):
     def test_a_peer_that_cannot_is_not_asked(self) -> None:
         port = self.listener.getsockname()[1]
         with self.assertRaisesRegex(ScoutUnavailable, "cannot be reached"):
-            given_peer(f"https://localhost:{port}", 5).post("/x", {"secret": 1})
+            given_peer(f"https://localhost:{port}").post("/x", {"secret": 1})
         with (
             patch("certifi.where", return_value=str(self.certificate)),
             self.assertRaisesRegex(ScoutUnavailable, "cannot be reached"),
         ):
-            given_peer(f"https://127.0.0.1:{port}", 5).post("/x", {"secret": 1})
+            given_peer(f"https://127.0.0.1:{port}").post("/x", {"secret": 1})
         self.assertEqual(self.handshakes, [])
 
 

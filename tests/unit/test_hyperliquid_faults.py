@@ -4,6 +4,7 @@ import unittest
 from decimal import Decimal
 from typing import ClassVar
 
+from tests.processes import wait_until
 from tests.servers.hyperliquid import MASTER
 from tests.servers.hyperliquid.faults import EXCHANGE, INFO, Answer, Commit, Fault
 from tests.unit.hyperliquid_world import ETH, SOL, HyperliquidWorld
@@ -74,7 +75,9 @@ class Faults:
                 orders = self.pair()
                 if one.answer is Answer.HANGS:
                     world.venue = world.opened(seconds=0.25)
+                done = len(world.exchange.received) + landed
                 reports = world.venue.submit(orders)
+                wait_until(lambda: len(world.exchange.received) >= done, "the deed")  # noqa: B023 - used at once
                 world.assertEqual([report.status for report in reports], [UNKNOWN, UNKNOWN])
                 world.assertEqual([report.filled for report in reports], [0, 0])
                 reports = world.told(orders)

@@ -16,7 +16,7 @@ from redis import Redis
 from redis.exceptions import ConnectionError as Unreachable
 
 from tests.fakes import FakeClock
-from tests.processes import free_port, least_seconds
+from tests.processes import free_port, least, seconds_of
 from trading.adapters.system import SystemClock
 from trading.domain.errors import InvalidRequest
 from trading.ports import Json
@@ -305,7 +305,7 @@ class TroubleTest(CacheCase):
                 self.assert_quick(lambda: self.assertEqual(call(self.given_cache(url)), misses.get(name)))  # noqa: B023 - used at once
 
     def assert_quick(self, attempt: Callable[[], object], seconds: float = SLOW) -> None:
-        self.assertLess(least_seconds(attempt, seconds), seconds)
+        self.assertLess(least(lambda: seconds_of(attempt), seconds), seconds)
 
     def test_a_dead_port_is_a_quick_miss(self) -> None:
         self.assert_quick_misses(dead_url())

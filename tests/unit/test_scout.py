@@ -15,6 +15,7 @@ from trading.domain.errors import InvalidNumber, InvalidRequest, ScoutUnavailabl
 from trading.domain.market import Pair
 from trading.domain.signals import Signal, SignalType
 
+PATIENCE = 10.0
 EXAMPLE = {
     "id": "signal_1795335320.2",
     "timestamp": "2026-11-22T08:33:44.318470",
@@ -131,7 +132,7 @@ class ScoutClientTest(unittest.TestCase):
         self.server = self.enterContext(ScoutServer())
         self.log = FakeLog()
         self.clock = SteppingClock()
-        self.client = ScoutClient(self.server.url, 2, UTC, self.clock, self.log)
+        self.client = ScoutClient(self.server.url, PATIENCE, UTC, self.clock, self.log)
 
     def test_a_hundred_signals_are_asked_for(self) -> None:
         self.client.recent()

@@ -205,7 +205,7 @@ class Ending(SupervisorTest):
             return True
 
         self.assertEqual(supervisor.run(ready, "ready"), 0)
-        self.assertLess(time.monotonic() - times[0], 2)
+        self.assertLess(time.monotonic() - times[0], Pace().stop_max)
         self.assertIn("web does not stop; killing it", self.said)
         self.assertFalse(lives(self.pid("web")))
         wait_until(lambda: not lives(self.pid("web2")), "the end of what the program had started")

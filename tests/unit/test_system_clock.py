@@ -23,7 +23,7 @@ class SystemClockTest(unittest.TestCase):
         began = time.monotonic()
         SystemClock().sleep(-60)
         SystemClock().sleep(0)
-        self.assertLess(time.monotonic() - began, 1)
+        self.assertLess(time.monotonic() - began, 10)
 
 
 if __name__ == "__main__":
