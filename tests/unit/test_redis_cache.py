@@ -20,6 +20,7 @@ from tests.processes import free_port, least, seconds_of
 from trading.adapters.system import SystemClock
 from trading.domain.errors import InvalidRequest
 from trading.ports import Json
+from trading.utils import redis_cache
 from trading.utils.redis_cache import (
     ANSWERED_SECONDS,
     CALL_SECONDS_MAX,
@@ -96,6 +97,13 @@ def listening(serve: Callable[[socket.socket], None] | None = None) -> Iterator[
     thread.join()
 
 
+@contextmanager
+def patient() -> Iterator[None]:
+    """A cache that waits as long as a busy machine may take: for tests of what it does, not of how soon."""
+    with patch.multiple(redis_cache, CALL_SECONDS_MAX=20.0, _SOCKET_SECONDS_MAX=10.0):
+        yield
+
+
 def dead_url() -> str:
     return f"redis://127.0.0.1:{free_port()}/3"
 
@@ -122,6 +130,7 @@ class LiveServerTest(CacheCase):
 
     @classmethod
     def setUpClass(cls) -> None:
+        cls.enterClassContext(patient())
         cls.url = cls.enterClassContext(redis_server())
 
     def setUp(self) -> None:
@@ -263,6 +272,9 @@ class LiveServerTest(CacheCase):
 
 
 class ReturningServerTest(CacheCase):
+    def setUp(self) -> None:
+        self.enterContext(patient())
+
     def test_a_server_that_comes_back_is_used_again(self) -> None:
         clock = FakeClock()
         with redis_server() as url:
