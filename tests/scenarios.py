@@ -53,7 +53,7 @@ class Scene:
 SCENES: tuple[Scene, ...] = (
     Scene(
         "Lost answer",
-        "SOL/AVAX",
+        "DOGE/INJ",
         '{"kind": "lost_answer", "seconds": 10}',
         True,
         "Both orders were worked, but nobody says so. The trade is accepted and its orders are in doubt: nothing more "

@@ -1,10 +1,12 @@
 """The documentation as far as it can be judged without running it: links lead somewhere, and its blocks are found."""
 
+import re
 import tempfile
 import unittest
 from pathlib import Path
 
 from tests import documents
+from tests.scenarios import SCENES
 from trading.conf import PROJECT_ROOT
 
 
@@ -19,6 +21,15 @@ class DocumentsTest(unittest.TestCase):
         for block in blocks:
             text = (PROJECT_ROOT / block.page).read_text(encoding="utf-8").splitlines()
             self.assertEqual(text[block.line - 1], block.commands.splitlines()[0])
+
+    def test_no_pair_of_a_scene_is_traded_on_another_page(self) -> None:
+        """A loss there would keep it from being opened for a quarter of an hour, for a reader as for the check."""
+        traded = {
+            page: {pair for one in documents.blocks_of(page) for pair in re.findall(r'"pair": "([^"]+)"', one.commands)}
+            for page in documents.PAGES
+        }
+        for scene in SCENES:
+            self.assertEqual(1, sum(scene.pair in pairs for pairs in traded.values()), scene.pair)
 
     def test_each_page_says_how_many_blocks_ran_and_why_others_did_not(self) -> None:
         for page in documents.PAGES:
