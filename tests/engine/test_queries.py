@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from tests.engine.bent_venue import a_bent_scene, corrupt, with_store
-from tests.engine.scripted_venue import lost_before, partly
+from tests.engine.scripted_venue import a_scene, lost_before, partly
 from trading.domain.desk_state import Cause, TradingState
 from trading.domain.errors import Busy, PositionNotFound, TradeNotFound
 from trading.domain.exit_plan import ExitReason
@@ -370,6 +370,16 @@ class HealthTest(QueriesTestCase):
         self.assertEqual(("executor_agent", "scripted", "1.0"), (health.service, health.venue, health.version))
         self.assertEqual((True, 2.0), (health.monitor.alive, health.monitor.last_beat_seconds))
         self.assertEqual((TradingState.ACTIVE, ()), (health.trading_state, health.problems))
+
+    def test_a_monitor_that_has_just_begun_is_told_where_openings_wait_for_it(self) -> None:
+        for required, told in ((True, (queries.UNCOMPARED,)), (False, ())):
+            scene = a_scene(self, require_monitor=required)
+            with scene.store.monitor_seat(), self.subTest(required=required):
+                scene.store.beat(scene.clock.now(), compared=False)
+                health = queries.health(scene.desk, "1.0")
+                self.assertEqual(("healthy", told), (health.status, health.problems))
+                scene.store.beat(scene.clock.now())
+                self.assertEqual((), queries.health(scene.desk, "1.0").problems)
 
     def test_without_a_monitor_and_nothing_open_it_is_healthy(self) -> None:
         health = self.health()

@@ -105,10 +105,6 @@ class GoingLiveTest(LiveCase):
             "8004": str(self.port),
         }
 
-    @property
-    def data(self) -> Path:
-        return self.clone / "data-hyperliquid"
-
     def repository(self) -> Path:
         """What is here now, committed, as a repository to clone."""
         source = self.folder / "repository"

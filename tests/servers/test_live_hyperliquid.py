@@ -10,7 +10,6 @@ import urllib.request
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
-from pathlib import Path
 
 from tests.processes import least, wait_until
 from tests.servers.scout import ScoutServer, entry_of
@@ -19,8 +18,7 @@ from tests.servers.siblings import Agents, serve
 from trading.conf import PROJECT_ROOT
 from trading.domain.market import Pair
 from trading.domain.signals import Signal, SignalType
-from trading.utils.json_storage import UNCOMPARED
-from trading.utils.ledger import BEAT
+from trading.engine.queries import UNCOMPARED
 
 TOKEN = "a token of the test"
 EQUITY = Decimal(100_000)
@@ -141,12 +139,7 @@ class LiveCase(ServiceCase):
         health = self.ask("GET", "/api/health")[1]
         monitor = health["monitor"]
         watched = isinstance(monitor, dict) and monitor["alive"] is True
-        return health["status"] == "healthy" and watched and UNCOMPARED not in (self.data / BEAT).read_text("utf-8")
-
-    @property
-    def data(self) -> Path:
-        """Where the service has its files."""
-        return self.folder / "data"
+        return health["status"] == "healthy" and watched and UNCOMPARED not in str(health["problems"])
 
     def status_of(self, position_id: object) -> object:
         return self.ask("GET", f"/api/positions/{position_id}")[1]["status"]

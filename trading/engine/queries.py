@@ -36,6 +36,7 @@ from trading.utils.risk_controls import Headroom, headroom
 
 CACHED_MARK_AGE_MAX = timedelta(seconds=5)
 CLOSED_VIEWS_MAX = 250
+UNCOMPARED = "the monitor has not compared the book with the venue yet: nothing is opened until it has"
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +193,8 @@ def health(desk: Desk, version: str) -> Health:
         beat = live_beat(desk)
         failing = desk.store.problems() if beat is not None else ()
         problems += [f"the monitor: {one}" for one in failing]
+        if beat is not None and desk.config.require_monitor and not desk.store.compared():
+            problems.append(UNCOMPARED)
     except StoreCorrupt as error:
         corrupt = True
         problems.append(error.detail)
