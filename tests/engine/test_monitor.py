@@ -86,7 +86,10 @@ class HaltedTest(MonitorTestCase):
         place = next(number for number, line in enumerate(lines) if word.encode() in line)
         lines[place] = lines[place].replace(b'"pair"', b'"pear"')
         path.write_bytes(b"\n".join(lines[:place] if cut else lines))
-        store = JsonStore.open_or_halted(self.scene.store.data_dir, BINDING)
+        self.start_halted()
+
+    def start_halted(self) -> None:
+        store = JsonStore.open_or_halted(self.scene.desk.config.data_dir, BINDING)
         self.assertTrue(store.trouble)
         self.scene.desk = replace(self.scene.desk, store=store)
         self.watchman = Watchman(self.scene.desk)
@@ -130,6 +133,39 @@ class HaltedTest(MonitorTestCase):
         self.damaged_tick(4)
         held = {coin: self.venue.held(coin) for coin in ("BTC", "ETH", "SOL", "AVAX")}
         self.assertEqual({"BTC": 0, "ETH": Decimal("0.7"), "SOL": 0, "AVAX": 3}, held)
+
+    def test_what_somebody_buys_after_it_was_left_is_theirs(self) -> None:
+        """A time limit stays passed: all that was ever held of the coins again was sold."""
+        gone = self.ended("signal_0", "SOL/AVAX")
+        self.scene.opened(max_holding_seconds=60)
+        self.start_damaged(gone.id)
+        self.scene.tick(61)
+        self.damaged_tick(7)
+        self.assertTrue(self.venue.flat)
+        for again in (False, True):
+            with self.subTest(started_again=again):
+                if again:
+                    self.start_halted()
+                self.venue.hold("ETH", "0.1")
+                self.venue.hold("BTC", "-0.001")
+                sent = len(self.venue.sent)
+                self.damaged_tick(3)
+                self.assertEqual(sent, len(self.venue.sent))
+
+    def test_no_more_is_sold_than_the_book_has_and_nothing_of_the_other_side(self) -> None:
+        gone = self.ended("signal_0", "SOL/AVAX")
+        position = self.scene.opened()
+        self.start_damaged(gone.id)
+        self.venue.hold("ETH", str(2 * position.leg_of(ETH).held * -position.leg_of(ETH).side.sign))
+        others = self.venue.held("ETH")
+        self.venue.move("BTC", "70000" if position.leg_of(BTC).side.sign < 0 else "50000")
+        self.venue.script(partly(BTC="0.5"), partly(BTC="0"), partly(BTC="0"), partly(BTC="0"), partly(BTC="0"))
+        self.damaged_tick()
+        self.assertNotIn(self.venue.held("BTC"), (0, position.leg_of(BTC).held))
+        self.venue.hold("BTC", str(5 * position.leg_of(BTC).side.sign))
+        self.damaged_tick(4)
+        self.assertGreaterEqual(abs(self.venue.held("BTC")), 5 - position.leg_of(BTC).held)
+        self.assertEqual(others, self.venue.held("ETH"))
 
     def test_one_position_is_left_after_the_other(self) -> None:
         """Two that see the same holding would sell it twice, and what others hold beside it, too."""

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from trading.domain.book import Book
 from trading.domain.desk_state import Cause, DeskState, TradingState
@@ -20,7 +20,7 @@ from trading.domain.trades import LegPlan, PositionEffect, Slice, Terms, TradeSt
 from trading.domain.units import DOLLAR, ONE, ZERO, Coin, PositionId, Price, Quantity, Ratio, TradeId, Usd, hash_of
 from trading.engine import closing, errands, working
 from trading.engine.desk import Desk
-from trading.engine.recovery import book_holdings, doubts, drifts, others_beside
+from trading.engine.recovery import DRIFT_PATIENCE, book_holdings, doubts, drifts, others_beside
 from trading.engine.states import with_baseline
 from trading.ports import Job
 
@@ -131,43 +131,76 @@ def _coins_known(desk: Desk) -> set[Coin] | None:
     return {leg.coin for trade in trades for leg in trade.terms.legs} | desk.store.broken_coins or None
 
 
+@dataclass
+class Unwritten:
+    """What is kept in mind of leaving without a ledger: how much of a coin, signed, is *beside* the book and stays, and
+    since when a position has read as nothing of the desk's."""
+
+    beside: dict[Coin, Quantity] = field(default_factory=dict)
+    flat_since: dict[PositionId, datetime] = field(default_factory=dict)
+
+
 def leave_without_ledger(
-    desk: Desk, position_id: PositionId, reason: ExitReason, until: float, beside: dict[Coin, Quantity]
+    desk: Desk, position_id: PositionId, reason: ExitReason, until: float, unwritten: Unwritten
 ) -> None:
     """Leave a position whose close cannot be written down, by what the venue holds and to the rescue file; with it all
     that share a coin with it or with those, for nothing would tell their parts apart later.
 
-    What the account holds *beside* the book of a coin, signed, is kept there at the first look, and stays: so that
-    doing it again sells nothing that is not the desk's. Nothing is done for a position with a close that does not
-    fold: it may have ended. Raises VenueUnavailable.
+    Of a coin no more is sold than the book has, on its side: so that doing it again sells nothing that is not the
+    desk's. What has been left is said to the rescue file, too, and is let alone from then on: what is held later is
+    somebody else's. Nothing is done for a position with a close that does not fold: it may have ended. Raises
+    VenueUnavailable.
     """
     book = desk.store.book()
     if close_trade_id(position_id, len(book.trades_of_position(position_id))) not in desk.store.broken:
         with _alone(desk, ANSWER_SECONDS):
-            _leave_by_holdings(desk, book, position_id, reason, until, beside)
+            _leave_by_holdings(desk, book, position_id, reason, until, unwritten)
 
 
 def _leave_by_holdings(
-    desk: Desk, book: Book, position_id: PositionId, reason: ExitReason, until: float, beside: dict[Coin, Quantity]
+    desk: Desk, book: Book, position_id: PositionId, reason: ExitReason, until: float, unwritten: Unwritten
 ) -> None:
     account = desk.venue.account()
     coins = _entangled(book, position_id)
     others = others_beside(book, desk.store.state().accepted_drift)
+    ours: set[Coin] = set()
     for coin, (low, high) in book_holdings(book, coins).items():
         sign = 1 if high > 0 else -1
-        beyond = max(account.held(coin) * sign - max(high, -low), others.get(coin, ZERO) * sign, ZERO)
-        beside.setdefault(coin, Quantity(beyond * sign))
-    if any(abs(account.held(coin)) > abs(beside.get(coin, ZERO)) for coin in coins):
+        held = account.held(coin) * sign
+        known = max(others.get(coin, ZERO) * sign, unwritten.beside.get(coin, ZERO) * sign)
+        beyond = max(held - max(high, -low), known, ZERO)
+        unwritten.beside[coin] = Quantity(beyond * sign)
+        if held > beyond:
+            ours.add(coin)
+    if ours:
+        unwritten.flat_since.pop(position_id, None)
         pair = book.position(position_id).pair
         desk.log.write(
             "error",
             f"leaving {pair} without a ledger: {reason}",
             position_id=position_id,
             reason=reason,
-            coins=sorted(coins),
+            coins=sorted(ours),
             event="ExitFired",
         )
-        working.close_holdings(desk, coins, until, beside)
+        if working.close_holdings(desk, ours, until, unwritten.beside) or ours != coins:
+            return
+    elif account.taken_at - unwritten.flat_since.setdefault(position_id, account.taken_at) < DRIFT_PATIENCE:
+        return
+    _say_left(desk, book, coins)
+
+
+def _say_left(desk: Desk, book: Book, coins: Collection[Coin]) -> None:
+    """That nothing of the positions in *coins* is held any more, once nothing of theirs can land."""
+    left = [one.id for one in book.standing_positions() if {leg.coin for leg in one.legs} <= set(coins)]
+    doubts_end = [
+        order.expires_at + SETTLED_AFTER_EXPIRY
+        for one in left
+        for trade in book.trades_of_position(one)
+        for order in trade.in_doubt
+    ]
+    if all(desk.clock.now() >= end for end in doubts_end):
+        desk.store.rescue({"rescue": "left", "positions": [*left]})
 
 
 @contextmanager

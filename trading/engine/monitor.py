@@ -25,7 +25,7 @@ from trading.domain.errors import (
 from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account
 from trading.domain.positions import PositionStatus
-from trading.domain.units import ZERO, Coin, PositionId, Quantity, TradeId, Usd
+from trading.domain.units import ZERO, Coin, PositionId, TradeId, Usd
 from trading.engine import (
     closing,
     emergency,
@@ -87,7 +87,7 @@ class Watchman:
     explained_pause: timedelta = LOSS_RETRY
     beside_others: frozenset[Coin] = frozenset()
     beyond_book: Mapping[Coin, Decimal] = field(default_factory=dict)
-    beside_book: dict[Coin, Quantity] = field(default_factory=dict)
+    unwritten: emergency.Unwritten = field(default_factory=emergency.Unwritten)
     looked_beside: datetime | None = None
     beside_pause: timedelta = LOSS_RETRY
     unseen: frozenset[Coin] | None = None
@@ -317,7 +317,7 @@ def _leave(watchman: Watchman, position_id: PositionId, reason: ExitReason) -> N
     def leave() -> None:
         until = desk.clock.monotonic() + CLOSE_SECONDS
         if desk.store.trouble:
-            emergency.leave_without_ledger(desk, position_id, reason, until, watchman.beside_book)
+            emergency.leave_without_ledger(desk, position_id, reason, until, watchman.unwritten)
         else:
             closing.close(desk, position_id, reason, until=until)
 

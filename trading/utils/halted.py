@@ -20,7 +20,7 @@ from trading.domain.trades import Trade, close_trade_id
 from trading.domain.units import Coin, PositionId, TradeId
 from trading.utils.archive import Archive
 from trading.utils.journal import Disk, Entry, SystemDisk, salvaged
-from trading.utils.ledger import ARCHIVE, BOOK, LEDGER, STATE, Fold, state_of
+from trading.utils.ledger import ARCHIVE, BOOK, LEDGER, RESCUE, STATE, Fold, state_of
 from trading.utils.locks import ProcessLock, Seats
 from trading.utils.reserve import journal_rescue
 
@@ -126,6 +126,7 @@ class HaltedStore:
         return 0
 
     def rescue(self, record: Mapping[str, Json]) -> bool:
+        self._take_left(record)
         return journal_rescue(self.data_dir, self._disk, record)
 
     def _refuse(self) -> NoReturn:
@@ -144,8 +145,21 @@ class HaltedStore:
         self._lost_coins = self._coins_of_lost(lines)
         for position in self._fold.book.standing_positions():
             if self._fold.has_ended(position.id):
-                lost = close_trade_id(position.id, len(self._fold.book.trades_of_position(position.id)))
-                self._fold.broken[lost] = f"{book} knows of a close that {LEDGER} has lost"
+                self._lack_close(position.id, f"{book} knows of a close that {LEDGER} has lost")
+        for one in salvaged(self.data_dir / RESCUE, self._disk):
+            self._take_left(one.content)
+
+    def _take_left(self, record: Mapping[str, Json]) -> None:
+        """What was left without a ledger has ended, though no close of it is here."""
+        left = record.get("positions") if record.get("rescue") == "left" else None
+        for position_id in map(PositionId, map(str, left if isinstance(left, list) else ())):
+            if self._fold.book.holds(position_id):
+                self._lack_close(position_id, f"it was left without a ledger, as {RESCUE} says")
+
+    def _lack_close(self, position_id: PositionId, why: str) -> None:
+        """Its next close is one that is not here: so that it is let alone."""
+        lost = close_trade_id(position_id, len(self._fold.book.trades_of_position(position_id)))
+        self._fold.broken[lost] = why
 
     def _coins_of_lost(self, lines: Sequence[Entry]) -> frozenset[Coin]:
         """Those of positions of which no line of the ledger is left, as the last line of each here says."""
