@@ -138,6 +138,19 @@ class ValidatorsTest(unittest.TestCase):
         with self.assertRaisesRegex(InvalidNumber, "max_allocation"):
             validate_position_size(10, 1000, "1.1")
 
+    def test_without_limits_of_the_callers_own_the_desks_hold_to_the_last_cent(self) -> None:
+        self.assertTrue(validate_all_risk_controls(100, 30, 3, 2)[0])
+        beyond: tuple[tuple[Number, Number, Number, Number], ...] = (
+            ("99.99", 29, 3, 2),
+            (100, "30.01", 3, 2),
+            (100, 30, 4, 2),
+            (100, 30, 3, 3),
+        )
+        for asked in beyond:
+            with self.subTest(asked):
+                passed, message = validate_all_risk_controls(*asked)
+                self.assertEqual((passed, message.count(";")), (False, 0))
+
     def test_all_together_pass_or_name_every_failure(self) -> None:
         self.assertEqual(validate_all_risk_controls(10_000, 3000, 3, 2), (True, "All risk controls passed"))
         passed, message = validate_all_risk_controls(50, 1000, 10, 3)
