@@ -17,6 +17,7 @@ from tests.builders import (
     given_quote,
     given_report,
     given_reports,
+    given_slices,
 )
 from trading.domain.desk_state import TradingState
 from trading.domain.market import Instrument, Quote
@@ -776,6 +777,20 @@ class ClosingTests(PlaybookTestCase):
         trade = filled(sent(trade, Send((order,))))
         trade = noted(trade, next_step(trade, self.market(eth="0", btc="0"), ACTIVE))
         self.notes(next_step(trade, self.market(eth="0", btc="0"), ACTIVE), TradeFilled)
+
+    def test_a_slice_that_would_leave_less_than_the_venue_takes_takes_it_along(self) -> None:
+        terms = self.closing.terms
+        slices = given_slices(terms.long, terms.short, 3, at=self.at)
+        trade = given_a_closing_trade(
+            given_a_filled_trade(), at=self.at, slices=slices, slice_interval_seconds=Decimal(36)
+        )
+        for eth, btc, sent_of_it in (
+            ("0.25", "0.01", ("0.0833", "0.0033")),
+            ("0.0845", "0.0034", ("0.0845", "0.0034")),
+        ):
+            with self.subTest(eth):
+                orders = self.sends(next_step(trade, self.market(eth, btc), ACTIVE))
+                self.assertEqual([Decimal(one) for one in sent_of_it], [one.quantity for one in orders])
 
     def test_a_flat_close_waits_for_its_opening_to_end(self) -> None:
         flat = self.market(eth="0", btc="0", opening_live=True)
