@@ -1,5 +1,7 @@
+import errno
 import io
 import logging
+import os
 import threading
 import time
 import unittest
@@ -8,6 +10,7 @@ from contextlib import redirect_stderr, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from unittest import mock
 
 from tests.builders import given_exit_plan, given_trailing
@@ -27,6 +30,7 @@ from trading.engine.desk import Desk
 from trading.engine.monitor import Watchman
 from trading.engine.requests import Execution, TwapRequest
 from trading.engine.threads import in_a_thread
+from trading.utils.journal import SystemDisk
 from trading.utils.json_storage import JsonStore
 
 ETH, BTC = Coin("ETH"), Coin("BTC")
@@ -204,6 +208,82 @@ class HaltedTest(MonitorTestCase):
                 sent = len(self.venue.sent)
                 self.damaged_tick(3)
                 self.assertEqual(sent, len(self.venue.sent))
+
+
+class ReadOnlyDisk(SystemDisk):
+    """A file system that the system has made read-only after an error, under files that are open."""
+
+    gone = False
+
+    def open(self, path: Path, *, create: bool, write: bool) -> int:
+        self.refuse(create or write)
+        return super().open(path, create=create, write=write)
+
+    def write(self, file: int, content: bytes, offset: int) -> None:
+        self.refuse(True)
+        super().write(file, content, offset)
+
+    def truncate(self, file: int, size: int) -> None:
+        self.refuse(True)
+        super().truncate(file, size)
+
+    def refuse(self, writes: bool) -> None:
+        if self.gone and writes:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+
+class UnwritableTest(MonitorTestCase):
+    """The folder can only be read by now, as after an error of its file system, and the desk had positions."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.position = self.scene.opened()
+        self.spoil(writable=False)
+
+    def spoil(self, *, writable: bool) -> None:
+        unwritten = dict.fromkeys(("exclusive", "save", "save_watch", "beat", "change_state"), corrupt)
+        self.watchman = Watchman(with_store(self.scene, writable=writable, **unwritten))
+
+    def corrupt_tick(self, count: int = 1) -> None:
+        with redirect_stderr(io.StringIO()):
+            for _ in range(count):
+                with suppress(StoreCorrupt):
+                    self.tick()
+                for errand in tuple(self.watchman.in_hand.values()):
+                    errand.join(WAIT_SECONDS)
+
+    def test_a_stop_is_carried_out_by_what_the_venue_holds(self) -> None:
+        self.corrupt_tick()
+        self.assertFalse(self.venue.flat)
+        self.venue.move("ETH", "3910")
+        self.corrupt_tick(2)
+        self.assertTrue(self.venue.flat)
+        self.assertTrue(all(order.reduce_only for order in self.venue.sent[-1]))
+        self.venue.hold("ETH", "0.1")
+        sent = len(self.venue.sent)
+        self.corrupt_tick(4)
+        self.assertEqual(sent, len(self.venue.sent))
+
+    def test_so_it_is_on_a_disk_that_has_been_made_read_only(self) -> None:
+        disk = ReadOnlyDisk()
+        self.scene.store.close()
+        store = JsonStore(self.scene.store.data_dir, BINDING, disk=disk)
+        self.scene.desk = replace(self.scene.desk, store=store)
+        self.watchman = Watchman(self.scene.desk)
+        self.corrupt_tick()
+        disk.gone = True
+        self.venue.move("ETH", "3910")
+        self.corrupt_tick(6)
+        self.assertTrue(self.venue.flat)
+        self.assertEqual((1, 1), (self.said("closing BTC/ETH"), self.said("without a ledger")))
+        self.assertEqual(PositionStatus.OPEN, self.scene.position(self.position.id).status)
+
+    def test_a_close_that_could_not_be_written_once_is_no_folder_that_cannot(self) -> None:
+        """It is tried again with the next tick, and written down."""
+        self.spoil(writable=True)
+        self.venue.move("ETH", "3910")
+        self.corrupt_tick(2)
+        self.assertEqual(1, len(self.venue.sent))
 
 
 class TickTest(MonitorTestCase):

@@ -133,11 +133,12 @@ def _coins_known(desk: Desk) -> set[Coin] | None:
 
 @dataclass
 class Unwritten:
-    """What is kept in mind of leaving without a ledger: how much of a coin, signed, is *beside* the book and stays, and
-    since when a position has read as nothing of the desk's."""
+    """What is kept in mind of leaving without a ledger: how much of a coin, signed, is `beside` the book and stays,
+    since when a position has read as nothing of the desk's, and which have been `left`."""
 
     beside: dict[Coin, Quantity] = field(default_factory=dict)
     flat_since: dict[PositionId, datetime] = field(default_factory=dict)
+    left: set[PositionId] = field(default_factory=set)
 
 
 def leave_without_ledger(
@@ -152,7 +153,8 @@ def leave_without_ledger(
     VenueUnavailable.
     """
     book = desk.store.book()
-    if close_trade_id(position_id, len(book.trades_of_position(position_id))) not in desk.store.broken:
+    lost = close_trade_id(position_id, len(book.trades_of_position(position_id))) in desk.store.broken
+    if not lost and position_id not in unwritten.left:
         with _alone(desk, ANSWER_SECONDS):
             _leave_by_holdings(desk, book, position_id, reason, until, unwritten)
 
@@ -187,10 +189,10 @@ def _leave_by_holdings(
             return
     elif account.taken_at - unwritten.flat_since.setdefault(position_id, account.taken_at) < DRIFT_PATIENCE:
         return
-    _say_left(desk, book, coins)
+    _note_left(desk, book, coins, unwritten)
 
 
-def _say_left(desk: Desk, book: Book, coins: Collection[Coin]) -> None:
+def _note_left(desk: Desk, book: Book, coins: Collection[Coin], unwritten: Unwritten) -> None:
     """That nothing of the positions in *coins* is held any more, once nothing of theirs can land."""
     left = [one.id for one in book.standing_positions() if {leg.coin for leg in one.legs} <= set(coins)]
     doubts_end = [
@@ -200,6 +202,7 @@ def _say_left(desk: Desk, book: Book, coins: Collection[Coin]) -> None:
         for order in trade.in_doubt
     ]
     if all(desk.clock.now() >= end for end in doubts_end):
+        unwritten.left.update(left)
         desk.store.rescue({"rescue": "left", "positions": [*left]})
 
 

@@ -315,11 +315,15 @@ def _leave(watchman: Watchman, position_id: PositionId, reason: ExitReason) -> N
     desk = watchman.desk
 
     def leave() -> None:
-        until = desk.clock.monotonic() + CLOSE_SECONDS
-        if desk.store.trouble:
-            emergency.leave_without_ledger(desk, position_id, reason, until, watchman.unwritten)
-        else:
-            closing.close(desk, position_id, reason, until=until)
+        until, unwritten = desk.clock.monotonic() + CLOSE_SECONDS, watchman.unwritten
+        if not desk.store.trouble and (position_id not in unwritten.left or desk.store.writable):
+            try:
+                closing.close(desk, position_id, reason, until=until)
+                return
+            except StoreCorrupt:
+                if desk.store.writable:
+                    raise
+        emergency.leave_without_ledger(desk, position_id, reason, until, unwritten)
 
     _hand_out(watchman, f"close {position_id}", leave)
 

@@ -186,7 +186,9 @@ def health(desk: Desk, version: str) -> Health:
             raise StoreCorrupt(desk.store.trouble)
         if not desk.store.writable:
             corrupt = True
-            problems.append("DATA_DIR cannot be written: nothing is opened, and only an emergency stop closes anything")
+            problems.append(
+                "DATA_DIR cannot be written: nothing is opened, and what is left is closed by what the venue holds"
+            )
         state = desk.store.state()
         standing = bool(desk.store.book().standing_positions())
         problems += [f"trade {trade_id} does not replay: {why}" for trade_id, why in desk.store.broken.items()]

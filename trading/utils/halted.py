@@ -126,7 +126,6 @@ class HaltedStore:
         return 0
 
     def rescue(self, record: Mapping[str, Json]) -> bool:
-        self._take_left(record)
         return journal_rescue(self.data_dir, self._disk, record)
 
     def _refuse(self) -> NoReturn:
