@@ -12,6 +12,7 @@ import time
 import unittest
 from collections.abc import Callable
 from contextlib import contextmanager, redirect_stderr
+from datetime import timedelta
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -344,6 +345,23 @@ class EmergencyStopTest(CommandTestCase):
         with redirect_stderr(io.StringIO()):
             self.assertIn("closed", self.run_command("emergency_stop"))
         self.assertTrue(self.scene.venue.flat)
+
+    def test_without_a_store_it_goes_on_as_long_as_with_one(self) -> None:
+        """It gave up after the eight seconds of one answer, whatever the time asked for."""
+        self.scene.opened()
+        self.use(with_store(self.scene, change_state=corrupt))
+        for trouble in ("refused", "silent"):
+            with self.subTest(trouble):
+                began = self.scene.clock.now()
+                self.venue.refusing = {"ETH": RejectReason.NO_MATCH} if trouble == "refused" else {}
+                self.venue.reads_down = set() if trouble == "refused" else {"account"}
+                with redirect_stderr(io.StringIO()):
+                    self.refused("emergency_stop", "--timeout=40")
+                self.assertGreater(self.scene.clock.now() - began, timedelta(seconds=35))
+        self.venue.reads_down = set()
+        with redirect_stderr(io.StringIO()):
+            self.assertIn("closed", self.run_command("emergency_stop"))
+        self.assertTrue(self.venue.flat)
 
     def test_a_refusal_without_a_list_of_causes_is_said_in_its_words(self) -> None:
         refusal = ResumeRefused("not now", causes="none")

@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from trading.bootstrap import get_desk
 from trading.domain.desk_state import TradingState
-from trading.domain.errors import DeskError, ResumeRefused
+from trading.domain.errors import DeskError, ResumeRefused, VenueUnavailable
 from trading.domain.units import Coin
 from trading.engine import emergency
 from trading.engine.desk import Desk
@@ -65,12 +65,16 @@ class Command(BaseCommand):
     def _stop(self, desk: Desk, timeout: float, *, scope_account: bool) -> None:
         """Press it, then go on until the account reads flat: there may be no monitor to go on with it."""
         until = desk.clock.monotonic() + timeout
-        report = emergency.stop(desk, scope_account=scope_account)
-        self._tell(report)
-        while report.trading_state is TradingState.LIQUIDATING and desk.clock.monotonic() < until:
+        report = self._pressed(desk, until, scope_account=scope_account)
+        while _goes_on(report) and desk.clock.monotonic() < until:
             desk.clock.sleep(PAUSE_SECONDS)
-            emergency.push(desk, lambda position_id, reason: None)
-            report = self._again(desk, report)
+            if report.trading_state is TradingState.LIQUIDATING:
+                emergency.push(desk, lambda position_id, reason: None)
+                state = desk.store.state().state
+                if state is not TradingState.LIQUIDATING:
+                    report = replace(report, remaining=(), trading_state=state)
+                    break
+            report = self._pressed(desk, until, scope_account=scope_account)
         for foreign in report.foreign:
             self.stdout.write(f"not the desk's, left alone: {foreign.quantity} {foreign.coin}")
         if report.remaining:
@@ -80,15 +84,24 @@ class Command(BaseCommand):
             raise CommandError(f"all positions are closed, but not read as flat yet: {desk.store.state().why}")
         self.stdout.write(f"all positions are closed; the desk is {report.trading_state} and opens nothing")
 
-    def _again(self, desk: Desk, report: StopReport) -> StopReport:
-        """One more round, unless the last one has ended it."""
-        state = desk.store.state().state
-        if state is not TradingState.LIQUIDATING:
-            return replace(report, remaining=(), trading_state=state)
-        report = emergency.stop(desk)
-        self._tell(report)
-        return report
+    def _pressed(self, desk: Desk, until: float, *, scope_account: bool) -> StopReport:
+        """Raises VenueUnavailable, where there is no ledger to go on by either, once the time is over."""
+        while True:
+            try:
+                report = emergency.stop(desk, scope_account=scope_account)
+            except VenueUnavailable:
+                if desk.clock.monotonic() >= until:
+                    raise
+                desk.clock.sleep(PAUSE_SECONDS)
+            else:
+                self._tell(report)
+                return report
 
     def _tell(self, report: StopReport) -> None:
         for position_id in report.closed:
             self.stdout.write(f"closed {position_id}")
+
+
+def _goes_on(report: StopReport) -> bool:
+    """Is there something left to do: without a ledger no state says so, and nobody else goes on with it."""
+    return report.trading_state is TradingState.LIQUIDATING or bool(report.remaining)
