@@ -29,6 +29,7 @@ from trading.domain.errors import (
     VenueUnavailable,
 )
 from trading.domain.exit_plan import ExitReason
+from trading.domain.market import Account
 from trading.domain.orders import Order, RejectReason
 from trading.domain.positions import PositionStatus
 from trading.domain.units import Coin, Quantity, Usd
@@ -250,6 +251,20 @@ class PressTest(StopTestCase):
         store = JsonStore.open_or_halted(self.scene.store.data_dir, BINDING)
         self.assertTrue(store.trouble)
         return replace(self.scene.desk, store=store)
+
+    def test_without_a_ledger_an_account_that_reads_empty_once_is_not_believed(self) -> None:
+        self.scene.opened()
+        (self.scene.store.data_dir / "desk.json").write_bytes(b"damaged")
+        asked: list[Account] = []
+
+        def empty_at_first(account: Account) -> Account:
+            asked.append(account)
+            return replace(account, holdings={}) if len(asked) == 1 else account
+
+        self.venue.bend_account = empty_at_first
+        with redirect_stderr(io.StringIO()):
+            report = emergency.stop(self.scene.desk)
+        self.assertEqual(("all_positions_closed", True), (report.status, self.venue.flat))
 
     def test_without_a_ledger_it_tries_again_and_says_what_is_left(self) -> None:
         self.scene.opened()

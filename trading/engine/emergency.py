@@ -32,7 +32,7 @@ WITHOUT_LEDGER = PositionId("without_ledger")
 _turn = threading.Lock()
 """The same within a process, for a disk on which no seat can be had."""
 SETTLED_AFTER_EXPIRY = timedelta(seconds=5)
-FLAT_READS = 2
+FLAT_READS = working.FLAT_READS
 
 
 @dataclass(frozen=True, slots=True)

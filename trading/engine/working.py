@@ -57,6 +57,8 @@ SENDS_MAX = 8
 SETTLE_PAUSE_SECONDS = 0.1
 SETTLE_PAUSE_SECONDS_MAX = 1.0
 WISHES_MAX = 8
+FLAT_READS = 2
+"""An account that suddenly reads empty is never believed on one answer."""
 
 
 def admit(desk: Desk, terms: Terms) -> Trade:
@@ -710,27 +712,30 @@ def close_holdings(
     by; return what is left of that, signed.
 
     For when the ledger cannot be read or written: every intent and every answer goes to the store's
-    rescue file instead, the intent first. Orders only reduce, in the bands of a close. Returns soon after *until* on
-    the clock's `monotonic`; a venue that cannot be read raises VenueUnavailable, after trying as long.
+    rescue file instead, the intent first. Orders only reduce, in the bands of a close. That nothing is left is believed
+    when FLAT_READS in a row say so. Returns soon after *until* on the clock's `monotonic`; a venue that cannot be read
+    raises VenueUnavailable, after trying as long.
     """
-    tries = 0
+    tries = empty = 0
     while True:
         try:
             held = _held(desk, coins, spared or {})
-            orders = _closing_orders(desk, held, tries)
+            orders = _closing_orders(desk, held, tries) if held else ()
         except VenueUnavailable:
             if desk.clock.monotonic() >= until:
                 raise
-            held, orders = {}, ()
+            orders, empty = (), 0
         else:
-            if not held or desk.clock.monotonic() >= until:
+            empty = 0 if held else empty + 1
+            if empty == FLAT_READS or desk.clock.monotonic() >= until:
                 return held
         if orders:
             tries += 1
             desk.store.rescue({"rescue": "intended", "event": encode_event(OrdersIntended(desk.clock.now(), orders))})
             reports = desk.venue.submit(orders)
             desk.store.rescue({"rescue": "reported", "event": encode_event(OrdersReported(desk.clock.now(), reports))})
-        desk.clock.sleep(SETTLE_PAUSE_SECONDS if tries < len(CLOSE_BANDS) else SETTLE_PAUSE_SECONDS_MAX)
+        soon = tries < len(CLOSE_BANDS) and not empty
+        desk.clock.sleep(SETTLE_PAUSE_SECONDS if soon else SETTLE_PAUSE_SECONDS_MAX)
 
 
 def _held(desk: Desk, coins: Collection[Coin] | None, spared: Mapping[Coin, Quantity]) -> Mapping[Coin, Quantity]:
