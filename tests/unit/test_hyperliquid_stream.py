@@ -102,6 +102,22 @@ class Streams(HyperliquidWorld):
         self.assertGreater(self.bid(ETH) or 0, 3190)
         self.assertGreaterEqual(self.stream.connections, 2)
 
+    def test_connections_that_are_cut_soon_are_made_seldomer(self) -> None:
+        """The venue takes thirty new connections a minute of one address; ten a second were made of one that let each
+        begin and cut it."""
+        pauses: list[float] = []
+        lives = iter([60.0, *[1.0] * 7, 60.0])
+        closing = mock.Mock(is_set=lambda: len(pauses) == 9, wait=pauses.append)
+
+        def listen() -> None:
+            self.stream.connections += 1
+            self.clock.advance(next(lives))
+            raise OSError("cut")
+
+        with mock.patch.object(self.stream, "_closing", closing), mock.patch.object(self.stream, "_listen", listen):
+            self.stream._run()
+        self.assertEqual([0.1, 0.5, 1.0, 2.0, 5.0, 5.0, 5.0, 5.0, 0.1], pauses)
+
     def test_a_silent_connection_is_pinged_then_taken_for_dead_and_replaced(self) -> None:
         self.listening(ETH)
         self.server.streams.silent = True

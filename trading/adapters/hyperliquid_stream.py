@@ -26,6 +26,9 @@ LOOK_SECONDS = 0.05
 PING_AFTER_LOOKS = 20
 DEAD_AFTER_LOOKS = 100
 BACKOFF_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
+# One that lived shorter counts as failed: the venue takes thirty new connections a minute of one address
+# (documentation, "Rate limits").
+STEADY_SECONDS = 30.0
 # The venue takes 1,000 subscriptions of one address (documentation, "Rate limits"); each coin has two or three.
 COINS_MAX = 100
 # A coin that has been silent for so long is asked for by name: its subscription may be gone while others flow.
@@ -137,7 +140,7 @@ class PriceStream:
     def _run(self) -> None:
         failures = 0
         while not self._closing.is_set():
-            before = self.connections
+            before, began = self.connections, self._clock.monotonic()
             try:
                 self._listen()
             except (OSError, websocket.WebSocketException) as error:
@@ -149,7 +152,8 @@ class PriceStream:
                         event="StreamCut",
                     )
             self._forget()
-            failures = 0 if self.connections > before else failures + 1
+            steady = self.connections > before and self._clock.monotonic() - began >= STEADY_SECONDS
+            failures = 0 if steady else failures + 1
             self._closing.wait(BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)])
 
     def _listen(self) -> None:
