@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from tests.builders import given_exit_plan, given_trailing
@@ -21,7 +22,7 @@ from trading.domain.desk_state import Cause, TradingState
 from trading.domain.errors import GuardianUnavailable, InvariantBroken, StoreCorrupt
 from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account, FundingPayment
-from trading.domain.orders import Order, RejectReason
+from trading.domain.orders import Order, OrderReport, RejectReason
 from trading.domain.positions import Position, PositionStatus, Watch
 from trading.domain.trades import Trade, TradeStatus, close_trade_id
 from trading.domain.units import Coin, Quantity, Ratio, Usd
@@ -264,19 +265,47 @@ class UnwritableTest(MonitorTestCase):
         self.corrupt_tick(4)
         self.assertEqual(sent, len(self.venue.sent))
 
-    def test_so_it_is_on_a_disk_that_has_been_made_read_only(self) -> None:
+    def on_a_disk(self) -> ReadOnlyDisk:
         disk = ReadOnlyDisk()
         self.scene.store.close()
         store = JsonStore(self.scene.store.data_dir, BINDING, disk=disk)
         self.scene.desk = replace(self.scene.desk, store=store)
         self.watchman = Watchman(self.scene.desk)
         self.corrupt_tick()
+        return disk
+
+    def test_so_it_is_on_a_disk_that_has_been_made_read_only(self) -> None:
+        disk = self.on_a_disk()
         disk.gone = True
         self.venue.move("ETH", "3910")
         self.corrupt_tick(6)
         self.assertTrue(self.venue.flat)
         self.assertEqual((1, 1), (self.said("closing BTC/ETH"), self.said("without a ledger")))
         self.assertEqual(PositionStatus.OPEN, self.scene.position(self.position.id).status)
+
+    def test_a_disk_that_is_made_read_only_under_a_close_can_still_be_read(self) -> None:
+        """The position's line was still to be written: without it there was no book, and a stop sold all of the
+        account."""
+        for press in (False, True):
+            with self.subTest(press=press):
+                self.setUp()
+                disk, submit = self.on_a_disk(), self.venue.submit
+                self.venue.hold("SOL", "3")
+
+                def breaking(
+                    orders: Sequence[Order], disk: ReadOnlyDisk = disk, submit: Any = submit
+                ) -> tuple[OrderReport, ...]:
+                    disk.gone = True
+                    return tuple(submit(orders))
+
+                self.venue.script(partly(ETH="0.5", BTC="0.25"))
+                self.venue.move("ETH", "3910")
+                with mock.patch.object(self.venue, "submit", breaking):
+                    self.corrupt_tick(1 if press else 6)
+                    if press:
+                        with redirect_stderr(io.StringIO()):
+                            emergency.stop(self.scene.desk)
+                self.assertEqual((0, 0, 3), tuple(self.venue.held(coin) for coin in ("BTC", "ETH", "SOL")))
 
     def test_a_close_that_could_not_be_written_once_is_no_folder_that_cannot(self) -> None:
         """It is tried again with the next tick, and written down."""

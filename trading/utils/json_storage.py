@@ -580,16 +580,25 @@ class JsonStore:
         self._applied, self._deferred = (self._ledger.seen, self._positions.seen), False
 
     def _project_where_there_is_room(self) -> None:
-        """Write the position lines that are missing; a full disk leaves them to the next who looks, for the ledger has
-        all that they say."""
-        if self._fold.behind(self._ledger.seq):
-            # Also where no line follows: what is shown is on disk.
-            self._with_reserve(self._ledger.make_sure)
+        """Write the position lines that are missing; a disk that is full, or takes no change any more, leaves them to
+        the next who looks, for the ledger has all that they say."""
+        try:
+            if self._fold.behind(self._ledger.seq):
+                # Also where no line follows: what is shown is on disk.
+                self._with_reserve(self._ledger.make_sure)
+        except StoreCorrupt as error:
+            if not self._takes_no_change(error):
+                raise
         try:
             self._with_reserve(self._write_projections)
         except StoreCorrupt as error:
-            if not is_full(error):
+            if not is_full(error) and not self._takes_no_change(error):
                 raise
+
+    def _takes_no_change(self, error: StoreCorrupt) -> bool:
+        """Whether *error* is the word of a disk that nothing can be written to any more: what it holds is all that
+        there is."""
+        return "reason" in error.facts and not is_full(error) and not self.writable
 
     def _check_order(self) -> None:
         """A position line is written after the ledger lines it knows of are on disk: without them something was lost.
