@@ -15,6 +15,7 @@ from tests.unit.pear_world import ALL, CLOSE, CUT, ETH, OPEN, SOL, PearWorld
 from tests.unit.test_pear_register import WAIT_SECONDS, asked_for
 from trading.adapters import pear_register
 from trading.adapters.pear_reports import OPEN_PATIENCE
+from trading.domain.errors import Busy, StoreCorrupt
 from trading.domain.orders import OrderStatus, RejectReason, Side
 from trading.domain.units import Coin
 
@@ -367,6 +368,25 @@ class WithAKey(PearWorld):
         self.pear.faults.say([], route="GET /positions")
         self.assertEqual([one.status for one in self.venue.submit(self.a_way_out())], [OrderStatus.FILLED] * 2)
         self.assertEqual((self.held(ETH), self.held(SOL)), (0, 0))
+
+    def test_a_close_goes_directly_where_the_register_cannot_be_kept(self) -> None:
+        """A disk that takes no change any more: an emergency stop through Pear closed nothing, key or not."""
+        for name, error in (("known", StoreCorrupt("cannot be locked")), ("claim", OSError("read-only"))):
+            with self.subTest(name):
+                if not self.held(ETH):
+                    self.held_pair()
+                self.pear.received.clear()
+                with mock.patch.object(self.venue._register, name, side_effect=error):
+                    reports = self.venue.submit(self.a_way_out())
+                self.assertEqual([one.status for one in reports], [OrderStatus.FILLED] * 2)
+                self.assertEqual((self.held(ETH), self.held(SOL)), (0, 0))
+                self.assertEqual([], [one for one in (CLOSE, CUT, ALL, OPEN) if self.pear.count(one)])
+
+    def test_a_close_whose_turn_is_somebody_elses_waits(self) -> None:
+        with mock.patch.object(self.venue._register, "known", side_effect=Busy("held")):
+            reports = self.venue.submit(self.a_way_out())
+        self.assertEqual([one.status for one in reports], [OrderStatus.REJECTED] * 2)
+        self.assertEqual(self.held(ETH), Decimal("0.5"))
 
     def test_an_opening_never_goes_directly(self) -> None:
         self.fault(OPEN, Answer.CLOSED, Commit.NEVER)

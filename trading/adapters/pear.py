@@ -56,6 +56,7 @@ DEFAULT_LEVERAGE = 1
 AGREED_SECONDS_MAX = 60.0
 REMEMBERED_MAX = 4096
 _SPOILT = "another order of the group cannot be sent, so the group was not"
+_NO_REGISTER = "the register of orders cannot be had"
 
 
 class PearVenue(HyperliquidReader):
@@ -172,8 +173,17 @@ class PearVenue(HyperliquidReader):
         """An order that was submitted before, by whatever process, is not sent again but told about."""
         try:
             known = self._register.known()
-        except (Busy, OSError, StoreCorrupt) as error:
-            return tuple(self._unsent(one, f"the register of orders cannot be had: {error}") for one in orders)
+        except Busy as error:
+            return tuple(self._unsent(one, f"{_NO_REGISTER}: {error}") for one in orders)
+        except (OSError, StoreCorrupt) as error:
+            # What reduces needs no file where there is a wallet key.
+            why = f"{_NO_REGISTER}: {error}"
+            return tuple(
+                self._closed_directly(one, f"{why}: nothing was sent to Pear")
+                if one.reduce_only
+                else self._unsent(one, why)
+                for one in orders
+            )
         fresh = [one for one in orders if one.client_order_id not in known]
         words = {one.client_order_id: one for one in self._told([o for o in orders if o.client_order_id in known])}
         for reports in (
@@ -256,8 +266,10 @@ class PearVenue(HyperliquidReader):
                     posted += cut.orders
         except VenueUnavailable as error:
             why = error.detail
-        except (Busy, OSError, StoreCorrupt) as error:
+        except Busy as error:
             why, directly = f"no turn could be had: {error}", False
+        except (OSError, StoreCorrupt) as error:
+            why = f"{_NO_REGISTER}: {error}"
         settling = [one for one in posted if one.client_order_id not in reports]
         reports |= {one.client_order_id: one for one in self._settled(settling)}
         words = f"{why}: nothing was sent to Pear"
@@ -267,14 +279,16 @@ class PearVenue(HyperliquidReader):
         return list(reports.values())
 
     def _closed_directly(self, order: Order, why: str) -> OrderReport:
-        """By the exchange, when there is a key for it; nothing has gone to Pear."""
+        """By the exchange, when there is a key for it; nothing has gone to Pear. It needs no file."""
         if self._closes is None:
             return self._unsent(order, f"{why}, and there is no wallet key to close it with")
         try:
             if order.client_order_id not in self._register.known():
                 self._register.claim([order], "direct", self._clock.now())
-        except (Busy, OSError, StoreCorrupt) as error:
-            return self._unsent(order, f"the register of orders cannot be had: {error}")
+        except Busy as error:
+            return self._unsent(order, f"{_NO_REGISTER}: {error}")
+        except (OSError, StoreCorrupt) as error:
+            self._log.write("error", f"closing without the register of orders: {error}", event="OrdersUnwritten")
         self._changed()
         report = self._closes.send(order, Quantity(ZERO), self._touch(order), why)
         return report if report.status.in_doubt else self._kept(order, report)
@@ -410,7 +424,7 @@ class PearVenue(HyperliquidReader):
         try:
             known = self._register.known()
         except (Busy, OSError, StoreCorrupt) as error:
-            raise VenueUnavailable(f"the register of orders cannot be had: {error}") from error
+            raise VenueUnavailable(f"{_NO_REGISTER}: {error}") from error
         ended = {name: one.final for name, one in known.items() if one.final is not None}
         open_ones = [one for one in orders if one.client_order_id not in ended]
         reports = {one.client_order_id: one for one in self._from_fills(open_ones, known)} if open_ones else {}
@@ -520,7 +534,7 @@ class PearVenue(HyperliquidReader):
         try:
             owners = _owners(self._register.known(), fills, skew.ahead)
         except (Busy, OSError, StoreCorrupt) as error:
-            raise VenueUnavailable(f"the register of orders cannot be had: {error}") from error
+            raise VenueUnavailable(f"{_NO_REGISTER}: {error}") from error
         first = since + skew.ahead - skew.uncertain
         told = sorted((one for one in fills if one.at >= first), key=lambda one: (one.at, one.tid, one.oid))
         return tuple(
