@@ -107,6 +107,7 @@ class Budget(unittest.TestCase):
         self.path.mkdir()
         self.assertFalse(meter.spend(1, Lane.ORDINARY))
         self.assertFalse(meter.spend(1, Lane.WATCH))
+        self.assertTrue(meter.spend(1, Lane.LOOK))
         self.assertTrue(meter.spend(1, Lane.CLOSE))
         self.assertEqual(meter.used(), 0)
 
@@ -115,6 +116,7 @@ class Budget(unittest.TestCase):
         short = mock.patch.object(hyperliquid_budget, "LOCK_SECONDS_MAX", 0.02)
         with file_lock(self.path.with_suffix(".lock")), short:
             self.assertFalse(meter.spend(1, Lane.ORDINARY))
+            self.assertTrue(meter.spend(1, Lane.LOOK))
             self.assertTrue(meter.spend(1, Lane.CLOSE))
 
 

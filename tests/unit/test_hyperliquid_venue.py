@@ -327,6 +327,20 @@ class Budget(HyperliquidWorld):
         self.assertIs(report.status, FILLED)
         self.assertEqual(self.held(ETH), 0)
 
+    def test_without_a_meter_a_close_can_still_see_what_is_to_be_closed(self) -> None:
+        """On a disk that takes no change any more the account could not be read, and so an emergency stop did
+        nothing."""
+        self.venue.submit([self.an_order(quantity="1")])
+        spoilt = self.opened()
+        path = self.folder / f"hyperliquid-{spoilt.network}.weight"
+        path.unlink()
+        path.mkdir()
+        self.assertEqual(spoilt.account().held(ETH), 1)
+        self.assertIn(ETH, spoilt.quotes([ETH]))
+        self.assertIs(FILLED, spoilt.submit([self.an_order(ETH, Side.SELL, "1", reduce_only=True)])[0].status)
+        (report,) = spoilt.submit([self.an_order()])
+        self.assertEqual((report.status, report.reason), (REJECTED, RejectReason.RATE_LIMIT))
+
     def test_the_fuller_the_budget_the_more_seldom_account_and_prices_are_read(self) -> None:
         for used, expected in ((0, (10, 10, 3)), (450, (10, 4, 2)), (700, (5, 3, 1)), (1000, (2, 2, 1))):
             with self.subTest(used=used):

@@ -2,7 +2,7 @@
 
 The law: no more weight in any sixty seconds than the limit, a quarter of it kept for closing. What opens or merely asks
 stops first, watching what is held stops next, and what reduces a position, with the reads it needs, has all of it. A
-meter that cannot be used stops openings and never a close.
+meter that cannot be used stops openings and never a close, nor what that has to see.
 """
 
 import os
@@ -59,7 +59,7 @@ class WeightMeter:
 
     def spend(self, weight: int, lane: Lane) -> bool:
         """Count *weight*; False, and nothing counted, when that would go past what *lane* may have."""
-        return self._change(weight, self.ceiling(lane), lane is Lane.CLOSE)
+        return self._change(weight, self.ceiling(lane), lane in (Lane.LOOK, Lane.CLOSE))
 
     def charge(self, weight: int) -> None:
         """Count what is known to have been spent only afterwards."""
