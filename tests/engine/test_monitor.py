@@ -308,11 +308,28 @@ class UnwritableTest(MonitorTestCase):
                 self.assertEqual((0, 0, 3), tuple(self.venue.held(coin) for coin in ("BTC", "ETH", "SOL")))
 
     def test_a_close_that_could_not_be_written_once_is_no_folder_that_cannot(self) -> None:
-        """It is tried again with the next tick, and written down."""
+        """It is tried again with the next tick, and written down; but not for ever, as on a disk that stays full."""
         self.spoil(writable=True)
         self.venue.move("ETH", "3910")
         self.corrupt_tick(2)
         self.assertEqual(1, len(self.venue.sent))
+        self.corrupt_tick(4)
+        self.assertTrue(self.venue.flat)
+
+    def test_what_can_be_written_again_begins_anew(self) -> None:
+        self.venue.move("ETH", "3910")
+        for _ in range(3):
+            self.spoil_for(self.watchman)
+            self.corrupt_tick(2)
+            self.watchman.desk = self.scene.desk
+            with mock.patch.object(closing, "close"):
+                self.corrupt_tick()
+        self.assertEqual(1, len(self.venue.sent))
+
+    def spoil_for(self, watchman: Watchman) -> None:
+        """The same watchman, and a store that cannot be written now."""
+        self.spoil(writable=True)
+        watchman.desk, self.watchman = self.watchman.desk, watchman
 
 
 class TickTest(MonitorTestCase):

@@ -134,11 +134,13 @@ def _coins_known(desk: Desk) -> set[Coin] | None:
 @dataclass
 class Unwritten:
     """What is kept in mind of leaving without a ledger: how much of a coin, signed, is `beside` the book and stays,
-    since when a position has read as nothing of the desk's, and which have been `left`."""
+    since when a position has read as nothing of the desk's, which have been `left`, and since when the close of one
+    could not be written down."""
 
     beside: dict[Coin, Quantity] = field(default_factory=dict)
     flat_since: dict[PositionId, datetime] = field(default_factory=dict)
     left: set[PositionId] = field(default_factory=set)
+    failing_since: dict[PositionId, datetime] = field(default_factory=dict)
 
 
 def leave_without_ledger(

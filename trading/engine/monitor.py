@@ -61,6 +61,8 @@ LOSS_RETRY_MAX = timedelta(seconds=30)
 VENUE_PATIENCE = timedelta(seconds=10)
 TRANSFERS_EVERY = timedelta(seconds=60)
 CLOSE_SECONDS = 3.0
+WRITE_PATIENCE = timedelta(seconds=3)
+"""How long a close that cannot be written down is tried again, before it is done without that."""
 LATE_REPEAT = timedelta(minutes=5)
 OUTCOMES = "outcomes"
 ACCOUNT = "account"
@@ -319,9 +321,11 @@ def _leave(watchman: Watchman, position_id: PositionId, reason: ExitReason) -> N
         if not desk.store.trouble and (position_id not in unwritten.left or desk.store.writable):
             try:
                 closing.close(desk, position_id, reason, until=until)
+                unwritten.failing_since.pop(position_id, None)
                 return
             except StoreCorrupt:
-                if desk.store.writable:
+                since = unwritten.failing_since.setdefault(position_id, desk.clock.now())
+                if desk.store.writable and desk.clock.now() - since < WRITE_PATIENCE:
                     raise
         emergency.leave_without_ledger(desk, position_id, reason, until, unwritten)
 
