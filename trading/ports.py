@@ -257,6 +257,10 @@ class Store(Protocol):
     def trouble(self) -> str:
         """Why this store only shows what it could still read and takes nothing in; empty while it is sound."""
 
+    @property
+    def stop_cut_off(self) -> bool:
+        """Whether an emergency stop was under way when such a store was found: no state tells of it any more."""
+
     def roll_over(self, now: datetime) -> int:
         """Move what ended more than a day ago out of the way of the work, and return how many positions that were.
 

@@ -139,6 +139,25 @@ class HaltedTest(MonitorTestCase):
         held = {coin: self.venue.held(coin) for coin in ("BTC", "ETH", "SOL", "AVAX")}
         self.assertEqual({"BTC": 0, "ETH": Decimal("0.7"), "SOL": 0, "AVAX": 3}, held)
 
+    def test_a_stop_that_was_under_way_goes_on_until_nothing_is_left(self) -> None:
+        """A monitor that was started on damaged files in the middle of a stop let what was open stand, and said
+        HALTED."""
+        gone = self.ended("signal_0", "SOL/AVAX")
+        self.scene.opened()
+        self.scene.opened("signal_2", pair="SOL/AVAX")
+        self.scene.enter_state(TradingState.LIQUIDATING)
+        self.start_damaged(gone.id)
+        self.venue.reads_down = {"account"}
+        self.damaged_tick(2)
+        self.assertFalse(self.venue.flat)
+        self.venue.reads_down = set()
+        self.damaged_tick(3)
+        self.assertTrue(self.venue.flat)
+        self.venue.hold("ETH", "0.1")
+        sent = len(self.venue.sent)
+        self.damaged_tick(3)
+        self.assertEqual(sent, len(self.venue.sent))
+
     def test_what_somebody_buys_after_it_was_left_is_theirs(self) -> None:
         """A time limit stays passed: all that was ever held of the coins again was sold."""
         gone = self.ended("signal_0", "SOL/AVAX")

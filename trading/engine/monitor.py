@@ -68,6 +68,7 @@ OUTCOMES = "outcomes"
 ACCOUNT = "account"
 MARKS = "marks"
 JUDGING = "sweep"
+STOP = "emergency stop"
 FAILED_PAUSE_SECONDS = 0.25
 BEAT_KEY = "monitor:beat"
 BEAT_TTL_SECONDS = 15.0
@@ -90,6 +91,7 @@ class Watchman:
     beside_others: frozenset[Coin] = frozenset()
     beyond_book: Mapping[Coin, Decimal] = field(default_factory=dict)
     unwritten: emergency.Unwritten = field(default_factory=emergency.Unwritten)
+    stopped: bool = False
     looked_beside: datetime | None = None
     beside_pause: timedelta = LOSS_RETRY
     unseen: frozenset[Coin] | None = None
@@ -282,8 +284,17 @@ def _take_out(desk: Desk, trade_id: TradeId, why: str) -> None:
 
 
 def _push(watchman: Watchman) -> None:
-    if watchman.desk.store.state().state is TradingState.LIQUIDATING:
-        emergency.push(watchman.desk, lambda position_id, reason: _leave(watchman, position_id, reason))
+    desk = watchman.desk
+    if desk.store.stop_cut_off and not watchman.stopped:
+        _hand_out(watchman, STOP, lambda: _press(watchman))
+    elif desk.store.state().state is TradingState.LIQUIDATING:
+        emergency.push(desk, lambda position_id, reason: _leave(watchman, position_id, reason))
+
+
+def _press(watchman: Watchman) -> None:
+    """Go on with a stop that no state tells of any more, by what the venue holds, until nothing is left."""
+    report = emergency.stop(watchman.desk, scope_account=watchman.desk.store.state().scope_account)
+    watchman.stopped = not report.remaining
 
 
 def _sweep(watchman: Watchman) -> None:

@@ -45,7 +45,9 @@ class HaltedStore:
         except StoreCorrupt:
             self._fold = Fold()
         self._read()
-        self._state = replace(self._stored_state(), state=TradingState.HALTED, why=why)
+        stored = self._stored_state()
+        self.stop_cut_off = stored.state is TradingState.LIQUIDATING
+        self._state = replace(stored, state=TradingState.HALTED, why=why)
 
     @property
     def trouble(self) -> str:

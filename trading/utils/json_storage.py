@@ -160,6 +160,10 @@ class JsonStore:
         return ""
 
     @property
+    def stop_cut_off(self) -> bool:
+        return False
+
+    @property
     def broken(self) -> Mapping[TradeId, str]:
         return dict(self._fold.broken)
 
