@@ -1,10 +1,12 @@
 import io
 import unittest
-from collections.abc import Sequence
-from contextlib import redirect_stderr
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, suppress
 from dataclasses import replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
+from unittest import mock
 
 from tests.engine.bent_venue import BentVenue, a_bent_scene, corrupt, with_store
 from tests.engine.scripted_venue import (
@@ -271,18 +273,43 @@ class PressTest(StopTestCase):
         (self.scene.store.data_dir / "desk.json").write_bytes(b"damaged")
         self.venue.script(*[refused(ETH=RejectReason.NO_MATCH, BTC=RejectReason.NO_MATCH)] * 40)
         with redirect_stderr(io.StringIO()):
-            report = emergency.stop(self.scene.desk)
+            report = emergency.stop(self.scene.desk, goes_on=False)
         self.assertEqual("closing", report.status)
         self.assertEqual({"BTC", "ETH"}, {one.pair for one in report.remaining})
         bands = {one.slice_number for group in self.venue.sent for one in group if one.reduce_only}
         self.assertGreater(len(bands), 3)
+
+    def test_without_a_ledger_it_goes_on_after_the_answer_until_nothing_is_left(self) -> None:
+        """It said that it was closing, and nobody did: no state made the monitor go on with it."""
+        for trouble in ("refused", "silent"):
+            with self.subTest(trouble):
+                self.scene, self.venue = a_bent_scene(self)
+                self.scene.opened()
+                (self.scene.store.data_dir / "desk.json").write_bytes(b"damaged")
+                began, account = self.scene.clock.now(), self.venue.account
+
+                def silent_at_first(began: datetime = began, account: Callable[[], Account] = account) -> Account:
+                    if self.scene.clock.now() - began < timedelta(seconds=30):
+                        raise VenueUnavailable("the account cannot be read")
+                    return account()
+
+                if trouble == "refused":
+                    self.venue.script(*[refused(ETH=RejectReason.NO_MATCH, BTC=RejectReason.NO_MATCH)] * 25)
+                else:
+                    self.enterContext(mock.patch.object(self.venue, "account", silent_at_first))
+                with redirect_stderr(io.StringIO()):
+                    # What goes on may be through with it before anybody looks: its clock runs as it likes.
+                    with suppress(VenueUnavailable):
+                        self.assertEqual("closing", emergency.stop(self.scene.desk).status)
+                    self.scene.hands.release()
+                self.assertTrue(self.venue.flat)
 
     def test_without_a_ledger_and_without_a_venue_it_says_so(self) -> None:
         self.scene.opened()
         (self.scene.store.data_dir / "desk.json").write_bytes(b"damaged")
         self.venue.reads_down = {"account"}
         with redirect_stderr(io.StringIO()), self.assertRaises(VenueUnavailable):
-            emergency.stop(self.scene.desk)
+            emergency.stop(self.scene.desk, goes_on=False)
 
 
 class FaultTest(StopTestCase):

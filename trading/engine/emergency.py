@@ -27,10 +27,13 @@ from trading.ports import Job
 ANSWER_SECONDS = 8.0
 LAST_WORD_SECONDS = 1.0
 ALONE_SECONDS = 4.0
+GOES_ON_SECONDS = 600.0
+GOES_ON_PAUSE_SECONDS = 5.0
 WITHOUT_LEDGER = PositionId("without_ledger")
 """The seat of whoever closes by what the venue holds."""
 _turn = threading.Lock()
 """The same within a process, for a disk on which no seat can be had."""
+_going_on = threading.Lock()
 SETTLED_AFTER_EXPIRY = timedelta(seconds=5)
 FLAT_READS = working.FLAT_READS
 
@@ -72,18 +75,19 @@ class _Abroad:
     foreign: tuple[Foreign, ...] = ()
 
 
-def stop(desk: Desk, *, scope_account: bool = False) -> StopReport:
+def stop(desk: Desk, *, scope_account: bool = False, goes_on: bool = True) -> StopReport:
     """Stop opening for good, close everything, and say what was closed and what remains. Waits at most some seconds.
 
     *scope_account* closes what else the account holds, too. A ledger that cannot be read or written does not stop it:
-    then what the venue holds is closed and journaled to the rescue file. Raises VenueUnavailable when there is neither.
+    then what the venue holds is closed and journaled to the rescue file; it *goes_on* for a while after the answer
+    where something is left. Raises VenueUnavailable when there is neither.
     """
     until = desk.clock.monotonic() + ANSWER_SECONDS
     try:
         _latch(desk, scope_account=scope_account)
         before = [position.id for position in desk.store.book().standing_positions()]
     except StoreCorrupt as error:
-        return _stop_from_holdings(desk, until, error, whole_account=scope_account)
+        return _stop_from_holdings(desk, until, error, whole_account=scope_account, goes_on=goes_on)
     abroad = _Abroad()
     look = errands.start(desk, "emergency stop: the rest of the account", lambda: _look_abroad(desk, abroad, until))
     close_all(desk, until)
@@ -91,12 +95,24 @@ def stop(desk: Desk, *, scope_account: bool = False) -> StopReport:
     return _report(desk, [*before, *abroad.adopted], abroad.foreign)
 
 
-def _stop_from_holdings(desk: Desk, until: float, error: StoreCorrupt, *, whole_account: bool) -> StopReport:
+def _stop_from_holdings(
+    desk: Desk, until: float, error: StoreCorrupt, *, whole_account: bool, goes_on: bool
+) -> StopReport:
     """Close by what the venue holds. Coins that the readable part of the ledger never traded are somebody else's."""
     desk.log.write("error", f"emergency stop without a ledger: {error.detail}", code=error.code, event="EmergencyStop")
     coins = None if whole_account else _coins_known(desk)
-    with _alone(desk, ALONE_SECONDS):
-        left = working.close_holdings(desk, coins, until, {} if whole_account else _known_of_others(desk))
+    spared = {} if whole_account else _known_of_others(desk)
+
+    def close(until: float) -> Mapping[Coin, Quantity]:
+        return working.close_holdings(desk, coins, until, spared)
+
+    left: Mapping[Coin, Quantity] | None = None
+    try:
+        with _alone(desk, ALONE_SECONDS):
+            left = close(until)
+    finally:
+        if goes_on and (left is None or left):
+            _go_on(desk, close)
     held = desk.venue.account().holdings
     return StopReport(
         status="closing" if left else "all_positions_closed",
@@ -108,6 +124,26 @@ def _stop_from_holdings(desk: Desk, until: float, error: StoreCorrupt, *, whole_
         foreign=tuple(Foreign(coin, one.quantity) for coin, one in held.items() if one.quantity and coin not in left),
         trading_state=TradingState.HALTED,
     )
+
+
+def _go_on(desk: Desk, close: Callable[[float], Mapping[Coin, Quantity]]) -> None:
+    """Close on beside the caller, who is answered meanwhile, one at a time in a process: without a ledger no state
+    makes anybody else do it."""
+
+    def go_on() -> None:
+        try:
+            until = desk.clock.monotonic() + GOES_ON_SECONDS
+            while desk.clock.monotonic() < until:
+                desk.clock.sleep(GOES_ON_PAUSE_SECONDS)
+                with suppress(VenueUnavailable), _alone(desk, ANSWER_SECONDS):
+                    if not close(desk.clock.monotonic() + ANSWER_SECONDS):
+                        return
+            desk.log.write("error", "the emergency stop is not through yet: press it again", event="NotFlatYet")
+        finally:
+            _going_on.release()
+
+    if _going_on.acquire(blocking=False):
+        errands.start(desk, "going on with an emergency stop without a ledger", go_on)
 
 
 def _known_of_others(desk: Desk) -> Mapping[Coin, Quantity]:

@@ -293,7 +293,8 @@ def _push(watchman: Watchman) -> None:
 
 def _press(watchman: Watchman) -> None:
     """Go on with a stop that no state tells of any more, by what the venue holds, until nothing is left."""
-    report = emergency.stop(watchman.desk, scope_account=watchman.desk.store.state().scope_account)
+    scope_account = watchman.desk.store.state().scope_account
+    report = emergency.stop(watchman.desk, scope_account=scope_account, goes_on=False)
     watchman.stopped = not report.remaining
 
 

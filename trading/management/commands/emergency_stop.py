@@ -88,7 +88,7 @@ class Command(BaseCommand):
         """Raises VenueUnavailable, where there is no ledger to go on by either, once the time is over."""
         while True:
             try:
-                report = emergency.stop(desk, scope_account=scope_account)
+                report = emergency.stop(desk, scope_account=scope_account, goes_on=False)
             except VenueUnavailable:
                 if desk.clock.monotonic() >= until:
                     raise
