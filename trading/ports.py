@@ -257,6 +257,9 @@ class Store(Protocol):
     def trouble(self) -> str:
         """Why this store only shows what it could still read and takes nothing in; empty while it is sound."""
 
+    def salvaged(self, why: str) -> "Store":
+        """What anybody can still read of the same files who trusts none of them: a store with *why* as its trouble."""
+
     @property
     def stop_cut_off(self) -> bool:
         """Whether an emergency stop was under way when such a store was found: no state tells of it any more."""

@@ -172,6 +172,20 @@ class PressTest(StopTestCase):
             emergency.stop(self.scene.desk, scope_account=True)
         self.assertTrue(self.venue.flat)
 
+    def test_a_ledger_that_is_damaged_under_the_desk_still_says_what_was_the_desks(self) -> None:
+        """The process that had read it knew of no coin any more, and sold the whole account."""
+        gone = self.scene.close(self.scene.opened("signal_0"))
+        self.scene.opened()
+        self.venue.hold("SOL", "3")
+        path = self.scene.store.data_dir / "trades.json"
+        fresh = path.with_suffix(".new")
+        fresh.write_bytes(path.read_bytes().replace(gone.trade_id.encode(), b"x" * len(gone.trade_id), 1))
+        fresh.replace(path)
+        with redirect_stderr(io.StringIO()):
+            report = emergency.stop(self.scene.desk)
+        self.assertEqual("all_positions_closed", report.status)
+        self.assertEqual((0, 0, 3), tuple(self.venue.held(coin) for coin in ("BTC", "ETH", "SOL")))
+
     def test_without_a_ledger_what_is_known_to_be_somebody_elses_stays(self) -> None:
         """All of a coin was sold that the desk had ever traded, whoever had been told that some of it was theirs."""
         gone = self.scene.close(self.scene.opened("signal_0", pair="SOL/AVAX"))

@@ -22,7 +22,7 @@ from trading.engine import closing, errands, working
 from trading.engine.desk import Desk
 from trading.engine.recovery import DRIFT_PATIENCE, book_holdings, doubts, drifts, others_beside
 from trading.engine.states import with_baseline
-from trading.ports import Job
+from trading.ports import Job, Store
 
 ANSWER_SECONDS = 8.0
 LAST_WORD_SECONDS = 1.0
@@ -100,8 +100,9 @@ def _stop_from_holdings(
 ) -> StopReport:
     """Close by what the venue holds. Coins that the readable part of the ledger never traded are somebody else's."""
     desk.log.write("error", f"emergency stop without a ledger: {error.detail}", code=error.code, event="EmergencyStop")
-    coins = None if whole_account else _coins_known(desk)
-    spared = {} if whole_account else _known_of_others(desk)
+    known = desk.store.salvaged(error.detail)
+    coins = None if whole_account else _coins_known(known)
+    spared = {} if whole_account else _known_of_others(known)
 
     def close(until: float) -> Mapping[Coin, Quantity]:
         return working.close_holdings(desk, coins, until, spared)
@@ -146,25 +147,18 @@ def _go_on(desk: Desk, close: Callable[[float], Mapping[Coin, Quantity]]) -> Non
         errands.start(desk, "going on with an emergency stop without a ledger", go_on)
 
 
-def _known_of_others(desk: Desk) -> Mapping[Coin, Quantity]:
+def _known_of_others(store: Store) -> Mapping[Coin, Quantity]:
     """What is known to be somebody else's, signed, as far as anything can still be read."""
-    try:
-        book, accepted = desk.store.book(), desk.store.state().accepted_drift
-    except StoreCorrupt:
-        return {}
+    book, accepted = store.book(), store.state().accepted_drift
     own, beside = book_holdings(book), others_beside(book, accepted)
     return {coin: quantity for coin, quantity in accepted.items() if coin not in own} | {
         coin: Quantity(quantity) for coin, quantity in beside.items()
     }
 
 
-def _coins_known(desk: Desk) -> set[Coin] | None:
+def _coins_known(store: Store) -> set[Coin] | None:
     """Every coin of every trade of which anything can still be read; None, which is all coins, when nothing can."""
-    try:
-        trades = desk.store.book().trades()
-    except StoreCorrupt:
-        return None
-    return {leg.coin for trade in trades for leg in trade.terms.legs} | desk.store.broken_coins or None
+    return {leg.coin for trade in store.book().trades() for leg in trade.terms.legs} | store.broken_coins or None
 
 
 @dataclass

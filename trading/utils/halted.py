@@ -53,6 +53,9 @@ class HaltedStore:
     def trouble(self) -> str:
         return self.why
 
+    def salvaged(self, why: str) -> "HaltedStore":
+        return self
+
     @property
     def broken(self) -> Mapping[TradeId, str]:
         return dict(self._fold.broken)

@@ -159,6 +159,9 @@ class JsonStore:
     def trouble(self) -> str:
         return ""
 
+    def salvaged(self, why: str) -> HaltedStore:
+        return HaltedStore(self.data_dir, why, disk=self._disk)
+
     @property
     def stop_cut_off(self) -> bool:
         return False
