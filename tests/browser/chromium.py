@@ -114,12 +114,18 @@ class Service:
         self._guardian.shutdown()
         self._guardian.server_close()
 
-    def kill_web(self) -> None:
-        """The web process dies; the supervisor will start it again."""
+    @contextmanager
+    def without_web(self) -> Iterator[None]:
+        """The web process dies; the supervisor, asleep meanwhile, starts it again afterwards."""
         assert self._process is not None
-        for pid in family_of(self._process.pid):
-            if b"gunicorn" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                os.kill(pid, signal.SIGKILL)
+        os.kill(self._process.pid, signal.SIGSTOP)
+        try:
+            for pid in family_of(self._process.pid):
+                if b"gunicorn" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    os.kill(pid, signal.SIGKILL)
+            yield
+        finally:
+            os.kill(self._process.pid, signal.SIGCONT)
 
     def is_healthy(self) -> bool:
         assert self._process is not None
