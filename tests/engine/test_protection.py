@@ -454,7 +454,7 @@ class Unwritable(ProtectionCase):
         self.tick()
         self.venue.fire("ETH", "stop")
         with mock.patch.object(working, "admit", side_effect=StoreCorrupt("no room")):
-            self.tick(3, seconds=4)
+            self.tick(2, seconds=1)
         self.assertEqual(self.scene.position(position.id).lost, ExitReason.LEG_LOST)
         self.assertEqual(len(self.venue.guards("BTC")), 2)
         self.tick(5)
