@@ -139,6 +139,34 @@ class HaltedTest(MonitorTestCase):
         held = {coin: self.venue.held(coin) for coin in ("BTC", "ETH", "SOL", "AVAX")}
         self.assertEqual({"BTC": 0, "ETH": Decimal("0.7"), "SOL": 0, "AVAX": 3}, held)
 
+    def test_a_ledger_that_is_damaged_under_the_watch_is_watched_as_far_as_it_can_be_read(self) -> None:
+        """No position was looked at any more until somebody started the service again."""
+        gone = self.ended("signal_0", "SOL/AVAX")
+        self.scene.opened()
+        self.tick()
+        path = self.scene.store.data_dir / "trades.json"
+        fresh = path.with_suffix(".new")
+        fresh.write_bytes(path.read_bytes().replace(gone.id.encode(), b"x" * len(gone.id), 1))
+        fresh.replace(path)
+        self.venue.move("ETH", "3910")
+        with redirect_stderr(io.StringIO()):
+            for _ in range(4):
+                self.scene.clock.advance(1)
+                monitor.go_round(self.watchman, 1.0, 1.0)
+                for errand in tuple(self.watchman.in_hand.values()):
+                    errand.join(WAIT_SECONDS)
+        self.assertTrue(self.venue.flat)
+        self.assertEqual(1, self.said("the desk is HALTED"))
+
+    def test_what_the_system_cannot_read_now_is_no_damage(self) -> None:
+        self.scene.opened()
+        trouble = StoreCorrupt("trades.json cannot be read: Input/output error", reason="EIO")
+        desk = with_store(self.scene, book=mock.Mock(side_effect=trouble))
+        self.watchman = Watchman(desk)
+        for _ in range(3):
+            monitor.go_round(self.watchman, 1.0, 1.0)
+        self.assertIs(desk, self.watchman.desk)
+
     def test_a_stop_that_was_under_way_goes_on_until_nothing_is_left(self) -> None:
         """A monitor that was started on damaged files in the middle of a stop let what was open stand, and said
         HALTED."""

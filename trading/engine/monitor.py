@@ -141,6 +141,7 @@ def go_round(watchman: Watchman, interval: float, pause: float) -> float:
         tick(watchman)
     except StoreCorrupt as error:
         _logger.error("the store cannot be trusted or written: %s", error.detail)
+        _take_what_is_left(watchman)
         return max(min(pause * 2, BACKOFF_SECONDS_MAX), interval)
     except Exception as bug:
         # What is not caught here ends the watch over every position.
@@ -149,6 +150,20 @@ def go_round(watchman: Watchman, interval: float, pause: float) -> float:
         return max(min(pause * 2, BACKOFF_SECONDS_MAX), interval)
     watchman.troubles.pop("the round", None)
     return interval
+
+
+def _take_what_is_left(watchman: Watchman) -> None:
+    """Of a ledger with a line that has been damaged under the watch all that can be read is watched on, as after a
+    start on it. What the system cannot read now it may read again."""
+    desk = watchman.desk
+    try:
+        desk.store.book()
+    except StoreCorrupt as damage:
+        if "line" in damage.facts:
+            desk.log.write("error", f"the desk is HALTED: {damage.detail}", code=damage.code, event="DeskHalted")
+            watchman.desk = replace(desk, store=desk.store.salvaged(damage.detail))
+    except Busy:
+        return
 
 
 def listen(watchman: Watchman, seconds: float) -> None:
