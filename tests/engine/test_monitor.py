@@ -158,6 +158,14 @@ class HaltedTest(MonitorTestCase):
         self.assertTrue(self.venue.flat)
         self.assertEqual(1, self.said("the desk is HALTED"))
 
+    def test_a_state_that_is_damaged_under_the_watch_keeps_no_stop_from_being_carried_out(self) -> None:
+        self.scene.opened()
+        self.tick()
+        (self.scene.store.data_dir / "desk.json").write_bytes(b"damaged")
+        self.venue.move("ETH", "3910")
+        self.damaged_tick(7)
+        self.assertTrue(self.venue.flat)
+
     def test_what_the_system_cannot_read_now_is_no_damage(self) -> None:
         self.scene.opened()
         trouble = StoreCorrupt("trades.json cannot be read: Input/output error", reason="EIO")
@@ -185,6 +193,17 @@ class HaltedTest(MonitorTestCase):
         sent = len(self.venue.sent)
         self.damaged_tick(3)
         self.assertEqual(sent, len(self.venue.sent))
+
+    def test_a_close_that_was_under_way_goes_on(self) -> None:
+        """Its position was left by no barrier any more, and its trade could not be worked."""
+        gone = self.ended("signal_0", "SOL/AVAX")
+        position = self.scene.opened()
+        self.venue.refusing = {"ETH": RejectReason.NO_MATCH, "BTC": RejectReason.NO_MATCH}
+        self.scene.close(position)
+        self.venue.refusing = {}
+        self.start_damaged(gone.id)
+        self.damaged_tick(3)
+        self.assertTrue(self.venue.flat)
 
     def test_what_somebody_buys_after_it_was_left_is_theirs(self) -> None:
         """A time limit stays passed: all that was ever held of the coins again was sold."""

@@ -196,7 +196,7 @@ def _leave_by_holdings(
 ) -> None:
     account = desk.venue.account()
     coins = _entangled(book, position_id)
-    others = others_beside(book, desk.store.state().accepted_drift)
+    others = others_beside(book, _accepted(desk))
     ours: set[Coin] = set()
     for coin, (low, high) in book_holdings(book, coins).items():
         sign = 1 if high > 0 else -1
@@ -222,6 +222,14 @@ def _leave_by_holdings(
     elif account.taken_at - unwritten.flat_since.setdefault(position_id, account.taken_at) < DRIFT_PATIENCE:
         return
     _note_left(desk, book, coins, unwritten)
+
+
+def _accepted(desk: Desk) -> Mapping[Coin, Quantity]:
+    """What was accepted as somebody else's, as far as the state can be read."""
+    try:
+        return desk.store.state().accepted_drift
+    except StoreCorrupt:
+        return {}
 
 
 def _note_left(desk: Desk, book: Book, coins: Collection[Coin], unwritten: Unwritten) -> None:

@@ -249,7 +249,7 @@ def _beat(watchman: Watchman) -> None:
 
 
 def _recover(watchman: Watchman) -> None:
-    recover(watchman.desk, lambda trade_id: _hand_out(watchman, trade_id, lambda: _take_up(watchman.desk, trade_id)))
+    recover(watchman.desk, lambda trade_id: _hand_out(watchman, trade_id, lambda: _take_up(watchman, trade_id)))
     _tell_overdue(watchman)
 
 
@@ -272,17 +272,34 @@ def _tell_overdue(watchman: Watchman) -> None:
             )
 
 
-def _take_up(desk: Desk, trade_id: TradeId) -> None:
-    """Work a trade under its seat. A bug stops all opening, and takes an opening trade out of work."""
+def _take_up(watchman: Watchman, trade_id: TradeId) -> None:
+    """Work a trade under its seat. A bug stops all opening, and takes an opening trade out of work; a close that cannot
+    be written down is done without that."""
+    desk = watchman.desk
     try:
-        working.work_if_free(desk, trade_id)
+        trade = working.work_if_free(desk, trade_id)
+        if not trade.opens:
+            watchman.unwritten.failing_since.pop(trade.terms.position_id, None)
     except InvariantBroken as broken:
         _take_out(desk, trade_id, f"it broke a rule: {broken.detail}")
+    except StoreCorrupt:
+        trade = desk.store.book().trade(trade_id)
+        if trade.opens or not _cannot_be_written(watchman, trade.terms.position_id):
+            raise
+        until, reason = desk.clock.monotonic() + CLOSE_SECONDS, trade.exit_reason or ExitReason.MANUAL
+        emergency.leave_without_ledger(desk, trade.terms.position_id, reason, until, watchman.unwritten)
     except (Unavailable, Busy):
         raise
     except Exception as bug:
         _take_out(desk, trade_id, f"a bug: {type(bug).__name__}")
         raise
+
+
+def _cannot_be_written(watchman: Watchman, position_id: PositionId) -> bool:
+    """Whether the close of a position, which could not be written down just now, is to be done without that."""
+    desk = watchman.desk
+    since = watchman.unwritten.failing_since.setdefault(position_id, desk.clock.now())
+    return not desk.store.writable or desk.clock.now() - since >= WRITE_PATIENCE
 
 
 def _take_out(desk: Desk, trade_id: TradeId, why: str) -> None:
@@ -351,8 +368,7 @@ def _leave(watchman: Watchman, position_id: PositionId, reason: ExitReason) -> N
                 unwritten.failing_since.pop(position_id, None)
                 return
             except StoreCorrupt:
-                since = unwritten.failing_since.setdefault(position_id, desk.clock.now())
-                if desk.store.writable and desk.clock.now() - since < WRITE_PATIENCE:
+                if not _cannot_be_written(watchman, position_id):
                     raise
         emergency.leave_without_ledger(desk, position_id, reason, until, unwritten)
 
