@@ -123,7 +123,7 @@ def _families(desk: Desk, version: str) -> Iterator[Metric]:
     for part in parts:
         try:
             part()
-        except DeskError:
+        except (DeskError, OSError):
             continue  # What cannot be read has no sample, and health says why.
     sums = _sums(desk)
     for key, value in sums.items():

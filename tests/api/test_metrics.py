@@ -1,5 +1,6 @@
 """GET /metrics: the samples of a scripted day are the ledger's own numbers, and no part of it can fail the scrape."""
 
+import errno
 import os
 import threading
 from collections.abc import Mapping
@@ -224,6 +225,12 @@ class TroubleTest(MetricsCase):
         with mock.patch.object(self.desk.store, "book", side_effect=StoreCorrupt("line 7"), create=True):
             self.assertEqual(1.0, self.value("executor_health", status="unhealthy"))
             self.assertIsNone(self.value("executor_orders_in_doubt"))
+
+    def test_a_disk_of_which_the_system_says_nothing_has_no_number_and_is_no_error(self) -> None:
+        gone = OSError(errno.EIO, os.strerror(errno.EIO))
+        with mock.patch("trading.metrics.shutil.disk_usage", side_effect=gone):
+            self.assertIsNone(self.value("executor_disk_free_bytes"))
+            self.assertEqual(1.0, self.value("executor_trading_state", state="ACTIVE"))
 
     def test_a_file_of_meters_that_is_none_is_left_out(self) -> None:
         meters.write_down(self.desk.config.data_dir, "monitor")

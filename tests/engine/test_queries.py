@@ -1,7 +1,10 @@
+import errno
+import os
 import unittest
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from unittest import mock
 
 from tests.engine.bent_venue import a_bent_scene, corrupt, with_store
 from tests.engine.scripted_venue import a_scene, lost_before, partly
@@ -420,6 +423,12 @@ class HealthTest(QueriesTestCase):
                 health = queries.health(desk, "1.0")
                 self.assertEqual(("unhealthy", TradingState.HALTED), (health.status, health.trading_state))
                 self.assertIn("the disk is full", health.problems)
+
+    def test_a_store_of_which_the_system_says_nothing_is_unhealthy_and_no_error(self) -> None:
+        gone = mock.Mock(side_effect=OSError(errno.EIO, os.strerror(errno.EIO)))
+        health = queries.health(with_store(self.scene, last_beat=gone), "1.0")
+        self.assertEqual(("unhealthy", TradingState.HALTED), (health.status, health.trading_state))
+        self.assertIn("Input/output error", health.problems[0])
 
     def test_a_store_that_cannot_be_written_is_unhealthy(self) -> None:
         health = queries.health(with_store(self.scene, writable=False), "1.0")

@@ -200,6 +200,9 @@ def health(desk: Desk, version: str) -> Health:
     except StoreCorrupt as error:
         corrupt = True
         problems.append(error.detail)
+    except OSError as error:
+        corrupt = True
+        problems.append(f"DATA_DIR cannot be looked at: {error.strerror}")
     except Busy as error:
         busy = True
         problems.append(error.detail)
