@@ -61,7 +61,7 @@ from trading.utils.ledger import STATE as STATE
 from trading.utils.locks import DIRECTORY_MODE, ProcessLock, Seats, make_directory
 from trading.utils.migrations import MIGRATIONS, Migration, migrate
 from trading.utils.reserve import Reserve, is_full, journal_rescue
-from trading.utils.whole_file import BYTES_MAX, WholeFile
+from trading.utils.whole_file import WholeFile
 
 APPEND_SECONDS = 2.0
 BOOK_SECONDS = 2.0
@@ -123,6 +123,7 @@ class JsonStore:
         self._archive = Archive(data_dir / ARCHIVE, self._disk, archive_lock)
         self._reserve = Reserve(data_dir / RESERVE, self._disk)
         self._state_file = WholeFile(self._state_path, self._disk)
+        self._beat_file = WholeFile(self._beat_path, self._disk)
         self._known_state: tuple[bytes, DeskState] | None = None
         self._fold = Fold(history=self._archive)
         self._applied: tuple[Stamp | None, Stamp | None] = (None, None)
@@ -212,6 +213,7 @@ class JsonStore:
         self._positions.close()
         self._archive.close()
         self._state_file.close()
+        self._beat_file.close()
 
     def book(self) -> Book:
         """The book, caught up; two system calls and no lock when nobody has written. It needs no room on the disk."""
@@ -328,9 +330,11 @@ class JsonStore:
         return tuple(one.decode(errors="replace") for one in self._beat_lines()[1:])
 
     def _beat_lines(self) -> list[bytes]:
-        if self._disk.stamp(self._beat_path) is None:
-            return [b""]
-        return self._read(self._beat_path).split(b"\n")
+        with trouble_told(self._beat_path, "read"):
+            try:
+                return self._beat_file.content().split(b"\n")
+            except FileNotFoundError:
+                return [b""]
 
     def roll_over(self, now: datetime) -> int:
         """See the port. Nothing happens, and 0 is the answer, while another process rolls or the disk is full."""
@@ -680,15 +684,6 @@ class JsonStore:
                 file=str(self._state_path),
                 refused=True,
             )
-
-    def _read(self, path: Path) -> bytes:
-        """A small file as it is now. Raises StoreCorrupt when it is not there."""
-        with trouble_told(path, "read"):
-            file = self._disk.open(path, create=False, write=False)
-            try:
-                return self._disk.read(file, BYTES_MAX, 0)
-            finally:
-                self._disk.close(file)
 
     def _write_state(self, state: DeskState) -> None:
         content = sealed({"schema": SCHEMA, **encode_state(state)}) + b"\n"
