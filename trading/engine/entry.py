@@ -124,12 +124,14 @@ def _await_monitor(desk: Desk) -> None:
     """`require_monitor`, waiting a moment for one that has just begun: whoever has started the service and sends the
     first signal has done nothing wrong."""
     until = desk.clock.monotonic() + COMPARED_WITHIN_SECONDS
-    while desk.config.require_monitor and live_beat(desk) is not None and not desk.store.compared():
-        left = until - desk.clock.monotonic()
-        if left <= 0:
-            break
-        desk.clock.sleep(min(COMPARED_PAUSE_SECONDS, left))
-    require_monitor(desk)
+    while True:
+        try:
+            return require_monitor(desk)
+        except MonitorDown:
+            left = until - desk.clock.monotonic()
+            if left <= 0 or live_beat(desk) is None:
+                raise
+            desk.clock.sleep(min(COMPARED_PAUSE_SECONDS, left))
 
 
 def owned(book: Book, signal_id: str) -> Trade | None:

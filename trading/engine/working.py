@@ -371,18 +371,20 @@ def _is_leveraged(desk: Desk, trade: Trade) -> bool:
     if trade.orders or not trade.live:
         return False
     account = _account(desk)
-    return account is not None and all(
-        account.leverages.get(leg.coin) == trade.terms.leverage for leg in trade.terms.legs
-    )
+    return account is not None and not _unleveraged(trade, account)
+
+
+def _unleveraged(trade: Trade, account: Account) -> tuple[Coin, ...]:
+    """The coins of *trade* that do not have the leverage agreed, as far as *account* knows."""
+    agreed = trade.terms.leverage
+    return tuple(leg.coin for leg in trade.terms.legs if account.leverages.get(leg.coin) != agreed)
 
 
 def _with_leverage(desk: Desk, trade: Trade) -> Trade | None:
     """Until anything of an opening is filled each coin has the leverage agreed. None: not known yet, try later."""
     try:
-        leverages = desk.venue.account().leverages
-        for leg in trade.terms.legs:
-            if leverages.get(leg.coin) != trade.terms.leverage:
-                desk.venue.set_leverage(leg.coin, trade.terms.leverage)
+        for coin in _unleveraged(trade, desk.venue.account()):
+            desk.venue.set_leverage(coin, trade.terms.leverage)
     except VenueUnavailable:
         return None
     except VenueRejected as refusal:
