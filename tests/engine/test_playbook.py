@@ -247,14 +247,7 @@ class DoubtAndRestTests(PlaybookTestCase):
     def test_a_refusal_from_before_the_opening_had_ended_proves_nothing_of_what_was_filled_since(self) -> None:
         closing = sent_close(given_a_filled_trade())
         denied_at = closing.events[-1].at
-        denials = tuple(a_refusal(one, RejectReason.REDUCE_ONLY, denied_at) for one in closing.orders)
-        closing = record(closing, OrdersReported(denied_at, denials))
-        vanished = a_market(
-            denied_at + 2 * GONE_PATIENCE,
-            available={"ETH": "0", "BTC": "0"},
-            outstanding={"ETH": "0.25", "BTC": "0"},
-            whole={"ETH": "0", "BTC": "0"},
-        )
+        closing, vanished = denied(closing, denied_at), vanished_at(denied_at + 2 * GONE_PATIENCE)
         self.notes(next_step(closing, replace(vanished, opened_until=denied_at), ACTIVE), HoldingGone)
         late = replace(vanished, opened_until=denied_at + timedelta(seconds=1))
         (order,) = self.sends(next_step(closing, late, ACTIVE))
@@ -264,19 +257,8 @@ class DoubtAndRestTests(PlaybookTestCase):
         """Ours was set forward by a minute: by the venue's, the opening had not ended when it refused."""
         closing = sent_close(given_a_filled_trade())
         meant_at = closing.orders[-1].intended_at
-        denials = tuple(
-            a_refusal(one, RejectReason.REDUCE_ONLY, meant_at - timedelta(minutes=1)) for one in closing.orders
-        )
-        closing = record(closing, OrdersReported(closing.events[-1].at, denials))
-        vanished = replace(
-            a_market(
-                meant_at + GONE_PATIENCE,
-                available={"ETH": "0", "BTC": "0"},
-                outstanding={"ETH": "0.25", "BTC": "0"},
-                whole={"ETH": "0", "BTC": "0"},
-            ),
-            opened_until=meant_at - timedelta(seconds=1),
-        )
+        closing = denied(closing, meant_at - timedelta(minutes=1))
+        vanished = replace(vanished_at(meant_at + GONE_PATIENCE), opened_until=meant_at - timedelta(seconds=1))
         self.notes(next_step(closing, vanished, ACTIVE), HoldingGone)
         at_once = replace(vanished, now=meant_at + GONE_PATIENCE - timedelta(seconds=1))
         self.assertNotIsInstance(getattr(next_step(closing, at_once, ACTIVE), "event", None), HoldingGone)
@@ -287,14 +269,7 @@ class DoubtAndRestTests(PlaybookTestCase):
     def test_nothing_is_written_off_while_the_opening_may_still_fill(self) -> None:
         closing = sent_close(given_a_filled_trade())
         denied_at = closing.events[-1].at
-        denials = tuple(a_refusal(one, RejectReason.REDUCE_ONLY, denied_at) for one in closing.orders)
-        closing = record(closing, OrdersReported(denied_at, denials))
-        vanished = a_market(
-            denied_at + 2 * GONE_PATIENCE,
-            available={"ETH": "0", "BTC": "0"},
-            outstanding={"ETH": "0.25", "BTC": "0"},
-            whole={"ETH": "0", "BTC": "0"},
-        )
+        closing, vanished = denied(closing, denied_at), vanished_at(denied_at + 2 * GONE_PATIENCE)
         self.notes(next_step(closing, vanished, ACTIVE), HoldingGone)
         self.waits(
             next_step(closing, replace(vanished, opening_live=True), ACTIVE), "nothing that the venue would take"
@@ -732,6 +707,18 @@ def sent_close(opening: Trade) -> Trade:
     closing = given_a_closing_trade(opening)
     step = next_step(closing, a_market(after(60), outstanding={"ETH": "0.25", "BTC": "0.01"}), ACTIVE)
     return sent(closing, step)
+
+
+def denied(closing: Trade, at: datetime) -> Trade:
+    """*closing* after the venue has said, *at* an instant of whatever clock, that there is nothing to reduce."""
+    denials = tuple(a_refusal(one, RejectReason.REDUCE_ONLY, at) for one in closing.orders)
+    return record(closing, OrdersReported(closing.events[-1].at, denials))
+
+
+def vanished_at(now: datetime) -> Market:
+    """The account holds neither leg, of which one is outstanding."""
+    nothing = {"ETH": "0", "BTC": "0"}
+    return a_market(now, available=nothing, outstanding={"ETH": "0.25", "BTC": "0"}, whole=nothing)
 
 
 class ClosingTests(PlaybookTestCase):

@@ -5,19 +5,17 @@ import unittest
 from decimal import Decimal
 
 from tests.builders import given_signal
-from tests.engine.scripted_venue import BINDING, a_request
-from tests.fakes import FakeApprover, FakeCache, FakeSignals
+from tests.engine.scripted_venue import a_request
+from tests.fakes import FakeSignals
 from tests.servers.hyperliquid.faults import EXCHANGE, INFO, Answer, Commit, Fault
+from tests.unit.desks import a_desk
 from tests.unit.hyperliquid_world import ETH, SOL, HyperliquidWorld
-from trading.conf import Config
 from trading.domain.exit_plan import ExitReason
 from trading.domain.orders import OrderStatus, Side
 from trading.domain.positions import Position, PositionStatus
 from trading.domain.trades import LegLost
 from trading.engine import closing, emergency, entry, monitor
-from trading.engine.desk import Desk
 from trading.engine.monitor import Watchman
-from trading.utils.json_storage import JsonStore
 
 WAIT_SECONDS = 10.0
 
@@ -27,19 +25,8 @@ class BesideCase(HyperliquidWorld):
 
     def setUp(self) -> None:
         super().setUp()
-        store = JsonStore(self.folder / "data", BINDING)
-        self.addCleanup(store.close)
         self.signals = FakeSignals()
-        self.desk = Desk(
-            config=Config.of(data_dir=self.folder / "data", max_leverage=3, stop_loss="0.4", take_profit="2"),
-            venue=self.venue,
-            store=store,
-            cache=FakeCache(self.clock),
-            signals=self.signals,
-            approvals=FakeApprover(clock=self.clock),
-            log=self.log,
-            clock=self.clock,
-        )
+        self.desk = a_desk(self, self.signals, stop_loss="0.4", take_profit="2")
         self.watchman = Watchman(self.desk)
         self.signals.offer(given_signal("one", "SOL/ETH", "2.4", created_at=self.clock.now()))
         answer = entry.execute(self.desk, a_request("one", "3000"), None)

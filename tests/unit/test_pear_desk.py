@@ -6,23 +6,21 @@ from contextlib import suppress
 from decimal import Decimal
 
 from tests.builders import given_signal
-from tests.engine.scripted_venue import BINDING, a_request
-from tests.fakes import FakeApprover, FakeCache, FakeSignals
+from tests.engine.scripted_venue import a_request
+from tests.fakes import FakeSignals
 from tests.servers.hyperliquid.faults import Answer, Commit
 from tests.servers.pear.trading import Whims
+from tests.unit.desks import a_desk
 from tests.unit.pear_world import CLOSE, ETH, OPEN, SOL, PearWorld
-from trading.conf import Config
 from trading.domain.desk_state import Cause, TradingState
 from trading.domain.errors import VenueRejected
 from trading.domain.exit_plan import ExitReason
 from trading.domain.positions import Position, PositionStatus
 from trading.domain.trades import Trade
 from trading.engine import closing, entry, monitor
-from trading.engine.desk import Desk
 from trading.engine.exits import change_exits
 from trading.engine.monitor import Watchman
 from trading.engine.requests import ExitChange
-from trading.utils.json_storage import JsonStore
 
 WAIT_SECONDS = 10.0
 RISK = "PUT /positions/{id}/riskParameters"
@@ -31,19 +29,8 @@ RISK = "PUT /positions/{id}/riskParameters"
 class PearDesk(PearWorld):
     def setUp(self) -> None:
         super().setUp()
-        store = JsonStore(self.folder / "data", BINDING)
-        self.addCleanup(store.close)
         self.signals = FakeSignals()
-        self.desk = Desk(
-            config=Config.of(data_dir=self.folder / "data", max_leverage=3),
-            venue=self.venue,
-            store=store,
-            cache=FakeCache(self.clock),
-            signals=self.signals,
-            approvals=FakeApprover(clock=self.clock),
-            log=self.log,
-            clock=self.clock,
-        )
+        self.desk = a_desk(self, self.signals)
         self.watchman = Watchman(self.desk)
 
     def execute(self, signal_id: str = "one", **request: object) -> Position:
