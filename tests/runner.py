@@ -181,9 +181,12 @@ class DeskTestRunner(DiscoverRunner):
             self.log("No Redis server can be started here; the tests that need one are skipped.")
 
     def suite_result(self, suite: Any, result: Any, **kwargs: Any) -> int:
-        """How many tests failed; what became of all of them is one line for people and for who reads the output."""
+        """How many tests failed; what became of all of them closes the output on a line by itself.
+
+        Readers of such output know the line as `N passed, N failed, N skipped`; anything behind it hides it from them.
+        """
         failed = len({getattr(one, "test_case", one).id() for one, _ in (*result.failures, *result.errors)})
         skipped, expected = len(result.skipped), len(result.expectedFailures)
         passed = result.testsRun - failed - skipped - expected
-        print(f"{passed} passed, {failed} failed, {skipped} skipped of {result.testsRun} tests", flush=True)
+        print(f"{passed} passed, {failed} failed, {skipped} skipped", flush=True)
         return super().suite_result(suite, result, **kwargs)
