@@ -448,7 +448,7 @@ class FlatTest(StopTestCase):
     def test_flat_waits_for_the_last_entry_to_be_past_arriving(self) -> None:
         self.scene.opened()
         emergency.stop(self.scene.desk)
-        expiry = self.scene.trades()[0].orders[-1].expires_at + emergency.SETTLED_AFTER_EXPIRY
+        expiry = self.scene.trades()[0].orders[-1].expires_at + working.SETTLED_AFTER_EXPIRY
         while self.scene.clock.now() < expiry:
             self.assertIs(TradingState.LIQUIDATING, self.state)
             self.assertEqual(0, self.scene.store.state().flat_reads)

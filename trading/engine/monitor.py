@@ -38,6 +38,7 @@ from trading.engine import (
     protection,
     second_line,
     trail,
+    unwinding,
     working,
 )
 from trading.engine.accounting import unfunded
@@ -90,7 +91,7 @@ class Watchman:
     explained_pause: timedelta = LOSS_RETRY
     beside_others: frozenset[Coin] = frozenset()
     beyond_book: Mapping[Coin, Decimal] = field(default_factory=dict)
-    unwritten: emergency.Unwritten = field(default_factory=emergency.Unwritten)
+    unwritten: unwinding.Unwritten = field(default_factory=unwinding.Unwritten)
     stopped: bool = False
     looked_beside: datetime | None = None
     beside_pause: timedelta = LOSS_RETRY
@@ -287,7 +288,7 @@ def _take_up(watchman: Watchman, trade_id: TradeId) -> None:
         if trade.opens or not _cannot_be_written(watchman, trade.terms.position_id):
             raise
         until, reason = desk.clock.monotonic() + CLOSE_SECONDS, trade.exit_reason or ExitReason.MANUAL
-        emergency.leave_without_ledger(desk, trade.terms.position_id, reason, until, watchman.unwritten)
+        unwinding.leave_without_ledger(desk, trade.terms.position_id, reason, until, watchman.unwritten)
     except (Unavailable, Busy):
         raise
     except Exception as bug:
@@ -370,7 +371,7 @@ def _leave(watchman: Watchman, position_id: PositionId, reason: ExitReason) -> N
             except StoreCorrupt:
                 if not _cannot_be_written(watchman, position_id):
                     raise
-        emergency.leave_without_ledger(desk, position_id, reason, until, unwritten)
+        unwinding.leave_without_ledger(desk, position_id, reason, until, unwritten)
 
     _hand_out(watchman, f"close {position_id}", leave)
 

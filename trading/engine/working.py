@@ -7,7 +7,7 @@ that was neither sent nor told.
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import assert_never
@@ -57,6 +57,8 @@ SENDS_MAX = 8
 SETTLE_PAUSE_SECONDS = 0.1
 SETTLE_PAUSE_SECONDS_MAX = 1.0
 WISHES_MAX = 8
+SETTLED_AFTER_EXPIRY = timedelta(seconds=5)
+"""How long after its expiry an order may still turn out to have landed."""
 FLAT_READS = 2
 """An account that suddenly reads empty is never believed on one answer."""
 
