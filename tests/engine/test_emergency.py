@@ -642,6 +642,38 @@ class ResumeTest(StopTestCase):
         with self.assertRaises(StopInProgress):
             emergency.resume(self.scene.desk)
 
+    def resumed(self) -> TradingState | None:
+        """The state after a resume; None where the stop is still under way."""
+        try:
+            return emergency.resume(self.scene.desk).state
+        except StopInProgress:
+            return None
+
+    def test_with_no_monitor_every_resume_reads_the_venue_once_until_it_is_flat(self) -> None:
+        self.scene.opened()
+        emergency.stop(self.scene.desk)
+        self.assertEqual([None] * 3, [self.resumed() for _ in range(3)])
+        self.scene.clock.advance(20)
+        self.assertEqual([None, TradingState.ACTIVE], [self.resumed() for _ in range(2)])
+
+    def test_with_no_monitor_a_resume_finds_what_is_still_held_and_closes_nothing(self) -> None:
+        position = self.scene.opened()
+        self.venue.refusing = {"ETH": RejectReason.NO_MATCH, "BTC": RejectReason.NO_MATCH}
+        emergency.stop(self.scene.desk)
+        self.venue.refusing = {}
+        self.scene.clock.advance(20)
+        self.assertEqual([None] * 3, [self.resumed() for _ in range(3)])
+        self.assertIsNot(PositionStatus.CLOSED, self.scene.position(position.id).status)
+
+    def test_with_a_monitor_a_resume_leaves_the_reading_to_it(self) -> None:
+        self.scene.opened()
+        emergency.stop(self.scene.desk)
+        self.scene.clock.advance(20)
+        with self.scene.store.monitor_seat():
+            self.scene.store.beat(self.scene.clock.now())
+            self.assertEqual([None] * 3, [self.resumed() for _ in range(3)])
+        self.assertEqual(0, self.scene.store.state().flat_reads)
+
     def test_a_stop_pressed_while_resuming_wins(self) -> None:
         self.scene.enter_state(TradingState.HALTED)
         other = self.scene.beside()

@@ -18,7 +18,7 @@ from trading.domain.units import DOLLAR, ONE, ZERO, Coin, PositionId, Price, Qua
 from trading.engine import closing, errands, unwinding, working
 from trading.engine.desk import Desk
 from trading.engine.recovery import book_holdings, doubts, drifts
-from trading.engine.states import with_baseline
+from trading.engine.states import live_beat, with_baseline
 from trading.ports import Job
 
 ANSWER_SECONDS = 8.0
@@ -132,6 +132,10 @@ def push(desk: Desk, close_one: Callable[[PositionId, ExitReason], None]) -> Non
         desk.log.write("error", state.why, left=left, event="NotFlatYet")
 
 
+def _leave_alone(position_id: PositionId, reason: ExitReason) -> None:
+    """What a resume does about positions that stand: they are the stop's, which has closed them or goes on to."""
+
+
 def reopen(desk: Desk) -> None:
     """Something of the desk's has turned up after a stop was complete: it is under way again until that is gone."""
 
@@ -149,8 +153,11 @@ def resume(desk: Desk, accept_drift: Collection[Coin] = ()) -> DeskState:
     """Back to ACTIVE. Raises StopInProgress while liquidating; ResumeRefused with every cause that still stands.
 
     Coins in *accept_drift* are recorded as holdings of somebody else first, also while liquidating once nothing of the
-    desk's stands: what is left then is what keeps the stop from being flat.
+    desk's stands: what is left then is what keeps the stop from being flat. Where no monitor ticks the venue is read
+    here, once each time: nobody else would ever find it flat.
     """
+    if not accept_drift and live_beat(desk) is None and desk.store.state().state is TradingState.LIQUIDATING:
+        push(desk, _leave_alone)
     book, state = desk.store.book(), desk.store.state()
     liquidating = state.state is TradingState.LIQUIDATING
     if liquidating and not (accept_drift and _settled(desk, book)):
