@@ -168,7 +168,10 @@ def stage_of(desk: Desk) -> StagedVenue:
 def diagnoses(config: Config, clock: Clock | None = None) -> tuple[Diagnosis, ...]:
     """What `manage.py doctor` asks of the venue. Raises ConfigurationError when it cannot even be put together."""
     if config.demo_mode:
-        return (Diagnosis("venue", "ok", "the paper venue; no real order is possible"),)
+        return (
+            Diagnosis("venue", "ok", "the paper venue; no real order is possible"),
+            Diagnosis("venue clock", "ok", "the paper venue goes by the clock of this machine"),
+        )
     clock = clock or SystemClock()
     log = ActivityLog(config.data_dir / LOG_FILE, LateTail(RedisCache(config.redis_url, clock)), clock)
     with _blamed_on_configuration():

@@ -39,6 +39,10 @@ class DemoTest(DoctorCase):
         self.assertEqual({name for name, verdict in found.items() if verdict != "ok"}, {"Redis", "monitor"})
         self.assertNotIn("error", found.values())
 
+    def test_every_row_that_is_promised_is_there_in_the_demo_too(self) -> None:
+        promised = {"configuration", "Redis", "store", "venue clock", "venue", "Scout", "Guardian"}
+        self.assertLessEqual(promised, set(self.verdicts(self.config())))
+
     def test_it_leaves_nothing_behind_where_nothing_was(self) -> None:
         self.verdicts(self.config())
         self.assertFalse((self.folder / "data" / "trades.json").exists())
