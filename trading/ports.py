@@ -261,6 +261,14 @@ class Store(Protocol):
         """What anybody can still read of the same files who trusts none of them: a store with *why* as its trouble."""
 
     @property
+    def complete(self) -> bool:
+        """Whether all of the ledger could be read: what no trade of the book has, nor any that is broken, is not the
+        desk's."""
+
+    def left(self) -> frozenset[PositionId]:
+        """The positions that the rescue file says were left without a ledger, by whatever process: read anew."""
+
+    @property
     def stop_cut_off(self) -> bool:
         """Whether an emergency stop was under way when such a store was found: no state tells of it any more."""
 

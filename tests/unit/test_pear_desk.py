@@ -1,8 +1,9 @@
 """The whole desk on Pear and the exchange in one process: what Pear gets wrong, does late or does by itself."""
 
+import io
 import unittest
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
 from decimal import Decimal
 
 from tests.builders import given_signal
@@ -17,10 +18,11 @@ from trading.domain.errors import VenueRejected
 from trading.domain.exit_plan import ExitReason
 from trading.domain.positions import Position, PositionStatus
 from trading.domain.trades import Trade
-from trading.engine import closing, entry, monitor
+from trading.engine import closing, emergency, entry, monitor
 from trading.engine.exits import change_exits
 from trading.engine.monitor import Watchman
 from trading.engine.requests import ExitChange
+from trading.engine.unwinding import Unwritten
 
 WAIT_SECONDS = 10.0
 RISK = "PUT /positions/{id}/riskParameters"
@@ -238,6 +240,19 @@ class Direct(PearDesk):
         self.assertEqual(position.exit_reason, ExitReason.STOP_LOSS)
         made = position.realized - position.fees
         self.assertAlmostEqual(self.venue.account().equity - 100_000, made, delta=Decimal("0.01"))
+
+    def test_without_a_ledger_a_stop_that_pear_loses_each_time_is_closed_at_the_exchange(self) -> None:
+        """It was posted to Pear again and again, under a new id each time, and nobody asked what had become of it."""
+        self.execute()
+        for _ in range(99):
+            self.fault(CLOSE, Answer.CLOSED, Commit.NEVER)
+        (self.desk.config.data_dir / "desk.json").write_bytes(b"damaged")
+        unwritten, began = Unwritten(), self.clock.now()
+        with redirect_stderr(io.StringIO()):
+            while emergency.stop(self.desk, goes_on=False, unwritten=unwritten).status == "closing":
+                self.clock.advance(1)
+                self.assertLess((self.clock.now() - began).total_seconds(), 60)
+        self.assertEqual((self.held(ETH), self.held(SOL)), (0, 0))
 
 
 def replace_key(body: object) -> dict[str, object]:

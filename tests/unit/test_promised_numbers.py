@@ -37,6 +37,7 @@ from trading.engine import (
     schedule,
     second_line,
     states,
+    unwinding,
     valuing,
     working,
 )
@@ -82,7 +83,7 @@ NUMBERS: tuple[tuple[ModuleType, dict[str, object]], ...] = (
         },
     ),
     (trades, {"OVERFILL_MAX": D("1.2")}),
-    (working, {"STEPS_MAX": 64, "SENDS_MAX": 8}),
+    (working, {"STEPS_MAX": 64, "SENDS_MAX": 8, "SETTLED_AFTER_EXPIRY": seconds(5)}),
     (closing, {"ANSWER_SECONDS": 8.5}),
     (
         exits,
@@ -129,7 +130,8 @@ NUMBERS: tuple[tuple[ModuleType, dict[str, object]], ...] = (
     (recovery, {"DRIFT_PATIENCE": seconds(2), "CLOSE_DEADLINE": seconds(60)}),
     (losses, {"RESTED_REMEMBERED": 64}),
     (late, {"ARRIVES_WITHIN": timedelta(minutes=15), "SEEN_FOR": seconds(1)}),
-    (emergency, {"SETTLED_AFTER_EXPIRY": seconds(5), "FLAT_READS": 2, "ANSWER_SECONDS": 8.0}),
+    (emergency, {"FLAT_READS": 2, "ANSWER_SECONDS": 8.0}),
+    (unwinding, {"WRITE_PATIENCE": seconds(3), "GOES_ON_SECONDS": 600.0}),
     (states, {"BEAT_AGE_MAX": seconds(5)}),
     (monitor, {"BLIND_AFTER": seconds(60), "TRANSFERS_EVERY": seconds(60)}),
     (outcomes, {"GIVEN_UP_AFTER": timedelta(hours=24)}),

@@ -5,6 +5,7 @@ towards flat. It stays until the venue is read as flat. Pressing it twice is the
 """
 
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from trading.domain.book import Book
@@ -19,10 +20,12 @@ from trading.engine import closing, errands, unwinding, working
 from trading.engine.desk import Desk
 from trading.engine.recovery import book_holdings, doubts, drifts
 from trading.engine.states import live_beat, with_baseline
+from trading.engine.unwinding import Unwritten
 from trading.ports import Job
 
 ANSWER_SECONDS = 8.0
 LAST_WORD_SECONDS = 1.0
+AGAIN_SECONDS = 0.5
 FLAT_READS = working.FLAT_READS
 
 
@@ -63,48 +66,63 @@ class _Abroad:
     foreign: tuple[Foreign, ...] = ()
 
 
-def stop(desk: Desk, *, scope_account: bool = False, goes_on: bool = True) -> StopReport:
+def stop(
+    desk: Desk, *, scope_account: bool = False, goes_on: bool = True, unwritten: Unwritten | None = None
+) -> StopReport:
     """Stop opening for good, close everything, and say what was closed and what remains. Waits at most some seconds.
 
     *scope_account* closes what else the account holds, too. A ledger that cannot be read or written does not stop it:
     then what the venue holds is closed and journaled to the rescue file; it *goes_on* for a while after the answer
-    where something is left. Raises VenueUnavailable when there is neither.
+    where something is left. Who presses again and again keeps *unwritten* in mind for that. Raises VenueUnavailable
+    when there is neither.
     """
     until = desk.clock.monotonic() + ANSWER_SECONDS
+    unwritten = Unwritten() if unwritten is None else unwritten
     try:
         _latch(desk, scope_account=scope_account)
         before = [position.id for position in desk.store.book().standing_positions()]
     except StoreCorrupt as error:
-        return _stop_from_holdings(desk, until, error, whole_account=scope_account, goes_on=goes_on)
+        return _stop_from_holdings(
+            desk, until, error, whole_account=scope_account, goes_on=goes_on, unwritten=unwritten
+        )
     abroad = _Abroad()
-    look = errands.start(desk, "emergency stop: the rest of the account", lambda: _look_abroad(desk, abroad, until))
-    close_all(desk, until)
+    look = errands.start(
+        desk, "emergency stop: the rest of the account", lambda: _look_abroad(desk, abroad, until, unwritten)
+    )
+    close_all(desk, until, unwritten)
     errands.wait(desk, [look], until + LAST_WORD_SECONDS)
-    return _report(desk, [*before, *abroad.adopted], abroad.foreign)
+    return _report(desk, [*before, *abroad.adopted], abroad.foreign, unwritten.left)
 
 
 def _stop_from_holdings(
-    desk: Desk, until: float, error: StoreCorrupt, *, whole_account: bool, goes_on: bool
+    desk: Desk, until: float, error: StoreCorrupt, *, whole_account: bool, goes_on: bool, unwritten: Unwritten
 ) -> StopReport:
     desk.log.write("error", f"emergency stop without a ledger: {error.detail}", code=error.code, event="EmergencyStop")
-    left = unwinding.close_known(desk, until, error, whole_account=whole_account, goes_on=goes_on)
-    held = desk.venue.account().holdings
+    unwound = unwinding.close_known(
+        desk, until, error, whole_account=whole_account, goes_on=goes_on, unwritten=unwritten
+    )
+    held: Mapping[Coin, Holding] = {}
+    with suppress(VenueUnavailable):
+        held = desk.venue.account().holdings
+    remaining = [
+        Remaining(PositionId(coin), coin, "held", f"{quantity} {coin} are still held at the venue")
+        for coin, quantity in unwound.held.items()
+    ] + [Remaining(one.id, str(one.pair), one.status, "an order in doubt may still land") for one in unwound.landing]
     return StopReport(
-        status="closing" if left else "all_positions_closed",
+        status="all_positions_closed" if unwound.done else "closing",
         closed=(),
-        remaining=tuple(
-            Remaining(PositionId(coin), coin, "held", f"{quantity} {coin} are still held at the venue")
-            for coin, quantity in left.items()
+        remaining=tuple(remaining),
+        foreign=tuple(
+            Foreign(coin, one.quantity) for coin, one in held.items() if one.quantity and coin not in unwound.held
         ),
-        foreign=tuple(Foreign(coin, one.quantity) for coin, one in held.items() if one.quantity and coin not in left),
         trading_state=TradingState.HALTED,
     )
 
 
-def close_all(desk: Desk, until: float) -> None:
-    """Close every standing position, all at once, so that one that hangs delays no other. Returns soon after
-    *until*."""
-    _close_each(desk, [position.id for position in desk.store.book().standing_positions()], until)
+def close_all(desk: Desk, until: float, unwritten: Unwritten) -> None:
+    """Close every standing position, all at once, so that one that hangs delays no other; without the ledger where it
+    takes in no close. Returns soon after *until*."""
+    _close_each(desk, [position.id for position in desk.store.book().standing_positions()], until, unwritten)
 
 
 def push(desk: Desk, close_one: Callable[[PositionId, ExitReason], None]) -> None:
@@ -235,19 +253,30 @@ def _latch(desk: Desk, *, scope_account: bool) -> None:
         )
 
 
-def _close_each(desk: Desk, positions: Collection[PositionId], until: float) -> None:
-    threads = [errands.start(desk, f"closing {one}", _closer(desk, one, until)) for one in positions]
+def _close_each(desk: Desk, positions: Collection[PositionId], until: float, unwritten: Unwritten) -> None:
+    threads = [errands.start(desk, f"closing {one}", _closer(desk, one, until, unwritten)) for one in positions]
     errands.wait(desk, threads, until + LAST_WORD_SECONDS)
 
 
-def _closer(desk: Desk, position_id: PositionId, until: float) -> Job:
+def _closer(desk: Desk, position_id: PositionId, until: float, unwritten: Unwritten) -> Job:
     def close() -> None:
-        closing.close(desk, position_id, ExitReason.EMERGENCY_STOP, until=until)
+        while position_id not in unwritten.left:
+            try:
+                closing.close(desk, position_id, ExitReason.EMERGENCY_STOP, until=until)
+                return
+            except StoreCorrupt:
+                if unwinding.cannot_be_written(desk, position_id, unwritten):
+                    break
+                if desk.clock.monotonic() >= until:
+                    raise
+            desk.clock.sleep(AGAIN_SECONDS)
+        left = max(until - desk.clock.monotonic(), LAST_WORD_SECONDS)
+        unwinding.leave_without_ledger(desk, position_id, ExitReason.EMERGENCY_STOP, left, unwritten)
 
     return close
 
 
-def _look_abroad(desk: Desk, abroad: _Abroad, until: float | None = None) -> None:
+def _look_abroad(desk: Desk, abroad: _Abroad, until: float | None = None, unwritten: Unwritten | None = None) -> None:
     """Find what the account holds beside the desk's own; adopt what is of trades that do not fold, and with the scope
     of the account all of it, and close that when *until* is given."""
     book = desk.store.book()
@@ -268,7 +297,7 @@ def _look_abroad(desk: Desk, abroad: _Abroad, until: float | None = None) -> Non
                 taken.add(coin)
     abroad.foreign = tuple(Foreign(coin, one.quantity) for coin, one in foreign.items() if coin not in taken)
     if until is not None:
-        _close_each(desk, abroad.adopted, until)
+        _close_each(desk, abroad.adopted, until, unwritten or Unwritten())
 
 
 def _of_broken(desk: Desk) -> frozenset[Coin]:
@@ -318,9 +347,11 @@ def _adoption(desk: Desk, holding: Holding, number: int, leverage: int) -> Terms
     )
 
 
-def _report(desk: Desk, before: Collection[PositionId], foreign: tuple[Foreign, ...]) -> StopReport:
+def _report(
+    desk: Desk, before: Collection[PositionId], foreign: tuple[Foreign, ...], left: Collection[PositionId]
+) -> StopReport:
     book = desk.store.book()
-    standing = {position.id: position for position in book.standing_positions()}
+    standing = {position.id: position for position in book.standing_positions() if position.id not in left}
     remaining = tuple(
         Remaining(one.id, str(one.pair), one.status, _why_standing(book, one.id)) for one in standing.values()
     )

@@ -25,6 +25,7 @@ from trading.domain.errors import (
 from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account
 from trading.domain.positions import PositionStatus
+from trading.domain.trades import TradeStatus
 from trading.domain.units import ZERO, Coin, PositionId, TradeId, Usd
 from trading.engine import (
     closing,
@@ -62,8 +63,6 @@ LOSS_RETRY_MAX = timedelta(seconds=30)
 VENUE_PATIENCE = timedelta(seconds=10)
 TRANSFERS_EVERY = timedelta(seconds=60)
 CLOSE_SECONDS = 3.0
-WRITE_PATIENCE = timedelta(seconds=3)
-"""How long a close that cannot be written down is tried again, before it is done without that."""
 LATE_REPEAT = timedelta(minutes=5)
 OUTCOMES = "outcomes"
 ACCOUNT = "account"
@@ -275,32 +274,27 @@ def _tell_overdue(watchman: Watchman) -> None:
 
 def _take_up(watchman: Watchman, trade_id: TradeId) -> None:
     """Work a trade under its seat. A bug stops all opening, and takes an opening trade out of work; a close that cannot
-    be written down is done without that."""
+    be written down is done without that, and so is that of an opening in doubt or with one leg ahead."""
     desk = watchman.desk
     try:
         trade = working.work_if_free(desk, trade_id)
-        if not trade.opens:
+        if not (trade.opens and trade.in_doubt):
             watchman.unwritten.failing_since.pop(trade.terms.position_id, None)
     except InvariantBroken as broken:
         _take_out(desk, trade_id, f"it broke a rule: {broken.detail}")
     except StoreCorrupt:
         trade = desk.store.book().trade(trade_id)
-        if trade.opens or not _cannot_be_written(watchman, trade.terms.position_id):
+        # What an opening holds that is level stays under its barriers; those need to know what it holds.
+        stays = trade.opens and not trade.in_doubt and trade.status is not TradeStatus.REPAIRING
+        if stays or not unwinding.cannot_be_written(desk, trade.terms.position_id, watchman.unwritten):
             raise
-        until, reason = desk.clock.monotonic() + CLOSE_SECONDS, trade.exit_reason or ExitReason.MANUAL
-        unwinding.leave_without_ledger(desk, trade.terms.position_id, reason, until, watchman.unwritten)
+        reason = trade.exit_reason or (ExitReason.REPAIR if trade.opens else ExitReason.MANUAL)
+        unwinding.leave_without_ledger(desk, trade.terms.position_id, reason, CLOSE_SECONDS, watchman.unwritten)
     except (Unavailable, Busy):
         raise
     except Exception as bug:
         _take_out(desk, trade_id, f"a bug: {type(bug).__name__}")
         raise
-
-
-def _cannot_be_written(watchman: Watchman, position_id: PositionId) -> bool:
-    """Whether the close of a position, which could not be written down just now, is to be done without that."""
-    desk = watchman.desk
-    since = watchman.unwritten.failing_since.setdefault(position_id, desk.clock.now())
-    return not desk.store.writable or desk.clock.now() - since >= WRITE_PATIENCE
 
 
 def _take_out(desk: Desk, trade_id: TradeId, why: str) -> None:
@@ -326,8 +320,9 @@ def _push(watchman: Watchman) -> None:
 
 def _press(watchman: Watchman) -> None:
     """Go on with a stop that no state tells of any more, by what the venue holds, until nothing is left."""
-    scope_account = watchman.desk.store.state().scope_account
-    report = emergency.stop(watchman.desk, scope_account=scope_account, goes_on=False)
+    desk, unwritten = watchman.desk, watchman.unwritten
+    scope_account = desk.store.state().scope_account
+    report = emergency.stop(desk, scope_account=scope_account, goes_on=False, unwritten=unwritten)
     watchman.stopped = not report.remaining
 
 
@@ -362,16 +357,16 @@ def _leave(watchman: Watchman, position_id: PositionId, reason: ExitReason) -> N
     desk = watchman.desk
 
     def leave() -> None:
-        until, unwritten = desk.clock.monotonic() + CLOSE_SECONDS, watchman.unwritten
+        unwritten = watchman.unwritten
         if not desk.store.trouble and (position_id not in unwritten.left or desk.store.writable):
             try:
-                closing.close(desk, position_id, reason, until=until)
+                closing.close(desk, position_id, reason, until=desk.clock.monotonic() + CLOSE_SECONDS)
                 unwritten.failing_since.pop(position_id, None)
                 return
             except StoreCorrupt:
-                if not _cannot_be_written(watchman, position_id):
+                if not unwinding.cannot_be_written(desk, position_id, unwritten):
                     raise
-        unwinding.leave_without_ledger(desk, position_id, reason, until, unwritten)
+        unwinding.leave_without_ledger(desk, position_id, reason, CLOSE_SECONDS, unwritten)
 
     _hand_out(watchman, f"close {position_id}", leave)
 

@@ -14,7 +14,7 @@ from trading.domain.desk_state import Cause, DeskState
 from trading.domain.errors import Busy
 from trading.domain.market import Account
 from trading.domain.trades import Trade, TradeStatus
-from trading.domain.units import ZERO, Coin, Quantity, TradeId
+from trading.domain.units import ZERO, Coin, PositionId, Quantity, TradeId
 from trading.engine.desk import Desk
 from trading.engine.playbook import IN_DOUBT_TOO_LONG
 from trading.engine.reconciliation import Conclusion, conclude
@@ -71,11 +71,15 @@ def overdue_closes(desk: Desk) -> tuple[Trade, ...]:
     return tuple(one for one in closes if now - max(one.terms.gives_up_at, one.terms.accepted_at) > CLOSE_DEADLINE)
 
 
-def book_holdings(book: Book, coins: Collection[Coin] | None = None) -> Mapping[Coin, tuple[Quantity, Quantity]]:
-    """The least and the most, signed, that the book says is held of each coin it has traded in standing positions; of
-    *coins* only, if given."""
+def book_holdings(
+    book: Book, coins: Collection[Coin] | None = None, without: Collection[PositionId] = ()
+) -> Mapping[Coin, tuple[Quantity, Quantity]]:
+    """The least and the most, signed, that the book says is held of each coin it has traded in standing positions, but
+    for those *without*; of *coins* only, if given."""
     bounds: dict[Coin, tuple[Decimal, Decimal]] = {}
     for position in book.standing_positions():
+        if position.id in without:
+            continue
         legs = [leg for leg in position.legs if coins is None or leg.coin in coins]
         if not legs:
             continue

@@ -1,18 +1,21 @@
 """Leaving positions by what the venue holds, where the ledger cannot be trusted or written.
 
 The law: of a coin that others are known to hold, too, theirs stays; every intent and every answer goes to the rescue
-file and to stderr; one hand at a time.
+file and to stderr; one hand at a time; what has been left once is let alone, for what is held later is somebody else's.
 """
 
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from decimal import Decimal
 
 from trading.domain.book import Book
 from trading.domain.errors import Busy, StoreCorrupt, VenueUnavailable
 from trading.domain.exit_plan import ExitReason
+from trading.domain.market import Account
+from trading.domain.positions import Position
 from trading.domain.trades import close_trade_id
 from trading.domain.units import ZERO, Coin, PositionId, Quantity
 from trading.engine import errands, working
@@ -20,10 +23,13 @@ from trading.engine.desk import Desk
 from trading.engine.recovery import DRIFT_PATIENCE, book_holdings, others_beside
 from trading.ports import Store
 
-ANSWER_SECONDS = 8.0
+TRY_SECONDS = 8.0
+TURN_SECONDS = 8.0
 ALONE_SECONDS = 4.0
 GOES_ON_SECONDS = 600.0
 GOES_ON_PAUSE_SECONDS = 5.0
+WRITE_PATIENCE = timedelta(seconds=3)
+"""How long a close that cannot be written down is tried again, before it is done without that."""
 WITHOUT_LEDGER = PositionId("without_ledger")
 """The seat of whoever closes by what the venue holds."""
 _turn = threading.Lock()
@@ -34,42 +40,59 @@ _going_on = threading.Lock()
 @dataclass
 class Unwritten:
     """What is kept in mind of leaving without a ledger: how much of a coin, signed, is `beside` the book and stays,
-    since when a position has read as nothing of the desk's, which have been `left`, and since when the close of one
-    could not be written down."""
+    since when a position has read as nothing of the desk's, which have been `left`, since when the close of one could
+    not be written down, and what was tried."""
 
     beside: dict[Coin, Quantity] = field(default_factory=dict)
     flat_since: dict[PositionId, datetime] = field(default_factory=dict)
     left: set[PositionId] = field(default_factory=set)
     failing_since: dict[PositionId, datetime] = field(default_factory=dict)
+    attempts: dict[Coin, working.Attempts] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Unwound:
+    """What a stop without a ledger has reached: what is `held` yet of what it closes, signed, and the positions of
+    which something may still `land`."""
+
+    held: Mapping[Coin, Quantity]
+    landing: tuple[Position, ...]
+
+    @property
+    def done(self) -> bool:
+        return not self.held and not self.landing
 
 
 def close_known(
-    desk: Desk, until: float, error: StoreCorrupt, *, whole_account: bool, goes_on: bool
-) -> Mapping[Coin, Quantity]:
+    desk: Desk, until: float, error: StoreCorrupt, *, whole_account: bool, goes_on: bool, unwritten: Unwritten
+) -> Unwound:
     """Close all that is the desk's, or the *whole account*, for an *error* of the ledger that keeps a stop from being
-    carried out by it; what is left of it, signed.
+    carried out by it.
 
-    Coins that the readable part of the ledger never traded are somebody else's. It *goes_on* for a while after the
-    answer where something is left. Raises VenueUnavailable.
+    Where all of the ledger can be read that is what stands in the book; else it is all that is held of the coins which
+    the readable part ever traded, or of all coins when nothing can be read, but for what is known to be others'. It
+    *goes_on* for a while after the answer where it is not through. Raises VenueUnavailable.
     """
     known = desk.store.salvaged(error.detail)
-    coins = None if whole_account else _coins_known(known)
-    spared = {} if whole_account else _known_of_others(known)
 
-    def close(until: float) -> Mapping[Coin, Quantity]:
-        return working.close_holdings(desk, coins, until, spared)
+    def close(until: float) -> Unwound:
+        coins, spared = (None, {}) if whole_account else _meant(desk, known, until, unwritten)
+        held = working.close_holdings(desk, coins, until, spared, unwritten.attempts)
+        return Unwound(
+            held, () if held else _note_left(desk, known.book(), known.book().standing_positions(), unwritten)
+        )
 
-    left: Mapping[Coin, Quantity] | None = None
+    unwound: Unwound | None = None
     try:
         with _alone(desk, ALONE_SECONDS):
-            left = close(until)
+            unwound = close(until)
     finally:
-        if goes_on and (left is None or left):
+        if goes_on and (unwound is None or not unwound.done):
             _go_on(desk, close)
-    return left
+    return unwound
 
 
-def _go_on(desk: Desk, close: Callable[[float], Mapping[Coin, Quantity]]) -> None:
+def _go_on(desk: Desk, close: Callable[[float], Unwound]) -> None:
     """Close on beside the caller, who is answered meanwhile, one at a time in a process: without a ledger no state
     makes anybody else do it."""
 
@@ -78,8 +101,8 @@ def _go_on(desk: Desk, close: Callable[[float], Mapping[Coin, Quantity]]) -> Non
             until = desk.clock.monotonic() + GOES_ON_SECONDS
             while desk.clock.monotonic() < until:
                 desk.clock.sleep(GOES_ON_PAUSE_SECONDS)
-                with suppress(VenueUnavailable), _alone(desk, ANSWER_SECONDS):
-                    if not close(desk.clock.monotonic() + ANSWER_SECONDS):
+                with suppress(VenueUnavailable), _alone(desk, TURN_SECONDS):
+                    if close(desk.clock.monotonic() + TRY_SECONDS).done:
                         return
             desk.log.write("error", "the emergency stop is not through yet: press it again", event="NotFlatYet")
         finally:
@@ -89,9 +112,24 @@ def _go_on(desk: Desk, close: Callable[[float], Mapping[Coin, Quantity]]) -> Non
         errands.start(desk, "going on with an emergency stop without a ledger", go_on)
 
 
+def _meant(
+    desk: Desk, known: Store, until: float, unwritten: Unwritten
+) -> tuple[Collection[Coin] | None, Mapping[Coin, Quantity]]:
+    """The coins that a stop closes, all of them when None, and what of them is somebody else's, signed."""
+    others = _known_of_others(known)
+    if not known.complete:
+        return _coins_known(known), others
+    book, left = known.book(), unwritten.left | desk.store.left()
+    standing = {leg.coin for one in book.standing_positions() if one.id not in left for leg in one.legs}
+    account = working.account_by(desk, until)
+    _look_beside(account, book, standing, left, others_beside(book, _accepted(known)), unwritten)
+    beside = {coin: quantity for coin, quantity in unwritten.beside.items() if coin in standing}
+    return standing | known.broken_coins, {**others, **beside}
+
+
 def _known_of_others(store: Store) -> Mapping[Coin, Quantity]:
     """What is known to be somebody else's, signed, as far as anything can still be read."""
-    book, accepted = store.book(), store.state().accepted_drift
+    book, accepted = store.book(), _accepted(store)
     own, beside = book_holdings(book), others_beside(book, accepted)
     return {coin: quantity for coin, quantity in accepted.items() if coin not in own} | {
         coin: Quantity(quantity) for coin, quantity in beside.items()
@@ -103,41 +141,58 @@ def _coins_known(store: Store) -> set[Coin] | None:
     return {leg.coin for trade in store.book().trades() for leg in trade.terms.legs} | store.broken_coins or None
 
 
+def cannot_be_written(desk: Desk, position_id: PositionId, unwritten: Unwritten) -> bool:
+    """Whether the close of a position, which could not be written down just now, is to be done without that."""
+    since = unwritten.failing_since.setdefault(position_id, desk.clock.now())
+    return not desk.store.writable or desk.clock.now() - since >= WRITE_PATIENCE
+
+
 def leave_without_ledger(
-    desk: Desk, position_id: PositionId, reason: ExitReason, until: float, unwritten: Unwritten
+    desk: Desk, position_id: PositionId, reason: ExitReason, seconds: float, unwritten: Unwritten
 ) -> None:
     """Leave a position whose close cannot be written down, by what the venue holds and to the rescue file; with it all
-    that share a coin with it or with those, for nothing would tell their parts apart later.
+    that share a coin with it or with those, for nothing would tell their parts apart later. Takes some *seconds* once
+    it has its turn.
 
     Of a coin no more is sold than the book has, on its side: so that doing it again sells nothing that is not the
     desk's. What has been left is said to the rescue file, too, and is let alone from then on: what is held later is
     somebody else's. Nothing is done for a position with a close that does not fold: it may have ended. Raises
     VenueUnavailable.
     """
-    book = desk.store.book()
-    lost = close_trade_id(position_id, len(book.trades_of_position(position_id))) in desk.store.broken
-    if not lost and position_id not in unwritten.left:
-        with _alone(desk, ANSWER_SECONDS):
-            _leave_by_holdings(desk, book, position_id, reason, until, unwritten)
+    if position_id in _let_alone(desk, desk.store.book(), unwritten):
+        return
+    with _alone(desk, TURN_SECONDS):
+        # Whoever had the turn before may have left it.
+        book = desk.store.book()
+        alone = _let_alone(desk, book, unwritten)
+        if position_id not in alone:
+            until = desk.clock.monotonic() + seconds
+            _leave_by_holdings(desk, book, position_id, reason, until, unwritten, alone)
+
+
+def _let_alone(desk: Desk, book: Book, unwritten: Unwritten) -> Collection[PositionId]:
+    """The standing positions that have been left, or may have ended by a close that does not fold."""
+    broken, left = desk.store.broken, unwritten.left | desk.store.left()
+    return {
+        one.id
+        for one in book.standing_positions()
+        if one.id in left or close_trade_id(one.id, len(book.trades_of_position(one.id))) in broken
+    }
 
 
 def _leave_by_holdings(
-    desk: Desk, book: Book, position_id: PositionId, reason: ExitReason, until: float, unwritten: Unwritten
+    desk: Desk,
+    book: Book,
+    position_id: PositionId,
+    reason: ExitReason,
+    until: float,
+    unwritten: Unwritten,
+    alone: Collection[PositionId],
 ) -> None:
     account = desk.venue.account()
-    coins = _entangled(book, position_id)
-    others = others_beside(book, _accepted(desk))
-    ours: set[Coin] = set()
-    for coin, (low, high) in book_holdings(book, coins).items():
-        sign = 1 if high > 0 else -1
-        held = account.held(coin) * sign
-        known = max(others.get(coin, ZERO) * sign, unwritten.beside.get(coin, ZERO) * sign)
-        beyond = max(held - max(high, -low), known, ZERO)
-        unwritten.beside[coin] = Quantity(beyond * sign)
-        if held > beyond:
-            ours.add(coin)
+    coins = _entangled(book, position_id, alone)
+    ours = _look_beside(account, book, coins, alone, others_beside(book, _accepted(desk.store)), unwritten)
     if ours:
-        unwritten.flat_since.pop(position_id, None)
         pair = book.position(position_id).pair
         desk.log.write(
             "error",
@@ -147,33 +202,62 @@ def _leave_by_holdings(
             coins=sorted(ours),
             event="ExitFired",
         )
-        if working.close_holdings(desk, ours, until, unwritten.beside) or ours != coins:
+        if working.close_holdings(desk, ours, until, unwritten.beside, unwritten.attempts):
+            unwritten.flat_since.pop(position_id, None)
             return
-    elif account.taken_at - unwritten.flat_since.setdefault(position_id, account.taken_at) < DRIFT_PATIENCE:
-        return
-    _note_left(desk, book, coins, unwritten)
+    if ours != coins:
+        # Of a coin nothing was there at the first look: that is believed at a second one.
+        flat_since = unwritten.flat_since.setdefault(position_id, account.taken_at)
+        if account.taken_at - flat_since < DRIFT_PATIENCE:
+            return
+    gone = [one for one in book.standing_positions() if {leg.coin for leg in one.legs} <= coins and one.id not in alone]
+    _note_left(desk, book, gone, unwritten)
 
 
-def _accepted(desk: Desk) -> Mapping[Coin, Quantity]:
+def _look_beside(
+    account: Account,
+    book: Book,
+    coins: Collection[Coin],
+    alone: Collection[PositionId],
+    others: Mapping[Coin, Decimal],
+    unwritten: Unwritten,
+) -> set[Coin]:
+    """Keep in mind how much of each of *coins* is beside the book, which no position that is let *alone* counts in; the
+    coins of which *account* has some of the desk's."""
+    ours: set[Coin] = set()
+    for coin, (low, high) in book_holdings(book, coins, alone).items():
+        sign = 1 if high > 0 else -1
+        held = account.held(coin) * sign
+        known = max(others.get(coin, ZERO) * sign, unwritten.beside.get(coin, ZERO) * sign)
+        beyond = max(held - max(high, -low), known, ZERO)
+        unwritten.beside[coin] = Quantity(beyond * sign)
+        if held > beyond:
+            ours.add(coin)
+    return ours
+
+
+def _accepted(store: Store) -> Mapping[Coin, Quantity]:
     """What was accepted as somebody else's, as far as the state can be read."""
     try:
-        return desk.store.state().accepted_drift
+        return store.state().accepted_drift
     except StoreCorrupt:
         return {}
 
 
-def _note_left(desk: Desk, book: Book, coins: Collection[Coin], unwritten: Unwritten) -> None:
-    """That nothing of the positions in *coins* is held any more, once nothing of theirs can land."""
-    left = [one.id for one in book.standing_positions() if {leg.coin for leg in one.legs} <= set(coins)]
-    doubts_end = [
-        order.expires_at + working.SETTLED_AFTER_EXPIRY
-        for one in left
-        for trade in book.trades_of_position(one)
-        for order in trade.in_doubt
-    ]
-    if all(desk.clock.now() >= end for end in doubts_end):
-        unwritten.left.update(left)
-        desk.store.rescue({"rescue": "left", "positions": [*left]})
+def _note_left(desk: Desk, book: Book, gone: Collection[Position], unwritten: Unwritten) -> tuple[Position, ...]:
+    """Note that nothing of *gone* is held any more, but for those that are returned: of them something can land yet."""
+    landing = tuple(one for one in gone if _may_land(book, one, desk.clock.now()))
+    fresh = [one.id for one in gone if one not in landing and one.id not in unwritten.left]
+    if fresh:
+        unwritten.left.update(fresh)
+        desk.store.rescue({"rescue": "left", "positions": [*fresh]})
+    return landing
+
+
+def _may_land(book: Book, position: Position, now: datetime) -> bool:
+    """Whether an order of *position* of which nobody knows how it ended can still land."""
+    trades = book.trades_of_position(position.id)
+    return any(now < one.expires_at + working.SETTLED_AFTER_EXPIRY for trade in trades for one in trade.in_doubt)
 
 
 @contextmanager
@@ -189,9 +273,9 @@ def _alone(desk: Desk, seconds: float) -> Iterator[None]:
         yield
 
 
-def _entangled(book: Book, position_id: PositionId) -> set[Coin]:
-    """The coins of a position, of those that share one with it, and so on."""
-    pairs = [{leg.coin for leg in one.legs} for one in book.standing_positions()]
+def _entangled(book: Book, position_id: PositionId, alone: Collection[PositionId]) -> set[Coin]:
+    """The coins of a position, of those that share one with it, and so on, but for those that are let *alone*."""
+    pairs = [{leg.coin for leg in one.legs} for one in book.standing_positions() if one.id not in alone]
     coins = {leg.coin for leg in book.position(position_id).legs}
     while more := [pair for pair in pairs if pair & coins and not pair <= coins]:
         coins = coins.union(*more)

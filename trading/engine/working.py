@@ -5,8 +5,9 @@ sent, and before anybody is answered. One sync serves all that was written since
 that was neither sent nor told.
 """
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -41,11 +42,23 @@ from trading.domain.trades import (
     overfill_of,
     record,
 )
-from trading.domain.units import ZERO, Coin, PositionId, Price, Quantity, TradeId, Usd
+from trading.domain.units import ZERO, Coin, PositionId, Price, Quantity, TradeId, Usd, floor_to_step
 from trading.engine import losses, protection
 from trading.engine.desk import Desk
 from trading.engine.dregs import only_dregs
-from trading.engine.playbook import CLOSE_BANDS, CLOSE_TTL, Ask, Market, Note, Policy, Send, Wait, next_step
+from trading.engine.playbook import (
+    CLOSE_BANDS,
+    CLOSE_PAUSE,
+    CLOSE_TTL,
+    DOUBT_PATIENCE,
+    Ask,
+    Market,
+    Note,
+    Policy,
+    Send,
+    Wait,
+    next_step,
+)
 from trading.engine.recovery import book_holdings
 from trading.engine.schedule import filled_share, is_paced, next_slice_due, pace_of, scheduled_of_close, slices_done
 from trading.engine.states import reduce
@@ -522,6 +535,17 @@ def _account(desk: Desk) -> Account | None:
         return None
 
 
+def account_by(desk: Desk, until: float) -> Account:
+    """The account, asked for again and again until the clock's `monotonic` reaches *until*. Raises VenueUnavailable."""
+    while True:
+        try:
+            return desk.venue.account()
+        except VenueUnavailable:
+            if desk.clock.monotonic() >= until:
+                raise
+            desk.clock.sleep(SETTLE_PAUSE_SECONDS_MAX)
+
+
 def _outstanding(book: Book, trade: Trade, *, with_doubt: bool) -> Mapping[Coin, Quantity]:
     if trade.opens:
         return {}
@@ -709,37 +733,101 @@ def adopt(desk: Desk, terms: Terms, entry_price: Price, fees: Usd) -> Trade:
     return desk.store.save(trade)
 
 
+@dataclass
+class Attempts:
+    """Of closing one coin without a ledger: how many orders were sent, when the last one was, on the clock's
+    `monotonic`, and those of which nobody knows yet how they ended."""
+
+    count: int = 0
+    sent_at: float = 0.0
+    doubts: tuple[Order, ...] = ()
+
+
 def close_holdings(
-    desk: Desk, coins: Collection[Coin] | None, until: float, spared: Mapping[Coin, Quantity] | None = None
+    desk: Desk,
+    coins: Collection[Coin] | None,
+    until: float,
+    spared: Mapping[Coin, Quantity],
+    attempts: dict[Coin, Attempts],
 ) -> Mapping[Coin, Quantity]:
     """Close what the venue holds of *coins* (of all, when None) beyond what is *spared*, signed, with no ledger to go
     by; return what is left of that, signed.
 
-    For when the ledger cannot be read or written: every intent and every answer goes to the store's
-    rescue file instead, the intent first. Orders only reduce, in the bands of a close. That nothing is left is believed
-    when FLAT_READS in a row say so. Returns soon after *until* on the clock's `monotonic`; a venue that cannot be read
-    raises VenueUnavailable, after trying as long.
+    For when the ledger cannot be read or written: every intent and every answer goes to the store's rescue file
+    instead, the intent first. Orders only reduce, in the bands of a close and at its pace; *attempts* knows what was
+    tried before. Of a coin of which something is spared nothing is sent while an order is in doubt or has only just
+    gone, for it could land, or show, once more and take of theirs. That nothing is left is believed when FLAT_READS in
+    a row say so. Returns soon after *until* on the clock's `monotonic`; a venue that cannot be read raises
+    VenueUnavailable, after trying as long.
     """
-    tries = empty = 0
+    empty = 0
     while True:
+        _ask_about_attempts(desk, attempts)
+        held: Mapping[Coin, Quantity] = {}
         try:
-            held = _held(desk, coins, spared or {})
-            orders = _closing_orders(desk, held, tries) if held else ()
+            held = _held(desk, coins, spared)
+            due = {coin: one for coin, one in held.items() if _is_due(desk, spared.get(coin), attempts.get(coin))}
+            orders = _closing_orders(desk, due, spared, attempts) if due else ()
         except VenueUnavailable:
             if desk.clock.monotonic() >= until:
                 raise
             orders, empty = (), 0
         else:
             empty = 0 if held else empty + 1
+            if empty == FLAT_READS:
+                _forget_attempts(attempts, coins)
             if empty == FLAT_READS or desk.clock.monotonic() >= until:
                 return held
         if orders:
-            tries += 1
             desk.store.rescue({"rescue": "intended", "event": encode_event(OrdersIntended(desk.clock.now(), orders))})
-            reports = desk.venue.submit(orders)
-            desk.store.rescue({"rescue": "reported", "event": encode_event(OrdersReported(desk.clock.now(), reports))})
-        soon = tries < len(CLOSE_BANDS) and not empty
+            _note_attempts(desk, attempts, orders, desk.venue.submit(orders))
+        tried = [attempts[coin].count for coin in held if coin in attempts]
+        soon = not empty and (not tried or min(tried) < len(CLOSE_BANDS))
         desk.clock.sleep(SETTLE_PAUSE_SECONDS if soon else SETTLE_PAUSE_SECONDS_MAX)
+
+
+def _is_due(desk: Desk, spared: Quantity | None, before: Attempts | None) -> bool:
+    if before is None:
+        return True
+    pause = CLOSE_PAUSE.total_seconds() if before.count >= len(CLOSE_BANDS) else 0.0
+    if spared:
+        pause = max(pause, SETTLE_PAUSE_SECONDS_MAX)
+    return desk.clock.monotonic() - before.sent_at >= pause and not (spared and before.doubts)
+
+
+def _ask_about_attempts(desk: Desk, attempts: Mapping[Coin, Attempts]) -> None:
+    """How the orders in doubt have ended. At Pear, who is asked lets a close that Pear does not confirm go to the
+    exchange."""
+    doubts = tuple(order for one in attempts.values() for order in one.doubts)
+    told: tuple[OrderReport, ...] = ()
+    if doubts:
+        with suppress(VenueUnavailable):
+            told = tuple(report for report in desk.venue.reports(doubts) if not report.status.in_doubt)
+    if told:
+        desk.store.rescue({"rescue": "reported", "event": encode_event(OrdersReported(desk.clock.now(), told))})
+    ended = {report.client_order_id for report in told}
+    ended |= {order.client_order_id for order in doubts if desk.clock.now() - order.expires_at > DOUBT_PATIENCE}
+    for one in attempts.values():
+        one.doubts = tuple(order for order in one.doubts if order.client_order_id not in ended)
+
+
+def _note_attempts(
+    desk: Desk, attempts: dict[Coin, Attempts], orders: Sequence[Order], reports: tuple[OrderReport, ...]
+) -> None:
+    desk.store.rescue({"rescue": "reported", "event": encode_event(OrdersReported(desk.clock.now(), reports))})
+    for order, report in zip(orders, reports, strict=True):
+        one = attempts.setdefault(order.coin, Attempts())
+        one.count, one.sent_at = one.count + 1, desk.clock.monotonic()
+        if report.status.in_doubt:
+            one.doubts = (*one.doubts, order)
+
+
+def _forget_attempts(attempts: dict[Coin, Attempts], coins: Collection[Coin] | None) -> None:
+    """Of *coins* nothing is held any more: whoever closes them again begins anew, but for what is still in doubt."""
+    for coin in [one for one in attempts if coins is None or one in coins]:
+        attempts[coin].count = 0
+        if not attempts[coin].doubts:
+            del attempts[coin]
 
 
 def _held(desk: Desk, coins: Collection[Coin] | None, spared: Mapping[Coin, Quantity]) -> Mapping[Coin, Quantity]:
@@ -753,24 +841,31 @@ def _held(desk: Desk, coins: Collection[Coin] | None, spared: Mapping[Coin, Quan
     return found
 
 
-def _closing_orders(desk: Desk, held: Mapping[Coin, Quantity], tries: int) -> tuple[Order, ...]:
-    """One order a coin for all of it. Ids are hashes of the instant, for without a ledger nothing else tells tries
-    apart."""
-    now, instruments, quotes = desk.clock.now(), desk.venue.instruments(), desk.venue.quotes(tuple(held))
-    band = CLOSE_BANDS[min(tries, len(CLOSE_BANDS) - 1)]
-    orders = []
+def _closing_orders(
+    desk: Desk, held: Mapping[Coin, Quantity], spared: Mapping[Coin, Quantity], attempts: Mapping[Coin, Attempts]
+) -> tuple[Order, ...]:
+    """One order a coin for all of it, rounded down to its lots; none for a residue under the venue's minimum beside
+    what is *spared*. Ids are hashes of the instant, for without a ledger nothing else tells tries apart."""
+    instruments, quotes = desk.venue.instruments(), desk.venue.quotes(tuple(held))
+    # After the calls that took their time: the orders expire soon.
+    now, orders = desk.clock.now(), []
     for coin, quantity in held.items():
         quote, instrument = quotes.get(coin), instruments.get(coin)
         if quote is None or instrument is None or not quote.usable:
             continue
+        tries = attempts[coin].count if coin in attempts else 0
+        band = CLOSE_BANDS[min(tries, len(CLOSE_BANDS) - 1)]
         side = Side.SELL if quantity > 0 else Side.BUY
         touch = quote.bid if side is Side.SELL else quote.ask
+        amount = Quantity(floor_to_step(abs(quantity), instrument.quantity_step))
+        if not amount or (spared.get(coin) and amount * touch < instrument.notional_min):
+            continue
         orders.append(
             Order(
                 client_order_id=client_order_id(TradeId(f"rescue {now.isoformat()}"), tries + 1, coin, 0),
                 coin=coin,
                 side=side,
-                quantity=Quantity(abs(quantity)),
+                quantity=amount,
                 limit_price=marketable_limit(touch, side, band, instrument.price_decimals_max),
                 reduce_only=True,
                 slice_number=tries + 1,

@@ -19,7 +19,7 @@ from trading.domain.positions import Watch
 from trading.domain.trades import Trade, close_trade_id
 from trading.domain.units import Coin, PositionId, TradeId
 from trading.utils.archive import Archive
-from trading.utils.journal import Disk, Entry, SystemDisk, salvaged
+from trading.utils.journal import Disk, Entry, Journal, SystemDisk, salvaged
 from trading.utils.ledger import ARCHIVE, BOOK, LEDGER, RESCUE, STATE, Fold, state_of
 from trading.utils.locks import ProcessLock, Seats
 from trading.utils.reserve import journal_rescue
@@ -45,6 +45,7 @@ class HaltedStore:
         except StoreCorrupt:
             self._fold = Fold()
         self._read()
+        self.complete = self._is_complete()
         stored = self._stored_state()
         self.stop_cut_off = stored.state is TradingState.LIQUIDATING
         self._state = replace(stored, state=TradingState.HALTED, why=why)
@@ -133,6 +134,9 @@ class HaltedStore:
     def rescue(self, record: Mapping[str, Json]) -> bool:
         return journal_rescue(self.data_dir, self._disk, record)
 
+    def left(self) -> frozenset[PositionId]:
+        return left_behind(self.data_dir, self._disk)
+
     def _refuse(self) -> NoReturn:
         raise StoreCorrupt(f"the desk is halted: {self.why}", file=str(self.data_dir))
 
@@ -150,15 +154,21 @@ class HaltedStore:
         for position in self._fold.book.standing_positions():
             if self._fold.has_ended(position.id):
                 self._lack_close(position.id, f"{book} knows of a close that {LEDGER} has lost")
-        for one in salvaged(self.data_dir / RESCUE, self._disk):
-            self._take_left(one.content)
 
-    def _take_left(self, record: Mapping[str, Json]) -> None:
-        """What was left without a ledger has ended, though no close of it is here."""
-        left = record.get("positions") if record.get("rescue") == "left" else None
-        for position_id in map(PositionId, map(str, left if isinstance(left, list) else ())):
-            if self._fold.book.holds(position_id):
-                self._lack_close(position_id, f"it was left without a ledger, as {RESCUE} says")
+    def _is_complete(self) -> bool:
+        try:
+            for name in (LEDGER, BOOK):
+                journal = Journal(self.data_dir / name, disk=self._disk, read_only=True)
+                try:
+                    journal.follow()
+                    if name == LEDGER:
+                        seq, torn = journal.seq, journal.mended is not None
+                finally:
+                    journal.close()
+            self._fold.require_ledger(seq, self.data_dir / LEDGER, torn=torn)
+        except StoreCorrupt:
+            return False
+        return True
 
     def _lack_close(self, position_id: PositionId, why: str) -> None:
         """Its next close is one that is not here: so that it is let alone."""
@@ -182,6 +192,13 @@ class HaltedStore:
                 self._disk.close(file)
         except (OSError, StoreCorrupt):
             return DeskState()
+
+
+def left_behind(data_dir: Path, disk: Disk) -> frozenset[PositionId]:
+    """The positions that the rescue file in *data_dir* says were left without a ledger."""
+    records = (one.content for one in salvaged(data_dir / RESCUE, disk))
+    lists = (one.get("positions") for one in records if one.get("rescue") == "left")
+    return frozenset(PositionId(str(name)) for names in lists if isinstance(names, list) for name in names)
 
 
 def _has_words(entry: Entry, *names: str) -> bool:

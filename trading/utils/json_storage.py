@@ -25,7 +25,7 @@ from trading.domain.positions import Watch, first_watch, position_of
 from trading.domain.trades import OrdersIntended, Trade
 from trading.domain.units import Coin, PositionId, TradeId
 from trading.utils.archive import Archive, record_of
-from trading.utils.halted import HaltedStore
+from trading.utils.halted import HaltedStore, left_behind
 from trading.utils.inspection import LedgerReport as LedgerReport
 from trading.utils.inspection import verify as verify
 from trading.utils.journal import (
@@ -162,6 +162,13 @@ class JsonStore:
 
     def salvaged(self, why: str) -> HaltedStore:
         return HaltedStore(self.data_dir, why, disk=self._disk)
+
+    @property
+    def complete(self) -> bool:
+        return True
+
+    def left(self) -> frozenset[PositionId]:
+        return left_behind(self.data_dir, self._disk)
 
     @property
     def stop_cut_off(self) -> bool:

@@ -13,6 +13,7 @@ from trading.domain.units import Coin
 from trading.engine import emergency
 from trading.engine.desk import Desk
 from trading.engine.emergency import StopReport
+from trading.engine.unwinding import Unwritten
 
 PAUSE_SECONDS = 1.0
 
@@ -64,8 +65,8 @@ class Command(BaseCommand):
 
     def _stop(self, desk: Desk, timeout: float, *, scope_account: bool) -> None:
         """Press it, then go on until the account reads flat: there may be no monitor to go on with it."""
-        until = desk.clock.monotonic() + timeout
-        report = self._pressed(desk, until, scope_account=scope_account)
+        until, unwritten = desk.clock.monotonic() + timeout, Unwritten()
+        report = self._pressed(desk, until, unwritten, scope_account=scope_account)
         while _goes_on(report) and desk.clock.monotonic() < until:
             desk.clock.sleep(PAUSE_SECONDS)
             if report.trading_state is TradingState.LIQUIDATING:
@@ -74,7 +75,7 @@ class Command(BaseCommand):
                 if state is not TradingState.LIQUIDATING:
                     report = replace(report, remaining=(), trading_state=state)
                     break
-            report = self._pressed(desk, until, scope_account=scope_account)
+            report = self._pressed(desk, until, unwritten, scope_account=scope_account)
         for foreign in report.foreign:
             self.stdout.write(f"not the desk's, left alone: {foreign.quantity} {foreign.coin}")
         if report.remaining:
@@ -84,11 +85,11 @@ class Command(BaseCommand):
             raise CommandError(f"all positions are closed, but not read as flat yet: {desk.store.state().why}")
         self.stdout.write(f"all positions are closed; the desk is {report.trading_state} and opens nothing")
 
-    def _pressed(self, desk: Desk, until: float, *, scope_account: bool) -> StopReport:
+    def _pressed(self, desk: Desk, until: float, unwritten: Unwritten, *, scope_account: bool) -> StopReport:
         """Raises VenueUnavailable, where there is no ledger to go on by either, once the time is over."""
         while True:
             try:
-                report = emergency.stop(desk, scope_account=scope_account, goes_on=False)
+                report = emergency.stop(desk, scope_account=scope_account, goes_on=False, unwritten=unwritten)
             except VenueUnavailable:
                 if desk.clock.monotonic() >= until:
                     raise

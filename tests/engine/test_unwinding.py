@@ -1,0 +1,341 @@
+"""Leaving without a ledger: what is sold, of whom, how often, and what is said of it."""
+
+import io
+import unittest
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr, suppress
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+from unittest import mock
+
+from tests.engine.bent_venue import a_bent_scene, corrupt, with_store
+from tests.engine.scripted_venue import BINDING, Crash, Fault, late, lost_after, partly
+from trading.domain.desk_state import TradingState
+from trading.domain.errors import DeskError, StoreCorrupt
+from trading.domain.market import Account
+from trading.domain.orders import Order, RejectReason
+from trading.domain.positions import Position
+from trading.domain.trades import close_trade_id
+from trading.domain.units import Coin, Quantity
+from trading.engine import emergency, monitor, working
+from trading.engine.desk import Desk
+from trading.engine.monitor import Watchman
+from trading.engine.requests import Execution, TwapRequest
+from trading.engine.unwinding import Unwritten
+from trading.utils.json_storage import JsonStore
+
+ETH, BTC, SOL = Coin("ETH"), Coin("BTC"), Coin("SOL")
+PRESSES_MAX = 20
+
+
+class UnwindingTestCase(unittest.TestCase):
+    def setUp(self) -> None:
+        self.scene, self.venue = a_bent_scene(self)
+
+    def held(self, *coins: str) -> tuple[Decimal, ...]:
+        return tuple(self.venue.held(coin) for coin in coins)
+
+    def spoil_state(self) -> None:
+        (self.scene.store.data_dir / "desk.json").write_bytes(b"damaged")
+
+    def spoil_ledger(self, word: str) -> Desk:
+        """The desk as it starts on a ledger whose first line that holds *word* does not check any more."""
+        self.scene.store.close()
+        path = self.scene.store.data_dir / "trades.json"
+        lines = path.read_bytes().split(b"\n")
+        place = next(number for number, line in enumerate(lines) if word.encode() in line)
+        lines[place] = lines[place].replace(b'"pair"', b'"pear"')
+        path.write_bytes(b"\n".join(lines))
+        return self.started()
+
+    def started(self) -> Desk:
+        store = JsonStore.open_or_halted(self.scene.desk.config.data_dir, BINDING)
+        self.assertTrue(store.trouble)
+        return replace(self.scene.desk, store=store)
+
+    def ended(self, signal_id: str = "signal_0", pair: str = "SOL/AVAX") -> Position:
+        return self.scene.close(self.scene.opened(signal_id, pair=pair))
+
+    def stopped(self, desk: Desk | None = None, **words: Any) -> emergency.StopReport:
+        with redirect_stderr(io.StringIO()):
+            return emergency.stop(desk or self.scene.desk, goes_on=False, **words)
+
+    def ticks(self, watchman: Watchman, count: int = 1) -> None:
+        with redirect_stderr(io.StringIO()):
+            for _ in range(count):
+                self.scene.clock.advance(1)
+                with suppress(StoreCorrupt):
+                    monitor.tick(watchman)
+                for errand in tuple(watchman.in_hand.values()):
+                    errand.join(60)
+
+
+class MeantTest(UnwindingTestCase):
+    """Of whom a stop without a ledger sells."""
+
+    def test_a_desk_that_never_traded_sells_nothing(self) -> None:
+        """Nothing in the ledger was taken for nothing that can be read of it, and all of the account was sold."""
+        self.venue.hold("SOL", "3")
+        self.spoil_state()
+        report = self.stopped()
+        self.assertEqual(([SOL], (3,)), ([one.coin for one in report.foreign], self.held("SOL")))
+        self.assertEqual("all_positions_closed", report.status)
+
+    def test_nor_does_one_that_is_started_like_that(self) -> None:
+        self.venue.hold("SOL", "3")
+        self.spoil_state()
+        self.stopped(self.started())
+        self.assertEqual((3,), self.held("SOL"))
+
+    def test_what_the_desk_has_closed_is_somebody_elses_by_now(self) -> None:
+        self.ended()
+        self.scene.opened()
+        self.venue.hold("SOL", "3")
+        self.spoil_state()
+        self.stopped()
+        self.assertEqual((0, 0, 3), self.held("BTC", "ETH", "SOL"))
+
+    def test_what_is_beyond_the_book_stays(self) -> None:
+        self.scene.opened()
+        self.venue.hold("ETH", "0.7")
+        self.spoil_state()
+        for _ in range(2):
+            self.assertEqual("all_positions_closed", self.stopped().status)
+            self.assertEqual((0, Decimal("0.7")), self.held("BTC", "ETH"))
+
+    def test_the_whole_account_is_the_whole_account(self) -> None:
+        self.scene.opened()
+        self.venue.hold("ETH", "0.7")
+        self.venue.hold("SOL", "3")
+        self.spoil_state()
+        self.stopped(scope_account=True)
+        self.assertTrue(self.venue.flat)
+
+    def test_with_a_line_that_cannot_be_read_all_coins_go_that_the_desk_ever_traded(self) -> None:
+        gone = self.ended()
+        self.scene.opened()
+        self.venue.hold("SOL", "3")
+        self.stopped(self.spoil_ledger(gone.trade_id))
+        self.assertTrue(self.venue.flat)
+
+    def test_who_may_have_ended_is_let_alone_with_whom_it_shares_a_coin(self) -> None:
+        ended = self.ended("signal_0", "BTC/ETH")
+        self.scene.opened("signal_2", pair="SOL/ETH")
+        watchman = Watchman(self.spoil_ledger(close_trade_id(ended.id, 1)))
+        self.venue.hold("BTC", "-1")
+        self.venue.move("ETH", "3910")
+        self.ticks(watchman, 4)
+        self.assertEqual((-1, 0, 0), self.held("BTC", "ETH", "SOL"))
+
+
+class TwiceTest(UnwindingTestCase):
+    """What others hold beside the desk is not sold in place of what has been sold already."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.venue.hold("ETH", "0.7")
+        self.position = self.scene.opened()
+
+    def until_closed(self) -> None:
+        self.spoil_state()
+        unwritten = Unwritten()
+        for _ in range(PRESSES_MAX):
+            with suppress(DeskError):
+                if self.stopped(unwritten=unwritten).status == "all_positions_closed":
+                    break
+            self.scene.clock.advance(1)
+        self.scene.clock.advance(20)
+        self.assertEqual((0, Decimal("0.7")), self.held("BTC", "ETH"))
+
+    def test_by_an_order_that_lands_late(self) -> None:
+        self.venue.script(late(2))
+        self.until_closed()
+
+    def test_by_an_order_that_lands_after_the_answer(self) -> None:
+        self.venue.delay_seconds["account"] = 2
+        self.venue.script(late(4.9))
+        self.until_closed()
+
+    def test_by_one_whose_answer_is_lost(self) -> None:
+        for fault in (lost_after(), lost_after(ETH="0.5")):
+            with self.subTest(fault):
+                self.setUp()
+                self.venue.script(fault)
+                self.until_closed()
+
+    def test_where_the_account_shows_it_late(self) -> None:
+        sold: list[Account] = []
+        self.venue.on_submit = lambda orders: sold.append(self.venue.account()) if orders[0].reduce_only else None
+
+        def lagging(account: Account) -> Account:
+            recent = [one for one in sold if account.taken_at - one.taken_at < timedelta(seconds=0.9)]
+            return recent[0] if recent else account
+
+        self.venue.bend_account = lagging
+        self.until_closed()
+
+    def test_what_is_left_of_it_goes_too(self) -> None:
+        self.venue.script(partly(ETH="0.2", BTC="0.5"), partly(ETH="0.5"))
+        self.until_closed()
+
+    def test_on_lots_whatever_was_accepted(self) -> None:
+        accepted = {ETH: Quantity(Decimal("0.69995"))}
+        self.scene.store.change_state(lambda state: replace(state, accepted_drift=accepted))
+        desk = self.spoil_ledger(self.position.trade_id)
+        self.stopped(desk)
+        self.assertTrue(all(one.quantity % Decimal("0.0001") == 0 for one in self.venue.orders))
+        self.assertEqual(0, self.venue.held("BTC"))
+
+
+class PaceTest(UnwindingTestCase):
+    def test_what_the_venue_refuses_for_ever_is_not_sent_for_ever_at_once(self) -> None:
+        """Six orders in four seconds: in two hours the exchange would have taken one in ten seconds of anything."""
+        gone = self.ended()
+        self.scene.opened()
+        watchman = Watchman(self.spoil_ledger(gone.trade_id))
+        self.venue.refusing = {"ETH": RejectReason.NO_MATCH, "BTC": RejectReason.NO_MATCH}
+        self.venue.move("ETH", "3910")
+        began, sent = self.scene.clock.monotonic(), len(self.venue.sent)
+        self.ticks(watchman, 30)
+        passed = self.scene.clock.monotonic() - began
+        self.assertLessEqual(len(self.venue.sent) - sent, 4 + passed / 5)
+        self.venue.refusing = {}
+        self.ticks(watchman, 8)
+        self.assertTrue(self.venue.flat)
+
+    def test_one_that_is_refused_keeps_no_other_from_its_turn(self) -> None:
+        """The time of the second was over when it had its turn, each time."""
+        gone = self.ended("signal_0", "BTC/ETH")
+        self.scene.opened()
+        self.scene.opened("signal_2", pair="SOL/AVAX")
+        watchman = Watchman(self.spoil_ledger(gone.trade_id))
+        self.venue.refusing = {"ETH": RejectReason.NO_MATCH, "BTC": RejectReason.NO_MATCH}
+        for coin, price in (("ETH", "3910"), ("AVAX", "24.4")):
+            self.venue.move(coin, price)
+        self.ticks(watchman, 5)
+        self.assertEqual((0, 0), self.held("SOL", "AVAX"))
+
+    def test_an_order_is_dated_after_the_reads_that_took_their_time(self) -> None:
+        self.scene.opened()
+        self.spoil_state()
+        self.venue.delay_seconds = {"quotes": 3, "instruments": 1}
+        lives: list[timedelta] = []
+
+        def look(orders: Sequence[Order]) -> None:
+            lives.extend(one.expires_at - self.scene.clock.now() for one in orders)
+
+        self.venue.on_submit = look
+        self.stopped()
+        self.assertEqual({timedelta(seconds=5)}, set(lives))
+        self.assertTrue(self.venue.flat)
+
+
+class LeftTest(UnwindingTestCase):
+    def test_what_a_stop_has_closed_is_let_alone_by_who_watches(self) -> None:
+        """The monitor, another process, knew nothing of it: a breach sold what somebody had bought since."""
+        gone = self.ended()
+        self.scene.opened()
+        watchman = Watchman(self.spoil_ledger(gone.trade_id))
+        self.ticks(watchman)
+        self.assertEqual("all_positions_closed", self.stopped(self.started()).status)
+        self.venue.hold("ETH", "0.2")
+        self.venue.hold("BTC", "-0.01")
+        self.venue.move("ETH", "3910")
+        sent = len(self.venue.sent)
+        self.ticks(watchman, 5)
+        self.assertEqual(sent, len(self.venue.sent))
+
+    def test_a_second_stop_lets_it_alone_too(self) -> None:
+        self.scene.opened()
+        self.spoil_state()
+        self.stopped()
+        self.venue.hold("ETH", "0.2")
+        self.assertEqual("all_positions_closed", self.stopped().status)
+        self.assertEqual((Decimal("0.2"),), self.held("ETH"))
+
+    def on_its_way(self) -> None:
+        """The web process dies with an opening sent that lands in nine seconds."""
+        self.venue.script(Fault(lands_after=9, told_after=9, dies="after"))
+        with suppress(Crash):
+            self.scene.execute()
+
+    def test_an_opening_that_may_yet_land_is_no_closed_position(self) -> None:
+        self.on_its_way()
+        self.spoil_state()
+        unwritten = Unwritten()
+        report = self.stopped(unwritten=unwritten)
+        self.assertEqual(("closing", ["BTC/ETH"]), (report.status, [one.pair for one in report.remaining]))
+        for _ in range(PRESSES_MAX):
+            self.scene.clock.advance(1)
+            if self.stopped(unwritten=unwritten).status == "all_positions_closed":
+                break
+        self.scene.clock.advance(20)
+        self.assertEqual((True, "all_positions_closed"), (self.venue.flat, self.stopped(unwritten=unwritten).status))
+        self.assertTrue(any(order.reduce_only for order in self.venue.orders))
+
+    def test_it_goes_on_after_the_answer_until_that_is_known(self) -> None:
+        self.on_its_way()
+        self.spoil_state()
+        with redirect_stderr(io.StringIO()):
+            emergency.stop(self.scene.desk)
+            self.scene.hands.release()
+        self.scene.clock.advance(20)
+        self.assertTrue(self.venue.flat)
+
+    def test_an_account_that_cannot_be_read_after_it_takes_nothing_of_the_answer_back(self) -> None:
+        self.scene.opened()
+        self.spoil_state()
+        close_holdings = working.close_holdings
+
+        def closing(*words: Any) -> Mapping[Coin, Quantity]:
+            left = close_holdings(*words)
+            self.venue.reads_down = {"account"}
+            return left
+
+        with mock.patch.object(working, "close_holdings", closing):
+            self.assertEqual("all_positions_closed", self.stopped().status)
+
+
+class UnwritableTest(UnwindingTestCase):
+    """The state can be written, the ledger cannot."""
+
+    def spoilt(self, *, writable: bool) -> Desk:
+        return with_store(self.scene, writable=writable, save=corrupt, save_watch=corrupt)
+
+    def test_a_stop_closes_what_the_ledger_takes_no_close_of(self) -> None:
+        """The state said LIQUIDATING, and where no monitor was at work nobody closed anything."""
+        for writable in (False, True):
+            with self.subTest(writable=writable):
+                self.setUp()
+                position = self.scene.opened()
+                report = self.stopped(self.spoilt(writable=writable))
+                self.assertTrue(self.venue.flat)
+                self.assertEqual(("all_positions_closed", (position.id,)), (report.status, report.closed))
+                self.assertIs(TradingState.LIQUIDATING, self.scene.store.state().state)
+
+    def test_an_opening_whose_end_cannot_be_written_down_is_left(self) -> None:
+        """The book does not know what it holds, so that no barrier would ever leave it."""
+        for name, fault in (("both legs", lost_after()), ("one leg", lost_after(BTC="0"))):
+            with self.subTest(name):
+                self.setUp()
+                self.venue.script(fault)
+                self.venue.reads_down = {"reports"}
+                self.scene.execute()
+                self.venue.reads_down = set()
+                watchman = Watchman(self.spoilt(writable=True))
+                self.ticks(watchman, 2)
+                self.assertFalse(self.venue.flat)
+                self.ticks(watchman, 20)
+                self.assertTrue(self.venue.flat)
+
+    def test_one_that_is_level_stays_under_its_barriers(self) -> None:
+        self.scene.opened(size="6000", execution=Execution.TWAP, twap=TwapRequest(180, 5))
+        watchman = Watchman(self.spoilt(writable=False))
+        held = self.held("BTC", "ETH")
+        self.ticks(watchman, 10)
+        self.assertEqual(held, self.held("BTC", "ETH"))
+        self.venue.move("ETH", "3910")
+        self.ticks(watchman, 4)
+        self.assertTrue(self.venue.flat)
