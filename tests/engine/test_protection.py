@@ -437,6 +437,38 @@ class Firing(ProtectionCase):
         self.assertEqual((self.venue.rests, self.resting(position)), ({}, ()))
         self.assert_account_explained()
 
+    def test_one_that_fires_beside_what_others_hold_is_not_replaced_by_a_larger_one(self) -> None:
+        """Seed 911502: the next slice made the desk place one for all three, and it took what a person held."""
+        position = self.scene.opened(size="6000")
+        self.tick()
+        first = self.scene.position(position.id).long.held
+        self.venue.hold("ETH", "1")
+        emergency.resume(self.scene.desk, [ETH])
+        for _ in range(60):
+            self.tick()
+            if self.scene.position(position.id).long.opened > first:
+                break
+        self.assertEqual((len(self.venue.placements), len(self.losses(position))), (1, 0))
+        self.venue.fire("ETH", "take_profit")
+        self.protect(position, self.watchman.guards)
+        self.assertEqual([one[:1] + one[2:] for one in self.venue.guards("ETH")], [("stop", first)])
+        self.tick(10)
+        self.assertEqual([(one.coin, one.quantity) for one in self.losses(position)], [(ETH, first)])
+        self.assert_known(position)
+
+    def test_without_a_list_nothing_grows(self) -> None:
+        position = self.scene.opened(size="6000")
+        self.tick()
+        first = self.scene.position(position.id).long.held
+        self.venue.reads_down.add("resting")
+        self.tick(6, seconds=6)
+        self.tick(4)
+        self.assertGreater(self.scene.position(position.id).long.held, first)
+        self.assertEqual({one[2] for one in self.venue.guards("ETH")}, {first})
+        self.venue.reads_down.clear()
+        self.tick(4)
+        self.assertEqual({one[2] for one in self.venue.guards("ETH")}, {self.scene.position(position.id).long.held})
+
     def test_what_is_fired_before_the_loss_is_known_is_not_placed_again(self) -> None:
         self.scene.opened()
         self.tick()
@@ -633,6 +665,34 @@ class Crashes(ProtectionCase):
         self.scene.clock.instant -= timedelta(seconds=300)
         self.tick(2)
         self.assertEqual(len(self.venue.rests), 4)
+
+    def test_a_clock_that_was_set_forward_strikes_nothing_out_that_is_still_on_its_way(self) -> None:
+        """Seed 902707: it was forgotten, and rested for nobody when it had come."""
+        for seconds, restarts in ((4, False), (4, True), (9, False)):
+            with self.subTest(seconds=seconds, restarts=restarts):
+                self.setUp()
+                position = self.scene.opened()
+                self.venue.script_rest("lost_before")
+                self.tick()
+                self.scene.clock.instant += timedelta(seconds=60)
+                if restarts:
+                    self.restart()
+                self.tick(seconds=seconds)
+                self.venue.rests.update({one.client_order_id: one for one in self.venue.placements[0]})
+                self.tick(8, seconds=4)
+                self.assertEqual((len(self.venue.placements), len(self.venue.rests)), (1, 4))
+                self.assert_known(position)
+
+    def test_what_never_came_is_placed_anew_also_after_the_clock_was_set_forward(self) -> None:
+        position = self.scene.opened()
+        self.venue.script_rest("lost_before")
+        self.tick()
+        self.scene.clock.instant += timedelta(seconds=60)
+        self.tick(8, seconds=4)
+        self.assertEqual((len(self.venue.placements), len(self.venue.rests)), (2, 4))
+        self.tick(seconds=31)
+        self.assertEqual(self.watchman.guards.doubts, {})
+        self.assert_known(position)
 
     def test_a_list_from_before_the_clock_was_set_back_strikes_nothing_out(self) -> None:
         first, memory = self.scene.opened(), protection.Memory()

@@ -90,11 +90,15 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The ids that the venue listed, asked at `taken_at`; `orders` are those that have one, as it listed them."""
+    """The ids that the venue listed, asked at `taken_at`; `orders` are those that have one, as it listed them.
+
+    `asked_at` is the same by the clock that nobody sets, in seconds.
+    """
 
     ids: frozenset[ClientOrderId]
     taken_at: datetime
     orders: tuple[ListedOrder, ...] = ()
+    asked_at: float = 0.0
 
 
 @dataclass
@@ -106,6 +110,8 @@ class Memory:
     """When the venue last refused what. Each for itself: one that is beyond the mark keeps no other from growing."""
     moved: deque[datetime] = field(default_factory=deque)
     listing: Listing | None = None
+    doubts: dict[PositionId, Mapping[ClientOrderId, float]] = field(default_factory=dict)
+    """Since when this monitor has known of what it has not seen at the venue, by the clock that nobody sets."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     list_lock: AbstractContextManager[object] = field(default_factory=threading.Lock)
     """Held while the venue is asked, which takes its time; the other one never is: a tick waits for it."""
@@ -176,8 +182,11 @@ def _key(one: Resting) -> tuple[Coin, TriggerKind]:
     return one.order.coin, one.order.kind
 
 
-def settled(resting: Sequence[Resting], listing: Listing | None) -> tuple[Resting, ...]:
-    """*resting* as the venue's list tells it: what it shows is placed, and what it would show by now is gone.
+def settled(
+    resting: Sequence[Resting], listing: Listing | None, on_its_way: Collection[ClientOrderId] = ()
+) -> tuple[Resting, ...]:
+    """*resting* as the venue's list tells it: what it shows is placed, and what it would show by now is gone, but for
+    what may be *on its way* still, whatever the time of day.
 
     Gone is fired, ended with its holding, taken back by whoever, or never arrived; if it fired, the fills tell.
     That one is placed does not say since when: *listing* may be from before it came, of which another monitor heard.
@@ -188,7 +197,7 @@ def settled(resting: Sequence[Resting], listing: Listing | None) -> tuple[Restin
     for one in resting:
         if one.order.client_order_id in listing.ids:
             left.append(replace(one, placed=True))
-        elif listing.taken_at < one.intended_at + LANDED_AFTER:
+        elif listing.taken_at < one.intended_at + LANDED_AFTER or one.order.client_order_id in on_its_way:
             left.append(one)
     return tuple(left)
 
@@ -251,6 +260,7 @@ def due(desk: Desk, memory: Memory, book: Book) -> tuple[PositionId, ...]:
             if look is not None:
                 memory.looks[position.id] = look
         memory.refused = {key: at for key, at in memory.refused.items() if now - at < REFUSED_PAUSE}
+        memory.doubts = {one: doubts for one, doubts in memory.doubts.items() if one in memory.looks}
     return tuple(found)
 
 
@@ -269,20 +279,51 @@ def protect(desk: Desk, memory: Memory, position_id: PositionId, find: Finding) 
         if not watch.resting and (position.closed or not desk.config.resting_protection):
             return
         listing = _listing(desk, memory, watch.resting)
-        unclear = _unaccounted(desk, position_id, watch.resting, listing, find)
-        if listing is not None and unclear:
-            listing = replace(listing, ids=listing.ids | unclear)
-        position, present = desk.store.book().position(position_id), settled(watch.resting, listing)
-        wish: Mapping[Coin, Sequence[Guard]] = {leg.coin: () for leg in position.legs}
-        if not position.closed and desk.config.resting_protection:
-            wish = wanted(position, desk.venue.account(), desk.venue.instruments())
-        changes = _affordable(memory, decide(wish, present, now), now)
+        present, unclear = _seen(desk, memory, position_id, watch.resting, listing, find)
+        changes = decide(_wish(desk, position_id, unclear), present, now)
+        if changes.replaced:
+            # What stands in for one that has fired meanwhile would be larger than what is left, and take of others'.
+            listing = read_list(desk, memory, timedelta(0))
+            present, unclear = _seen(desk, memory, position_id, watch.resting, listing, find)
+            changes = decide(_wish(desk, position_id, unclear), present, now)
+            if listing is None:
+                changes = _without_moves(changes)
+                _look_soon(memory, position_id, now)
+        changes = _affordable(memory, changes, now)
+        position = desk.store.book().position(position_id)
         if present != watch.resting:
             _note(desk, position_id, lambda _: present)
         _carry_out(desk, memory, position, changes)
         doubtful = any(not one.placed for one in watch_of(desk.store.book(), position_id).resting)
         if unclear or doubtful or position.status is PositionStatus.OPENING or changes.replaced:
             _look_soon(memory, position_id, now)
+
+
+def _seen(
+    desk: Desk,
+    memory: Memory,
+    position_id: PositionId,
+    resting: Sequence[Resting],
+    listing: Listing | None,
+    find: Finding,
+) -> tuple[tuple[Resting, ...], frozenset[ClientOrderId]]:
+    """*resting* as *listing* tells it, and those of it that count as there because it is not known what they took."""
+    on_its_way = _on_its_way(memory, position_id, resting, listing, desk.clock.monotonic())
+    unclear = _unaccounted(desk, position_id, resting, listing, find)
+    if listing is not None and unclear:
+        listing = replace(listing, ids=listing.ids | unclear)
+    return settled(resting, listing, on_its_way), unclear
+
+
+def _wish(desk: Desk, position_id: PositionId, unclear: Collection[ClientOrderId]) -> Mapping[Coin, Sequence[Guard]]:
+    """What should rest; a coin of which it is *unclear* what has been taken is left as it is until that is known."""
+    position = desk.store.book().position(position_id)
+    if position.closed or not desk.config.resting_protection:
+        return {leg.coin: () for leg in position.legs}
+    found = wanted(position, desk.venue.account(), desk.venue.instruments())
+    resting = watch_of(desk.store.book(), position_id).resting
+    doubted = {one.order.coin for one in resting if one.order.client_order_id in unclear}
+    return {coin: guards for coin, guards in found.items() if coin not in doubted}
 
 
 def in_the_way(book: Book, position_id: PositionId, shared: Collection[Coin]) -> tuple[Resting, ...]:
@@ -405,7 +446,7 @@ def _carry_out(desk: Desk, memory: Memory, position: Position, changes: Changes)
     """Place first, then take back what that replaces: between the two more rests than is held, which only reduces."""
     unseen = {(guard.coin, guard.kind) for guard in changes.place}
     place = [one for one in changes.place if (position.id, one.coin, one.kind) not in memory.refused]
-    for guard, report in zip(place, _place(desk, position, place) if place else (), strict=True):
+    for guard, report in zip(place, _place(desk, memory, position, place) if place else (), strict=True):
         if report.status is RestingStatus.RESTING:
             unseen.discard((guard.coin, guard.kind))
         elif report.status is RestingStatus.REJECTED:
@@ -414,7 +455,7 @@ def _carry_out(desk: Desk, memory: Memory, position: Position, changes: Changes)
     _cancel(desk, position.id, [*changes.cancel, *over])
 
 
-def _place(desk: Desk, position: Position, guards: Sequence[Guard]) -> Sequence[RestingReport]:
+def _place(desk: Desk, memory: Memory, position: Position, guards: Sequence[Guard]) -> Sequence[RestingReport]:
     """Intent to disk, then one group, then the answer to disk."""
     now = desk.clock.now()
     with desk.store.exclusive() as book:
@@ -422,7 +463,9 @@ def _place(desk: Desk, position: Position, guards: Sequence[Guard]) -> Sequence[
         number = watch.rested + 1
         orders = [_named(position.id, guard, number) for guard in guards]
         intended = tuple(Resting(order, now) for order in orders)
-        desk.store.save_watch(replace(watch, resting=(*watch.resting, *intended), rested=number))
+        written = (*watch.resting, *intended)
+        desk.store.save_watch(replace(watch, resting=written, rested=number))
+    _on_its_way(memory, position.id, written, None, desk.clock.monotonic())
     reports = desk.venue.place_resting(orders, now + LIFE)
     words = {one.client_order_id: one.status for one in reports}
 
@@ -485,6 +528,21 @@ def _named(position_id: PositionId, guard: Guard, number: int) -> RestingOrder:
     )
 
 
+def _on_its_way(
+    memory: Memory, position_id: PositionId, resting: Iterable[Resting], listing: Listing | None, now: float
+) -> frozenset[ClientOrderId]:
+    """Those of *resting* that may have arrived after *listing*, though the desk's clock says that their time is over:
+    it may have been set forward since. What another process has sent counts from when this one first heard of it."""
+    with memory.lock:
+        known = memory.doubts.pop(position_id, {})
+        names = [one.order.client_order_id for one in resting if not one.placed]
+        heard = {name: known.get(name, now) for name in names}
+        if heard:
+            memory.doubts[position_id] = heard
+    asked_at = listing.asked_at if listing is not None else now
+    return frozenset(name for name, at in heard.items() if asked_at < at + LANDED_AFTER.total_seconds())
+
+
 def _listing(desk: Desk, memory: Memory, resting: Collection[Resting]) -> Listing | None:
     """The venue's list, no older than *resting* needs it; None where nothing rests, and while it cannot be read."""
     if not resting:
@@ -499,13 +557,14 @@ def read_list(desk: Desk, memory: Memory, age_max: timedelta) -> Listing | None:
         # One from later than now is from before the clock was set back, and knows of nothing that was placed since.
         if known is not None and timedelta(0) <= now - known.taken_at < age_max:
             return known
+        asked_at = desk.clock.monotonic()
         try:
             listed = desk.venue.resting()
         except VenueUnavailable:
             return None
         named = tuple(one for one in listed if one.client_order_id is not None)
         ids = frozenset(one.client_order_id for one in named if one.client_order_id is not None)
-        memory.listing = Listing(ids, now, named)
+        memory.listing = Listing(ids, now, named, asked_at)
         return memory.listing
 
 
@@ -517,6 +576,10 @@ def _affordable(memory: Memory, changes: Changes, now: datetime) -> Changes:
         if len(memory.moved) + changes.moves <= MOVES_PER_MINUTE_MAX:
             memory.moved.extend([now] * changes.moves)
             return changes
+    return _without_moves(changes)
+
+
+def _without_moves(changes: Changes) -> Changes:
     kept = {_key(one) for one in changes.replaced}
     return Changes(tuple(one for one in changes.place if (one.coin, one.kind) not in kept), changes.cancel)
 
