@@ -283,6 +283,32 @@ class RepairTests(WorkingTestCase):
             self.scene.execute()
         self.assertEqual([], self.venue.sent)
 
+    def test_a_halt_while_it_is_asked_whether_an_absent_order_landed_stops_the_next(self) -> None:
+        """Seed 921432: the account was read after the decision, and took eight seconds, in which somebody stopped."""
+
+        def halts(*_: object) -> bool:
+            self.scene.enter_state(TradingState.LIQUIDATING)
+            return False
+
+        self.venue.script(fine(), lost_before())
+        self.scene.execute(twap=TwapRequest(60, 4))
+        self.scene.ticks(20)
+        self.assertEqual(2, len(self.venue.sent))
+        with patch.object(working, "_may_have_landed", halts):
+            self.scene.ticks(20)
+        self.assertEqual(2, len(self.venue.sent))
+        self.assertIs(TradeStatus.CANCELED, self.only_trade().status)
+
+    def test_what_is_sent_for_an_absent_order_is_dated_after_the_account_was_read(self) -> None:
+        self.venue.script(lost_before())
+        self.scene.execute()
+        self.venue.delay_seconds = {"account": 3.0}
+        sent_at = []
+        self.venue.on_submit = lambda orders: sent_at.append(self.scene.clock.now())
+        self.scene.ticks(20)
+        self.assertEqual(1, len(sent_at))
+        self.assertLess(sent_at[0] - self.venue.orders[-1].intended_at, timedelta(seconds=1))
+
     def test_a_twap_reaches_its_size_and_ends(self) -> None:
         self.scene.execute(twap=TwapRequest(60, 4))
         self.assertEqual(1, len(self.venue.sent))

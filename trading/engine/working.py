@@ -94,6 +94,8 @@ def work(desk: Desk, trade: Trade) -> Trade:
     for _ in range(STEPS_MAX):
         if not trade.live and not trade.in_doubt:
             return desk.store.save(trade)
+        # Before the look at the market: what is sent goes by what was seen last, and by the desk's state then.
+        landed = _may_have_landed(desk, trade)
         market, book = _look(desk, trade)
         wished = _with_wishes(desk, book, trade)
         if wished is not trade:
@@ -105,7 +107,7 @@ def work(desk: Desk, trade: Trade) -> Trade:
                 _watch_size(desk, trade)
                 if trade.in_doubt:
                     return trade
-            case Send() as step if _may_have_landed(desk, trade, step):
+            case Send(orders) if landed and not all(one.reduce_only for one in orders):
                 return desk.store.save(trade)
             case Send() if not prepared and trade.opens:
                 leveraged = _with_leverage(desk, trade)
@@ -409,11 +411,11 @@ def _with_leverage(desk: Desk, trade: Trade) -> Trade | None:
     return trade
 
 
-def _may_have_landed(desk: Desk, trade: Trade, step: Send) -> bool:
+def _may_have_landed(desk: Desk, trade: Trade) -> bool:
     """Does the account hold more of a leg than is explained, though orders for it are called absent: then nothing is
     sent in their place, and what is held is drift. An account that cannot be read denies nothing either."""
     absent = {one.coin for one in trade.orders if trade.report_of(one).status is OrderStatus.ABSENT}
-    if not absent or all(one.reduce_only for one in step.orders):
+    if not absent or not trade.opens or not trade.live or trade.in_doubt:
         return False
     before = book_holdings(desk.store.book())
     account = _account(desk)
