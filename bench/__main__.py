@@ -8,6 +8,7 @@ machine whose own noise is above three nothing is taken for a regression.
 import argparse
 import json
 import os
+import platform
 import statistics
 import subprocess
 import sys
@@ -69,6 +70,8 @@ def _probe(figures: Figures, when: str = "before") -> None:
         taken.append((time.perf_counter() - started) * 1000)
     spread = spread_of(taken)
     figures.note(f"noise {when}: {NOISE}", spread.p99 / spread.p50, "x")
+    # Two builds of one version of Python are a fifth apart: times without the interpreter's pace say little.
+    figures.note(f"pace {when}: that piece of work by Python {platform.python_version()}", spread.p50, "ms")
     figures.note(f"noise {when}: load average", os.getloadavg()[0], "")
 
 
