@@ -130,6 +130,8 @@ REST_FRAMEWORK = {
     "UNAUTHENTICATED_TOKEN": None,
     "EXCEPTION_HANDLER": "trading.problems.exception_handler",
     "COERCE_DECIMAL_TO_STRING": False,
+    # The framework's own test client would send forms, which no route takes.
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
 
 SPECTACULAR_SETTINGS = {

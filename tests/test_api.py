@@ -13,6 +13,7 @@ from unittest import mock
 
 from django.http import HttpResponse
 from django.test import Client, override_settings
+from rest_framework.test import APIClient
 
 from tests.api.base import EXECUTE, ApiTestCase, told
 from tests.builders import given_signal
@@ -88,6 +89,9 @@ class ExecuteTest(FlowTestCase):
         self.assertAlmostEqual(1000, body["size"], delta=5)
         self.assertAlmostEqual(body["size"], body["long"]["notional"] + body["short"]["notional"], delta=2)
         self.assertEqual({"long", "short"}, {body["long"]["side"], body["short"]["side"]})
+
+    def test_the_test_client_of_the_framework_is_understood_as_it_comes(self) -> None:
+        self.assertEqual(201, APIClient().post(EXECUTE, OPENING).status_code)
 
     def test_the_numbers_add_up(self) -> None:
         body = self.opened()
