@@ -1,5 +1,6 @@
 """Every gate of an opening, in its order, and what a repeated request is answered."""
 
+import logging
 import unittest
 from dataclasses import replace
 from datetime import timedelta
@@ -33,7 +34,7 @@ from trading.domain.market import Pair
 from trading.domain.orders import RejectReason
 from trading.domain.positions import PositionStatus
 from trading.domain.trades import TradeStatus
-from trading.domain.units import Coin, Ratio, TradeId, Usd
+from trading.domain.units import Coin, PositionId, Ratio, TradeId, Usd
 from trading.engine import closing, emergency, entry, planning
 from trading.engine.entry import Outcome
 from trading.engine.requests import Execution, TwapRequest
@@ -435,6 +436,35 @@ class DeadlineTests(EntryTestCase):
         began = self.scene.clock.monotonic()
         self.assertIs(Outcome.WORKING, self.scene.execute().outcome)
         self.assertLessEqual(self.scene.clock.monotonic() - began, 9.5)
+
+    def test_an_exchange_that_hangs_keeps_no_caller_waiting(self) -> None:
+        self.venue.on_submit = lambda _: self.scene.hands.hang()
+        began = self.scene.clock.monotonic()
+        answer = self.scene.execute()
+        self.assertLessEqual(self.scene.clock.monotonic() - began, 9.5)
+        self.assertEqual((Outcome.WORKING, PositionStatus.OPENING), (answer.outcome, answer.position.status))
+        self.scene.hands.release()
+        self.assertIs(PositionStatus.OPEN, self.scene.position(PositionId(answer.position.position_id)).status)
+
+    def test_what_fails_after_the_answer_is_written_down(self) -> None:
+        def hang_and_fail(orders: object) -> None:
+            self.scene.hands.hang()
+            raise ValueError
+
+        self.venue.on_submit = hang_and_fail
+        self.assertIs(Outcome.WORKING, self.scene.execute().outcome)
+        logging.disable(logging.CRITICAL)
+        self.addCleanup(logging.disable, logging.NOTSET)
+        self.scene.hands.release()
+        self.assertIn("failed on a bug: ValueError", self.scene.log.messages("error")[-1])
+
+    def test_what_fails_before_the_answer_is_the_answer(self) -> None:
+        def fail(orders: object) -> None:
+            raise ValueError("a bug")
+
+        self.venue.on_submit = fail
+        with self.assertRaisesRegex(ValueError, "a bug"):
+            self.scene.execute()
 
     def test_guardian_is_not_asked_when_no_time_is_left(self) -> None:
         signals, lookup = self.scene.signals, self.scene.signals.signal

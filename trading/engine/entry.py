@@ -29,7 +29,7 @@ from trading.domain.positions import Position
 from trading.domain.signals import Approval, Signal
 from trading.domain.trades import Trade, open_trade_id
 from trading.domain.units import Coin, TradeId, hash_of
-from trading.engine import planning, queries, working
+from trading.engine import errands, planning, queries, working
 from trading.engine.barriers import further
 from trading.engine.desk import Desk
 from trading.engine.planning import Draft, World
@@ -86,9 +86,7 @@ def execute(desk: Desk, request: ExecuteRequest, key: str | None = None, *, requ
         if known is not None:
             return known
         trade = _accepted(desk, request, key, until, request_id)
-    # The monitor may have taken it up already: it is re-read under its seat, or answered as it stands.
-    patience = max(until - desk.clock.monotonic(), 0.0)
-    return _answer(desk, working.work_if_free(desk, trade.id, until=until, wait_seconds=patience))
+    return _answer(desk, _worked(desk, trade.id, until))
 
 
 def judge_signal(desk: Desk, signal: Signal, *, now: datetime) -> None:
@@ -280,6 +278,18 @@ def _with_rejection(state: DeskState, rejection: Rejection, now: datetime) -> De
         and not (one.signal_id == rejection.signal_id and one.position_size >= rejection.position_size)
     )
     return replace(state, rejections=(*standing, rejection))
+
+
+def _worked(desk: Desk, trade_id: TradeId, until: float) -> Trade:
+    """The trade once it rests, or as it stands at *until*: an exchange that hangs keeps no caller waiting."""
+
+    def work() -> None:
+        # The monitor may have taken it up already: it is re-read under its seat, or left to it.
+        working.work_if_free(desk, trade_id, until=until, wait_seconds=max(until - desk.clock.monotonic(), 0.0))
+
+    if not errands.ends_by(desk, f"opening by {trade_id}", work, until):
+        desk.store.make_sure()
+    return desk.store.book().trade(trade_id)
 
 
 def _respect_rejection(desk: Desk, request: ExecuteRequest) -> None:

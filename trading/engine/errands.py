@@ -6,6 +6,7 @@ process cuts off is on disk already, as after any crash.
 
 import logging
 from collections.abc import Iterable
+from threading import Event
 
 from trading.domain.errors import DeskError
 from trading.engine.desk import Desk
@@ -27,6 +28,28 @@ def wait(desk: Desk, errands: Iterable[Errand], until: float) -> None:
     """Wait for *errands*, at most until the clock's `monotonic` reads *until*."""
     for errand in errands:
         errand.join(max(until - desk.clock.monotonic(), 0.0))
+
+
+def ends_by(desk: Desk, name: str, job: Job, until: float) -> bool:
+    """Do *job* beside the caller, and say whether it has ended before the clock's `monotonic` reads *until*. What it
+    has raised by then is raised here; what it raises later is logged."""
+    failures: list[BaseException] = []
+    gone = Event()
+
+    def errand() -> None:
+        try:
+            job()
+        except BaseException as failure:
+            failures.append(failure)
+            if gone.is_set():
+                raise
+
+    begun = start(desk, name, errand)
+    wait(desk, [begun], until)
+    gone.set()
+    for failure in failures:
+        raise failure
+    return not begun.is_alive()
 
 
 def guarded(desk: Desk, name: str, job: Job) -> str | None:
