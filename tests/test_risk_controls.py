@@ -110,6 +110,17 @@ class ValidatorsTest(unittest.TestCase):
                 self.assertIs(passed, expected)
                 self.assertIn(words, message)
 
+    def test_a_verdict_is_true_only_where_the_limit_is_kept(self) -> None:
+        self.assertTrue(validate_max_positions(2))
+        for verdict in (
+            validate_max_positions(3),
+            validate_position_size(3001, 10_000),
+            validate_leverage(4),
+            validate_portfolio_value(99),
+            validate_all_risk_controls(10_000, 3000, 4, 2),
+        ):
+            self.assertFalse(verdict)
+
     def test_bad_numbers_are_refused_by_name(self) -> None:
         table: dict[str, Callable[[Number], object]] = {
             "max_positions": lambda bad: validate_max_positions(1, bad),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import NamedTuple
 
 from trading.domain.errors import InvalidNumber
 from trading.domain.market import Instrument, Pair, Quote
@@ -380,18 +381,27 @@ def _cooling(entry: Entry, exposure: Exposure) -> Iterator[Breach]:
 # One limit at a time --------------------------------------------------------------------------------------------------
 
 
-def validate_max_positions(current_positions: Number, max_positions: Number = 3) -> tuple[bool, str]:
+class Verdict(NamedTuple):
+    """Whether a limit is kept, and what there is to say of it. A pair that is false itself where the limit is not kept:
+    a plain one would be true either way, and a caller who forgets to take it apart would let everything pass."""
+
+    passed: bool
+    message: str
+
+    def __bool__(self) -> bool:
+        return self.passed
+
+
+def validate_max_positions(current_positions: Number, max_positions: Number = 3) -> Verdict:
     """Is there room for one more position. Zero is a fair count of positions; below zero and fractions are refused."""
     limit = _whole(max_positions, "max_positions")
     current = _whole(current_positions, "current_positions") if exact(current_positions, "current_positions") else ZERO
     if current >= limit:
-        return False, f"Positions at maximum: {_plain(current)} of {_plain(limit)} are open"
-    return True, f"Positions OK: {_plain(current)} of {_plain(limit)} are open"
+        return Verdict(False, f"Positions at maximum: {_plain(current)} of {_plain(limit)} are open")
+    return Verdict(True, f"Positions OK: {_plain(current)} of {_plain(limit)} are open")
 
 
-def validate_position_size(
-    position_size: Number, portfolio_value: Number, max_allocation: Number = 0.30
-) -> tuple[bool, str]:
+def validate_position_size(position_size: Number, portfolio_value: Number, max_allocation: Number = 0.30) -> Verdict:
     """Is the gross notional within its share of the portfolio."""
     size, value = _amount(position_size, "position_size"), _amount(portfolio_value, "portfolio_value")
     allocation = _amount(max_allocation, "max_allocation")
@@ -399,24 +409,26 @@ def validate_position_size(
         raise InvalidNumber("max_allocation", "max_allocation is a fraction and must be at most one")
     limit = value * allocation
     if size > limit:
-        return False, f"Position size {_plain(size)} USD exceeds the maximum of {_plain(limit)} USD"
-    return True, f"Position size OK: {_plain(size)} of at most {_plain(limit)} USD"
+        return Verdict(
+            False, f"Position size {_plain(size)} USD exceeds the maximum of {_plain(limit)} USD, the allocation limit"
+        )
+    return Verdict(True, f"Position size OK: {_plain(size)} of at most {_plain(limit)} USD")
 
 
-def validate_leverage(leverage: Number, max_leverage: Number = 3) -> tuple[bool, str]:
+def validate_leverage(leverage: Number, max_leverage: Number = 3) -> Verdict:
     """Is the leverage within its maximum."""
     used, limit = _amount(leverage, "leverage"), _amount(max_leverage, "max_leverage")
     if used > limit:
-        return False, f"Leverage {_plain(used)}x exceeds the maximum of {_plain(limit)}x"
-    return True, f"Leverage OK: {_plain(used)}x of at most {_plain(limit)}x"
+        return Verdict(False, f"Leverage {_plain(used)}x exceeds the maximum of {_plain(limit)}x")
+    return Verdict(True, f"Leverage OK: {_plain(used)}x of at most {_plain(limit)}x")
 
 
-def validate_portfolio_value(portfolio_value: Number, min_portfolio: Number = 100) -> tuple[bool, str]:
+def validate_portfolio_value(portfolio_value: Number, min_portfolio: Number = 100) -> Verdict:
     """Is the portfolio worth enough to trade with."""
     value, limit = _amount(portfolio_value, "portfolio_value"), _amount(min_portfolio, "min_portfolio")
     if value < limit:
-        return False, f"Portfolio value {_plain(value)} USD is below the minimum of {_plain(limit)} USD"
-    return True, f"Portfolio value OK: {_plain(value)} USD, at least {_plain(limit)}"
+        return Verdict(False, f"Portfolio value {_plain(value)} USD is below the minimum of {_plain(limit)} USD")
+    return Verdict(True, f"Portfolio value OK: {_plain(value)} USD, at least {_plain(limit)}")
 
 
 def validate_all_risk_controls(
@@ -428,7 +440,7 @@ def validate_all_risk_controls(
     max_allocation: Number = 0.30,
     max_leverage: Number = 3,
     min_portfolio: Number = 100,
-) -> tuple[bool, str]:
+) -> Verdict:
     """All four; the message lists every failure, not the first."""
     results = (
         validate_portfolio_value(portfolio_value, min_portfolio),
@@ -437,7 +449,7 @@ def validate_all_risk_controls(
         validate_leverage(leverage, max_leverage),
     )
     failures = [message for passed, message in results if not passed]
-    return not failures, "; ".join(failures) or "All risk controls passed"
+    return Verdict(not failures, "; ".join(failures) or "All risk controls passed")
 
 
 def _amount(value: Number, name: str) -> Decimal:
