@@ -53,8 +53,10 @@ class Hand:
         self.name = name
         self._hands = hands
         self._done = False
+        self._thread: threading.Thread | None = None
 
         def to_the_end() -> None:
+            self._thread = threading.current_thread()
             try:
                 job()
             finally:
@@ -62,7 +64,7 @@ class Hand:
                     self._done = True
                     hands.changed.notify_all()
 
-        self._thread = in_a_thread(name, to_the_end)
+        in_a_thread(name, to_the_end)
 
     @property
     def hangs(self) -> bool:

@@ -278,6 +278,15 @@ class SecondReadingTest(ExitsTestCase):
         self.assertEqual([], self.swept(0.249))
         self.assertEqual([ExitReason.STOP_LOSS], self.swept(0.001))
 
+    def test_what_opens_between_two_readings_does_not_make_the_second_one_the_first(self) -> None:
+        self.scene.opened()
+        self.venue.bend_depth = self.pulled()
+        self.assertEqual([], self.swept())
+        self.venue.straighten()
+        self.scene.opened("signal_2", pair="SOL/AVAX")
+        self.venue.bend_depth = self.pulled()
+        self.assertIn(ExitReason.STOP_LOSS, self.swept(0.25))
+
     def test_an_unconfirmed_breach_does_not_hold_up_the_clock(self) -> None:
         position = self.scene.opened()
         self.planned(position, given_exit_plan(max_holding_seconds=10))
