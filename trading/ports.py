@@ -268,6 +268,9 @@ class Store(Protocol):
     def left(self) -> frozenset[PositionId]:
         """The positions that the rescue file says were left without a ledger, by whatever process: read anew."""
 
+    def rescued(self) -> tuple[Order, ...]:
+        """The orders that the rescue file says were sent without a ledger, by whatever process: read anew."""
+
     @property
     def stop_cut_off(self) -> bool:
         """Whether an emergency stop was under way when such a store was found: no state tells of it any more."""

@@ -11,15 +11,17 @@ from typing import Any
 from unittest import mock
 
 from tests.engine.bent_venue import a_bent_scene, corrupt, with_store
-from tests.engine.scripted_venue import BINDING, Crash, Fault, late, lost_after, partly
+from tests.engine.resting_venue import RestingVenue
+from tests.engine.scripted_venue import BINDING, Crash, Fault, a_scene, late, lost_after, partly
 from trading.domain.desk_state import TradingState
 from trading.domain.errors import DeskError, StoreCorrupt
+from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account
 from trading.domain.orders import Order, RejectReason
-from trading.domain.positions import Position
+from trading.domain.positions import Position, PositionStatus
 from trading.domain.trades import close_trade_id
 from trading.domain.units import Coin, Quantity
-from trading.engine import emergency, monitor, working
+from trading.engine import closing, emergency, monitor, working
 from trading.engine.desk import Desk
 from trading.engine.monitor import Watchman
 from trading.engine.requests import Execution, TwapRequest
@@ -339,3 +341,143 @@ class UnwritableTest(UnwindingTestCase):
         self.venue.move("ETH", "3910")
         self.ticks(watchman, 4)
         self.assertTrue(self.venue.flat)
+
+
+class WellAgainTest(UnwindingTestCase):
+    """What was sold without a ledger is in the venue's fills, and in the book once that can be written again."""
+
+    def setUp(self) -> None:
+        self.scene = a_scene(self, kind=RestingVenue, max_positions=5, max_allocation=Decimal(1))
+        assert isinstance(self.scene.venue, RestingVenue)
+        self.resting = self.scene.venue
+        self.watchman = Watchman(self.scene.desk)
+
+    def sold_unwritten(self) -> Position:
+        """A position that a barrier has left while the folder could not be written."""
+        position = self.scene.opened(max_holding_seconds=60)
+        spoilt = dict.fromkeys(("exclusive", "save", "save_watch", "beat", "change_state"), corrupt)
+        self.watchman.desk = with_store(self.scene, writable=False, **spoilt)
+        self.scene.clock.advance(60)
+        self.ticks(self.watchman, 4)
+        self.assertEqual(0, sum(one.coin in (ETH, BTC) for one in self.resting.account().holdings.values()) % 2)
+        self.watchman.desk = self.scene.desk
+        return position
+
+    def assert_booked(self, position: Position, watchman: Watchman) -> None:
+        """By its own fills, and nothing of what others hold was sold."""
+        held = {coin: one.quantity for coin, one in self.resting.account().holdings.items()}
+        self.ticks(watchman, 8)
+        closed = self.scene.position(position.id)
+        self.assertEqual((PositionStatus.CLOSED, 0, 0), (closed.status, closed.long.held, closed.short.held))
+        self.assertEqual(held, {coin: one.quantity for coin, one in self.resting.account().holdings.items()})
+        lost = self.scene.trade(position.trade_id).lost
+        self.assertEqual({"it was sold without a ledger"}, {one.why for one in lost})
+        sold = [one for one in self.resting.fills if one[0].reduce_only]
+        self.assertEqual(sorted(price for _, _, price in sold), sorted(one.price for one in lost))
+
+    def buy(self, *held: tuple[str, str]) -> None:
+        for coin, quantity in held:
+            self.resting.hold(coin, quantity)
+
+    def test_with_as_much_bought_by_hand_since(self) -> None:
+        """The barrier was still passed, and what somebody had bought was sold in its place."""
+        position = self.sold_unwritten()
+        self.buy(("ETH", "0.25"), ("BTC", "-0.01"))
+        self.assert_booked(position, self.watchman)
+
+    def test_with_some_of_it_bought(self) -> None:
+        position = self.sold_unwritten()
+        self.buy(("ETH", "0.1"))
+        self.assert_booked(position, self.watchman)
+
+    def test_beside_what_somebody_held_all_the_time(self) -> None:
+        self.buy(("ETH", "0.7"), ("BTC", "-0.3"))
+        self.assert_booked(self.sold_unwritten(), self.watchman)
+
+    def test_by_a_process_that_was_started_since(self) -> None:
+        position = self.sold_unwritten()
+        self.buy(("ETH", "0.25"), ("BTC", "-0.01"))
+        self.scene = self.scene.reopened()
+        self.assert_booked(position, Watchman(self.scene.desk))
+
+    def test_by_whoever_closes_it_by_hand(self) -> None:
+        position = self.sold_unwritten()
+        self.buy(("ETH", "0.25"), ("BTC", "-0.01"))
+        closing.close(self.scene.desk, position.id, ExitReason.MANUAL)
+        self.assert_booked(position, self.watchman)
+
+    def test_a_close_that_was_under_way_asks_first_too(self) -> None:
+        position = self.scene.opened()
+        self.resting.refusing = {"ETH": RejectReason.NO_MATCH, "BTC": RejectReason.NO_MATCH}
+        self.scene.close(position)
+        self.resting.refusing = {}
+        self.watchman.desk = with_store(self.scene, writable=False, save=corrupt, save_watch=corrupt)
+        self.scene.clock.advance(6)
+        self.ticks(self.watchman, 2)
+        self.assertTrue(self.resting.flat)
+        self.buy(("ETH", "0.25"), ("BTC", "-0.01"))
+        self.watchman.desk = self.scene.desk
+        self.assert_booked(position, self.watchman)
+
+    def test_nothing_is_sent_while_the_fills_cannot_be_read(self) -> None:
+        position = self.sold_unwritten()
+        self.buy(("ETH", "0.25"), ("BTC", "-0.01"))
+        self.resting.reads_down = {"fills"}
+        sent = len(self.resting.sent)
+        self.ticks(self.watchman, 8)
+        self.assertEqual(sent, len(self.resting.sent))
+        self.resting.reads_down = set()
+        self.assert_booked(position, self.watchman)
+
+    def test_a_close_whose_look_is_from_before_it_was_booked_looks_again(self) -> None:
+        """Between the look and the order the monitor had booked it, and the order went all the same."""
+        position = self.sold_unwritten()
+        self.buy(("ETH", "0.25"), ("BTC", "-0.01"))
+        other, asked = self.scene.beside(), 0
+
+        def rescued() -> tuple[Order, ...]:
+            nonlocal asked
+            asked += 1
+            if asked == 1:
+                self.assertEqual((position.id,), working.book_losses(other.desk))
+            return self.scene.store.rescued()
+
+        closing.close(with_store(self.scene, rescued=rescued), position.id, ExitReason.MANUAL)
+        self.assertGreater(asked, 0)
+        self.assert_booked(position, self.watchman)
+
+    def guarded_beside_others(self) -> None:
+        self.buy(("ETH", "0.7"))
+        self.scene.opened(max_holding_seconds=60)
+        self.ticks(self.watchman, 3)
+        self.assertEqual(2, len(self.resting.guards("ETH")))
+
+    def assert_theirs_alone(self) -> None:
+        self.assertEqual((Decimal("0.7"), []), (self.resting.held("ETH"), self.resting.guards("ETH")))
+
+    def test_a_stop_takes_back_what_rests_beside_others(self) -> None:
+        """It ends with the holding where nobody else has a part of it; else it stayed, to sell theirs."""
+        self.guarded_beside_others()
+        self.spoil_state()
+        self.stopped()
+        self.assert_theirs_alone()
+
+    def test_so_does_a_barrier_again_where_that_was_not_answered(self) -> None:
+        self.guarded_beside_others()
+        spoilt = dict.fromkeys(("exclusive", "save", "save_watch", "beat", "change_state"), corrupt)
+        self.watchman.desk = with_store(self.scene, writable=False, **spoilt)
+        self.scene.clock.advance(60)
+        self.resting.refusing, self.resting.cancel_fails = {"ETH": RejectReason.NO_MATCH}, True
+        self.ticks(self.watchman, 2)
+        self.resting.refusing, self.resting.cancel_fails = {}, False
+        self.ticks(self.watchman, 9)
+        self.assert_theirs_alone()
+
+    def test_what_was_opened_since_has_lost_nothing(self) -> None:
+        position = self.sold_unwritten()
+        self.scene.clock.advance(300)
+        other = self.scene.opened("signal_2", pair="SOL/ETH")
+        self.ticks(self.watchman, 8)
+        self.assertEqual(PositionStatus.CLOSED, self.scene.position(position.id).status)
+        self.assertEqual((), self.scene.trade(other.trade_id).lost)
+        self.assertEqual(other.leg_of(ETH).held * other.leg_of(ETH).side.sign, self.resting.held("ETH"))

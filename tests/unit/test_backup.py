@@ -131,6 +131,17 @@ class BackupTest(BackupCase):
         assert kept is not None
         self.assertEqual(self.store(kept).book().trade(late.id), late)
 
+    def test_what_was_done_without_a_ledger_stays_known(self) -> None:
+        """Whoever does not know that a position was left closes it once more, of what somebody has bought since."""
+        store = self.store()
+        with redirect_stderr(io.StringIO()):
+            store.rescue({"rescue": "left", "positions": ["pos_1"]})
+            write_backup(self.data_dir, self.target)
+            store.rescue({"rescue": "left", "positions": ["pos_2"]})
+        store.close()
+        restore(self.target, self.data_dir, force=True)
+        self.assertEqual({"pos_1", "pos_2"}, self.store().left())
+
     def test_what_was_rolled_out_counts_as_known(self) -> None:
         self.store()
         write_backup(self.data_dir, self.target)

@@ -3,10 +3,10 @@
 The law: a leg is lost only when a fill explains it; a holding that merely reads differently, or an account that
 suddenly reads empty, explains nothing. What rested for a position and was filled is its loss, also where others hold so
 much of the coin that nothing is missing. Of one fill every position loses its part once, and the parts add up to no
-more than the fill, and but for what rested to no more than is missing.
+more than the fill, and but for what rested, or was sold without a ledger, to no more than is missing.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -15,6 +15,7 @@ from trading.domain.book import Book
 from trading.domain.desk_state import Cause, DeskState
 from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account
+from trading.domain.orders import Order
 from trading.domain.positions import Position
 from trading.domain.resting import AccountFill, FillCause, TriggerKind, resting_order_id
 from trading.domain.trades import LegLost
@@ -114,11 +115,27 @@ def versions(book: Book, coins: Collection[Coin]) -> Mapping[PositionId, int]:
     }
 
 
+def sold_since(book: Book, rescued: Iterable[Order]) -> tuple[Order, ...]:
+    """Of the orders *rescued*, those that may have taken something of what still stands in *book*."""
+    entered: dict[Coin, datetime] = {}
+    for one in book.standing_positions():
+        for leg in one.legs:
+            if leg.held > 0:
+                entered[leg.coin] = min(one.entered_at, entered.get(leg.coin, one.entered_at))
+    return tuple(one for one in rescued if one.coin in entered and one.intended_at >= entered[one.coin])
+
+
 def explained(
-    book: Book, lack: Missing, fills: Sequence[AccountFill], step: Quantity, now: datetime
+    book: Book,
+    lack: Missing,
+    fills: Sequence[AccountFill],
+    step: Quantity,
+    now: datetime,
+    sold: Collection[ClientOrderId] = (),
 ) -> Mapping[PositionId, tuple[LegLost, ...]]:
     """The part of *lack* that *fills* explain, by position: what rested for a position is its own loss, missing or not,
-    the rest is everybody's, pro rata on the lots of *step*, what that leaves over the largest holder's."""
+    the rest is everybody's, pro rata on the lots of *step*, what that leaves over the largest holder's. Missing or not
+    is also what was *sold* without a ledger, of those who stood then."""
     holders = _holders(book, [lack.coin])
     if not holders:
         # Who held it has closed since.
@@ -127,14 +144,18 @@ def explained(
     left = {one.id: one.leg_of(lack.coin).held for one in holders}
     losses: dict[PositionId, list[LegLost]] = {one.id: [] for one in holders}
     lacking, least = Decimal(lack.quantity), Decimal(lack.least)
-    for fill, quantity in _candidates(book, lack, fills, rested.values()):
+    for fill, quantity in _candidates(book, lack, fills, (*rested.values(), frozenset(sold))):
         owner = next((one for one, ids in rested.items() if fill.client_order_id in ids), None)
+        is_sold, without = fill.client_order_id in sold, _took_part(book, holders, fill)
         # What rested for somebody is that position's loss, whatever others hold beside it.
-        own = min(left[owner], least) if owner is not None else ZERO
+        own = min(left[owner], least) if owner is not None else least if is_sold else ZERO
+        if is_sold:
+            without |= {one.id for one in holders if one.entered_at > fill.filled_at + CLOCK_SET_BACK_MAX}
         quantity = Quantity(min(quantity, max(lacking, own)))
-        parts = _parts(quantity, left, owner, step, _took_part(book, holders, fill))
+        parts = _parts(quantity, left, owner, step, without)
+        why = "what rested for it fired at the venue" if owner is not None else "it was sold without a ledger"
         for position_id, part in parts.items():
-            losses[position_id].append(_loss(fill, part, now, rested=owner is not None))
+            losses[position_id].append(_loss(fill, part, now, why if owner is not None or is_sold else ""))
             left[position_id] = Quantity(left[position_id] - part)
         lost = sum(parts.values(), ZERO)
         lacking, least = max(lacking - lost, ZERO), least - lost
@@ -237,7 +258,8 @@ def _parts(
     return {one: Quantity(part) for one, part in parts.items() if part > 0}
 
 
-def _loss(fill: AccountFill, part: Quantity, now: datetime, *, rested: bool) -> LegLost:
+def _loss(fill: AccountFill, part: Quantity, now: datetime, known: str) -> LegLost:
+    """*known* says why, where that is known."""
     why = {
         FillCause.LIQUIDATION: "the venue liquidated it",
         FillCause.AUTO_DELEVERAGING: "the venue deleveraged it",
@@ -252,5 +274,5 @@ def _loss(fill: AccountFill, part: Quantity, now: datetime, *, rested: bool) -> 
         filled_at=fill.filled_at,
         fill_id=fill.id,
         reason=ExitReason.LIQUIDATION if fill.cause is FillCause.LIQUIDATION else ExitReason.LEG_LOST,
-        why="what rested for it fired at the venue" if rested else why,
+        why=known or why,
     )

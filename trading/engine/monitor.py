@@ -398,7 +398,7 @@ def _account_duties(watchman: Watchman) -> None:
     _note_venue(watchman, "")
     watchman.memory.account = account
     _look_beside(watchman, book, account)
-    _explain(watchman, bool(losses.missing(book, account)))
+    _explain(watchman, bool(losses.missing(book, account) or losses.sold_since(book, desk.store.rescued())))
     if not late.flatten(desk, watchman.late, book, account, lambda one, reason: _leave(watchman, one, reason)):
         watchman.compared = reconcile(desk, watchman.drift, book, account) or watchman.compared
     _keep_equity(watchman, account.equity)

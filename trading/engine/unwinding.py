@@ -17,8 +17,8 @@ from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account
 from trading.domain.positions import Position
 from trading.domain.trades import close_trade_id
-from trading.domain.units import ZERO, Coin, PositionId, Quantity
-from trading.engine import errands, working
+from trading.domain.units import ZERO, ClientOrderId, Coin, PositionId, Quantity
+from trading.engine import errands, protection, working
 from trading.engine.desk import Desk
 from trading.engine.recovery import DRIFT_PATIENCE, book_holdings, others_beside
 from trading.ports import Store
@@ -41,13 +41,14 @@ _going_on = threading.Lock()
 class Unwritten:
     """What is kept in mind of leaving without a ledger: how much of a coin, signed, is `beside` the book and stays,
     since when a position has read as nothing of the desk's, which have been `left`, since when the close of one could
-    not be written down, and what was tried."""
+    not be written down, what was tried, and what that rested was `taken_back`."""
 
     beside: dict[Coin, Quantity] = field(default_factory=dict)
     flat_since: dict[PositionId, datetime] = field(default_factory=dict)
     left: set[PositionId] = field(default_factory=set)
     failing_since: dict[PositionId, datetime] = field(default_factory=dict)
     attempts: dict[Coin, working.Attempts] = field(default_factory=dict)
+    taken_back: set[ClientOrderId] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +78,10 @@ def close_known(
 
     def close(until: float) -> Unwound:
         coins, spared = (None, {}) if whole_account else _meant(desk, known, until, unwritten)
+        book = known.book()
+        _clear_way(desk, book, book.standing_positions(), spared, unwritten)
         held = working.close_holdings(desk, coins, until, spared, unwritten.attempts)
-        return Unwound(
-            held, () if held else _note_left(desk, known.book(), known.book().standing_positions(), unwritten)
-        )
+        return Unwound(held, () if held else _note_left(desk, book, book.standing_positions(), unwritten))
 
     unwound: Unwound | None = None
     try:
@@ -191,6 +192,7 @@ def _leave_by_holdings(
 ) -> None:
     account = desk.venue.account()
     coins = _entangled(book, position_id, alone)
+    gone = [one for one in book.standing_positions() if {leg.coin for leg in one.legs} <= coins and one.id not in alone]
     ours = _look_beside(account, book, coins, alone, others_beside(book, _accepted(desk.store)), unwritten)
     if ours:
         pair = book.position(position_id).pair
@@ -202,6 +204,7 @@ def _leave_by_holdings(
             coins=sorted(ours),
             event="ExitFired",
         )
+        _clear_way(desk, book, gone, unwritten.beside, unwritten)
         if working.close_holdings(desk, ours, until, unwritten.beside, unwritten.attempts):
             unwritten.flat_since.pop(position_id, None)
             return
@@ -210,8 +213,25 @@ def _leave_by_holdings(
         flat_since = unwritten.flat_since.setdefault(position_id, account.taken_at)
         if account.taken_at - flat_since < DRIFT_PATIENCE:
             return
-    gone = [one for one in book.standing_positions() if {leg.coin for leg in one.legs} <= coins and one.id not in alone]
     _note_left(desk, book, gone, unwritten)
+
+
+def _clear_way(
+    desk: Desk, book: Book, going: Collection[Position], spared: Mapping[Coin, Quantity], unwritten: Unwritten
+) -> None:
+    """Take back what rests for *going* on coins that others hold, too: it would stay there and sell theirs. Nothing
+    waits for the answer for longer than a second; one that did not come is asked for again."""
+    shared = {coin for coin, quantity in spared.items() if quantity}
+    found = (one.order for position in going for one in protection.in_the_way(book, position.id, shared))
+    resting = [one for one in found if one.client_order_id not in unwritten.taken_back]
+
+    def take_back() -> None:
+        if desk.venue.cancel_resting(resting) is not None:
+            unwritten.taken_back.update(one.client_order_id for one in resting)
+
+    if resting:
+        until = desk.clock.monotonic() + protection.WAY_SECONDS
+        errands.wait(desk, [errands.start(desk, "taking back what rests, without a ledger", take_back)], until)
 
 
 def _look_beside(

@@ -91,6 +91,7 @@ def work(desk: Desk, trade: Trade) -> Trade:
     # Until something is filled the venue, or another process of ours, may know of another leverage than agreed. And
     # what rests for a position may have fired, or fire, until it is out of the way of its close.
     prepared, sends = trade.opens and (trade.anything_filled or _is_leveraged(desk, trade)), 0
+    made_good = trade.opens
     for _ in range(STEPS_MAX):
         if not trade.live and not trade.in_doubt:
             return desk.store.save(trade)
@@ -114,6 +115,11 @@ def work(desk: Desk, trade: Trade) -> Trade:
                 if leveraged is None:
                     return desk.store.save(trade)
                 trade, prepared = leveraged, True
+            case Send() if not made_good and _sold_without_ledger(desk, trade):
+                # It is booked first, or it would be sold once more, of somebody else's.
+                made_good = True
+                if book_losses(desk) is None:
+                    return desk.store.save(trade)
             case Send() if not prepared and _cleared_the_way(desk, trade, market):
                 prepared = True
             case Send() as step:
@@ -186,15 +192,17 @@ def book_losses(desk: Desk, beside_others: Collection[Coin] = ()) -> tuple[Posit
     """Write down what fills of others have taken of standing positions; those that have lost something now.
 
     Needs no seat. Nothing is written unless the account lacks what the book says, or what rested for a position has
-    been filled *beside_others* who hold so much of the coin that nothing is lacking; a fill explains it, and no trade
-    has moved meanwhile. None when one has, or the venue cannot be read, which explains nothing.
+    been filled *beside_others* who hold so much of the coin that nothing is lacking, or it was sold without a ledger; a
+    fill explains it, and no trade has moved meanwhile. None when one has, or the venue cannot be read, which explains
+    nothing.
     """
     if not desk.venue.traits.tells_fills:
         return ()
-    book = desk.store.book()
+    book, rescued = desk.store.book(), desk.store.rescued()
+    sold = {one.client_order_id: one.coin for one in losses.sold_since(book, rescued)}
     before = losses.versions(book, [leg.coin for one in book.standing_positions() for leg in one.legs])
     try:
-        lacks = losses.missing(book, desk.venue.account(), beside_others)
+        lacks = losses.missing(book, desk.venue.account(), {*beside_others, *sold.values()})
         coins = [lack.coin for lack in lacks]
         if not coins:
             return ()
@@ -208,7 +216,7 @@ def book_losses(desk: Desk, beside_others: Collection[Coin] = ()) -> tuple[Posit
             return None
         for lack in lacks:
             step = instruments[lack.coin].quantity_step
-            explained = losses.explained(book, lack, fills, step, desk.clock.now())
+            explained = losses.explained(book, lack, fills, step, desk.clock.now(), sold)
             for position_id, lost in explained.items():
                 found.setdefault(position_id, []).extend(lost)
             told = sum((loss.quantity for lost in explained.values() for loss in lost), ZERO)
@@ -434,6 +442,16 @@ def _most(known: Mapping[Coin, tuple[Quantity, Quantity]], leg: LegPlan) -> Deci
     """The most that the book allows for of a leg's coin, on its side."""
     low, high = known.get(leg.coin, (ZERO, ZERO))
     return high if leg.side is Side.BUY else -low
+
+
+def _sold_without_ledger(desk: Desk, trade: Trade) -> bool:
+    """Whether something of what *trade* closes may have been sold without a ledger, which the venue's fills tell. Also
+    where that is booked by now: what is about to be sent may be from before."""
+    rescued = desk.store.rescued()
+    if not rescued:
+        return False
+    entered = desk.store.book().position(trade.terms.position_id).entered_at
+    return any(one.coin == leg.coin and one.intended_at >= entered for one in rescued for leg in trade.terms.legs)
 
 
 def _cleared_the_way(desk: Desk, trade: Trade, market: Market) -> bool:

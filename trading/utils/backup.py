@@ -13,7 +13,7 @@ from pathlib import Path
 from trading.domain.errors import StoreCorrupt
 from trading.utils.inspection import LedgerReport, newest_event, verify
 from trading.utils.journal import SystemDisk, trouble_told
-from trading.utils.ledger import ARCHIVE, LEDGER, LEDGER_LOCK
+from trading.utils.ledger import ARCHIVE, LEDGER, LEDGER_LOCK, RESCUE
 from trading.utils.locks import DIRECTORY_MODE, FILE_MODE, ProcessLock, Seats
 from trading.utils.snapshot import write_backup as write_backup
 
@@ -95,6 +95,10 @@ def _free_name(data_dir: Path) -> Path:
 
 
 def _rename(fresh: Path, data_dir: Path, kept: Path | None) -> None:
+    """What was done without a ledger is in no ledger, restored or not: the rescue file stays."""
+    if (data_dir / RESCUE).exists():
+        shutil.copyfile(data_dir / RESCUE, fresh / RESCUE)
+        (fresh / RESCUE).chmod(FILE_MODE)
     if kept is not None:
         data_dir.rename(kept)
     fresh.rename(data_dir)

@@ -15,14 +15,15 @@ from trading.domain.book import Book
 from trading.domain.codec import Json
 from trading.domain.desk_state import DeskState, TradingState
 from trading.domain.errors import StoreCorrupt
+from trading.domain.orders import Order
 from trading.domain.positions import Watch
 from trading.domain.trades import Trade, close_trade_id
 from trading.domain.units import Coin, PositionId, TradeId
 from trading.utils.archive import Archive
 from trading.utils.journal import Disk, Entry, Journal, SystemDisk, salvaged
-from trading.utils.ledger import ARCHIVE, BOOK, LEDGER, RESCUE, STATE, Fold, state_of
+from trading.utils.ledger import ARCHIVE, BOOK, LEDGER, STATE, Fold, state_of
 from trading.utils.locks import ProcessLock, Seats
-from trading.utils.reserve import journal_rescue
+from trading.utils.rescue import Rescue
 
 BOOK_SECONDS = 2.0
 
@@ -38,6 +39,7 @@ class HaltedStore:
         self.why = why
         self.mended: tuple[str, ...] = ()
         self._disk: Disk = disk if disk is not None else SystemDisk()
+        self._rescue = Rescue(data_dir, self._disk)
         archive = Archive(data_dir / ARCHIVE, self._disk, None)
         try:
             archive.refresh()
@@ -132,10 +134,13 @@ class HaltedStore:
         return 0
 
     def rescue(self, record: Mapping[str, Json]) -> bool:
-        return journal_rescue(self.data_dir, self._disk, record)
+        return self._rescue.note(record)
 
     def left(self) -> frozenset[PositionId]:
-        return left_behind(self.data_dir, self._disk)
+        return self._rescue.left()
+
+    def rescued(self) -> tuple[Order, ...]:
+        return self._rescue.sent()
 
     def _refuse(self) -> NoReturn:
         raise StoreCorrupt(f"the desk is halted: {self.why}", file=str(self.data_dir))
@@ -192,13 +197,6 @@ class HaltedStore:
                 self._disk.close(file)
         except (OSError, StoreCorrupt):
             return DeskState()
-
-
-def left_behind(data_dir: Path, disk: Disk) -> frozenset[PositionId]:
-    """The positions that the rescue file in *data_dir* says were left without a ledger."""
-    records = (one.content for one in salvaged(data_dir / RESCUE, disk))
-    lists = (one.get("positions") for one in records if one.get("rescue") == "left")
-    return frozenset(PositionId(str(name)) for names in lists if isinstance(names, list) for name in names)
 
 
 def _has_words(entry: Entry, *names: str) -> bool:

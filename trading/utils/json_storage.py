@@ -21,11 +21,12 @@ from trading.domain.book import Book
 from trading.domain.codec import Json, encode_position, encode_state, encode_watch
 from trading.domain.desk_state import Binding, DeskState, TradingState
 from trading.domain.errors import Busy, PositionNotFound, StoreCorrupt
+from trading.domain.orders import Order
 from trading.domain.positions import Watch, first_watch, position_of
 from trading.domain.trades import OrdersIntended, Trade
 from trading.domain.units import Coin, PositionId, TradeId
 from trading.utils.archive import Archive, record_of
-from trading.utils.halted import HaltedStore, left_behind
+from trading.utils.halted import HaltedStore
 from trading.utils.inspection import LedgerReport as LedgerReport
 from trading.utils.inspection import verify as verify
 from trading.utils.journal import (
@@ -60,7 +61,8 @@ from trading.utils.ledger import (
 from trading.utils.ledger import STATE as STATE
 from trading.utils.locks import DIRECTORY_MODE, ProcessLock, Seats, make_directory
 from trading.utils.migrations import MIGRATIONS, Migration, migrate
-from trading.utils.reserve import Reserve, is_full, journal_rescue
+from trading.utils.rescue import Rescue
+from trading.utils.reserve import Reserve, is_full
 from trading.utils.whole_file import WholeFile
 
 APPEND_SECONDS = 2.0
@@ -122,6 +124,7 @@ class JsonStore:
         archive_lock = ProcessLock(locks / "archive.lock", "the archive", ROLL_SECONDS, reentrant=True)
         self._archive = Archive(data_dir / ARCHIVE, self._disk, archive_lock)
         self._reserve = Reserve(data_dir / RESERVE, self._disk)
+        self._rescue = Rescue(data_dir, self._disk)
         self._state_file = WholeFile(self._state_path, self._disk)
         self._beat_file = WholeFile(self._beat_path, self._disk)
         self._known_state: tuple[bytes, DeskState] | None = None
@@ -168,7 +171,10 @@ class JsonStore:
         return True
 
     def left(self) -> frozenset[PositionId]:
-        return left_behind(self.data_dir, self._disk)
+        return self._rescue.left()
+
+    def rescued(self) -> tuple[Order, ...]:
+        return self._rescue.sent()
 
     @property
     def stop_cut_off(self) -> bool:
@@ -212,7 +218,7 @@ class JsonStore:
 
     def rescue(self, record: Mapping[str, Json]) -> bool:
         """See the port."""
-        return journal_rescue(self.data_dir, self._disk, record)
+        return self._rescue.note(record)
 
     def close(self) -> None:
         """Let go of the files; the store is of no further use."""

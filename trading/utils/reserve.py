@@ -1,20 +1,14 @@
-"""What is kept for the worst hour: space on the disk that is freed when it is full, and a journal of last resort.
+"""What is kept for the worst hour: space on the disk that is freed when it is full.
 
-The law: the reserve serves what is under way and what closes, never an opening; what cannot be journaled anywhere is
-still said on stderr.
+The law: the reserve serves what is under way and what closes, never an opening.
 """
 
 import hashlib
-import json
-import sys
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from trading.domain.codec import Json
-from trading.domain.errors import DeskError, StoreCorrupt
-from trading.utils.journal import Disk, Journal, trouble_told
-from trading.utils.ledger import RESCUE, RESERVE
+from trading.domain.errors import StoreCorrupt
+from trading.utils.journal import Disk, trouble_told
 
 RESERVE_BYTES = 256 << 10
 FULL = frozenset({"ENOSPC", "EDQUOT"})
@@ -66,23 +60,3 @@ class Reserve:
 def is_full(error: StoreCorrupt) -> bool:
     """Whether *error* says that there is no room left."""
     return error.facts.get("reason") in FULL
-
-
-def journal_rescue(data_dir: Path, disk: Disk, record: Mapping[str, Json]) -> bool:
-    """Append *record* to rescue.json, synced, and say it on stderr; True when it is on disk."""
-    with suppress(OSError, ValueError):  # a closed stderr must not stop an emergency stop
-        print(f"rescue: {json.dumps(record)}", file=sys.stderr, flush=True)
-    for _ in range(2):
-        try:
-            journal = Journal(data_dir / RESCUE, disk=disk)
-            try:
-                journal.append([record])
-                return True
-            finally:
-                journal.close()
-        except StoreCorrupt as error:
-            if not is_full(error) or not Reserve(data_dir / RESERVE, disk).free():
-                return False
-        except DeskError:
-            return False
-    return False

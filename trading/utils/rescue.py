@@ -1,0 +1,89 @@
+"""The journal of last resort, rescue.json: what was done where the ledger could not be trusted or written.
+
+The law: what cannot be journaled is said on stderr at once, and journaled as soon as it can be; a line that cannot be
+read takes no other with it.
+"""
+
+import json
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from trading.domain.codec import Json, decode_event
+from trading.domain.errors import Busy, InvariantBroken, StoreCorrupt
+from trading.domain.orders import Order
+from trading.domain.trades import OrdersIntended
+from trading.domain.units import PositionId
+from trading.utils.journal import Disk, Journal, Stamp, salvaged
+from trading.utils.ledger import RESCUE, RESERVE
+from trading.utils.reserve import Reserve, is_full
+
+
+class Rescue:
+    """The rescue journal of a DATA_DIR, as one process sees it. Threads share it."""
+
+    def __init__(self, data_dir: Path, disk: Disk) -> None:
+        self._path = data_dir / RESCUE
+        self._disk = disk
+        self._reserve = Reserve(data_dir / RESERVE, disk)
+        self._lock = threading.Lock()
+        self._waiting: list[Mapping[str, Json]] = []
+        self._read: tuple[Stamp | None, tuple[Mapping[str, Json], ...]] | None = None
+
+    def note(self, record: Mapping[str, Json]) -> bool:
+        """Say *record* on stderr and append it, synced, with those that are still waiting; True when it is on disk."""
+        with suppress(OSError, ValueError):  # a closed stderr must not stop an emergency stop
+            print(f"rescue: {json.dumps(record)}", file=sys.stderr, flush=True)
+        with self._lock:
+            self._waiting.append(record)
+            return self._catch_up()
+
+    def left(self) -> frozenset[PositionId]:
+        """The positions that were left, by whatever process."""
+        lists = (one.get("positions") for one in self._records() if one.get("rescue") == "left")
+        return frozenset(PositionId(str(name)) for names in lists if isinstance(names, list) for name in names)
+
+    def sent(self) -> tuple[Order, ...]:
+        """The orders that were sent, by whatever process, oldest first."""
+        found: list[Order] = []
+        for one in self._records():
+            if one.get("rescue") == "intended":
+                with suppress(StoreCorrupt):
+                    event = decode_event(one.get("event"))
+                    found += event.orders if isinstance(event, OrdersIntended) else ()
+        return tuple(found)
+
+    def _records(self) -> Sequence[Mapping[str, Json]]:
+        with self._lock:
+            if self._waiting:
+                self._catch_up()
+            try:
+                stamp = self._disk.stamp(self._path)
+            except OSError:
+                return tuple(self._waiting)
+            if self._read is None or self._read[0] != stamp:
+                self._read = stamp, tuple(one.content for one in salvaged(self._path, self._disk)) if stamp else ()
+            return (*self._read[1], *self._waiting)
+
+    def _catch_up(self) -> bool:
+        for _ in range(2):
+            try:
+                journal = Journal(self._path, disk=self._disk)
+                try:
+                    journal.append(self._waiting)
+                    self._waiting = []
+                    return True
+                finally:
+                    journal.close()
+            except StoreCorrupt as error:
+                if not is_full(error) or not self._reserve.free():
+                    return False
+            except InvariantBroken:
+                # No record that a journal takes: it must not stand in the way of the others.
+                del self._waiting[-1]
+                return False
+            except Busy:
+                return False
+        return False
