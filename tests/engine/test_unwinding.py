@@ -12,7 +12,7 @@ from unittest import mock
 
 from tests.engine.bent_venue import a_bent_scene, corrupt, with_store
 from tests.engine.resting_venue import RestingVenue
-from tests.engine.scripted_venue import BINDING, Crash, Fault, a_scene, late, lost_after, partly
+from tests.engine.scripted_venue import BINDING, Crash, Fault, a_scene, late, lost_after, lost_before, partly
 from trading.domain.desk_state import TradingState
 from trading.domain.errors import DeskError, StoreCorrupt
 from trading.domain.exit_plan import ExitReason
@@ -331,6 +331,40 @@ class UnwritableTest(UnwindingTestCase):
                 self.assertFalse(self.venue.flat)
                 self.ticks(watchman, 20)
                 self.assertTrue(self.venue.flat)
+
+    def test_what_a_close_has_taken_whose_end_could_not_be_written_is_not_sold_again(self) -> None:
+        """The intent was on disk, the answer was not: what somebody bought meanwhile passed for the desk's."""
+        for stop in (False, True):
+            with self.subTest(stop=stop):
+                self.setUp()
+                position = self.scene.opened()
+                self.venue.script(lost_after())
+                self.venue.reads_down = {"reports"}
+                closing.close(self.scene.desk, position.id, ExitReason.MANUAL, until=self.scene.clock.monotonic())
+                self.venue.reads_down = set()
+                self.assertTrue(self.scene.store.book().live_trades()[0].in_doubt)
+                self.venue.hold("ETH", "0.25")
+                self.venue.hold("BTC", "-0.01")
+                desk = self.spoilt(writable=False)
+                if stop:
+                    self.spoil_state()
+                    self.stopped(desk)
+                else:
+                    self.ticks(Watchman(desk), 6)
+                self.assertEqual((Decimal("-0.01"), Decimal("0.25")), self.held("BTC", "ETH"))
+
+    def test_what_an_opening_has_not_filled_is_not_the_desks(self) -> None:
+        for fault in (lost_after(ETH="0.4", BTC="0.4"), lost_before()):
+            with self.subTest(fault):
+                self.setUp()
+                self.venue.script(fault)
+                self.venue.reads_down = {"reports"}
+                self.scene.execute()
+                self.venue.reads_down = set()
+                self.venue.hold("ETH", "0.25")
+                self.scene.clock.advance(16)
+                self.ticks(Watchman(self.spoilt(writable=False)), 6)
+                self.assertEqual((0, Decimal("0.25")), self.held("BTC", "ETH"))
 
     def test_one_that_is_level_stays_under_its_barriers(self) -> None:
         self.scene.opened(size="6000", execution=Execution.TWAP, twap=TwapRequest(180, 5))

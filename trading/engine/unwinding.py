@@ -123,7 +123,8 @@ def _meant(
     book, left = known.book(), unwritten.left | desk.store.left()
     standing = {leg.coin for one in book.standing_positions() if one.id not in left for leg in one.legs}
     account = working.account_by(desk, until)
-    _look_beside(account, book, standing, left, others_beside(book, _accepted(known)), unwritten)
+    others_now, gone = others_beside(book, _accepted(known)), _gone_by_now(desk, book, left)
+    _look_beside(account, book, standing, left, others_now, gone, unwritten)
     beside = {coin: quantity for coin, quantity in unwritten.beside.items() if coin in standing}
     return standing | known.broken_coins, {**others, **beside}
 
@@ -193,7 +194,8 @@ def _leave_by_holdings(
     account = desk.venue.account()
     coins = _entangled(book, position_id, alone)
     gone = [one for one in book.standing_positions() if {leg.coin for leg in one.legs} <= coins and one.id not in alone]
-    ours = _look_beside(account, book, coins, alone, others_beside(book, _accepted(desk.store)), unwritten)
+    others = others_beside(book, _accepted(desk.store))
+    ours = _look_beside(account, book, coins, alone, others, _gone_by_now(desk, book, alone), unwritten)
     if ours:
         pair = book.position(position_id).pair
         desk.log.write(
@@ -240,20 +242,38 @@ def _look_beside(
     coins: Collection[Coin],
     alone: Collection[PositionId],
     others: Mapping[Coin, Decimal],
+    gone: Mapping[Coin, Decimal],
     unwritten: Unwritten,
 ) -> set[Coin]:
-    """Keep in mind how much of each of *coins* is beside the book, which no position that is let *alone* counts in; the
-    coins of which *account* has some of the desk's."""
+    """Keep in mind how much of each of *coins* is beside the book, which no position that is let *alone* counts in, nor
+    what is *gone* by now; the coins of which *account* has some of the desk's."""
     ours: set[Coin] = set()
     for coin, (low, high) in book_holdings(book, coins, alone).items():
         sign = 1 if high > 0 else -1
         held = account.held(coin) * sign
         known = max(others.get(coin, ZERO) * sign, unwritten.beside.get(coin, ZERO) * sign)
-        beyond = max(held - max(high, -low), known, ZERO)
+        most = max(high, -low) - gone.get(coin, ZERO)
+        beyond = max(held - max(most, ZERO), known, ZERO)
         unwritten.beside[coin] = Quantity(beyond * sign)
         if held > beyond:
             ours.add(coin)
     return ours
+
+
+def _gone_by_now(desk: Desk, book: Book, alone: Collection[PositionId]) -> Mapping[Coin, Decimal]:
+    """What the book allows for at most and the venue says is not there, of orders in doubt whose end could not be
+    written down: what they have closed, or have not opened."""
+    positions = [one.id for one in book.standing_positions() if one.id not in alone]
+    trades = [trade for one in positions for trade in book.trades_of_position(one)]
+    doubts = [(order, trade.report_of(order).filled) for trade in trades for order in trade.in_doubt]
+    gone: dict[Coin, Decimal] = {}
+    with suppress(VenueUnavailable):
+        reports = desk.venue.reports([order for order, _ in doubts]) if doubts else ()
+        for (order, before), report in zip(doubts, reports, strict=True):
+            closed = report.filled - before if order.reduce_only else ZERO
+            unopened = ZERO if order.reduce_only or report.status.in_doubt else order.quantity - report.filled
+            gone[order.coin] = gone.get(order.coin, ZERO) + closed + unopened
+    return gone
 
 
 def _accepted(store: Store) -> Mapping[Coin, Quantity]:
