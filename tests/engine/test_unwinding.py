@@ -2,11 +2,12 @@
 
 import io
 import unittest
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, suppress
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -189,6 +190,77 @@ class TwiceTest(UnwindingTestCase):
         self.stopped(desk)
         self.assertTrue(all(one.quantity % Decimal("0.0001") == 0 for one in self.venue.orders))
         self.assertEqual(0, self.venue.held("BTC"))
+
+
+class MeanwhileTest(UnwindingTestCase):
+    """What others buy between a look and an order, or is not shown yet, is no more the desk's than before."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        gone = self.ended()
+        self.scene.opened()
+        self.began = gone.trade_id
+
+    def both_ways(self) -> Iterator[Callable[[], None]]:
+        """A stop, and a barrier."""
+        for stop in (True, False):
+            with self.subTest(stop=stop):
+                self.setUp()
+                if stop:
+                    self.spoil_state()
+                    yield lambda: void(self.stopped())
+                else:
+                    watchman = Watchman(self.spoil_ledger(self.began))
+                    self.venue.move("ETH", "3910")
+                    yield partial(self.ticks, watchman, 6)
+                self.assertEqual((0, Decimal("0.3")), self.held("BTC", "ETH"))
+
+    def test_bought_while_it_is_closed(self) -> None:
+        for close in self.both_ways():
+            self.venue.script(partly(ETH="0.5"))
+            self.venue.on_submit = self.buy_once
+            close()
+
+    def buy_once(self, orders: Sequence[Order]) -> None:
+        self.venue.on_submit = None
+        self.venue.hold("ETH", "0.3")
+
+    def test_not_shown_at_the_first_look(self) -> None:
+        """The account had been read a moment before: it passed for the desk's, and a stop sold it."""
+        for close in self.both_ways():
+            self.venue.hold("ETH", "0.3")
+            looks = 0
+
+            def late_to_show(account: Account) -> Account:
+                nonlocal looks
+                looks += 1
+                held = account.holdings.get(ETH)
+                if looks > 1 or held is None:
+                    return account
+                known = replace(held, quantity=Quantity(held.quantity - Decimal("0.3")))
+                return replace(account, holdings={**account.holdings, ETH: known})
+
+            self.venue.bend_account = late_to_show
+            close()
+
+    def test_shown_for_too_long_it_keeps_none_of_the_desks_from_being_sold(self) -> None:
+        """What has just been closed by the ledger shows yet: it is not somebody else's for ever."""
+        for close in self.both_ways():
+            self.venue.hold("ETH", "0.3")
+            looks = 0
+
+            def late_to_go(account: Account) -> Account:
+                nonlocal looks
+                looks += 1
+                held = account.holdings.get(ETH)
+                if looks > 1 or held is None:
+                    return account
+                known = replace(held, quantity=Quantity(held.quantity + Decimal("0.2")))
+                return replace(account, holdings={**account.holdings, ETH: known})
+
+            self.venue.bend_account = late_to_go
+            close()
+            close()
 
 
 class PaceTest(UnwindingTestCase):
@@ -515,3 +587,7 @@ class WellAgainTest(UnwindingTestCase):
         self.assertEqual(PositionStatus.CLOSED, self.scene.position(position.id).status)
         self.assertEqual((), self.scene.trade(other.trade_id).lost)
         self.assertEqual(other.leg_of(ETH).held * other.leg_of(ETH).side.sign, self.resting.held("ETH"))
+
+
+def void(_: object) -> None:
+    """For a lambda whose value nobody wants."""

@@ -37,18 +37,39 @@ _turn = threading.Lock()
 _going_on = threading.Lock()
 
 
+@dataclass(frozen=True, slots=True)
+class Meant:
+    """The `coins` to be closed, all of them when None, what of them is known to be somebody else's and `spared`,
+    signed, how much of a coin there is to be closed at `most`, unsigned, where the book tells, and which are `shared`.
+    """
+
+    coins: Collection[Coin] | None
+    spared: Mapping[Coin, Quantity]
+    most: Mapping[Coin, Quantity]
+    shared: Collection[Coin]
+
+
 @dataclass
 class Unwritten:
-    """What is kept in mind of leaving without a ledger: how much of a coin, signed, is `beside` the book and stays,
-    since when a position has read as nothing of the desk's, which have been `left`, since when the close of one could
-    not be written down, what was tried, and what that rested was `taken_back`."""
+    """What is kept in mind of leaving without a ledger: since when a position has read as nothing of the desk's, which
+    have been `left`, since when the close of one could not be written down, what was tried, of a coin since which
+    `versions` of its positions, and what that rested was `taken_back`."""
 
-    beside: dict[Coin, Quantity] = field(default_factory=dict)
     flat_since: dict[PositionId, datetime] = field(default_factory=dict)
     left: set[PositionId] = field(default_factory=set)
     failing_since: dict[PositionId, datetime] = field(default_factory=dict)
     attempts: dict[Coin, working.Attempts] = field(default_factory=dict)
     taken_back: set[ClientOrderId] = field(default_factory=set)
+    versions: dict[Coin, Mapping[PositionId, int]] = field(default_factory=dict)
+
+    def filled(self, book: Book, coin: Coin) -> Quantity:
+        """What was sold of *coin* that *book* does not know of: nothing, once its positions have been written to."""
+        standing = [one.id for one in book.standing_positions() if coin in (one.long.coin, one.short.coin)]
+        present = {one: sum(len(trade.events) for trade in book.trades_of_position(one)) for one in standing}
+        attempts = self.attempts.setdefault(coin, working.Attempts())
+        if self.versions.get(coin) != present:
+            self.versions[coin], attempts.filled = present, Quantity(ZERO)
+        return attempts.filled
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +98,10 @@ def close_known(
     known = desk.store.salvaged(error.detail)
 
     def close(until: float) -> Unwound:
-        coins, spared = (None, {}) if whole_account else _meant(desk, known, until, unwritten)
+        meant = Meant(None, {}, {}, ()) if whole_account else _meant(desk, known, until, unwritten)
         book = known.book()
-        _clear_way(desk, book, book.standing_positions(), spared, unwritten)
-        held = working.close_holdings(desk, coins, until, spared, unwritten.attempts)
+        _clear_way(desk, book, book.standing_positions(), meant.shared, unwritten)
+        held = working.close_holdings(desk, meant.coins, until, meant.spared, unwritten.attempts, meant.most)
         return Unwound(held, () if held else _note_left(desk, book, book.standing_positions(), unwritten))
 
     unwound: Unwound | None = None
@@ -113,20 +134,18 @@ def _go_on(desk: Desk, close: Callable[[float], Unwound]) -> None:
         errands.start(desk, "going on with an emergency stop without a ledger", go_on)
 
 
-def _meant(
-    desk: Desk, known: Store, until: float, unwritten: Unwritten
-) -> tuple[Collection[Coin] | None, Mapping[Coin, Quantity]]:
-    """The coins that a stop closes, all of them when None, and what of them is somebody else's, signed."""
+def _meant(desk: Desk, known: Store, until: float, unwritten: Unwritten) -> Meant:
+    """What a stop closes."""
     others = _known_of_others(known)
     if not known.complete:
-        return _coins_known(known), others
+        return Meant(_coins_known(known), others, {}, others)
     book, left = known.book(), unwritten.left | desk.store.left()
     standing = {leg.coin for one in book.standing_positions() if one.id not in left for leg in one.legs}
+    # What is held of the coins of trades that do not fold is the desk's, whatever the book has of them.
+    measured = standing - known.broken_coins
     account = working.account_by(desk, until)
-    others_now, gone = others_beside(book, _accepted(known)), _gone_by_now(desk, book, left)
-    _look_beside(account, book, standing, left, others_now, gone, unwritten)
-    beside = {coin: quantity for coin, quantity in unwritten.beside.items() if coin in standing}
-    return standing | known.broken_coins, {**others, **beside}
+    own = _measured(desk, account, book, measured, left, others_beside(book, _accepted(known)), unwritten)
+    return Meant(standing | known.broken_coins, others, own.most, {*others, *own.shared})
 
 
 def _known_of_others(store: Store) -> Mapping[Coin, Quantity]:
@@ -195,7 +214,8 @@ def _leave_by_holdings(
     coins = _entangled(book, position_id, alone)
     gone = [one for one in book.standing_positions() if {leg.coin for leg in one.legs} <= coins and one.id not in alone]
     others = others_beside(book, _accepted(desk.store))
-    ours = _look_beside(account, book, coins, alone, others, _gone_by_now(desk, book, alone), unwritten)
+    meant = _measured(desk, account, book, coins, alone, others, unwritten)
+    ours = meant.coins
     if ours:
         pair = book.position(position_id).pair
         desk.log.write(
@@ -206,8 +226,8 @@ def _leave_by_holdings(
             coins=sorted(ours),
             event="ExitFired",
         )
-        _clear_way(desk, book, gone, unwritten.beside, unwritten)
-        if working.close_holdings(desk, ours, until, unwritten.beside, unwritten.attempts):
+        _clear_way(desk, book, gone, meant.shared, unwritten)
+        if working.close_holdings(desk, ours, until, meant.spared, unwritten.attempts, meant.most):
             unwritten.flat_since.pop(position_id, None)
             return
     if ours != coins:
@@ -219,11 +239,10 @@ def _leave_by_holdings(
 
 
 def _clear_way(
-    desk: Desk, book: Book, going: Collection[Position], spared: Mapping[Coin, Quantity], unwritten: Unwritten
+    desk: Desk, book: Book, going: Collection[Position], shared: Collection[Coin], unwritten: Unwritten
 ) -> None:
-    """Take back what rests for *going* on coins that others hold, too: it would stay there and sell theirs. Nothing
-    waits for the answer for longer than a second; one that did not come is asked for again."""
-    shared = {coin for coin, quantity in spared.items() if quantity}
+    """Take back what rests for *going* on *shared* coins: it would stay there and sell what others hold. Nothing waits
+    for the answer for longer than a second; one that did not come is asked for again."""
     found = (one.order for position in going for one in protection.in_the_way(book, position.id, shared))
     resting = [one for one in found if one.client_order_id not in unwritten.taken_back]
 
@@ -236,28 +255,32 @@ def _clear_way(
         errands.wait(desk, [errands.start(desk, "taking back what rests, without a ledger", take_back)], until)
 
 
-def _look_beside(
+def _measured(
+    desk: Desk,
     account: Account,
     book: Book,
     coins: Collection[Coin],
     alone: Collection[PositionId],
     others: Mapping[Coin, Decimal],
-    gone: Mapping[Coin, Decimal],
     unwritten: Unwritten,
-) -> set[Coin]:
-    """Keep in mind how much of each of *coins* is beside the book, which no position that is let *alone* counts in, nor
-    what is *gone* by now; the coins of which *account* has some of the desk's."""
-    ours: set[Coin] = set()
+) -> Meant:
+    """What may be closed of *coins*: those of which *account* has some of the desk's, and how much the book has of each
+    at most, in which no position that is let *alone* counts."""
+    gone = _gone_by_now(desk, book, alone)
+    ours, shared = set[Coin](), set[Coin]()
+    spared: dict[Coin, Quantity] = {}
+    most: dict[Coin, Quantity] = {}
     for coin, (low, high) in book_holdings(book, coins, alone).items():
         sign = 1 if high > 0 else -1
-        held = account.held(coin) * sign
-        known = max(others.get(coin, ZERO) * sign, unwritten.beside.get(coin, ZERO) * sign)
-        most = max(high, -low) - gone.get(coin, ZERO)
-        beyond = max(held - max(most, ZERO), known, ZERO)
-        unwritten.beside[coin] = Quantity(beyond * sign)
-        if held > beyond:
+        held, theirs = account.held(coin) * sign, max(others.get(coin, ZERO) * sign, ZERO)
+        spared[coin] = Quantity(theirs * sign)
+        most[coin] = Quantity(max(max(high, -low) - gone.get(coin, ZERO), ZERO))
+        left = most[coin] - unwritten.filled(book, coin)
+        if min(held - theirs, left) > 0:
             ours.add(coin)
-    return ours
+        if theirs or held > left:
+            shared.add(coin)
+    return Meant(ours, spared, most, shared)
 
 
 def _gone_by_now(desk: Desk, book: Book, alone: Collection[PositionId]) -> Mapping[Coin, Decimal]:

@@ -50,7 +50,6 @@ from trading.engine.playbook import (
     CLOSE_BANDS,
     CLOSE_PAUSE,
     CLOSE_TTL,
-    DOUBT_PATIENCE,
     Ask,
     Market,
     Note,
@@ -72,6 +71,8 @@ SETTLE_PAUSE_SECONDS_MAX = 1.0
 WISHES_MAX = 8
 SETTLED_AFTER_EXPIRY = timedelta(seconds=5)
 """How long after its expiry an order may still turn out to have landed."""
+ATTEMPT_PATIENCE = timedelta(seconds=10)
+"""How long after its expiry an order that was sent without a ledger is waited for, where nobody tells its end."""
 FLAT_READS = 2
 """An account that suddenly reads empty is never believed on one answer."""
 
@@ -756,10 +757,11 @@ def adopt(desk: Desk, terms: Terms, entry_price: Price, fees: Usd) -> Trade:
 @dataclass
 class Attempts:
     """Of closing one coin without a ledger: how many orders were sent, when the last one was, on the clock's
-    `monotonic`, and those of which nobody knows yet how they ended."""
+    `monotonic`, what they have filled, and those of which nobody knows yet how they ended."""
 
     count: int = 0
     sent_at: float = 0.0
+    filled: Quantity = Quantity(ZERO)
     doubts: tuple[Order, ...] = ()
 
 
@@ -769,14 +771,15 @@ def close_holdings(
     until: float,
     spared: Mapping[Coin, Quantity],
     attempts: dict[Coin, Attempts],
+    most: Mapping[Coin, Quantity],
 ) -> Mapping[Coin, Quantity]:
     """Close what the venue holds of *coins* (of all, when None) beyond what is *spared*, signed, with no ledger to go
-    by; return what is left of that, signed.
+    by, and no more in all than *most*, unsigned, of the coins that it names; return what is left of that, signed.
 
     For when the ledger cannot be read or written: every intent and every answer goes to the store's rescue file
     instead, the intent first. Orders only reduce, in the bands of a close and at its pace; *attempts* knows what was
-    tried before. Of a coin of which something is spared nothing is sent while an order is in doubt or has only just
-    gone, for it could land, or show, once more and take of theirs. That nothing is left is believed when FLAT_READS in
+    tried before. Of a coin of which others may hold some nothing is sent while an order is in doubt, for it could land
+    and take of theirs. That nothing is left is believed when FLAT_READS in
     a row say so. Returns soon after *until* on the clock's `monotonic`; a venue that cannot be read raises
     VenueUnavailable, after trying as long.
     """
@@ -785,8 +788,8 @@ def close_holdings(
         _ask_about_attempts(desk, attempts)
         held: Mapping[Coin, Quantity] = {}
         try:
-            held = _held(desk, coins, spared)
-            due = {coin: one for coin, one in held.items() if _is_due(desk, spared.get(coin), attempts.get(coin))}
+            held = _held(desk, coins, spared, attempts, most)
+            due = {coin: one for coin, one in held.items() if _is_due(desk, coin, spared, most, attempts)}
             orders = _closing_orders(desk, due, spared, attempts) if due else ()
         except VenueUnavailable:
             if desk.clock.monotonic() >= until:
@@ -794,8 +797,9 @@ def close_holdings(
             orders, empty = (), 0
         else:
             empty = 0 if held else empty + 1
-            if empty == FLAT_READS:
-                _forget_attempts(attempts, coins)
+            for coin in () if held else attempts.keys() & (attempts.keys() if coins is None else coins):
+                # Whoever has some of it to close again begins with the narrowest band.
+                attempts[coin].count = 0
             if empty == FLAT_READS or desk.clock.monotonic() >= until:
                 return held
         if orders:
@@ -806,13 +810,22 @@ def close_holdings(
         desk.clock.sleep(SETTLE_PAUSE_SECONDS if soon else SETTLE_PAUSE_SECONDS_MAX)
 
 
-def _is_due(desk: Desk, spared: Quantity | None, before: Attempts | None) -> bool:
+def _is_due(
+    desk: Desk,
+    coin: Coin,
+    spared: Mapping[Coin, Quantity],
+    most: Mapping[Coin, Quantity],
+    attempts: Mapping[Coin, Attempts],
+) -> bool:
+    before = attempts.get(coin)
     if before is None:
         return True
     pause = CLOSE_PAUSE.total_seconds() if before.count >= len(CLOSE_BANDS) else 0.0
-    if spared:
+    if spared.get(coin) and coin not in most:
+        # The account alone tells how much is left, and shows what has been sold a moment later.
         pause = max(pause, SETTLE_PAUSE_SECONDS_MAX)
-    return desk.clock.monotonic() - before.sent_at >= pause and not (spared and before.doubts)
+    waits = before.doubts and (coin in most or spared.get(coin))
+    return desk.clock.monotonic() - before.sent_at >= pause and not waits
 
 
 def _ask_about_attempts(desk: Desk, attempts: Mapping[Coin, Attempts]) -> None:
@@ -825,10 +838,12 @@ def _ask_about_attempts(desk: Desk, attempts: Mapping[Coin, Attempts]) -> None:
             told = tuple(report for report in desk.venue.reports(doubts) if not report.status.in_doubt)
     if told:
         desk.store.rescue({"rescue": "reported", "event": encode_event(OrdersReported(desk.clock.now(), told))})
-    ended = {report.client_order_id for report in told}
-    ended |= {order.client_order_id for order in doubts if desk.clock.now() - order.expires_at > DOUBT_PATIENCE}
+    filled = {report.client_order_id: report.filled for report in told}
     for one in attempts.values():
-        one.doubts = tuple(order for order in one.doubts if order.client_order_id not in ended)
+        ended = [order for order in one.doubts if order.client_order_id in filled]
+        one.filled = Quantity(one.filled + sum((filled[order.client_order_id] for order in ended), ZERO))
+        overdue = [order for order in one.doubts if desk.clock.now() - order.expires_at > ATTEMPT_PATIENCE]
+        one.doubts = tuple(order for order in one.doubts if order not in ended and order not in overdue)
 
 
 def _note_attempts(
@@ -840,24 +855,27 @@ def _note_attempts(
         one.count, one.sent_at = one.count + 1, desk.clock.monotonic()
         if report.status.in_doubt:
             one.doubts = (*one.doubts, order)
+        else:
+            one.filled = Quantity(one.filled + report.filled)
 
 
-def _forget_attempts(attempts: dict[Coin, Attempts], coins: Collection[Coin] | None) -> None:
-    """Of *coins* nothing is held any more: whoever closes them again begins anew, but for what is still in doubt."""
-    for coin in [one for one in attempts if coins is None or one in coins]:
-        attempts[coin].count = 0
-        if not attempts[coin].doubts:
-            del attempts[coin]
-
-
-def _held(desk: Desk, coins: Collection[Coin] | None, spared: Mapping[Coin, Quantity]) -> Mapping[Coin, Quantity]:
+def _held(
+    desk: Desk,
+    coins: Collection[Coin] | None,
+    spared: Mapping[Coin, Quantity],
+    attempts: Mapping[Coin, Attempts],
+    most: Mapping[Coin, Quantity],
+) -> Mapping[Coin, Quantity]:
     found = {}
     for coin, one in desk.venue.account().holdings.items():
-        theirs = spared.get(coin, ZERO)
+        theirs, sign = spared.get(coin, ZERO), 1 if one.quantity > 0 else -1
         # Of the other side nothing can be theirs.
-        ours = one.quantity - theirs if theirs * one.quantity > 0 else one.quantity
-        if ours * one.quantity > 0 and (coins is None or coin in coins):
-            found[coin] = Quantity(ours)
+        ours = max((one.quantity - theirs) * sign, ZERO) if theirs * sign > 0 else abs(one.quantity)
+        if coin in most:
+            # The account may have been read too early, or somebody may buy meanwhile: the book knows how much it is.
+            ours = min(ours, most[coin] - (attempts[coin].filled if coin in attempts else ZERO))
+        if ours > 0 and (coins is None or coin in coins):
+            found[coin] = Quantity(ours * sign)
     return found
 
 
