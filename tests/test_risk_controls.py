@@ -228,6 +228,11 @@ class BookBreachesTest(unittest.TestCase):
             with self.subTest(name):
                 self.assertEqual(codes(entry, exposure), expected)
 
+    def test_the_limit_of_one_position_is_told_before_that_of_all_together(self) -> None:
+        told = entry_breaches(given_entry(size="95000"), given_exposure(), LIMITS)
+        limits = [one.limit for one in told if one.code is BreachCode.ALLOCATION_EXCEEDED]
+        self.assertEqual([D("0.30"), D("0.90")], limits)
+
     def test_a_small_account_is_below_the_minimum(self) -> None:
         poor = given_exposure(equity=Usd(D("99.99")), margin_available=Usd(D("99.99")))
         self.assertEqual(codes(given_entry(size="20"), poor), ["PORTFOLIO_BELOW_MINIMUM"])

@@ -227,7 +227,7 @@ def _at_least(code: BreachCode, name: str, limit: Decimal, actual: Decimal, deta
 
 
 def _book_headroom(entry: Entry, exposure: Exposure, limits: Limits) -> Iterator[Headroom]:
-    yield from _account_headroom(entry, exposure, limits)
+    # The limit of the one position before that of all together, which is of the same code: callers look at the first.
     if exposure.equity > 0:
         share = entry.position_size / exposure.equity
         detail = "gross notional of the position over equity"
@@ -236,6 +236,7 @@ def _book_headroom(entry: Entry, exposure: Exposure, limits: Limits) -> Iterator
     cap = Decimal(min([limits.max_leverage, *listed]))
     detail = "leverage of the position against the desk's and the venue's maximum"
     yield _at_most(BreachCode.LEVERAGE_EXCEEDED, "max_leverage", cap, Decimal(entry.leverage), detail)
+    yield from _account_headroom(entry, exposure, limits)
 
 
 def _account_headroom(entry: Entry | None, exposure: Exposure, limits: Limits) -> Iterator[Headroom]:
