@@ -221,6 +221,35 @@ class MeanwhileTest(UnwindingTestCase):
             self.venue.on_submit = self.buy_once
             close()
 
+    def test_what_others_have_sold_of_theirs_keeps_none_of_the_desks_from_being_sold(self) -> None:
+        """What they held when it was opened was left to them for ever: the desk's leg stood, and was called left."""
+        for whole in (True, False):
+            for stop in (True, False):
+                with self.subTest(stop=stop, whole=whole):
+                    super().setUp()
+                    gone = self.ended()
+                    self.venue.hold("ETH", "0.7")
+                    self.scene.opened()
+                    self.venue.hold("ETH", "-0.7")
+                    desk = self.scene.desk
+                    if whole:
+                        self.spoil_state()
+                    else:
+                        desk = self.spoil_ledger(gone.trade_id)
+                    if stop:
+                        self.assertEqual("all_positions_closed", self.stopped(desk).status)
+                    else:
+                        self.venue.move("ETH", "3910")
+                        self.ticks(Watchman(desk), 6)
+                    self.assertTrue(self.venue.flat)
+
+    def test_nothing_is_closed_on_the_other_side(self) -> None:
+        """They have sold the desk's leg and more: what is held is all theirs."""
+        self.venue.hold("ETH", "-0.55")
+        self.spoil_state()
+        self.stopped()
+        self.assertEqual((0, Decimal("-0.3")), self.held("BTC", "ETH"))
+
     def buy_once(self, orders: Sequence[Order]) -> None:
         self.venue.on_submit = None
         self.venue.hold("ETH", "0.3")

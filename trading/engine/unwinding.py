@@ -7,7 +7,7 @@ file and to stderr; one hand at a time; what has been left once is let alone, fo
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -21,6 +21,7 @@ from trading.domain.units import ZERO, ClientOrderId, Coin, PositionId, Quantity
 from trading.engine import errands, protection, working
 from trading.engine.desk import Desk
 from trading.engine.recovery import DRIFT_PATIENCE, book_holdings, others_beside
+from trading.engine.working import Part
 from trading.ports import Store
 
 TRY_SECONDS = 8.0
@@ -40,12 +41,11 @@ _going_on = threading.Lock()
 @dataclass(frozen=True, slots=True)
 class Meant:
     """The `coins` to be closed, all of them when None, what of them is known to be somebody else's and `spared`,
-    signed, how much of a coin there is to be closed at `most`, unsigned, where the book tells, and which are `shared`.
-    """
+    signed, the desk's `parts` as the book tells them, and the coins of which others may hold some, `shared`."""
 
     coins: Collection[Coin] | None
     spared: Mapping[Coin, Quantity]
-    most: Mapping[Coin, Quantity]
+    parts: Mapping[Coin, Part]
     shared: Collection[Coin]
 
 
@@ -101,7 +101,7 @@ def close_known(
         meant = Meant(None, {}, {}, ()) if whole_account else _meant(desk, known, until, unwritten)
         book = known.book()
         _clear_way(desk, book, book.standing_positions(), meant.shared, unwritten)
-        held = working.close_holdings(desk, meant.coins, until, meant.spared, unwritten.attempts, meant.most)
+        held = working.close_holdings(desk, meant.coins, until, meant.spared, unwritten.attempts, meant.parts)
         return Unwound(held, () if held else _note_left(desk, book, book.standing_positions(), unwritten))
 
     unwound: Unwound | None = None
@@ -136,16 +136,19 @@ def _go_on(desk: Desk, close: Callable[[float], Unwound]) -> None:
 
 def _meant(desk: Desk, known: Store, until: float, unwritten: Unwritten) -> Meant:
     """What a stop closes."""
-    others = _known_of_others(known)
+    others, book, left = _known_of_others(known), known.book(), unwritten.left | desk.store.left()
     if not known.complete:
-        return Meant(_coins_known(known), others, {}, others)
-    book, left = known.book(), unwritten.left | desk.store.left()
+        parts = _parts(desk, book, None, left)
+        for coin in parts:
+            unwritten.filled(book, coin)
+        at_least = {coin: replace(part, most=None) for coin, part in parts.items()}
+        return Meant(_coins_known(known), others, at_least, others)
     standing = {leg.coin for one in book.standing_positions() if one.id not in left for leg in one.legs}
     # What is held of the coins of trades that do not fold is the desk's, whatever the book has of them.
     measured = standing - known.broken_coins
     account = working.account_by(desk, until)
     own = _measured(desk, account, book, measured, left, others_beside(book, _accepted(known)), unwritten)
-    return Meant(standing | known.broken_coins, others, own.most, {*others, *own.shared})
+    return Meant(standing | known.broken_coins, others, own.parts, {*others, *own.shared})
 
 
 def _known_of_others(store: Store) -> Mapping[Coin, Quantity]:
@@ -227,7 +230,7 @@ def _leave_by_holdings(
             event="ExitFired",
         )
         _clear_way(desk, book, gone, meant.shared, unwritten)
-        if working.close_holdings(desk, ours, until, meant.spared, unwritten.attempts, meant.most):
+        if working.close_holdings(desk, ours, until, meant.spared, unwritten.attempts, meant.parts):
             unwritten.flat_since.pop(position_id, None)
             return
     if ours != coins:
@@ -266,37 +269,46 @@ def _measured(
 ) -> Meant:
     """What may be closed of *coins*: those of which *account* has some of the desk's, and how much the book has of each
     at most, in which no position that is let *alone* counts."""
-    gone = _gone_by_now(desk, book, alone)
     ours, shared = set[Coin](), set[Coin]()
-    spared: dict[Coin, Quantity] = {}
-    most: dict[Coin, Quantity] = {}
-    for coin, (low, high) in book_holdings(book, coins, alone).items():
-        sign = 1 if high > 0 else -1
-        held, theirs = account.held(coin) * sign, max(others.get(coin, ZERO) * sign, ZERO)
-        spared[coin] = Quantity(theirs * sign)
-        most[coin] = Quantity(max(max(high, -low) - gone.get(coin, ZERO), ZERO))
-        left = most[coin] - unwritten.filled(book, coin)
-        if min(held - theirs, left) > 0:
+    parts, spared = _parts(desk, book, coins, alone), dict[Coin, Quantity]()
+    for coin, part in parts.items():
+        theirs = Quantity(max(others.get(coin, ZERO) * part.sign, ZERO) * part.sign)
+        filled, held = unwritten.filled(book, coin), account.held(coin)
+        spared[coin] = theirs
+        if working.ours_of(held, theirs, part, filled):
             ours.add(coin)
-        if theirs or held > left:
+        if theirs or (part.most is not None and held * part.sign > part.most - filled):
             shared.add(coin)
-    return Meant(ours, spared, most, shared)
+    return Meant(ours, spared, parts, shared)
 
 
-def _gone_by_now(desk: Desk, book: Book, alone: Collection[PositionId]) -> Mapping[Coin, Decimal]:
-    """What the book allows for at most and the venue says is not there, of orders in doubt whose end could not be
-    written down: what they have closed, or have not opened."""
+def _parts(
+    desk: Desk, book: Book, coins: Collection[Coin] | None, alone: Collection[PositionId]
+) -> Mapping[Coin, Part]:
+    """How much of each coin the book has, in which no position that is let *alone* counts; with the end of its orders
+    in doubt, which could not be written down, as the venue tells it by now."""
+    least, most = dict[Coin, Decimal](), dict[Coin, Decimal]()
     positions = [one.id for one in book.standing_positions() if one.id not in alone]
     trades = [trade for one in positions for trade in book.trades_of_position(one)]
     doubts = [(order, trade.report_of(order).filled) for trade in trades for order in trade.in_doubt]
-    gone: dict[Coin, Decimal] = {}
     with suppress(VenueUnavailable):
         reports = desk.venue.reports([order for order, _ in doubts]) if doubts else ()
         for (order, before), report in zip(doubts, reports, strict=True):
-            closed = report.filled - before if order.reduce_only else ZERO
-            unopened = ZERO if order.reduce_only or report.status.in_doubt else order.quantity - report.filled
-            gone[order.coin] = gone.get(order.coin, ZERO) + closed + unopened
-    return gone
+            coin, more, ended = order.coin, report.filled - before, not report.status.in_doubt
+            rest = order.quantity - report.filled if ended else Decimal(ZERO)
+            # What reduces may have taken all of itself at least, and nothing at most; what opens the reverse.
+            least[coin] = least.get(coin, ZERO) + (rest if order.reduce_only else more)
+            most[coin] = most.get(coin, ZERO) - (more if order.reduce_only else rest)
+    parts = {}
+    for coin, (low, high) in book_holdings(book, coins, alone).items():
+        sign = 1 if high > 0 else -1
+        known, possible = (low, high) if sign > 0 else (-high, -low)
+        parts[coin] = Part(
+            sign,
+            Quantity(max(known + least.get(coin, ZERO), ZERO)),
+            Quantity(max(possible + most.get(coin, ZERO), ZERO)),
+        )
+    return parts
 
 
 def _accepted(store: Store) -> Mapping[Coin, Quantity]:

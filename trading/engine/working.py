@@ -765,16 +765,26 @@ class Attempts:
     doubts: tuple[Order, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """How much of a coin the book has on its side, unsigned: at `least`, and at `most` where that is known."""
+
+    sign: int
+    least: Quantity
+    most: Quantity | None
+
+
 def close_holdings(
     desk: Desk,
     coins: Collection[Coin] | None,
     until: float,
     spared: Mapping[Coin, Quantity],
     attempts: dict[Coin, Attempts],
-    most: Mapping[Coin, Quantity],
+    parts: Mapping[Coin, Part],
 ) -> Mapping[Coin, Quantity]:
     """Close what the venue holds of *coins* (of all, when None) beyond what is *spared*, signed, with no ledger to go
-    by, and no more in all than *most*, unsigned, of the coins that it names; return what is left of that, signed.
+    by; return what is left of that, signed. Of a coin that has one of *parts* its least goes whatever is spared, and no
+    more in all than its most.
 
     For when the ledger cannot be read or written: every intent and every answer goes to the store's rescue file
     instead, the intent first. Orders only reduce, in the bands of a close and at its pace; *attempts* knows what was
@@ -788,8 +798,8 @@ def close_holdings(
         _ask_about_attempts(desk, attempts)
         held: Mapping[Coin, Quantity] = {}
         try:
-            held = _held(desk, coins, spared, attempts, most)
-            due = {coin: one for coin, one in held.items() if _is_due(desk, coin, spared, most, attempts)}
+            held = _held(desk, coins, spared, attempts, parts)
+            due = {coin: one for coin, one in held.items() if _is_due(desk, coin, spared, parts, attempts)}
             orders = _closing_orders(desk, due, spared, attempts) if due else ()
         except VenueUnavailable:
             if desk.clock.monotonic() >= until:
@@ -814,17 +824,18 @@ def _is_due(
     desk: Desk,
     coin: Coin,
     spared: Mapping[Coin, Quantity],
-    most: Mapping[Coin, Quantity],
+    parts: Mapping[Coin, Part],
     attempts: Mapping[Coin, Attempts],
 ) -> bool:
     before = attempts.get(coin)
     if before is None:
         return True
     pause = CLOSE_PAUSE.total_seconds() if before.count >= len(CLOSE_BANDS) else 0.0
-    if spared.get(coin) and coin not in most:
+    is_bounded = coin in parts and parts[coin].most is not None
+    if spared.get(coin) and not is_bounded:
         # The account alone tells how much is left, and shows what has been sold a moment later.
         pause = max(pause, SETTLE_PAUSE_SECONDS_MAX)
-    waits = before.doubts and (coin in most or spared.get(coin))
+    waits = before.doubts and (is_bounded or spared.get(coin))
     return desk.clock.monotonic() - before.sent_at >= pause and not waits
 
 
@@ -864,19 +875,31 @@ def _held(
     coins: Collection[Coin] | None,
     spared: Mapping[Coin, Quantity],
     attempts: Mapping[Coin, Attempts],
-    most: Mapping[Coin, Quantity],
+    parts: Mapping[Coin, Part],
 ) -> Mapping[Coin, Quantity]:
     found = {}
     for coin, one in desk.venue.account().holdings.items():
-        theirs, sign = spared.get(coin, ZERO), 1 if one.quantity > 0 else -1
-        # Of the other side nothing can be theirs.
-        ours = max((one.quantity - theirs) * sign, ZERO) if theirs * sign > 0 else abs(one.quantity)
-        if coin in most:
-            # The account may have been read too early, or somebody may buy meanwhile: the book knows how much it is.
-            ours = min(ours, most[coin] - (attempts[coin].filled if coin in attempts else ZERO))
-        if ours > 0 and (coins is None or coin in coins):
-            found[coin] = Quantity(ours * sign)
+        if coins is None or coin in coins:
+            filled = attempts[coin].filled if coin in attempts else Quantity(ZERO)
+            ours = ours_of(one.quantity, spared.get(coin, Quantity(ZERO)), parts.get(coin), filled)
+            if ours:
+                found[coin] = ours
     return found
+
+
+def ours_of(held: Quantity, theirs: Quantity, part: Part | None, filled: Quantity) -> Quantity:
+    """What is the desk's of a holding, signed, when *theirs* is known to be others' and *filled* has been sold without
+    a ledger. The account may have been read too early, others may buy or sell meanwhile: the book knows how much it
+    is."""
+    sign = 1 if held > 0 else -1
+    # Of the other side nothing can be theirs.
+    ours = max((held - theirs) * sign, ZERO) if theirs * sign > 0 else abs(held)
+    if part is not None and part.sign != sign:
+        return Quantity(ZERO if part.most is not None else ours * sign)
+    if part is not None:
+        ours = ours if part.most is None else min(ours, part.most - filled)
+        ours = max(ours, min(abs(held), part.least - filled))
+    return Quantity(max(ours, ZERO) * sign)
 
 
 def _closing_orders(
