@@ -371,6 +371,7 @@ class UnwritableTest(MonitorTestCase):
                     if press:
                         with redirect_stderr(io.StringIO()):
                             emergency.stop(self.scene.desk)
+                            self.scene.hands.release()
                 self.assertEqual((0, 0, 3), tuple(self.venue.held(coin) for coin in ("BTC", "ETH", "SOL")))
 
     def test_a_close_that_could_not_be_written_once_is_no_folder_that_cannot(self) -> None:
