@@ -26,7 +26,7 @@ from trading.domain.orders import Order, OrderReport, RejectReason
 from trading.domain.positions import Position, PositionStatus, Watch
 from trading.domain.trades import Trade, TradeStatus, close_trade_id
 from trading.domain.units import Coin, Quantity, Ratio, Usd
-from trading.engine import closing, emergency, exits, monitor, working
+from trading.engine import closing, emergency, exits, flattening, monitor, working
 from trading.engine.desk import Desk
 from trading.engine.monitor import Watchman
 from trading.engine.requests import Execution, TwapRequest
@@ -256,7 +256,7 @@ class HaltedTest(MonitorTestCase):
             left.update(coins)
             inside -= 1
 
-        with mock.patch.object(working, "close_holdings", close_holdings):
+        with mock.patch.object(flattening, "close_holdings", close_holdings):
             self.damaged_tick(2)
         self.assertEqual((1, {"BTC", "ETH", "SOL", "AVAX"}), (most, left))
 

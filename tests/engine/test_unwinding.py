@@ -22,7 +22,7 @@ from trading.domain.orders import Order, RejectReason
 from trading.domain.positions import Position, PositionStatus
 from trading.domain.trades import close_trade_id
 from trading.domain.units import Coin, Quantity
-from trading.engine import closing, emergency, monitor, working
+from trading.engine import closing, emergency, flattening, monitor, working
 from trading.engine.desk import Desk
 from trading.engine.monitor import Watchman
 from trading.engine.requests import Execution, TwapRequest
@@ -390,14 +390,14 @@ class LeftTest(UnwindingTestCase):
     def test_an_account_that_cannot_be_read_after_it_takes_nothing_of_the_answer_back(self) -> None:
         self.scene.opened()
         self.spoil_state()
-        close_holdings = working.close_holdings
+        close_holdings = flattening.close_holdings
 
         def closing(*words: Any) -> Mapping[Coin, Quantity]:
             left = close_holdings(*words)
             self.venue.reads_down = {"account"}
             return left
 
-        with mock.patch.object(working, "close_holdings", closing):
+        with mock.patch.object(flattening, "close_holdings", closing):
             self.assertEqual("all_positions_closed", self.stopped().status)
 
 

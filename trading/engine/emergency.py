@@ -16,7 +16,7 @@ from trading.domain.market import Account, Holding, Pair
 from trading.domain.orders import Side
 from trading.domain.trades import LegPlan, PositionEffect, Slice, Terms, TradeStatus, position_id_of
 from trading.domain.units import DOLLAR, ONE, ZERO, Coin, PositionId, Price, Quantity, Ratio, TradeId, Usd, hash_of
-from trading.engine import closing, errands, unwinding, working
+from trading.engine import closing, errands, flattening, unwinding, working
 from trading.engine.desk import Desk
 from trading.engine.recovery import book_holdings, doubts, drifts
 from trading.engine.states import live_beat, with_baseline
@@ -26,7 +26,7 @@ from trading.ports import Job
 ANSWER_SECONDS = 8.0
 LAST_WORD_SECONDS = 1.0
 AGAIN_SECONDS = 0.5
-FLAT_READS = working.FLAT_READS
+FLAT_READS = flattening.FLAT_READS
 
 
 @dataclass(frozen=True, slots=True)

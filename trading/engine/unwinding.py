@@ -18,10 +18,10 @@ from trading.domain.market import Account
 from trading.domain.positions import Position
 from trading.domain.trades import close_trade_id
 from trading.domain.units import ZERO, ClientOrderId, Coin, PositionId, Quantity
-from trading.engine import errands, protection, working
+from trading.engine import errands, flattening, protection, working
 from trading.engine.desk import Desk
+from trading.engine.flattening import Part
 from trading.engine.recovery import DRIFT_PATIENCE, book_holdings, others_beside
-from trading.engine.working import Part
 from trading.ports import Store
 
 TRY_SECONDS = 8.0
@@ -58,7 +58,7 @@ class Unwritten:
     flat_since: dict[PositionId, datetime] = field(default_factory=dict)
     left: set[PositionId] = field(default_factory=set)
     failing_since: dict[PositionId, datetime] = field(default_factory=dict)
-    attempts: dict[Coin, working.Attempts] = field(default_factory=dict)
+    attempts: dict[Coin, flattening.Attempts] = field(default_factory=dict)
     taken_back: set[ClientOrderId] = field(default_factory=set)
     versions: dict[Coin, Mapping[PositionId, int]] = field(default_factory=dict)
 
@@ -66,7 +66,7 @@ class Unwritten:
         """What was sold of *coin* that *book* does not know of: nothing, once its positions have been written to."""
         standing = [one.id for one in book.standing_positions() if coin in (one.long.coin, one.short.coin)]
         present = {one: sum(len(trade.events) for trade in book.trades_of_position(one)) for one in standing}
-        attempts = self.attempts.setdefault(coin, working.Attempts())
+        attempts = self.attempts.setdefault(coin, flattening.Attempts())
         if self.versions.get(coin) != present:
             self.versions[coin], attempts.filled = present, Quantity(ZERO)
         return attempts.filled
@@ -101,7 +101,7 @@ def close_known(
         meant = Meant(None, {}, {}, ()) if whole_account else _meant(desk, known, until, unwritten)
         book = known.book()
         _clear_way(desk, book, book.standing_positions(), meant.shared, unwritten)
-        held = working.close_holdings(desk, meant.coins, until, meant.spared, unwritten.attempts, meant.parts)
+        held = flattening.close_holdings(desk, meant.coins, until, meant.spared, unwritten.attempts, meant.parts)
         return Unwound(held, () if held else _note_left(desk, book, book.standing_positions(), unwritten))
 
     unwound: Unwound | None = None
@@ -146,7 +146,7 @@ def _meant(desk: Desk, known: Store, until: float, unwritten: Unwritten) -> Mean
     standing = {leg.coin for one in book.standing_positions() if one.id not in left for leg in one.legs}
     # What is held of the coins of trades that do not fold is the desk's, whatever the book has of them.
     measured = standing - known.broken_coins
-    account = working.account_by(desk, until)
+    account = flattening.account_by(desk, until)
     own = _measured(desk, account, book, measured, left, others_beside(book, _accepted(known)), unwritten)
     return Meant(standing | known.broken_coins, others, own.parts, {*others, *own.shared})
 
@@ -230,7 +230,7 @@ def _leave_by_holdings(
             event="ExitFired",
         )
         _clear_way(desk, book, gone, meant.shared, unwritten)
-        if working.close_holdings(desk, ours, until, meant.spared, unwritten.attempts, meant.parts):
+        if flattening.close_holdings(desk, ours, until, meant.spared, unwritten.attempts, meant.parts):
             unwritten.flat_since.pop(position_id, None)
             return
     if ours != coins:
@@ -275,7 +275,7 @@ def _measured(
         theirs = Quantity(max(others.get(coin, ZERO) * part.sign, ZERO) * part.sign)
         filled, held = unwritten.filled(book, coin), account.held(coin)
         spared[coin] = theirs
-        if working.ours_of(held, theirs, part, filled):
+        if flattening.ours_of(held, theirs, part, filled):
             ours.add(coin)
         if theirs or (part.most is not None and held * part.sign > part.most - filled):
             shared.add(coin)
