@@ -102,6 +102,15 @@ class Sessions(PearWorld):
             stranger.write("POST", "/positions", {})
         self.assertEqual(self.pear.count(OPEN), 0)
 
+    def test_a_write_whose_token_was_refused_and_not_renewed_was_not_done(self) -> None:
+        self.api.log_in()
+        self.pear.sessions.expire_all()
+        for route in (REFRESH, LOGIN):
+            self.pear.faults.add(Fault(route, Answer.CLOSED, Commit.NEVER, "", None))
+        with self.assertRaises(VenueUnavailable):
+            self.api.write("POST", "/positions", {})
+        self.assertEqual(self.pear.count(OPEN), 1)
+
     def test_reads_are_repeated_and_writes_are_not(self) -> None:
         self.fault(POSITIONS, Answer.BAD_GATEWAY, Commit.NEVER)
         self.assertEqual(self.api.read("/positions"), [])

@@ -10,6 +10,7 @@ from unittest import mock
 
 from tests.processes import wait_until
 from tests.servers.hyperliquid.faults import Answer, Commit, Fault
+from tests.servers.pear import PEAR_AGENT
 from tests.servers.pear.trading import Whims
 from tests.unit.pear_world import ALL, CLOSE, CUT, ETH, OPEN, SOL, PearWorld
 from tests.unit.test_pear_register import WAIT_SECONDS, asked_for
@@ -362,6 +363,39 @@ class WithAKey(PearWorld):
         orders = self.a_way_out()
         reports = self.venue.submit(orders)
         self.assertEqual([one.status for one in reports], [OrderStatus.FILLED] * 2)
+        self.assertEqual((self.held(ETH), self.held(SOL)), (0, 0))
+
+    def test_a_close_that_pear_refuses_goes_directly(self) -> None:
+        """Pear's agent is changed every thirty days, and the approval of the new one may be wanting."""
+        self.exchange.revoke_agent(PEAR_AGENT)
+        self.assert_closed_directly()
+        self.assertTrue(any("does not exist" in one for one in self.log.messages("warning")))
+
+    def test_a_close_that_pear_finds_faulty_goes_directly(self) -> None:
+        body = {"statusCode": 403, "message": "no", "code": "POSITION_UNAUTHORIZED"}
+        self.pear.faults.say(body, route=CLOSE)
+        self.assert_closed_directly()
+
+    def assert_closed_directly(self) -> None:
+        orders = self.a_way_out()
+        began = self.clock.now()
+        self.venue.submit(orders)
+        self.assertEqual([one.status for one in self.told(orders)], [OrderStatus.FILLED] * 2)
+        self.assertLess((self.clock.now() - began).total_seconds(), 5)
+        self.assertEqual((self.held(ETH), self.held(SOL)), (0, 0))
+        self.assertEqual((self.pear.count(CLOSE), self.direct_orders()), (1, 2))
+
+    def test_a_close_of_what_pear_holds_no_more_is_refused_as_such(self) -> None:
+        body = {"statusCode": 404, "message": "Position not found", "code": "POSITION_NOT_FOUND"}
+        self.pear.faults.say(body, route=CLOSE)
+        self.assertEqual({one.reason for one in self.venue.submit(self.a_way_out())}, {RejectReason.REDUCE_ONLY})
+        self.assertEqual(self.direct_orders(), 0)
+
+    def test_a_close_goes_directly_at_once_when_a_token_is_refused_and_none_can_be_had(self) -> None:
+        self.pear.sessions.expire_all()
+        self.pear.sessions._keys.clear()
+        self.fault("GET /positions", Answer.NORMAL)
+        self.assertEqual([one.status for one in self.venue.submit(self.a_way_out())], [OrderStatus.FILLED] * 2)
         self.assertEqual((self.held(ETH), self.held(SOL)), (0, 0))
 
     def test_a_close_goes_directly_at_once_when_pear_shows_no_position(self) -> None:

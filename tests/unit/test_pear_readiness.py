@@ -78,6 +78,10 @@ class Readiness(PearWorld):
         self.pear.faults.add(Fault("POST /auth/login", Answer.CLOSED, Commit.NEVER, "", None))
         self.assertTrue(self.findings()["Pear log-in"].unavailable)
         self.pear.faults.lift()
+        for answer in (Answer.BAD_GATEWAY, Answer.TOO_MANY):
+            self.pear.faults.add(Fault("POST /auth/login", answer, Commit.NEVER, "", None))
+            self.assertTrue(self.findings(self.opened())["Pear log-in"].unavailable)
+            self.pear.faults.lift()
         self.pear.faults.add(Fault("GET /agentWallet", Answer.CLOSED, Commit.NEVER, "", None))
         self.assertTrue(self.findings()["Pear's agent"].unavailable)
         self.server.faults.add(Fault(INFO, Answer.CLOSED, Commit.NEVER, "meta", None))
@@ -116,6 +120,14 @@ class LogIn(PearWorld):
         self.opened(api_key=key).pear.log_in()
         self.assertEqual(self.pear.sessions.logins, ["eip712", "api_key"])
         self.assertNotIn(MASTER_KEY[2:], said)
+
+    def test_something_else_than_a_log_in_is_not_signed(self) -> None:
+        typed = {"primaryType": "HyperliquidTransaction:Withdraw", "domain": {}, "types": {}, "message": {}}
+        self.pear.faults.say({**typed, "timestamp": 1767225600}, route="GET /auth/eip712-message")
+        with self.assertRaises(CommandError) as caught:
+            self.said(MASTER_KEY)
+        self.assertIn("nothing was signed", str(caught.exception))
+        self.assertEqual(self.pear.count("POST /auth/login"), 0)
 
     def test_a_key_that_is_none_and_a_timestamp_that_was_used_are_told(self) -> None:
         with self.assertRaises(CommandError) as caught:

@@ -89,6 +89,10 @@ class Refusals(unittest.TestCase):
                 found = self.said(400, {"statusCode": 400, "message": "no", "code": code})
                 assert isinstance(found, Refused)
                 self.assertEqual((found.reason, found.surely_nothing), (reason, nothing))
+        for status, nothing in ((400, False), (401, True), (403, True), (404, True)):
+            found = self.said(status, {"statusCode": status, "message": "no"})
+            assert isinstance(found, Refused)
+            self.assertIs(found.surely_nothing, nothing)
         several = self.said(400, {"statusCode": 400, "message": ["a is wrong", "b\nis wrong"]})
         assert isinstance(several, Refused)
         self.assertEqual((several.words, several.surely_nothing), ("a is wrong; b is wrong", True))
@@ -127,6 +131,20 @@ class Answers(unittest.TestCase):
         others: tuple[object, ...] = ({"orderId": "x"}, [], {"results": "none"})
         for answer in others:
             self.assertEqual(wire.decode_failures(answer), {})
+
+    def test_a_line_that_trails_is_not_ours_and_hides_no_position(self) -> None:
+        for line in (
+            {"type": "DOLLAR", "isTrailing": True, "trailingDeltaValue": 3},
+            {"type": "DOLLAR", "value": 12, "isTrailing": True, "trailingDeltaValue": 3},
+            {"type": "DOLLAR", "value": None},
+        ):
+            with self.subTest(line=line):
+                (basket,) = wire.decode_baskets([a_basket(takeProfit=line)])
+                self.assertIsNone(basket.take_profit)
+
+    def test_a_position_of_one_side_may_come_without_the_other(self) -> None:
+        (basket,) = wire.decode_baskets([a_basket(shortAssets=None)])
+        self.assertEqual([one.coin for one in basket.parts], [BTC])
 
     def test_a_line_in_another_unit_is_not_ours(self) -> None:
         (basket,) = wire.decode_baskets([a_basket(stopLoss={"type": "PERCENTAGE", "value": 8})])

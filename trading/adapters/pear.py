@@ -2,7 +2,7 @@
 
 The law: what may have left the house is never called unsent, and nothing is posted twice; Pear's word is no fill, the
 exchange's is. Writes of the account go one at a time, closes before openings. With a wallet key of the account at hand,
-a close that Pear does not confirm in ten seconds goes to the exchange directly, where it can only reduce.
+a close that Pear refuses, or does not confirm in ten seconds, goes to the exchange directly, where it can only reduce.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -22,7 +22,7 @@ from trading.adapters.hyperliquid_wire import Fill, Refusal, account_fill
 from trading.adapters.keys import Wallet
 from trading.adapters.pear_api import Done, PearApi
 from trading.adapters.pear_cuts import cuts_of, swept
-from trading.adapters.pear_direct import DirectCloses
+from trading.adapters.pear_direct import DirectCloses, is_pear_s_own
 from trading.adapters.pear_register import Sent, WriteRegister
 from trading.adapters.pear_reports import CLOCK_MARGIN, Evidence, Window, own_fills, report_on
 from trading.adapters.pear_wire import (
@@ -334,13 +334,17 @@ class PearVenue(HyperliquidReader):
             case Done(answer):
                 self._register.answered(orders, now, _told_in(answer))
                 self._tell_failures(answer)
-            case Refused(reason, words, _, _, True):
+            case Refused(reason, words, _, _, True) if not self._goes_directly(orders, reason):
                 return tuple(self._kept(one, refused(one, reason, words, now)) for one in orders)
             case Refused(reason, words):
                 self._register.refused(orders, reason, words)
             case Unclear(words):
                 self._log.write("warning", f"Pear left it open what became of an order: {words}", event="PearUnclear")
         return ()
+
+    def _goes_directly(self, orders: Sequence[Order], reason: RejectReason) -> bool:
+        """Is Pear's no to *orders* not the last word, because the exchange itself may take them."""
+        return self._closes is not None and all(one.reduce_only for one in orders) and is_pear_s_own(reason)
 
     def _tell_failures(self, answer: object) -> None:
         """A sweep succeeds as a whole and fails by position: what was not closed shows no fills, and is tried again."""

@@ -26,6 +26,7 @@ RENEW_BEFORE = Seconds(60.0)
 RENEW_SHARE = 0.25
 # A refused log-in is not tried again at once: it would be refused again, and counted.
 LOGIN_AGAIN_SECONDS = 2.0
+LOGIN_REFUSED = frozenset({400, 401, 403})
 _TRY_AGAIN = frozenset({429, 500, 502, 503, 504})
 
 
@@ -66,7 +67,7 @@ class PearApi:
         self._peer.decoded(self._peer.exchange("GET", "/health", within_seconds=READ_SECONDS_MAX))
 
     def log_in(self) -> None:
-        """Have a valid token. Raises VenueUnavailable, with the `status` when Pear refused the key."""
+        """Have a valid token. Raises VenueUnavailable, with a `status` in LOGIN_REFUSED when Pear refused the key."""
         self._token()
 
     def read(self, path: str, params: Mapping[str, str] | None = None) -> object:
@@ -85,21 +86,26 @@ class PearApi:
         return self._peer.decoded(self._authorized("GET", path, params, None, ends_at - self._clock.monotonic()))
 
     def write(self, method: str, path: str, body: object) -> Done | Refused | Unclear:
-        """What became of a request that changes something, sent once. Never raises once a byte may have left.
+        """What became of a request that changes something, sent once. Never raises once it may have been done.
 
-        Raises VenueUnavailable when no token could be had: then nothing was sent.
+        Raises VenueUnavailable when no token could be had, also in place of one that Pear refused: nothing was done.
         """
         token = self._token()
-        try:
-            answer = self._sent(method, path, None, body, token, WRITE_SECONDS_MAX)
-            if answer.status == 401:
-                answer = self._sent(method, path, None, body, self._renewed(token), WRITE_SECONDS_MAX)
-        except VenueUnavailable as error:
-            return Unclear(error.detail)
+        answer = self._posted(method, path, body, token)
+        if isinstance(answer, Answer) and answer.status == 401:
+            answer = self._posted(method, path, body, self._renewed(token))
+        if isinstance(answer, Unclear):
+            return answer
         if not answer.ok:
             return refusal_in(answer.status, answer.content)
         try:
             return Done(self._peer.decoded(answer))
+        except VenueUnavailable as error:
+            return Unclear(error.detail)
+
+    def _posted(self, method: str, path: str, body: object, token: str) -> Answer | Unclear:
+        try:
+            return self._sent(method, path, None, body, token, WRITE_SECONDS_MAX)
         except VenueUnavailable as error:
             return Unclear(error.detail)
 
@@ -161,7 +167,7 @@ class PearApi:
             "details": {"apiKey": self._api_key},
         }
         answer = self._post("/auth/login", body)
-        if answer.status in (400, 401, 403):
+        if answer.status in LOGIN_REFUSED:
             words = f"Pear refused the log-in of {self._address} as {self._client_id} (status {answer.status})"
             self._refused = now, words
             raise VenueUnavailable(words, status=answer.status)

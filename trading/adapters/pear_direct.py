@@ -1,7 +1,7 @@
 """Closes that Pear does not confirm, sent to the exchange itself by the account's wallet key.
 
-The law: only what reduces, at most once an order, at most what is missing of it, and not before Pear has had ten
-seconds; both may still take effect, and then the exchange lets the second one take nothing more.
+The law: only what reduces, at most once an order, at most what is missing of it, and not before Pear has refused it or
+has had ten seconds; both may still take effect, and then the exchange lets the second one take nothing more.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from trading.adapters.hyperliquid import HyperliquidVenue
 from trading.adapters.hyperliquid_reports import Sum, refused, sum_of, unknown
 from trading.adapters.pear_reports import Evidence, ended_by_venue
 from trading.domain.errors import VenueUnavailable
-from trading.domain.orders import Order, OrderReport, RejectReason
+from trading.domain.orders import Order, OrderReport, OrderStatus, RejectReason
 from trading.domain.units import ZERO, ClientOrderId, Price, Quantity, Ratio, floor_to_step
 from trading.ports import Clock, Log
 from trading.utils.trade_calculator import marketable_limit
@@ -37,13 +37,15 @@ class DirectCloses:
     def instead(
         self, order: Order, report: OrderReport, evidence: Evidence, touch: Callable[[], Decimal | None]
     ) -> OrderReport:
-        """*report*, or what was done directly instead; sends when Pear has had its time and *order* is in doubt."""
+        """*report*, or what was done directly instead; sends when Pear has refused *order*, or has had its time and it
+        is in doubt."""
         told = self._told(order)
         if told is None:
-            if not report.status.in_doubt or evidence.venue_now - evidence.sent_at < PATIENCE:
+            denied = _denied_by_pear(report, evidence)
+            if denied is None and not (report.status.in_doubt and evidence.venue_now - evidence.sent_at >= PATIENCE):
                 return report
             filled = Quantity(sum_of(evidence.fills).quantity)
-            told = self.send(order, filled, touch(), "Pear did not confirm it in time")
+            told = self.send(order, filled, touch(), denied or "Pear did not confirm it in time")
         return _together(order, sum_of(evidence.fills), told, self._clock.now())
 
     def send(self, order: Order, filled: Quantity, touch: Decimal | None, why: str) -> OrderReport:
@@ -93,6 +95,19 @@ class DirectCloses:
         while len(self._sent) >= REMEMBERED_MAX:
             del self._sent[next(iter(self._sent))]
         self._sent[order.client_order_id] = order
+
+
+def is_pear_s_own(reason: RejectReason) -> bool:
+    """May the exchange take what Pear refuses for *reason*: is it none that the exchange itself would give."""
+    return reason not in (RejectReason.REDUCE_ONLY, RejectReason.NO_MATCH, RejectReason.NOTIONAL_MIN)
+
+
+def _denied_by_pear(report: OrderReport, evidence: Evidence) -> str | None:
+    """Pear's words when *report* is its no, and no other's."""
+    told = None if evidence.sent is None else evidence.sent.refused
+    if told is None or report.status is not OrderStatus.REJECTED or not is_pear_s_own(told[0]):
+        return None
+    return f"Pear says no: {told[1]}"
 
 
 def _together(order: Order, pear: Sum, direct: OrderReport, now: datetime) -> OrderReport:

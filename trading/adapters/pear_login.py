@@ -1,6 +1,7 @@
 """An API key of Pear's, made once from a signature of the account's own wallet.
 
-The law: what is signed is exactly what Pear gave to sign; the key made is handed out once and kept nowhere.
+The law: what is signed is exactly what Pear gave to sign, and a log-in; the key made is handed out once and kept
+nowhere.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,6 +14,8 @@ from trading.domain.errors import VenueUnavailable
 from trading.ports import Clock
 
 CHAIN_ID = "42161"
+# The one type that is signed: the same key signs withdrawals, which are of other types.
+LOG_IN = "Authentication"
 # Pear's answer lacks the domain's own type, which eth-account needs and wallets add themselves.
 _DOMAIN_TYPES: Mapping[str, str] = {
     "name": "string",
@@ -32,6 +35,8 @@ def mint(base_url: str, address: str, client_id: str, name: str, clock: Clock, s
     peer = Peer("Pear", URL_VARIABLE, base_url, LOGIN_SECONDS_MAX, clock, VenueUnavailable)
     query = {"address": address, "clientId": client_id, "chainId": CHAIN_ID}
     typed = mapping(peer.get("/auth/eip712-message", query))
+    if typed.get("primaryType") != LOG_IN:
+        raise VenueUnavailable("Pear gave something else to sign than a log-in: nothing was signed")
     details = {"signature": sign(typed), "timestamp": int(number(typed.get("timestamp"), "timestamp"))}
     body = {"method": "eip712", "address": address, "clientId": client_id, "details": details}
     tokens = decode_tokens(peer.decoded(peer.exchange("POST", "/auth/login", body=body)))

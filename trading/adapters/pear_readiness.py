@@ -17,7 +17,7 @@ from trading.adapters.hyperliquid_readiness import (
     wallet_key,
 )
 from trading.adapters.pear import PearVenue
-from trading.adapters.pear_api import KEY_VARIABLE, URL_VARIABLE
+from trading.adapters.pear_api import KEY_VARIABLE, LOGIN_REFUSED, URL_VARIABLE
 from trading.adapters.pear_wire import BUILDER, BUILDER_FEE, decode_agent
 from trading.domain.errors import VenueUnavailable
 from trading.ports import Clock
@@ -53,7 +53,7 @@ def _log_in(venue: PearVenue) -> Finding:
     try:
         venue.pear.log_in()
     except VenueUnavailable as error:
-        if "status" not in error.facts:
+        if error.facts.get("status") not in LOGIN_REFUSED:
             return Finding("Pear log-in", "error", error.detail, "it may pass by itself; run it again", True)
         remedy = f"make a key with `manage.py pear_login` and set {KEY_VARIABLE}; check PEAR_CLIENT_ID too"
         return Finding("Pear log-in", "error", f"{KEY_VARIABLE}: {error.detail}", remedy)

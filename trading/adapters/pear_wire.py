@@ -57,6 +57,10 @@ _REASONS: Mapping[str, RejectReason] = {
 }
 
 
+# No token, no right and no such thing are said before anything is tried, with a code or without.
+_BEFORE_ANYTHING = frozenset({401, 403, 404})
+
+
 @dataclass(frozen=True, slots=True)
 class Refused:
     """Pear's explicit no. `surely_nothing`: the request was not even tried at the exchange."""
@@ -181,7 +185,8 @@ def decode_lines(record: Record) -> tuple[Usd | None, Usd | None]:
 def refusal_in(status: int, content: bytes) -> Refused | Unclear:
     """What an HTTP error says of a write.
 
-    Only a 4xx in Pear's own words is a no. 408 (another trade was under way), 409 (a key used before), 429 and every
+    Only a 4xx in Pear's own words is a no, and one that has neither a code nor a list of faulty fields may be the
+    exchange's no to one of two legs. 408 (another trade was under way), 409 (a key used before), 429 and every
     5xx say nothing about what was done; nor does anything that is no JSON.
     """
     try:
@@ -196,7 +201,9 @@ def refusal_in(status: int, content: bytes) -> Refused | Unclear:
         return Unclear(f"Pear answered with status {status}: {told}")
     code = code if isinstance(code, str) else ""
     reason = _REASONS.get(code, RejectReason.OTHER)
-    return Refused(reason, told, status, code, surely_nothing=not code.startswith("HL_"))
+    validated = status in _BEFORE_ANYTHING or isinstance(record.get("message"), list)
+    surely_nothing = not code.startswith("HL_") if code else validated
+    return Refused(reason, told, status, code, surely_nothing)
 
 
 def decode_tokens(answer: object) -> Tokens:
@@ -253,7 +260,10 @@ def decode_agent(answer: object) -> str | None:
 
 def _basket(record: Record) -> Basket:
     sides = ((Side.BUY, "longAssets"), (Side.SELL, "shortAssets"))
-    parts = tuple(_part(mapping(one), side) for side, name in sides for one in items(record.get(name)))
+    # A position of one side may come without the other.
+    parts = tuple(
+        _part(mapping(one), side) for side, name in sides if record.get(name) is not None for one in items(record[name])
+    )
     weighted, plain = record.get("entryRatio"), record.get("entryPriceRatio")
     return Basket(
         id=text(record, "positionId"),
@@ -274,6 +284,9 @@ def _dollars(line: object) -> Usd | None:
     if not isinstance(line, Mapping) or line.get("type") != "DOLLAR":
         return None
     value = line.get("value")
+    # A line that trails has no value of its own, or not one that is ours.
+    if value is None or line.get("isTrailing") is True:
+        return None
     return Usd(abs(number(str(value) if isinstance(value, float) else value, "value")).quantize(CENT))
 
 
