@@ -88,6 +88,17 @@ class Endings(unittest.TestCase):
         self.assert_word(self.word(a_state("open"), a_fill("0.01")), OrderStatus.ACCEPTED)
         self.assert_word(self.word(a_state("triggered")), OrderStatus.ACCEPTED)
 
+    def test_a_word_that_is_not_known_ends_an_order_by_how_it_ends_or_with_its_time(self) -> None:
+        for word, status in (
+            ("pendingReview", OrderStatus.ACCEPTED),
+            ("somethingNewCanceled", OrderStatus.REJECTED),
+            ("internalCancel", OrderStatus.REJECTED),
+            ("somethingNewRejected", OrderStatus.REJECTED),
+        ):
+            with self.subTest(word=word):
+                self.assert_word(self.word(a_state(word, remaining="0.02")), status)
+        self.assert_word(self.word(a_state("pendingReview", remaining="0.02"), seconds=16), OrderStatus.REJECTED)
+
     def test_unknown_right_away_is_no_absence(self) -> None:
         for seconds in (0.0, 10.0, 14.9, 15.0):
             with self.subTest(seconds=seconds):

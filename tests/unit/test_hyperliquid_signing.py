@@ -67,6 +67,15 @@ class Nonces(InAFolder):
         self.clock.instant -= timedelta(hours=1)
         self.assertEqual(self.register().next_nonce(), NOON_MS + 1)
 
+    def test_the_last_nonce_is_passed_over_when_the_venue_is_known_to_take_none_after_it(self) -> None:
+        last = NOON_MS + 24 * 3_600_000
+        known: timedelta | None
+        for known, nonce in ((None, last + 1), (timedelta(0), NOON_MS), (timedelta(hours=3), last + 1)):
+            with self.subTest(correction=known):
+                (self.folder / f"{ADDRESS}.nonce").write_text(f"{last:020}", encoding="ascii")
+                register = NonceRegister(self.folder, ADDRESS, self.clock, mock.Mock(return_value=known))
+                self.assertEqual(register.next_nonce(), nonce)
+
     def test_a_damaged_file_is_begun_anew(self) -> None:
         (self.folder / f"{ADDRESS}.nonce").write_text("not a number", encoding="ascii")
         register = self.register()

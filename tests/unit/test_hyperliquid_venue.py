@@ -98,6 +98,13 @@ class Markets(HyperliquidWorld):
         self.clock.advance(16)
         self.assertEqual(set(self.venue.quotes([fresh])), {fresh})
 
+    def test_a_coin_without_cross_margin_is_refused_before_anything_is_sent(self) -> None:
+        self.exchange.list_coin(Listing("ISO", 1, 5, 5, only_isolated=True))
+        with self.assertRaises(VenueRejected) as caught:
+            self.venue.set_leverage(Coin("ISO"), 1)
+        self.assertIn("cross margin", caught.exception.detail)
+        self.assertEqual(self.actions("updateLeverage"), 0)
+
     def test_an_old_list_serves_while_the_venue_cannot_be_read(self) -> None:
         with self.assertRaises(VenueUnavailable):
             self.server.faults.down(INFO)
@@ -239,6 +246,35 @@ class Clocks(HyperliquidWorld):
                 (report,) = desk.submit([ours])
                 self.assertIs(report.status, FILLED)
                 self.assertEqual(self.exchange.received[-1].expires_after, milliseconds(order.expires_at))
+
+    def test_a_clock_that_is_wrong_by_days_stops_no_close_and_nothing_afterwards(self) -> None:
+        """The venue takes nonces from two days behind its clock to one day ahead."""
+        self.venue.submit([self.an_order(quantity="3")])
+        self.clock.advance(1)
+        for days in (3, -2, 0):
+            with self.subTest(days=days):
+                order = self.an_order(ETH, Side.SELL, "1", reduce_only=True, seconds=5)
+                late = timedelta(days=days)
+                ours = replace(order, intended_at=order.intended_at - late, expires_at=order.expires_at - late)
+                desk = self.behind(late.total_seconds())
+                nonces = next(self.folder.glob("hyperliquid-*/*.nonce"))
+                if days > 0:
+                    nonces.unlink()
+                (report,) = desk.submit([ours])
+                self.assertIs(report.status, FILLED)
+                sent_at = desk.sent_at(order.client_order_id)
+                assert sent_at is not None
+                self.assertLess(abs(sent_at - ours.intended_at), timedelta(seconds=1))
+        (report,) = self.venue.submit([self.an_order()])
+        self.assertIs(report.status, FILLED)
+
+    def test_nonces_of_a_clock_that_was_days_ahead_stop_nothing_once_it_is_right(self) -> None:
+        self.venue.submit([self.an_order(quantity="1")])
+        self.clock.advance(1)
+        nonces = next(self.folder.glob("hyperliquid-*/*.nonce"))
+        nonces.write_text(f"{milliseconds(self.clock.now() + timedelta(days=2)):020}", encoding="ascii")
+        (report,) = self.opened().submit([self.an_order(ETH, Side.SELL, "1", reduce_only=True)])
+        self.assertIs(report.status, FILLED)
 
     def test_what_is_to_rest_has_its_time_by_the_venue_s_clock_too(self) -> None:
         desk = self.behind(30.0)

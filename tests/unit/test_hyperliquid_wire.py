@@ -359,6 +359,13 @@ class Reads(unittest.TestCase):
         self.assertEqual((plain.oid, plain.tid, plain.side), (7, 9, Side.SELL))
         self.assertEqual((plain.cloid, named.cloid), (None, "0xab"))
 
+    def test_what_settles_at_zero_hides_no_other_fill(self) -> None:
+        row = {"px": "2.5", "sz": "4", "side": "A", "fee": "0", "oid": 7, "tid": 9, "time": 1795348800000}
+        settled = {**row, "coin": "#120", "px": "0.0", "dir": "Settlement"}
+        self.assertEqual([one.price for one in decode_fills([{**row, "coin": "ETH"}, settled])], [Decimal("2.5"), 0])
+        with self.assertRaises(VenueUnavailable):
+            decode_fills([{**settled, "px": "-1"}])
+
     def test_an_unknown_order_is_none(self) -> None:
         self.assertIsNone(decode_order_state({"status": "unknownOid"}))
 

@@ -8,6 +8,7 @@ from unittest import mock
 
 from tests.servers.hyperliquid import MASTER
 from tests.servers.hyperliquid.faults import INFO, Answer, Commit, Fault
+from tests.servers.hyperliquid.universe import Listing
 from tests.unit.pear_world import ETH, OPEN, SOL, PearWorld
 from trading.domain.errors import Busy, VenueRejected, VenueUnavailable
 from trading.domain.orders import OrderStatus, RejectReason, Side
@@ -78,6 +79,10 @@ class Unsent(PearWorld):
     def test_a_leverage_that_the_coin_does_not_allow(self) -> None:
         with self.assertRaises(VenueRejected):
             self.venue.set_leverage(ETH, 1000)
+        self.exchange.list_coin(Listing("ISO", 1, 5, 5, only_isolated=True))
+        self.clock.advance(16)
+        with self.assertRaises(VenueRejected):
+            self.venue.set_leverage(Coin("ISO"), 1)
         self.venue.set_leverage(ETH, 3)
         self.venue.set_leverage(SOL, 2)
         self.venue.submit(self.a_pair())

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -145,9 +145,10 @@ class HyperliquidVenue(HyperliquidReader):
         """
         network = network_of(base_url)
         meter = WeightMeter(shared_dir / f"hyperliquid-{network}.weight", weight_per_minute, clock)
-        register = NonceRegister(shared_dir / f"hyperliquid-{network}", wallet.address, clock)
+        api = HyperliquidApi(base_url, meter, clock, exchange_seconds)
+        register = NonceRegister(shared_dir / f"hyperliquid-{network}", wallet.address, clock, api.correction)
         return cls(
-            HyperliquidApi(base_url, meter, clock, exchange_seconds),
+            api,
             Signer(wallet, register, mainnet=network == "mainnet"),
             address,
             network,
@@ -319,7 +320,7 @@ class HyperliquidVenue(HyperliquidReader):
     def place_resting(self, orders: Sequence[RestingOrder], expires_at: datetime) -> tuple[RestingReport, ...]:
         """All of *orders* in one signed action, which expires by the venue's clock."""
         with suppress(VenueUnavailable):
-            expires_at += self._set_right(self._api.skew(Lane.WATCH))
+            expires_at += self._api.skew(Lane.WATCH).correction
         return self._rests.place(orders, expires_at)
 
     def cancel_resting(self, orders: Sequence[RestingOrder]) -> frozenset[ClientOrderId] | None:
@@ -336,7 +337,7 @@ class HyperliquidVenue(HyperliquidReader):
             nonce = self._signer.register.nonce_of(client_order_id)
         except (Busy, OSError) as error:
             raise VenueUnavailable(f"the register of nonces cannot be had: {error}") from error
-        return None if nonce is None else instant_of(nonce)
+        return None if nonce is None else instant_of(nonce) - (self._api.correction() or timedelta(0))
 
     def reports(self, orders: Sequence[Order]) -> tuple[OrderReport, ...]:
         """Asked again within a quarter of a second (a second, when the doubt is older than two), an order in doubt is

@@ -50,6 +50,11 @@ class Skew:
         """True when the clocks are further apart than *bound* even if the measurement erred in their favour."""
         return abs(self.ahead) - self.uncertain > bound
 
+    @property
+    def correction(self) -> timedelta:
+        """What makes an instant of ours one of the venue's, where our clock is surely wrong; else nothing."""
+        return self.ahead if self.surely_exceeds(SKEW_MAX) else timedelta(0)
+
 
 class HyperliquidApi:
     """*base_url* over one session, each exchange within *exchange_seconds*. Safe for several threads.
@@ -131,11 +136,23 @@ class HyperliquidApi:
     def skew(self, lane: Lane) -> Skew:
         """The present skew: the last one seen, measured anew when that is old, or our clock was set since. Raises
         VenueUnavailable."""
-        with self._lock:
-            known = self._skew
-        if known is not None:
-            seconds, gone = self._clock.monotonic() - known[0], self._clock.now() - known[1]
-            if seconds <= SKEW_AGE_MAX_SECONDS and abs(gone.total_seconds() - seconds) <= CLOCK_SET_SECONDS:
-                return known[2]
+        known = self._known_skew()
+        if known is not None and known[1] <= SKEW_AGE_MAX_SECONDS:
+            return known[0]
         answer, asked_at, answered_at = self.timed({"type": "exchangeStatus"}, LIGHT, lane)
         return self.saw_venue_time(decode_time(answer), asked_at, answered_at)
+
+    def correction(self) -> timedelta | None:
+        """What makes an instant of ours one of the venue's, by the last skew seen, however long ago: nothing where our
+        clock is not surely wrong. None when no skew is known. Asks nothing."""
+        known = self._known_skew()
+        return None if known is None else known[0].correction
+
+    def _known_skew(self) -> tuple[Skew, float] | None:
+        """The last skew seen and its age in seconds; None when there is none, or our clock was set since."""
+        with self._lock:
+            known = self._skew
+        if known is None:
+            return None
+        seconds, gone = self._clock.monotonic() - known[0], self._clock.now() - known[1]
+        return (known[2], seconds) if abs(gone.total_seconds() - seconds) <= CLOCK_SET_SECONDS else None

@@ -504,13 +504,9 @@ class HyperliquidReader:
             skew = self._api.skew(Lane.CLOSE)
         except VenueUnavailable:
             return tuple(orders), self._clock.now()
-        ahead = self._set_right(skew)
+        ahead = skew.correction
         timed = (replace(one, expires_at=one.expires_at + ahead) if one.reduce_only else one for one in orders)
         return tuple(timed), self._clock.now() + skew.ahead - skew.uncertain
-
-    def _set_right(self, skew: Skew) -> timedelta:
-        """What makes an instant of ours one of the venue's, where our clock is surely wrong; else nothing."""
-        return skew.ahead if skew.surely_exceeds(SKEW_MAX) else timedelta(0)
 
     def resting(self) -> tuple[ListedOrder, ...]:
         """See the port."""
@@ -549,6 +545,8 @@ class HyperliquidReader:
         listing = self._listed_for([coin]).get(coin)
         if listing is None or listing.instrument.delisted:
             raise VenueRejected(f"{coin} cannot be traded", coin=coin)
+        if listing.isolated:
+            raise VenueRejected(f"{coin} cannot be traded with cross margin", coin=coin)
         if not 1 <= leverage <= listing.instrument.leverage_max:
             raise VenueRejected(f"leverage of {coin} must be 1 to {listing.instrument.leverage_max}", coin=coin)
         return listing

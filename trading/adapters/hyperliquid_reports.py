@@ -68,7 +68,7 @@ def report_on(order: Order, evidence: Evidence, now: datetime) -> OrderReport:
         return ended(order, total, now)
     if evidence.state is None:
         return _unknown_to_the_venue(order, evidence, total, now)
-    if evidence.state.open:
+    if evidence.state.open or not (evidence.state.over or can_no_longer_land(order, evidence.venue_now)):
         return _doubt(order, OrderStatus.ACCEPTED, now, f"the venue says {evidence.state.state}")
     if evidence.state.rejected and not total.quantity:
         return refused(order, reason_of_state(evidence.state.state), evidence.state.state, now)

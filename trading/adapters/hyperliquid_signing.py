@@ -8,9 +8,10 @@ is the truth about anything: without them a nonce is still the present milliseco
 
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from filelock import Timeout
@@ -28,6 +29,8 @@ LOCK_POLL_SECONDS = 0.0002
 REGISTER_BYTES_MAX = 1 << 17
 """The last 2,600 orders at least, 650 trades; twice as many at most, all of which each process has in memory."""
 NONCE_DIGITS = 20
+# The venue takes a nonce up to a day ahead of its own clock (documentation, "Nonces and API wallets").
+NONCE_AHEAD_MAX_MS = 23 * 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +44,29 @@ class Claim:
 class NonceRegister:
     """The nonces of the signer *address*, in *folder*, which all processes of the machine that sign for it share.
 
+    *correction* is what makes an instant of ours one of the venue's; None while that is not known. Where it is, the
+    last nonce is passed over when the venue would take none after it: it was made by a clock that was wrong by a day.
+
     Raises Busy when the lock cannot be had, and OSError when the files cannot be used: nothing was claimed then.
     Constructing it raises StoreCorrupt when *folder* cannot be made.
     """
 
-    def __init__(self, folder: Path, address: str, clock: Clock) -> None:
+    def __init__(
+        self, folder: Path, address: str, clock: Clock, correction: Callable[[], timedelta | None] = lambda: None
+    ) -> None:
         make_directory(folder)
         self._nonce_path = folder / f"{address}.nonce"
         self._file = FollowedFile(folder / f"{address}.sent", bytes_max=REGISTER_BYTES_MAX)
         self._file_lock = OpenLock(folder / f"{address}.lock")
         self._threads = threading.Lock()
         self._clock = clock
+        self._correction = correction
         self._sent: dict[str, int] = {}
         self._expiries: dict[str, int] = {}
         self._spare = 0
 
     def next_nonce(self) -> int:
-        """Milliseconds since 1970, or one more than the last nonce if that is later."""
+        """Milliseconds since 1970 by the venue's clock, or one more than the last nonce if that is later."""
         with self._held():
             return self._next()
 
@@ -81,7 +90,7 @@ class NonceRegister:
         """
         with self._threads:
             known = frozenset(one for one in cloids if one in self._sent)
-            self._spare = max(milliseconds(self._clock.now()), self._spare + 1)
+            self._spare = self._after(self._spare)
             if not known:
                 self._take_in((cloid, self._spare, expires_after) for cloid in cloids)
             return Claim(self._spare, known)
@@ -119,10 +128,17 @@ class NonceRegister:
     def _next(self) -> int:
         with opened(self._nonce_path, os.O_RDWR) as file:
             last = os.read(file, NONCE_DIGITS)
-            nonce = max(milliseconds(self._clock.now()), (int(last) if last.isdigit() else 0) + 1)
+            nonce = self._after(int(last) if last.isdigit() else 0)
             os.lseek(file, 0, os.SEEK_SET)
             os.write(file, f"{nonce:0{NONCE_DIGITS}}".encode())
             return nonce
+
+    def _after(self, last: int) -> int:
+        correction = self._correction()
+        now = milliseconds(self._clock.now() + (correction or timedelta(0)))
+        if correction is not None and last > now + NONCE_AHEAD_MAX_MS:
+            return now
+        return max(now, last + 1)
 
     def _register(self, cloids: Sequence[ClientOrderId], nonce: int, expires_after: int | None) -> None:
         expiry = "" if expires_after is None else f" {expires_after}"

@@ -87,10 +87,14 @@ _ENDINGS: Mapping[str, RejectReason] = {
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """An instrument and its place in the universe, which is its asset id; ids differ between networks."""
+    """An instrument and its place in the universe, which is its asset id; ids differ between networks.
+
+    `isolated`: the venue refuses cross margin for it.
+    """
 
     instrument: Instrument
     asset: int
+    isolated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +157,11 @@ class OrderState:
     @property
     def open(self) -> bool:
         return self.state in ("open", "triggered")
+
+    @property
+    def over(self) -> bool:
+        """Does the word name an end. One that is not known is told by how it ends, as the venue's own are."""
+        return self.state.lower().endswith(("filled", "canceled", "cancel", "rejected"))
 
     @property
     def rejected(self) -> bool:
@@ -453,7 +462,8 @@ def decode_meta(answer: object) -> Mapping[Coin, Listing]:
             leverage_max=max(whole(record.get("maxLeverage")), 1),
             delisted=record.get("isDelisted") is True,
         )
-        listings[coin] = Listing(instrument, asset)
+        isolated = record.get("onlyIsolated") is True or record.get("marginMode") in ("strictIsolated", "noCross")
+        listings[coin] = Listing(instrument, asset, isolated)
     return listings
 
 
@@ -549,7 +559,7 @@ def _fill(record: Record) -> Fill:
         coin=Coin(text(record, "coin")),
         oid=whole(record.get("oid")),
         cloid=cloid.lower() if isinstance(cloid, str) else None,
-        price=_positive(record, "px"),
+        price=_not_negative(record, "px"),
         quantity=_positive(record, "sz"),
         fee=amount(record, "fee"),
         at=instant_of(record.get("time")),
@@ -754,6 +764,14 @@ def _positive(record: Record, name: str) -> Decimal:
     value = amount(record, name)
     if value <= 0:
         raise unreadable(f"{name} is not above zero")
+    return value
+
+
+def _not_negative(record: Record, name: str) -> Decimal:
+    """As the price of a fill: an outcome market may settle at zero."""
+    value = amount(record, name)
+    if value < 0:
+        raise unreadable(f"{name} is below zero")
     return value
 
 
