@@ -2,8 +2,9 @@
 
 import threading
 import unittest
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from unittest import mock
@@ -15,6 +16,8 @@ from tests.servers.pear.trading import Whims
 from tests.unit.pear_world import ALL, CLOSE, CUT, ETH, OPEN, SOL, PearWorld
 from tests.unit.test_pear_register import WAIT_SECONDS, asked_for
 from trading.adapters import pear_register
+from trading.adapters.hyperliquid_budget import Lane
+from trading.adapters.hyperliquid_wire import Fill
 from trading.adapters.pear_reports import OPEN_PATIENCE
 from trading.domain.errors import Busy, StoreCorrupt
 from trading.domain.orders import OrderStatus, RejectReason, Side
@@ -83,6 +86,28 @@ class OpeningFaults(PearWorld):
         orders = self.a_pair()
         self.venue.submit(orders)
         eth, sol = self.told(orders)
+        self.assertEqual((eth.status, sol.status), (OrderStatus.FILLED, OrderStatus.REJECTED))
+
+    def test_an_error_that_took_its_time_is_not_believed_before_what_was_done_can_be_read(self) -> None:
+        body = {"statusCode": 400, "error": "Bad Request", "message": "no liquidity", "code": "HL_IOC_NO_MATCH"}
+        self.exchange.refuse_next(SOL, "Order could not immediately match against any resting orders.")
+        self.pear.faults.say(body, route=OPEN, committed=True)
+        write, fills_between = self.venue.pear.write, self.venue._fills_between
+
+        def slow(method: str, path: str, posted: object) -> object:
+            outcome = write(method, path, posted)
+            self.clock.advance(3)
+            self.answered_at = self.clock.now()
+            return outcome
+
+        def lagging(start: datetime, end: datetime, lane: Lane) -> Sequence[Fill]:
+            return fills_between(start, end, lane) if self.clock.now() > self.answered_at + timedelta(seconds=1) else ()
+
+        lags = mock.patch.object(self.venue, "_fills_between", lagging)
+        with mock.patch.object(self.venue.pear, "write", slow), lags:
+            orders = self.a_pair()
+            self.venue.submit(orders)
+            eth, sol = self.told(orders)
         self.assertEqual((eth.status, sol.status), (OrderStatus.FILLED, OrderStatus.REJECTED))
 
     def test_a_part_of_a_leg_is_told_as_a_part(self) -> None:

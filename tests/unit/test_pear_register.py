@@ -65,7 +65,7 @@ class Remembering(RegisterTestCase):
         self.register.answered(
             [order], NOON, {7: (ETH, Quantity(Decimal("0.4"))), 8: (Coin("BTC"), Quantity(Decimal(1)))}
         )
-        self.register.refused([order], RejectReason.MARGIN, "too little")
+        self.register.refused([order], NOON, RejectReason.MARGIN, "too little")
         report = OrderReport(
             order.client_order_id,
             OrderStatus.PARTIALLY_FILLED,
@@ -83,6 +83,7 @@ class Remembering(RegisterTestCase):
         self.assertEqual((sent.key, sent.sent_at, sent.answered_at), ("key", NOON, NOON))
         self.assertEqual((sent.expected, sent.told), (Decimal("0.5"), {7: Decimal("0.4")}))
         self.assertEqual((sent.refused, sent.tids), ((RejectReason.MARGIN, "too little"), {9, 11}))
+        self.assertEqual(sent.refused_at, NOON)
         self.assertEqual(sent.final, report)
 
     def test_a_torn_line_hides_nothing_but_itself(self) -> None:

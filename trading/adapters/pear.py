@@ -337,7 +337,7 @@ class PearVenue(HyperliquidReader):
             case Refused(reason, words, _, _, True) if not self._goes_directly(orders, reason):
                 return tuple(self._kept(one, refused(one, reason, words, now)) for one in orders)
             case Refused(reason, words):
-                self._register.refused(orders, reason, words)
+                self._register.refused(orders, now, reason, words)
             case Unclear(words):
                 self._log.write("warning", f"Pear left it open what became of an order: {words}", event="PearUnclear")
         return ()
@@ -447,6 +447,8 @@ class PearVenue(HyperliquidReader):
         reports = []
         for order in orders:
             sent = known.get(order.client_order_id)
+            answered_at = None if sent is None else sent.answered_at
+            refused_at = None if sent is None else sent.refused_at
             group = [fill.at for one in orders if _same_group(one, order, known) for fill in own[one.client_order_id]]
             group += _ended_siblings(order, known, fills)
             evidence = Evidence(
@@ -454,7 +456,8 @@ class PearVenue(HyperliquidReader):
                 fills=own[order.client_order_id],
                 venue_now=venue_now,
                 sent_at=since[order.client_order_id] + skew,
-                answered_at=None if sent is None or sent.answered_at is None else sent.answered_at + skew,
+                answered_at=None if answered_at is None else answered_at + skew,
+                refused_at=None if refused_at is None else refused_at + skew,
                 group_filled_at=max(group, default=None),
             )
             reports.append(self._judged(order, evidence))

@@ -34,7 +34,8 @@ class Sent:
     """What the register knows of one order.
 
     `expected` coins are what a write that reduces was to take. `answered_at`: Pear said that it was carried out. `told`
-    are the exchange's order ids and coins of that answer; `refused` is Pear's no, which may hold for a part only.
+    are the exchange's order ids and coins of that answer; `refused` is Pear's no, which may hold for a part only, and
+    came at `refused_at`.
     `final` is the last word on it, made of the fills `tids`.
     """
 
@@ -47,6 +48,7 @@ class Sent:
     answered_at: datetime | None = None
     told: Mapping[int, Quantity] = field(default_factory=dict)
     refused: tuple[RejectReason, str] | None = None
+    refused_at: datetime | None = None
     final: OrderReport | None = None
     tids: frozenset[int] = frozenset()
 
@@ -117,8 +119,9 @@ class WriteRegister:
             for one in orders
         )
 
-    def refused(self, orders: Iterable[Order], reason: RejectReason, words: str) -> None:
-        self._note({"id": one.client_order_id, "refused": [reason, words]} for one in orders)
+    def refused(self, orders: Iterable[Order], at: datetime, reason: RejectReason, words: str) -> None:
+        row = {"refused": [reason, words], "refused_ms": milliseconds(at)}
+        self._note({"id": one.client_order_id} | row for one in orders)
 
     def ended(self, order: Order, report: OrderReport, tids: Iterable[int]) -> None:
         """Keep the final word on *order*, also of one that was refused unsent."""
@@ -189,6 +192,8 @@ def _merged(before: Sent | None, name: ClientOrderId, row: dict[str, object]) ->
         sent = replace(sent, told={int(oid): Quantity(Decimal(str(one))) for oid, one in told.items()})
     if isinstance(refused, list):
         sent = replace(sent, refused=(RejectReason(str(refused[0])), str(refused[1])))
+    if "refused_ms" in row:
+        sent = replace(sent, refused_at=instant_of(row["refused_ms"]))
     if isinstance(final, dict):
         sent = replace(sent, final=_report(name, final))
     if isinstance(tids, list):

@@ -41,6 +41,7 @@ class Evidence:
     venue_now: datetime
     sent_at: datetime
     answered_at: datetime | None
+    refused_at: datetime | None
     group_filled_at: datetime | None
 
 
@@ -89,7 +90,8 @@ def report_on(order: Order, evidence: Evidence, now: datetime) -> OrderReport:
     if evidence.group_filled_at is not None and _is_still(evidence):
         return refused(order, RejectReason.NO_MATCH, "the rest of its group was filled, it was not", now)
     if sent is not None and sent.refused is not None:
-        if evidence.venue_now > evidence.sent_at + REFUSAL_SETTLED:
+        # By when it came: what was done is done by then, and not by its sending, which may be seconds before.
+        if evidence.venue_now > (evidence.refused_at or evidence.sent_at) + REFUSAL_SETTLED:
             return refused(order, *sent.refused, now)
         return _doubt(order, now, f"Pear says no: {sent.refused[1]}")
     return _unexplained(order, evidence, now)
