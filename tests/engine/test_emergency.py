@@ -40,6 +40,7 @@ from trading.engine.desk import Desk
 from trading.engine.emergency import StopReport
 from trading.engine.exits import Memory
 from trading.engine.requests import Execution, TwapRequest
+from trading.engine.states import reduce
 from trading.utils.json_storage import JsonStore
 
 ETH, BTC, SOL = Coin("ETH"), Coin("BTC"), Coin("SOL")
@@ -686,6 +687,20 @@ class ResumeTest(StopTestCase):
         with self.assertRaises(StopInProgress):
             emergency.resume(self.scene.desk)
         self.assertIs(TradingState.LIQUIDATING, self.state)
+
+    def test_a_cause_that_comes_up_while_resuming_stands(self) -> None:
+        """The account took its time, and meanwhile the monitor had found the day's loss too large."""
+
+        def lose(name: str) -> None:
+            self.venue.on_read = None
+            reduce(self.scene.beside().desk, Cause.DAILY_LOSS, "the day's loss is beyond 5 %")
+
+        reduce(self.scene.desk, Cause.BLIND, "no price for a minute")
+        self.venue.on_read = lose
+        self.assertIn("DAILY_LOSS", " ".join(self.causes()))
+        self.assertIn(Cause.DAILY_LOSS, self.scene.store.state().causes)
+        self.assertIs(TradingState.REDUCING, self.state)
+        self.assertIs(TradingState.ACTIVE, emergency.resume(self.scene.desk).state)
 
     def test_it_is_refused_while_the_venue_cannot_be_read(self) -> None:
         self.scene.enter_state(TradingState.HALTED)

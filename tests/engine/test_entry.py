@@ -266,6 +266,12 @@ class MonitorTests(EntryTestCase):
             self.scene.desk.store.beat(self.scene.clock.now())
             self.assertIs(Outcome.OPENED, self.scene.execute().outcome)
 
+    def test_a_monitor_that_dies_while_guardian_thinks_is_missed(self) -> None:
+        with self.scene.desk.store.monitor_seat():
+            self.scene.desk.store.beat(self.scene.clock.now())
+            self.approver.on_approve = lambda proposal: self.scene.clock.advance(6)
+            self.refused(MonitorDown)
+
     def test_an_opening_waits_a_moment_for_a_monitor_that_has_just_begun(self) -> None:
         store, clock = self.scene.desk.store, self.scene.clock
         with store.monitor_seat():
@@ -280,6 +286,11 @@ class GuardianTests(EntryTestCase):
         self.refused(GuardianUnavailable)
         self.approver.failure = None
         self.assertIs(Outcome.OPENED, self.scene.execute().outcome)
+
+    def test_a_signal_that_expires_while_guardian_thinks_is_not_traded(self) -> None:
+        self.scene.offer(created_at=self.scene.clock.now() - timedelta(seconds=295))
+        self.approver.on_approve = lambda proposal: self.scene.clock.advance(6)
+        self.refused(SignalExpired)
 
     def test_a_rejection_stands_for_the_same_or_a_larger_size_until_the_signal_expires(self) -> None:
         self.approver.approves, self.approver.reasoning = False, "too bold"

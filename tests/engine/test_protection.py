@@ -16,7 +16,7 @@ from tests.engine.test_losses import WAIT_SECONDS, LossCase
 from trading.domain.errors import StoreCorrupt
 from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account, Holding
-from trading.domain.orders import Side
+from trading.domain.orders import RejectReason, Side
 from trading.domain.positions import Position, PositionStatus, position_of
 from trading.domain.resting import Resting, RestingOrder, TriggerKind, resting_order_id
 from trading.domain.units import Coin, PositionId, Price, Quantity
@@ -552,6 +552,20 @@ class SharedCoin(ProtectionCase):
         self.tick(5)
         self.assertEqual({one[2] for one in self.venue.guards("ETH")}, {Decimal("0.5")})
         self.assertEqual(self.resting(self.first), ())
+
+    def test_nothing_is_placed_for_a_close_that_began_while_the_account_was_read(self) -> None:
+        third = self.scene.opened("signal_3", size="1000", pair="AVAX/ETH")
+        placed = len(self.venue.placements)
+
+        def leave(name: str) -> None:
+            self.venue.on_read = None
+            self.venue.refusing = {"ETH": RejectReason.NO_MATCH}
+            closing.close(self.scene.beside().desk, third.id, ExitReason.STOP_LOSS, until=self.scene.clock.monotonic())
+
+        self.venue.on_read = lambda name: leave(name) if name == "account" else None
+        self.protect(third, protection.Memory())
+        self.assertIs(self.scene.position(third.id).status, PositionStatus.CLOSING)
+        self.assertEqual((len(self.venue.placements) - placed, self.resting(third)), (0, ()))
 
     def test_what_fires_is_the_loss_of_whom_it_rested_for(self) -> None:
         order = next(one.order for one in self.resting(self.second) if one.order.coin == ETH)

@@ -19,7 +19,7 @@ from trading.adapters import hyperliquid, hyperliquid_reader
 from trading.adapters.asking import Patience
 from trading.adapters.hyperliquid_api import network_of
 from trading.adapters.hyperliquid_budget import Lane
-from trading.adapters.hyperliquid_wire import Refusal, Working, milliseconds
+from trading.adapters.hyperliquid_wire import PerpState, Refusal, Working, milliseconds
 from trading.domain.errors import VenueRejected, VenueUnavailable
 from trading.domain.market import CandleInterval
 from trading.domain.orders import OrderStatus, RejectReason, Side
@@ -686,6 +686,17 @@ class Freshness(HyperliquidWorld):
         self.assertEqual(self.venue.account().held(ETH), Decimal("0.5"))
         self.venue.set_leverage(ETH, 3)
         self.assertEqual(self.venue.account().leverages, {ETH: 3})
+
+    def test_an_account_is_no_younger_than_the_question(self) -> None:
+        asked_at, read = self.clock.now(), self.venue._state
+
+        def slowly(lane: Lane) -> PerpState:
+            state = read(lane)
+            self.clock.advance(8)
+            return state
+
+        with mock.patch.object(self.venue, "_state", slowly):
+            self.assertEqual(self.venue.account().taken_at, asked_at)
 
     def test_an_account_that_was_being_read_while_something_was_sent_is_not_kept(self) -> None:
         self.venue.instruments()

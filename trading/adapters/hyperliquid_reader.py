@@ -398,12 +398,14 @@ class HyperliquidReader:
         return _account_of(told[0], told[0].account_value, told[1])
 
     def _read_account(self) -> Account:
+        # Stamped before asking: what was filled while the answer was on its way may not be in it.
+        asked_at = self._clock.now()
         state = self._state(Lane.LOOK)
         equity = state.account_value
         if self.unified():
             answer = self._api.read(self._about("spotClearinghouseState"), LIGHT, Lane.LOOK)
             equity = decode_collateral(answer) + state.unrealized
-        return _account_of(state, equity, self._clock.now())
+        return _account_of(state, equity, asked_at)
 
     def unified(self) -> bool:
         """Does the account's money live in spot. Read anew every minute. Raises VenueUnavailable."""

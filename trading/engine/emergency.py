@@ -177,7 +177,7 @@ def resume(desk: Desk, accept_drift: Collection[Coin] = ()) -> DeskState:
     if not accept_drift and live_beat(desk) is None and desk.store.state().state is TradingState.LIQUIDATING:
         push(desk, _leave_alone)
     book, state = desk.store.book(), desk.store.state()
-    liquidating = state.state is TradingState.LIQUIDATING
+    known, liquidating = state.causes, state.state is TradingState.LIQUIDATING
     if liquidating and not (accept_drift and _settled(desk, book)):
         raise StopInProgress(f"the emergency stop is still closing; wait until the desk is HALTED ({state.why})")
     held_before = book_holdings(book)
@@ -198,7 +198,7 @@ def resume(desk: Desk, accept_drift: Collection[Coin] = ()) -> DeskState:
 
     def active(state: DeskState) -> DeskState:
         before.append(state)
-        if state.state is TradingState.LIQUIDATING:
+        if state.state is TradingState.LIQUIDATING or state.causes - known:
             return state
         # A resume is the way back from a daily loss too: the day is measured from here on.
         if Cause.DAILY_LOSS in state.causes:
@@ -216,6 +216,9 @@ def resume(desk: Desk, accept_drift: Collection[Coin] = ()) -> DeskState:
     state = desk.store.change_state(active)
     if state.state is TradingState.LIQUIDATING:
         raise StopInProgress("an emergency stop was pressed meanwhile")
+    come_up = sorted(before[-1].causes - known)
+    if come_up:
+        raise ResumeRefused(f"{', '.join(come_up)} came up meanwhile: {state.why}", causes=come_up)
     if before[-1].state is not TradingState.ACTIVE:
         desk.log.write(
             "success",

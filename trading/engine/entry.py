@@ -196,7 +196,10 @@ def _accepted(desk: Desk, request: ExecuteRequest, key: str, until: float, reque
     fresh = planning.look_for(desk, request, signal.pair)
     with desk.store.exclusive() as book:
         _known(desk, book, request, key)
+        # Once more: Guardian has thought, and the venue was read, for seconds.
         require_active(desk)
+        require_monitor(desk)
+        judge_signal(desk, signal, now=desk.clock.now())
         plan = planning.draft(desk, request, signal, fresh)
         breaches = planning.breaches_of(desk, plan, book, fresh.account)
         if breaches:

@@ -446,19 +446,24 @@ def _carry_out(desk: Desk, memory: Memory, position: Position, changes: Changes)
     """Place first, then take back what that replaces: between the two more rests than is held, which only reduces."""
     unseen = {(guard.coin, guard.kind) for guard in changes.place}
     place = [one for one in changes.place if (position.id, one.coin, one.kind) not in memory.refused]
-    for guard, report in zip(place, _place(desk, memory, position, place) if place else (), strict=True):
-        if report.status is RestingStatus.RESTING:
-            unseen.discard((guard.coin, guard.kind))
-        elif report.status is RestingStatus.REJECTED:
-            memory.refused[position.id, guard.coin, guard.kind] = desk.clock.now()
+    for (coin, kind), status in (_place(desk, memory, position, place) if place else {}).items():
+        if status is RestingStatus.RESTING:
+            unseen.discard((coin, kind))
+        elif status is RestingStatus.REJECTED:
+            memory.refused[position.id, coin, kind] = desk.clock.now()
     over = [one for one in changes.replaced if _key(one) not in unseen]
     _cancel(desk, position.id, [*changes.cancel, *over])
 
 
-def _place(desk: Desk, memory: Memory, position: Position, guards: Sequence[Guard]) -> Sequence[RestingReport]:
-    """Intent to disk, then one group, then the answer to disk."""
+def _place(
+    desk: Desk, memory: Memory, position: Position, guards: Sequence[Guard]
+) -> Mapping[tuple[Coin, TriggerKind], RestingStatus]:
+    """Intent to disk, then one group, then the answer to disk. Nothing for a position whose close was accepted while
+    the account was read: that has made its way already."""
     now = desk.clock.now()
     with desk.store.exclusive() as book:
+        if book.position(position.id).status in (PositionStatus.CLOSING, PositionStatus.CLOSED):
+            return {}
         watch = watch_of(book, position.id)
         number = watch.rested + 1
         orders = [_named(position.id, guard, number) for guard in guards]
@@ -478,7 +483,7 @@ def _place(desk: Desk, memory: Memory, position: Position, guards: Sequence[Guar
 
     _note(desk, position.id, told)
     _tell_placed(desk, position, orders, reports)
-    return reports
+    return {(order.coin, order.kind): words[order.client_order_id] for order in orders}
 
 
 def _cancel(desk: Desk, position_id: PositionId, resting: Sequence[Resting]) -> None:
