@@ -1,6 +1,7 @@
 import unittest
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 
 from tests.builders import given_exit_plan, given_trailing, given_watch
@@ -277,6 +278,14 @@ class SecondReadingTest(ExitsTestCase):
         self.assertEqual([], self.swept())
         self.assertEqual([], self.swept(0.249))
         self.assertEqual([ExitReason.STOP_LOSS], self.swept(0.001))
+
+    def test_a_clock_that_was_set_back_makes_the_next_reading_a_first_one(self) -> None:
+        self.scene.opened()
+        self.venue.bend_depth = self.pulled()
+        self.assertEqual([], self.swept())
+        self.scene.clock.instant -= timedelta(hours=1)
+        self.assertEqual([], self.swept(0.1))
+        self.assertEqual([ExitReason.STOP_LOSS], self.swept(0.25))
 
     def test_what_opens_between_two_readings_does_not_make_the_second_one_the_first(self) -> None:
         self.scene.opened()

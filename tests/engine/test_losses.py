@@ -156,6 +156,16 @@ class Explained(LossCase):
         self.assertEqual(self.scene.position(position.id).exit_reason, ExitReason.LIQUIDATION)
         self.assert_account_explained()
 
+    def test_a_clock_that_was_set_back_puts_no_look_off(self) -> None:
+        position = self.scene.opened()
+        self.venue.reads_down.add("fills")
+        self.venue.take("ETH", "0.25", "3100", FillCause.LIQUIDATION)
+        self.tick(4)
+        self.venue.reads_down.clear()
+        self.venue.set_clock_back(100)
+        self.tick(8)
+        self.assertEqual(self.scene.position(position.id).exit_reason, ExitReason.LIQUIDATION)
+
     def test_the_fills_of_an_unexplained_holding_are_not_asked_for_every_second(self) -> None:
         self.scene.opened()
         self.venue.hold("ETH", "-0.1")

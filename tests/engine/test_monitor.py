@@ -789,6 +789,17 @@ class DayTest(MonitorTestCase):
         self.assertEqual((TradingState.ACTIVE, Decimal(94_999)), (state.state, state.baseline_equity))
         self.assertEqual(self.scene.clock.now().date(), state.baseline_day)
 
+    def test_a_clock_that_was_set_back_puts_off_neither_the_loss_nor_the_transfers(self) -> None:
+        self.tick()
+        self.transfer("7000")
+        self.tick(60)
+        self.transfer("-7000")
+        self.lose(5_001)
+        self.tick()
+        self.scene.clock.instant -= timedelta(hours=2)
+        self.tick(count=4)
+        self.assertEqual({Cause.DAILY_LOSS}, set(self.causes))
+
     def test_the_baseline_survives_a_restart(self) -> None:
         self.tick()
         self.lose(5_001)

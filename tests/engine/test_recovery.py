@@ -1,5 +1,6 @@
 import unittest
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from unittest import mock
 
@@ -48,6 +49,14 @@ class DriftTest(RecoveryTestCase):
         state = self.scene.store.state()
         self.assertEqual((frozenset({Cause.DRIFT}), sent), (state.causes, len(self.venue.sent)))
         self.assertEqual("ETH: the venue holds 0.2600, the book 0.2500", state.why)
+
+    def test_a_clock_that_was_set_back_does_not_put_it_off(self) -> None:
+        self.scene.opened()
+        self.venue.hold("ETH", "0.01")
+        self.compare()
+        self.scene.clock.instant -= timedelta(hours=1)
+        for seconds, state in ((0.1, TradingState.ACTIVE), (2.0, TradingState.REDUCING)):
+            self.assertIs(state, self.compare(seconds))
 
     def test_one_odd_reading_is_not_believed(self) -> None:
         self.scene.opened()

@@ -283,6 +283,24 @@ class RepairTests(WorkingTestCase):
             self.scene.execute()
         self.assertEqual([], self.venue.sent)
 
+    def test_a_close_goes_on_at_its_pace_though_the_clock_was_set_back(self) -> None:
+        position = self.scene.opened()
+        self.venue.refusing = {"ETH": RejectReason.NO_MATCH, "BTC": RejectReason.NO_MATCH}
+        self.scene.close(position)
+        self.scene.ticks(12)
+        for restarts in (False, True):
+            with self.subTest(restarts=restarts):
+                if restarts:
+                    self.scene = self.scene.reopened()
+                    self.scene.desk.overtaken.clear()
+                sent = len(self.venue.sent)
+                self.scene.clock.instant -= timedelta(hours=1)
+                self.scene.ticks(21)
+                self.assertIn(len(self.venue.sent) - sent, (3, 4))
+        self.venue.refusing = {}
+        self.scene.ticks(6)
+        self.assertTrue(self.venue.flat)
+
     def test_a_halt_while_it_is_asked_whether_an_absent_order_landed_stops_the_next(self) -> None:
         """Seed 921432: the account was read after the decision, and took eight seconds, in which somebody stopped."""
 

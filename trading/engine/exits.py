@@ -21,6 +21,7 @@ from trading.engine.desk import Desk
 from trading.engine.glancing import Roster, Standing
 from trading.engine.planning import gross_of
 from trading.engine.records import PositionView
+from trading.engine.recovery import first_of
 from trading.engine.requests import ExitChange
 from trading.engine.valuing import (
     LIQUIDATION_NEAR,
@@ -219,7 +220,7 @@ def _reason_to_leave(
         return reason
     if _counts_at_once(position, reason, mark, high_water):
         return reason
-    since = memory.breached.setdefault(position.id, now)
+    since = memory.breached[position.id] = first_of(memory.breached.get(position.id), now)
     return reason if now - since >= SECOND_READING else by_time
 
 
@@ -305,7 +306,7 @@ def _believed(memory: Memory, position: Position, mark: Mark | None, now: dateti
     jumps = [memory.jumps[leg.coin] for leg in position.legs if leg.coin in memory.jumps]
     if mark is None or not jumps:
         return mark
-    if now - max(jumps) < JUMP_PATIENCE:
+    if timedelta(0) <= now - max(jumps) < JUMP_PATIENCE:
         return None
     return replace(mark, exit_return=mark.mark_return, exit_ratio=mark.mark_ratio)
 

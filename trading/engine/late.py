@@ -25,7 +25,7 @@ from trading.engine import working
 from trading.engine.desk import Desk
 from trading.engine.dregs import HANDED_ON_FOR, dregs_of
 from trading.engine.emergency import next_adoption, reopen
-from trading.engine.recovery import book_holdings
+from trading.engine.recovery import book_holdings, first_of
 
 ARRIVES_WITHIN = timedelta(minutes=15)
 SEEN_FOR = timedelta(seconds=1)
@@ -52,7 +52,8 @@ def flatten(
     found |= {coin: one.quantity for coin, one in dregs.items()}
     memory.seen = {coin: one for coin, one in memory.seen.items() if found.get(coin) == one[0]}
     for coin, quantity in found.items():
-        since = memory.seen.setdefault(coin, (quantity, account.taken_at))[1]
+        since = first_of(memory.seen[coin][1] if coin in memory.seen else None, account.taken_at)
+        memory.seen[coin] = (quantity, since)
         if account.taken_at - since >= SEEN_FOR:
             if coin in dregs:
                 _adopt(desk, dregs[coin], Usd(ZERO), account, leave, "that several closes have left")

@@ -47,7 +47,7 @@ from trading.engine.desk import Desk
 from trading.engine.funding import collect_funding
 from trading.engine.late import LateMemory
 from trading.engine.outcomes import Outbox
-from trading.engine.recovery import DRIFT_PATIENCE, DriftMemory, overdue_closes, reconcile, recover
+from trading.engine.recovery import DRIFT_PATIENCE, DriftMemory, first_of, overdue_closes, reconcile, recover
 from trading.engine.states import lift, reduce, with_baseline
 from trading.engine.valuing import publish_marks
 from trading.ports import Errand, Job, Json
@@ -220,19 +220,24 @@ def _in_hand(watchman: Watchman, key: str) -> bool:
     return key in watchman.in_hand
 
 
+def _is_due(now: datetime, tried: datetime | None, pause: timedelta) -> bool:
+    """Has *pause* passed since *tried*? Nobody knows where that is later than now: the clock was set back since."""
+    return tried is None or not timedelta(0) <= now - tried < pause
+
+
 def _keep_house(watchman: Watchman) -> None:
     """A full disk stops opening until there is room again; what has ended moves to the archive once an hour, and
     within a minute where too much of it is in memory."""
     desk, now = watchman.desk, watchman.desk.clock.now()
     if desk.store.disk_full:
         reduce(desk, Cause.DISK, "the disk is full: closing goes on from a small reserve, opening does not")
-        if watchman.reserve_tried is None or now - watchman.reserve_tried >= RESERVE_RETRY:
+        if _is_due(now, watchman.reserve_tried, RESERVE_RETRY):
             watchman.reserve_tried = now
             desk.store.restore_reserve()
     else:
         lift(desk, Cause.DISK, "there is room on the disk again")
     every = ROLL_AGAIN if desk.store.outgrown else ROLL_EVERY
-    if watchman.rolled_at is None or now - watchman.rolled_at >= every:
+    if _is_due(now, watchman.rolled_at, every):
         watchman.rolled_at = now
         _hand_out(watchman, "roll-over", lambda: _roll_over(desk))
 
@@ -259,8 +264,7 @@ def _tell_overdue(watchman: Watchman) -> None:
     late = {trade.id: trade for trade in overdue_closes(desk)}
     watchman.overdue_told = {trade_id: at for trade_id, at in watchman.overdue_told.items() if trade_id in late}
     for trade_id, trade in late.items():
-        told = watchman.overdue_told.get(trade_id)
-        if told is None or now - told >= LATE_REPEAT:
+        if _is_due(now, watchman.overdue_told.get(trade_id), LATE_REPEAT):
             watchman.overdue_told[trade_id] = now
             desk.log.write(
                 "error",
@@ -428,12 +432,11 @@ def _explain(watchman: Watchman, lacking: bool) -> None:
     now, tried = watchman.desk.clock.now(), watchman.explained_tried
     if not lacking:
         watchman.explained_tried, watchman.explained_pause = None, LOSS_RETRY
-        looked = watchman.looked_beside
-        due = bool(watchman.beside_others) and (looked is None or now - looked >= watchman.beside_pause)
+        due = bool(watchman.beside_others) and _is_due(now, watchman.looked_beside, watchman.beside_pause)
         if due:
             watchman.beside_pause = min(2 * watchman.beside_pause, LOSS_RETRY_MAX)
     else:
-        due = tried is None or now - tried >= watchman.explained_pause
+        due = _is_due(now, tried, watchman.explained_pause)
         if due and tried is not None:
             watchman.explained_pause = min(2 * watchman.explained_pause, LOSS_RETRY_MAX)
         watchman.explained_tried = now if due else tried
@@ -505,13 +508,13 @@ def _collect_funding(watchman: Watchman) -> None:
     """Hand out the hours that are due, and again after a pause while they cannot be had. Those of closed positions are
     looked for less often, for there are many."""
     desk, now = watchman.desk, watchman.desk.clock.now()
-    book, swept = desk.store.book(), watchman.funding_swept
-    if swept is None or now - swept >= FUNDING_RETRY:
+    book = desk.store.book()
+    if _is_due(now, watchman.funding_swept, FUNDING_RETRY):
         watchman.funding_swept = now
         due = unfunded(book, book.positions(), now)
     else:
         due = unfunded(book, book.standing_positions(), now)
-    if not due or (watchman.funding_tried is not None and now - watchman.funding_tried < FUNDING_RETRY):
+    if not due or not _is_due(now, watchman.funding_tried, FUNDING_RETRY):
         return
     watchman.funding_tried = now
 
@@ -546,13 +549,12 @@ def _measure_day(watchman: Watchman, account: Account) -> None:
             desk.store.change_state(lambda one: with_baseline(one, account, today))
             lift(desk, Cause.DAILY_LOSS, "a new day: the daily loss limit starts afresh")
         return
-    asked = watchman.transfers_asked
-    if asked is None or now - asked >= TRANSFERS_EVERY:
+    if _is_due(now, watchman.transfers_asked, TRANSFERS_EVERY):
         state = _with_transfers(watchman, state)
     if not _is_short(desk, state, account.equity):
         watchman.short_since = None
         return
-    watchman.short_since = watchman.short_since or now
+    watchman.short_since = first_of(watchman.short_since, now)
     if now - watchman.short_since < DRIFT_PATIENCE or Cause.DAILY_LOSS in state.causes:
         return
     # Money may have been withdrawn since they were asked for.

@@ -144,12 +144,18 @@ def reconcile(desk: Desk, memory: DriftMemory, book: Book, account: Account) -> 
     memory.seen = {coin: seen for coin, seen in memory.seen.items() if present.get(coin) == seen[0]}
     decided = True
     for coin, drift in present.items():
-        since = memory.seen.setdefault(coin, (drift, now))[1]
+        since = first_of(memory.seen[coin][1] if coin in memory.seen else None, now)
+        memory.seen[coin] = (drift, since)
         if now - since >= DRIFT_PATIENCE and _stands(desk, drift, account):
             reduce(desk, Cause.DRIFT, drift.words)
         else:
             decided = False
     return decided
+
+
+def first_of(seen: datetime | None, now: datetime) -> datetime:
+    """Since when something is seen that is seen *now*: anew where that would be later, for the clock was set back."""
+    return now if seen is None or seen > now else seen
 
 
 def _stands(desk: Desk, drift: Drift, account: Account) -> bool:

@@ -467,6 +467,18 @@ def _later(desk: Desk, trade: Trade) -> datetime:
     return max(desk.clock.now(), trade.events[-1].at)
 
 
+def _time_of(desk: Desk, trade: Trade) -> datetime:
+    """Now, for what *trade* decides. That of a CLOSE goes on from its last event where the clock was set back: it would
+    try nothing more until the clock has caught up. An OPEN, which needs fresh prices, waits for that."""
+    last = trade.events[-1].at
+    if trade.opens or not trade.live or desk.clock.now() >= last:
+        desk.overtaken.pop(trade.id, None)
+        return _later(desk, trade)
+    seconds = desk.clock.monotonic()
+    began, seen_at = desk.overtaken.setdefault(trade.id, (last, seconds))
+    return max(began + timedelta(seconds=seconds - seen_at), last)
+
+
 def _policy(desk: Desk, book: Book, trade: Trade) -> Policy:
     closing = trade.opens and any(one.live for one in book.trades_of_position(trade.terms.position_id)[1:])
     return Policy(desk.store.state().state, close_wanted=closing)
@@ -492,7 +504,7 @@ def _look(desk: Desk, trade: Trade) -> tuple[Market, Book]:
     book = desk.store.book()
     sharers = {coin: _sharers(book, trade, coin) for coin in coins}
     # Read last: the age of a quote is judged, and an order dated, after every call that took its time.
-    now = _later(desk, trade)
+    now = _time_of(desk, trade)
     opening = book.trades_of_position(trade.terms.position_id)[0]
     market = Market(
         now=now,
