@@ -1,7 +1,7 @@
 """Sending and saving: what is on disk before and after every submit, and what a crash at any point leads to."""
 
 import unittest
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from unittest.mock import patch
@@ -99,6 +99,57 @@ class DiskFirstTests(WorkingTestCase):
         self.scene.execute()
         self.assertEqual(2, len(self.venue.sent))
         self.assert_book_is_truth()
+
+
+class SlowDiskTests(WorkingTestCase):
+    """The disk takes its time over the intent of an opening, and meanwhile the world goes on."""
+
+    def while_written(self, happens: Callable[[], object], times: int = 1) -> None:
+        """Let *happens* come to pass between each of the next intents and its submit."""
+        store, left = self.scene.store, [happens] * times
+        save = store.save
+
+        def slowly(trade: Trade, *, durable: bool = True) -> Trade:
+            if left and isinstance(trade.events[-1], OrdersIntended):
+                left.pop()()
+            return save(trade, durable=durable)
+
+        self.enterContext(patch.object(store, "save", slowly))
+
+    def test_an_opening_is_not_sent_past_an_emergency_stop(self) -> None:
+        self.while_written(lambda: self.scene.enter_state(TradingState.LIQUIDATING))
+        with self.assertRaises(VenueRejected):
+            self.scene.execute()
+        self.assertEqual(([], TradeStatus.CANCELED), (self.venue.sent, self.only_trade().status))
+
+    def test_an_opening_is_not_sent_past_the_wish_to_cancel_it(self) -> None:
+        other = self.scene.beside()
+        self.while_written(lambda: working.want_cancel(other.desk, self.only_trade(other), "canceled on request"))
+        self.scene.execute()
+        self.assertEqual(([], TradeStatus.CANCELED), (self.venue.sent, self.only_trade().status))
+
+    def test_an_opening_is_sent_at_prices_of_that_moment(self) -> None:
+        def moves() -> None:
+            self.scene.clock.advance(5)
+            self.venue.move("ETH", "4004")
+
+        self.while_written(moves)
+        self.scene.execute()
+        (sent,) = self.venue.sent
+        self.assertEqual({1}, {one.attempt for one in sent})
+        self.assertLess(self.scene.clock.now() - sent[0].intended_at, timedelta(seconds=2))
+        self.assert_book_is_truth()
+
+    def test_a_disk_that_is_always_slow_opens_nothing(self) -> None:
+        self.while_written(lambda: self.scene.clock.advance(5), 9)
+        with self.assertRaises(VenueRejected):
+            self.scene.execute()
+        self.assertEqual([], self.venue.sent)
+
+    def test_a_close_is_sent_however_long_it_takes(self) -> None:
+        position = self.scene.opened()
+        self.while_written(lambda: self.scene.clock.advance(4))
+        self.assertIs(PositionStatus.CLOSED, self.scene.close(position).status)
 
 
 class CrashTests(WorkingTestCase):

@@ -5,7 +5,7 @@ sent, and before anybody is answered. One sync serves all that was written since
 that was neither sent nor told.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -13,7 +13,7 @@ from functools import partial
 from typing import assert_never
 
 from trading.domain.book import Book
-from trading.domain.desk_state import Cause, DeskState
+from trading.domain.desk_state import Cause, DeskState, TradingState
 from trading.domain.errors import Busy, InvariantBroken, VenueRejected, VenueUnavailable
 from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account, Instrument, Quote
@@ -46,6 +46,7 @@ from trading.engine.desk import Desk
 from trading.engine.dregs import only_dregs
 from trading.engine.playbook import (
     CLOSE_BANDS,
+    ENTRY_QUOTE_AGE_MAX,
     Ask,
     Market,
     Note,
@@ -330,16 +331,37 @@ def _send(desk: Desk, trade: Trade, step: Send) -> Trade:
     if not trade.opens and attempt > len(CLOSE_BANDS):
         _alert(desk, trade, attempt)
     trade = desk.store.save(record(trade, OrdersIntended(orders[0].intended_at, orders, step.mids)))
-    reports = desk.venue.submit(orders)
+    stopped = _overtaken(desk, trade, orders)
+    reports = _unsent(desk, orders, stopped) if stopped else desk.venue.submit(orders)
     trade = record(trade, OrdersReported(_later(desk, trade), reports))
     if not _is_whole(trade):
         trade = desk.store.save(trade, durable=False)
     for report in reports:
         _tell_report(desk, trade, report)
     _watch_size(desk, trade)
-    if step.mids:
+    if step.mids and not stopped:
         _tell_slice(desk, trade, orders[0].slice_number)
     return trade
+
+
+def _overtaken(desk: Desk, trade: Trade, orders: Sequence[Order]) -> str:
+    """Why *orders*, which are on disk by now, are not sent after all; empty where they are. A disk may take its time,
+    and what opens goes neither past a stop nor at prices of before."""
+    if all(one.reduce_only for one in orders):
+        return ""
+    if trade.cancel_wanted or trade.lost or desk.store.state().state is not TradingState.ACTIVE:
+        return "it was stopped while it was written down"
+    if desk.clock.now() - orders[0].intended_at > ENTRY_QUOTE_AGE_MAX:
+        return "it took too long to be written down"
+    return ""
+
+
+def _unsent(desk: Desk, orders: Sequence[Order], why: str) -> tuple[OrderReport, ...]:
+    """What is said of *orders* of which no byte has left."""
+    now = desk.clock.now()
+    return tuple(
+        OrderReport(one.client_order_id, OrderStatus.ABSENT, now, detail=f"{why}: nothing was sent") for one in orders
+    )
 
 
 def _is_whole(trade: Trade) -> bool:
