@@ -390,6 +390,23 @@ class WithAKey(PearWorld):
         self.assertEqual([one.status for one in reports], [OrderStatus.FILLED] * 2)
         self.assertEqual((self.held(ETH), self.held(SOL)), (0, 0))
 
+    def test_nothing_is_swept_while_the_account_holds_what_pear_does_not_list(self) -> None:
+        """What somebody bought at the exchange itself, another coin or more of one: a sweep might take it, too."""
+        btc, avax = Coin("BTC"), Coin("AVAX")
+        self.exchange.set_market(btc, "100000")
+        self.exchange.set_market(avax, "20")
+        self.venue.submit([self.an_order(btc, Side.BUY, "0.01")])
+        assert self.venue.direct is not None
+        for coin, quantity in ((avax, "10"), (ETH, "0.1")):
+            self.pear.received.clear()
+            self.venue.direct.submit([self.an_order(coin, Side.BUY, quantity)])
+            rescue = (*self.a_way_out(), self.an_order(btc, Side.SELL, "0.01", reduce_only=True))
+            self.assertEqual([one.status for one in self.venue.submit(rescue)], [OrderStatus.FILLED] * 3)
+            self.assertEqual((self.pear.count(ALL), self.pear.count(CLOSE), self.held(coin)), (0, 2, Decimal(quantity)))
+            self.venue.direct.submit([self.an_order(coin, Side.SELL, quantity, reduce_only=True)])
+            self.venue.submit(self.a_pair())
+            self.venue.submit([self.an_order(btc, Side.BUY, "0.01")])
+
     def test_a_close_that_pear_refuses_goes_directly(self) -> None:
         """Pear's agent is changed every thirty days, and the approval of the new one may be wanting."""
         self.exchange.revoke_agent(PEAR_AGENT)

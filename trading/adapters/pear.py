@@ -42,7 +42,7 @@ from trading.adapters.pear_wire import (
     takes_weights_per_side,
 )
 from trading.domain.errors import Busy, StoreCorrupt, VenueUnavailable
-from trading.domain.market import Instrument, Traits
+from trading.domain.market import Holding, Instrument, Traits
 from trading.domain.orders import Order, OrderReport, RejectReason, Side
 from trading.domain.resting import AccountFill, PairLine, RestingOrder, RestingReport, RestingStatus
 from trading.domain.units import ZERO, ClientOrderId, Coin, Quantity, Ratio, Usd, hash_of
@@ -242,11 +242,11 @@ class PearVenue(HyperliquidReader):
             if one is not None
         }
         left = [one for one in orders if one.client_order_id not in reports]
-        for report in self._cut(left):
+        for report in self._cut(left, held.holdings):
             reports[report.client_order_id] = report
         return tuple(reports[one.client_order_id] for one in orders)
 
-    def _cut(self, orders: Sequence[Order]) -> list[OrderReport]:
+    def _cut(self, orders: Sequence[Order], held: Mapping[Coin, Holding]) -> list[OrderReport]:
         """One write a basket, by a reading in the turn: sizes at Pear are absolute, and by an older one a cut would
         give back what another write has taken since."""
         if not orders:
@@ -258,7 +258,7 @@ class PearVenue(HyperliquidReader):
             self.pear.log_in()
             with self._register.turn(closes=True):
                 baskets = self.baskets()
-                for cut in swept(cuts_of(orders, baskets), baskets):
+                for cut in swept(cuts_of(orders, baskets), baskets, held):
                     reports |= {
                         one.client_order_id: one
                         for one in self._posted(cut.orders, cut.path, cut.body, cut.key, cut.expected)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from trading.adapters.pear_wire import Basket, encode_close, encode_targets
+from trading.domain.market import Holding
 from trading.domain.orders import Order
 from trading.domain.units import ZERO, Coin, Quantity, hash_of
 
@@ -78,12 +79,17 @@ def cuts_of(orders: Sequence[Order], baskets: Collection[Basket]) -> list[Cut]:
     ]
 
 
-def swept(cuts: Sequence[Cut], baskets: Collection[Basket]) -> Sequence[Cut | Sweep]:
-    """One sweep instead of *cuts* that take all of everything, as an emergency stop without a ledger does."""
+def swept(cuts: Sequence[Cut], baskets: Collection[Basket], held: Mapping[Coin, Holding]) -> Sequence[Cut | Sweep]:
+    """One sweep instead of *cuts* that take all of everything, as an emergency stop without a ledger does.
+
+    What is *held* besides was not opened through Pear, which lists no such position (documentation, "FULLY_EXTERNAL")
+    and might sweep it away.
+    """
     orders = tuple(order for cut in cuts for order in cut.orders)
     coins = [one.coin for one in orders]
     everything = len(cuts) == len(baskets) > 1 and all(cut.whole for cut in cuts) and len(set(coins)) == len(coins)
-    if not everything:
+    asked = {one.coin: one.quantity for one in orders}
+    if not everything or any(abs(one.quantity) > asked.get(one.coin, ZERO) for one in held.values()):
         return cuts
     return [Sweep(orders, {coin: quantity for cut in cuts for coin, quantity in cut.expected.items()})]
 
