@@ -174,6 +174,12 @@ class Leaving(ForgottenCase):
         names = [one.order.client_order_id for one in self.resting(position)]
         self.assertEqual((len(names), len(set(names))), (4, 4))
 
+    def test_a_clock_that_was_set_back_puts_off_no_look(self) -> None:
+        memory = forgotten.Memory(looked_at=self.scene.clock.now())
+        self.assertFalse(forgotten.due(self.scene.desk, memory))
+        self.scene.clock.instant -= timedelta(hours=1)
+        self.assertTrue(forgotten.due(self.scene.desk, memory))
+
     def test_a_venue_that_rests_nothing_is_not_asked(self) -> None:
         self.assertFalse(forgotten.due(a_scene(self).desk, forgotten.Memory()))
 

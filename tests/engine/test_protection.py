@@ -286,6 +286,19 @@ class Life(ProtectionCase):
         self.assertEqual(len(self.venue.rests), 4)
         self.assert_known(position)
 
+    def test_a_clock_that_was_set_back_puts_off_neither_another_try_nor_a_move(self) -> None:
+        self.venue.script_rest("refused")
+        self.scene.opened()
+        self.tick(2)
+        self.venue.set_clock_back(100)
+        self.tick(4, seconds=8)
+        self.assertEqual(len(self.venue.rests), 4)
+        self.venue.set_clock_back(100)
+        self.venue.liquidations = {"ETH": "3500"}
+        self.tick(5, seconds=8)
+        (stop,) = (trigger for kind, trigger, _ in self.venue.guards("ETH") if kind == "stop")
+        self.assertAlmostEqual(stop, Decimal(3600), delta=2)
+
     def test_one_that_is_refused_keeps_no_other_from_its_place(self) -> None:
         """Seed 12231: the stop of a leg that was held no more was refused, and its sister was bare for a minute."""
         position = self.scene.opened()

@@ -433,6 +433,17 @@ class UnwritableTest(UnwindingTestCase):
                 self.ticks(watchman, 20)
                 self.assertTrue(self.venue.flat)
 
+    def test_a_clock_that_was_set_back_keeps_nobody_waiting(self) -> None:
+        self.venue.script(lost_after())
+        self.venue.reads_down = {"reports"}
+        self.scene.execute()
+        self.venue.reads_down = set()
+        watchman = Watchman(self.spoilt(writable=True))
+        self.ticks(watchman, 2)
+        self.scene.clock.instant -= timedelta(hours=1)
+        self.ticks(watchman, 20)
+        self.assertTrue(self.venue.flat)
+
     def test_what_a_close_has_taken_whose_end_could_not_be_written_is_not_sold_again(self) -> None:
         """The intent was on disk, the answer was not: what somebody bought meanwhile passed for the desk's."""
         for stop in (False, True):

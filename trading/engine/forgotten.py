@@ -50,7 +50,8 @@ def due(desk: Desk, memory: Memory) -> bool:
     if not desk.venue.traits.rests_orders:
         return False
     every = CONFIRMED_AFTER if memory.ours else LOOK_EVERY
-    return memory.looked_at is None or desk.clock.now() - memory.looked_at >= every
+    # Later than now: the clock was set back.
+    return memory.looked_at is None or not timedelta(0) <= desk.clock.now() - memory.looked_at < every
 
 
 def look(desk: Desk, guards: protection.Memory, memory: Memory) -> None:

@@ -234,7 +234,8 @@ def _may_move(there: Sequence[Resting], guard: Guard, now: datetime) -> bool:
     if not all(one.placed for one in there):
         return False
     too_much = any(one.order.quantity > guard.quantity for one in there)
-    return too_much or now - max(one.intended_at for one in there) >= MOVE_INTERVAL
+    # Later than now: the clock was set back.
+    return too_much or not timedelta(0) <= now - max(one.intended_at for one in there) < MOVE_INTERVAL
 
 
 # Doing ----------------------------------------------------------------------------------------------------------------
@@ -259,7 +260,7 @@ def due(desk: Desk, memory: Memory, book: Book) -> tuple[PositionId, ...]:
                 found.append(position.id)
             if look is not None:
                 memory.looks[position.id] = look
-        memory.refused = {key: at for key, at in memory.refused.items() if now - at < REFUSED_PAUSE}
+        memory.refused = {key: at for key, at in memory.refused.items() if timedelta(0) <= now - at < REFUSED_PAUSE}
         memory.doubts = {one: doubts for one, doubts in memory.doubts.items() if one in memory.looks}
     return tuple(found)
 

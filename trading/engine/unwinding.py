@@ -21,7 +21,7 @@ from trading.domain.units import ZERO, ClientOrderId, Coin, PositionId, Quantity
 from trading.engine import errands, flattening, protection, working
 from trading.engine.desk import Desk
 from trading.engine.flattening import Part
-from trading.engine.recovery import DRIFT_PATIENCE, book_holdings, others_beside
+from trading.engine.recovery import DRIFT_PATIENCE, book_holdings, first_of, others_beside
 from trading.ports import Store
 
 TRY_SECONDS = 8.0
@@ -167,8 +167,9 @@ def _coins_known(store: Store) -> set[Coin] | None:
 
 def cannot_be_written(desk: Desk, position_id: PositionId, unwritten: Unwritten) -> bool:
     """Whether the close of a position, which could not be written down just now, is to be done without that."""
-    since = unwritten.failing_since.setdefault(position_id, desk.clock.now())
-    return not desk.store.writable or desk.clock.now() - since >= WRITE_PATIENCE
+    now = desk.clock.now()
+    since = unwritten.failing_since[position_id] = first_of(unwritten.failing_since.get(position_id), now)
+    return not desk.store.writable or now - since >= WRITE_PATIENCE
 
 
 def leave_without_ledger(
