@@ -469,6 +469,22 @@ class Firing(ProtectionCase):
         self.assertEqual([(one.coin, one.quantity) for one in self.losses(position)], [(ETH, first)])
         self.assert_known(position)
 
+    def test_what_was_taken_away_by_hand_keeps_no_guard_small(self) -> None:
+        """Seeds 1000995 and 1010997: what was gone was asked about at each look anew, and nothing grew meanwhile."""
+        position = self.scene.opened(size="6000")
+        self.tick()
+        first = self.scene.position(position.id).long.held
+        for name in [name for name, one in self.venue.rests.items() if one.kind is STOP]:
+            del self.venue.rests[name]
+        for _ in range(60):
+            self.tick()
+            if self.scene.position(position.id).long.held > first:
+                break
+        self.tick(10)
+        self.assertEqual({one[2] for one in self.venue.guards("ETH")}, {self.scene.position(position.id).long.held})
+        self.assertEqual(len(self.venue.guards("ETH")), 2)
+        self.assert_known(position)
+
     def test_without_a_list_nothing_grows(self) -> None:
         position = self.scene.opened(size="6000")
         self.tick()

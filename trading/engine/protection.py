@@ -285,7 +285,8 @@ def protect(desk: Desk, memory: Memory, position_id: PositionId, find: Finding) 
         if changes.replaced:
             # What stands in for one that has fired meanwhile would be larger than what is left, and take of others'.
             listing = read_list(desk, memory, timedelta(0))
-            present, unclear = _seen(desk, memory, position_id, watch.resting, listing, find)
+            # What has been accounted for just now is not asked about again: a list this fresh clears nothing.
+            present, unclear = _seen(desk, memory, position_id, present, listing, find)
             changes = decide(_wish(desk, position_id, unclear), present, now)
             if listing is None:
                 changes = _without_moves(changes)
