@@ -8,11 +8,13 @@ import tempfile
 import time
 import unittest
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import redis
 
 from executor_agent import redis_server
+from executor_agent.leash import spawn
 from executor_agent.redis_server import Program, RunningRedis, answers, installed_programs, start_redis
 from tests.processes import free_port, lives, wait_until
 from tests.runner import private_redis
@@ -72,15 +74,21 @@ class Choosing(Folder):
         self.assertEqual(len(logged.output), 2)
 
     def test_a_program_that_never_answers_is_given_up_and_killed(self) -> None:
-        pid_file = self.folder / "pid"
-        deaf = self.script("redis-server", f"trap '' TERM; echo $$ > {pid_file}; while :; do sleep 0.1; done")
+        deaf = self.script("redis-server", "trap '' TERM; while :; do sleep 0.1; done")
+        begun: list[subprocess.Popen[bytes]] = []
+
+        def remembered(*words: Any, **more: Any) -> Any:
+            begun.append(spawn(*words, **more))
+            return begun[-1]
+
         with (
+            patch.object(redis_server, "spawn", remembered),
             patch.object(redis_server, "START_SECONDS", 0.5),
             patch.object(redis_server, "STOP_SECONDS", 0.2),
             self.assertLogs("executor_agent.redis_server", "WARNING"),
         ):
             self.assertIsNone(start_redis(None, programs=[deaf]))
-        self.assertFalse(lives(int(pid_file.read_text(encoding="utf-8"))))
+        self.assertEqual([lives(one.pid) for one in begun], [False])
 
     def test_a_program_that_cannot_be_started_at_all_leaves_nothing_behind(self) -> None:
         made = self.enterContext(patch("tempfile.mkdtemp", return_value=str(self.folder / "made")))
