@@ -14,7 +14,7 @@ from trading.adapters.system import SystemClock
 from trading.domain.orders import Order, OrderStatus, Side
 from trading.domain.units import ClientOrderId, Coin, Price, Quantity, hash_of
 
-QUIET_SECONDS = 3.0
+QUIET_SECONDS = 2.0
 """How long is watched for something that must not happen."""
 
 
