@@ -254,40 +254,33 @@ class MeanwhileTest(UnwindingTestCase):
         self.venue.on_submit = None
         self.venue.hold("ETH", "0.3")
 
+    def misread_once(self, by: str) -> None:
+        """The first look at the account shows so much more ETH than is held; the next ones show what there is."""
+        looks = 0
+
+        def misread(account: Account) -> Account:
+            nonlocal looks
+            looks += 1
+            held = account.holdings.get(ETH)
+            if looks > 1 or held is None:
+                return account
+            known = replace(held, quantity=Quantity(held.quantity + Decimal(by)))
+            return replace(account, holdings={**account.holdings, ETH: known})
+
+        self.venue.bend_account = misread
+
     def test_not_shown_at_the_first_look(self) -> None:
         """The account had been read a moment before: it passed for the desk's, and a stop sold it."""
         for close in self.both_ways():
             self.venue.hold("ETH", "0.3")
-            looks = 0
-
-            def late_to_show(account: Account) -> Account:
-                nonlocal looks
-                looks += 1
-                held = account.holdings.get(ETH)
-                if looks > 1 or held is None:
-                    return account
-                known = replace(held, quantity=Quantity(held.quantity - Decimal("0.3")))
-                return replace(account, holdings={**account.holdings, ETH: known})
-
-            self.venue.bend_account = late_to_show
+            self.misread_once("-0.3")
             close()
 
     def test_shown_for_too_long_it_keeps_none_of_the_desks_from_being_sold(self) -> None:
         """What has just been closed by the ledger shows yet: it is not somebody else's for ever."""
         for close in self.both_ways():
             self.venue.hold("ETH", "0.3")
-            looks = 0
-
-            def late_to_go(account: Account) -> Account:
-                nonlocal looks
-                looks += 1
-                held = account.holdings.get(ETH)
-                if looks > 1 or held is None:
-                    return account
-                known = replace(held, quantity=Quantity(held.quantity + Decimal("0.2")))
-                return replace(account, holdings={**account.holdings, ETH: known})
-
-            self.venue.bend_account = late_to_go
+            self.misread_once("0.2")
             close()
             close()
 

@@ -19,9 +19,9 @@ from trading.engine import queries
 from trading.engine.barriers import Bars, anchored, changed, loosened, read_bars, wants_bars, words_of
 from trading.engine.desk import Desk
 from trading.engine.glancing import Roster, Standing
+from trading.engine.instants import first_of, lasts
 from trading.engine.planning import gross_of
 from trading.engine.records import PositionView
-from trading.engine.recovery import first_of
 from trading.engine.requests import ExitChange
 from trading.engine.valuing import (
     LIQUIDATION_NEAR,
@@ -306,7 +306,7 @@ def _believed(memory: Memory, position: Position, mark: Mark | None, now: dateti
     jumps = [memory.jumps[leg.coin] for leg in position.legs if leg.coin in memory.jumps]
     if mark is None or not jumps:
         return mark
-    if timedelta(0) <= now - max(jumps) < JUMP_PATIENCE:
+    if lasts(now, max(jumps), JUMP_PATIENCE):
         return None
     return replace(mark, exit_return=mark.mark_return, exit_ratio=mark.mark_ratio)
 

@@ -16,6 +16,7 @@ from trading.domain.resting import ListedOrder, Resting, RestingOrder, TriggerKi
 from trading.domain.units import ClientOrderId, PositionId
 from trading.engine import protection
 from trading.engine.desk import Desk
+from trading.engine.instants import lasts
 
 LOOK_EVERY = timedelta(seconds=60)
 CONFIRMED_AFTER = timedelta(seconds=5)
@@ -50,8 +51,7 @@ def due(desk: Desk, memory: Memory) -> bool:
     if not desk.venue.traits.rests_orders:
         return False
     every = CONFIRMED_AFTER if memory.ours else LOOK_EVERY
-    # Later than now: the clock was set back.
-    return memory.looked_at is None or not timedelta(0) <= desk.clock.now() - memory.looked_at < every
+    return memory.looked_at is None or not lasts(desk.clock.now(), memory.looked_at, every)
 
 
 def look(desk: Desk, guards: protection.Memory, memory: Memory) -> None:

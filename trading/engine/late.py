@@ -25,7 +25,8 @@ from trading.engine import working
 from trading.engine.desk import Desk
 from trading.engine.dregs import HANDED_ON_FOR, dregs_of
 from trading.engine.emergency import next_adoption, reopen
-from trading.engine.recovery import book_holdings, first_of
+from trading.engine.instants import first_of
+from trading.engine.recovery import book_holdings
 
 ARRIVES_WITHIN = timedelta(minutes=15)
 SEEN_FOR = timedelta(seconds=1)

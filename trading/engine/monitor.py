@@ -45,9 +45,10 @@ from trading.engine import (
 from trading.engine.accounting import unfunded
 from trading.engine.desk import Desk
 from trading.engine.funding import collect_funding
+from trading.engine.instants import first_of, lasts
 from trading.engine.late import LateMemory
 from trading.engine.outcomes import Outbox
-from trading.engine.recovery import DRIFT_PATIENCE, DriftMemory, first_of, overdue_closes, reconcile, recover
+from trading.engine.recovery import DRIFT_PATIENCE, DriftMemory, overdue_closes, reconcile, recover
 from trading.engine.states import lift, reduce, with_baseline
 from trading.engine.valuing import publish_marks
 from trading.ports import Errand, Job, Json
@@ -221,8 +222,7 @@ def _in_hand(watchman: Watchman, key: str) -> bool:
 
 
 def _is_due(now: datetime, tried: datetime | None, pause: timedelta) -> bool:
-    """Has *pause* passed since *tried*? Nobody knows where that is later than now: the clock was set back since."""
-    return tried is None or not timedelta(0) <= now - tried < pause
+    return tried is None or not lasts(now, tried, pause)
 
 
 def _keep_house(watchman: Watchman) -> None:

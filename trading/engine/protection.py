@@ -29,6 +29,7 @@ from trading.domain.resting import (
 from trading.domain.units import ClientOrderId, Coin, PositionId, Price, Quantity, Ratio, floor_to_step
 from trading.engine import errands
 from trading.engine.desk import Desk
+from trading.engine.instants import lasts
 from trading.utils.trade_calculator import fit_price, marketable_limit
 
 DISTANCE_MAX = Ratio(Decimal("0.25"))
@@ -234,8 +235,7 @@ def _may_move(there: Sequence[Resting], guard: Guard, now: datetime) -> bool:
     if not all(one.placed for one in there):
         return False
     too_much = any(one.order.quantity > guard.quantity for one in there)
-    # Later than now: the clock was set back.
-    return too_much or not timedelta(0) <= now - max(one.intended_at for one in there) < MOVE_INTERVAL
+    return too_much or not lasts(now, max(one.intended_at for one in there), MOVE_INTERVAL)
 
 
 # Doing ----------------------------------------------------------------------------------------------------------------
@@ -260,7 +260,7 @@ def due(desk: Desk, memory: Memory, book: Book) -> tuple[PositionId, ...]:
                 found.append(position.id)
             if look is not None:
                 memory.looks[position.id] = look
-        memory.refused = {key: at for key, at in memory.refused.items() if timedelta(0) <= now - at < REFUSED_PAUSE}
+        memory.refused = {key: at for key, at in memory.refused.items() if lasts(now, at, REFUSED_PAUSE)}
         memory.doubts = {one: doubts for one, doubts in memory.doubts.items() if one in memory.looks}
     return tuple(found)
 
@@ -562,7 +562,7 @@ def read_list(desk: Desk, memory: Memory, age_max: timedelta) -> Listing | None:
     with memory.list_lock:
         known, now = memory.listing, desk.clock.now()
         # One from later than now is from before the clock was set back, and knows of nothing that was placed since.
-        if known is not None and timedelta(0) <= now - known.taken_at < age_max:
+        if known is not None and lasts(now, known.taken_at, age_max):
             return known
         asked_at = desk.clock.monotonic()
         try:

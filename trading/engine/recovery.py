@@ -16,6 +16,7 @@ from trading.domain.market import Account
 from trading.domain.trades import Trade, TradeStatus
 from trading.domain.units import ZERO, Coin, PositionId, Quantity, TradeId
 from trading.engine.desk import Desk
+from trading.engine.instants import first_of
 from trading.engine.playbook import IN_DOUBT_TOO_LONG
 from trading.engine.reconciliation import Conclusion, conclude
 from trading.engine.states import lift, reduce
@@ -151,11 +152,6 @@ def reconcile(desk: Desk, memory: DriftMemory, book: Book, account: Account) -> 
         else:
             decided = False
     return decided
-
-
-def first_of(seen: datetime | None, now: datetime) -> datetime:
-    """Since when something is seen that is seen *now*: anew where that would be later, for the clock was set back."""
-    return now if seen is None or seen > now else seen
 
 
 def _stands(desk: Desk, drift: Drift, account: Account) -> bool:

@@ -21,7 +21,8 @@ from trading.domain.units import ZERO, ClientOrderId, Coin, PositionId, Quantity
 from trading.engine import errands, flattening, protection, working
 from trading.engine.desk import Desk
 from trading.engine.flattening import Part
-from trading.engine.recovery import DRIFT_PATIENCE, book_holdings, first_of, others_beside
+from trading.engine.instants import first_of
+from trading.engine.recovery import DRIFT_PATIENCE, book_holdings, others_beside
 from trading.ports import Store
 
 TRY_SECONDS = 8.0
