@@ -3,6 +3,7 @@
 import threading
 import unittest
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from unittest import mock
@@ -18,7 +19,7 @@ from trading.domain.positions import Position, PositionStatus
 from trading.domain.resting import FillCause, RestingOrder
 from trading.domain.trades import CancelWanted, HoldingGone, LegLost, Trade, record
 from trading.domain.units import ClientOrderId, Coin, Quantity
-from trading.engine import closing, emergency, monitor, queries, working
+from trading.engine import closing, emergency, losses, monitor, queries, working
 from trading.engine.accounting import account_of
 from trading.engine.monitor import Watchman
 from trading.engine.requests import TwapRequest
@@ -775,7 +776,7 @@ class Unexplained(LossCase):
         self.assertEqual(working.book_losses(plain.desk), ())
 
 
-class Shared(LossCase):
+class SharedCase(LossCase):
     """Two positions that are both long ETH."""
 
     def setUp(self) -> None:
@@ -787,6 +788,8 @@ class Shared(LossCase):
     def lost(self, position: Position) -> Quantity:
         return self.scene.trade(position.trade_id).lost_of(ETH)
 
+
+class Shared(SharedCase):
     def test_a_forced_fill_is_everybody_s_pro_rata_and_the_parts_are_the_whole(self) -> None:
         self.venue.take("ETH", "0.1", cause=FillCause.AUTO_DELEVERAGING)
         working.book_losses(self.scene.desk)
@@ -820,6 +823,64 @@ class Shared(LossCase):
         self.restart()
         working.book_losses(self.scene.desk)
         self.assertEqual((self.lost(self.first), self.lost(self.second)), (Decimal("0.1"), Decimal("0.2")))
+
+
+class Unconfirmed(SharedCase):
+    """At a venue that does not prove absence the first one's close was given up before anybody had heard of it."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.venue.traits = replace(self.venue.traits, proves_absence=False)
+
+    def give_up(self, position: Position) -> None:
+        self.scene.clock.advance(1)
+        self.venue.refusing = {Coin(leg.coin): RejectReason.OTHER for leg in position.legs}
+        self.scene.close(position)
+        self.venue.refusing = {}
+
+    def test_what_a_close_did_after_it_was_given_up_is_its_own_position_s(self) -> None:
+        """Seed 600060, as through Pear: both had lost a part, and what was left of either could not be closed."""
+        self.give_up(self.first)
+        self.scene.clock.advance(10)
+        self.venue.take("ETH", "0.25", "3900")
+        self.venue.take("BTC", "0.01", "101000")
+        self.tick(2)
+        self.assertEqual((self.lost(self.first), self.lost(self.second)), (Decimal("0.25"), Decimal(0)))
+        self.assertEqual(self.scene.position(self.first.id).status, PositionStatus.CLOSED)
+        self.assertEqual(self.scene.position(self.second.id).status, PositionStatus.OPEN)
+        self.assertEqual({one.why for one in self.losses(self.first)}, {losses.UNCONFIRMED})
+        self.scene.close(self.second)
+        self.assert_account_explained()
+
+    def test_in_parts_too_and_no_more_than_it_asked_for(self) -> None:
+        self.give_up(self.first)
+        self.scene.clock.advance(10)
+        for part in ("0.1", "0.15"):
+            self.venue.take("ETH", part, "3900")
+            working.book_losses(self.scene.desk)
+        self.assertEqual((self.lost(self.first), self.lost(self.second)), (Decimal("0.25"), Decimal(0)))
+        self.venue.take("ETH", "0.05", "3900")
+        working.book_losses(self.scene.desk)
+        self.assertEqual((self.lost(self.first), self.lost(self.second)), (Decimal("0.25"), Decimal("0.05")))
+
+    def test_what_is_more_than_the_close_asked_for_is_everybody_s(self) -> None:
+        self.give_up(self.first)
+        self.venue.take("ETH", "0.3", "3900")
+        working.book_losses(self.scene.desk)
+        self.assertEqual((self.lost(self.first), self.lost(self.second)), (Decimal("0.1"), Decimal("0.2")))
+
+    def test_what_was_taken_before_the_close_is_everybody_s(self) -> None:
+        self.venue.take("ETH", "0.15", "3900")
+        self.give_up(self.first)
+        working.book_losses(self.scene.desk)
+        self.assertEqual((self.lost(self.first), self.lost(self.second)), (Decimal("0.05"), Decimal("0.1")))
+
+    def test_where_absence_is_proven_it_is_everybody_s(self) -> None:
+        self.venue.traits = replace(self.venue.traits, proves_absence=True)
+        self.give_up(self.first)
+        self.venue.take("ETH", "0.15", "3900")
+        working.book_losses(self.scene.desk)
+        self.assertEqual((self.lost(self.first), self.lost(self.second)), (Decimal("0.05"), Decimal("0.1")))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,16 @@ from trading.domain.book import Book
 from trading.domain.desk_state import Cause, DeskState, TradingState
 from trading.domain.orders import Order, OrderReport
 from trading.domain.positions import Position, PositionStatus
-from trading.domain.trades import HoldingGone, LegLost, LegPlan, OrdersIntended, Terms, Trade, TradeStatus
+from trading.domain.trades import (
+    LEFT_TO_OTHERS,
+    HoldingGone,
+    LegLost,
+    LegPlan,
+    OrdersIntended,
+    Terms,
+    Trade,
+    TradeStatus,
+)
 from trading.domain.units import ZERO, ClientOrderId, Coin, PositionId, Quantity, TradeId, floor_to_step
 from trading.utils.ledger import ARCHIVE, LEDGER, RESCUE
 
@@ -139,9 +148,20 @@ class Auditor:
             if isinstance(event, HoldingGone):
                 # What rested for it and fired was counted when it did.
                 held.closed[event.coin] += max(min(event.quantity, held.left(event.coin)), ZERO)
+                if event.why == LEFT_TO_OTHERS and event.coin in self.world.beside.held.keys() - self.world.foreign:
+                    self._leave_to_others(held.terms, event)
             elif isinstance(event, LegLost):
                 held.closed[event.coin] += self.world.guards.lost(trade.terms.position_id, event)
                 held.lost = True
+
+    def _leave_to_others(self, terms: Terms, event: HoldingGone) -> None:
+        """Only what the venue takes no order for, and only what is there, beyond what is theirs already."""
+        side = next(leg.side for leg in terms.legs if leg.coin == event.coin)
+        worth = event.quantity * event.price
+        require(worth < NOTIONAL_MIN * Decimal("1.1"), f"{worth} USD of {event.coin} are left to somebody else")
+        there = self.left().get(event.coin, ZERO) * side.sign
+        require(there >= event.quantity, f"{event.quantity} {event.coin} are left to others where there are {there}")
+        self.world.beside.take_over(event.coin, event.quantity * side.sign, event.price)
 
     def state_asked(self) -> None:
         self._asked = True

@@ -49,6 +49,11 @@ class Beside:
         """What they have made of it by now, USD."""
         return sum((quantity * self.world.exchange.mid(coin) for coin, quantity in self.held.items()), -self._spent)
 
+    def take_over(self, coin: Coin, quantity: Decimal, price: Decimal) -> None:
+        """The desk has left them *quantity*, signed, which it could not sell beside theirs, and books it at *price*."""
+        self.held[coin] += quantity
+        self._spent += quantity * price
+
     def hour(self) -> None:
         """Somebody opens, a person takes some of the same, the mark goes where what rests fires, and somebody closes.
 

@@ -9,11 +9,11 @@ from decimal import Decimal
 from pathlib import Path
 from unittest import mock
 
-from trading.domain.codec import encode_event
+from trading.domain.codec import decode_event, encode_event
 from trading.domain.orders import Order, Side
 from trading.domain.trades import OrdersIntended, TradeFilled
 from trading.domain.units import ClientOrderId, Coin, PositionId, Price, Quantity
-from trading.utils import journal
+from trading.utils import journal, rescue
 from trading.utils.journal import Journal, Stamp, SystemDisk
 from trading.utils.rescue import Rescue
 
@@ -70,6 +70,16 @@ class RescueTest(unittest.TestCase):
         for one in (self.rescue, other):
             self.assertEqual((self.an_order(), self.an_order("BTC")), one.sent())
             self.assertEqual({PositionId("pos_1"), PositionId("pos_2")}, one.left())
+
+    def test_a_monitor_that_asks_at_each_tick_decodes_the_orders_once(self) -> None:
+        self.note_all(self.rescue)
+        with mock.patch.object(rescue, "decode_event", side_effect=decode_event) as decode:
+            for _ in range(3):
+                self.assertEqual(2, len(self.rescue.sent()))
+            self.assertEqual(1, decode.call_count)
+            # By another process.
+            self.note_all(Rescue(self.folder, SystemDisk()))
+            self.assertEqual(4, len(self.rescue.sent()))
 
     def test_what_cannot_be_written_is_said_at_once_known_here_and_written_later(self) -> None:
         self.disk.read_only = True

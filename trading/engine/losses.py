@@ -15,7 +15,7 @@ from trading.domain.book import Book
 from trading.domain.desk_state import Cause, DeskState
 from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account
-from trading.domain.orders import Order
+from trading.domain.orders import Order, RejectReason
 from trading.domain.positions import Position
 from trading.domain.resting import AccountFill, FillCause, TriggerKind, resting_order_id
 from trading.domain.trades import LegLost
@@ -26,6 +26,7 @@ from trading.engine.recovery import book_holdings
 CLOCK_SET_BACK_MAX = timedelta(minutes=2)
 RESTED_REMEMBERED = 64
 """How many of a position's latest resting groups a late fill is recognised by."""
+UNCONFIRMED = "its close, which nobody had confirmed, did it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,19 @@ def sold_since(book: Book, rescued: Iterable[Order]) -> tuple[Order, ...]:
     return tuple(one for one in rescued if one.coin in entered and one.intended_at >= entered[one.coin])
 
 
+def given_up(book: Book, coin: Coin) -> Mapping[PositionId, tuple[Order, ...]]:
+    """The orders by which standing positions were to be closed in *coin* and which nobody ever confirmed. A venue that
+    does not prove absence may carry them out yet, and tells whose its fills are by no id."""
+    found = {}
+    for one in _holders(book, [coin]):
+        _, *closes = book.trades_of_position(one.id)
+        reports = [(order, trade.report_of(order)) for trade in closes for order in trade.orders if order.coin == coin]
+        found[one.id] = tuple(
+            order for order, report in reports if not report.filled and report.reason is RejectReason.OTHER
+        )
+    return {one: orders for one, orders in found.items() if orders}
+
+
 def explained(
     book: Book,
     lack: Missing,
@@ -132,10 +146,12 @@ def explained(
     step: Quantity,
     now: datetime,
     sold: Collection[ClientOrderId] = (),
+    unconfirmed: Mapping[PositionId, Sequence[Order]] | None = None,
 ) -> Mapping[PositionId, tuple[LegLost, ...]]:
     """The part of *lack* that *fills* explain, by position: what rested for a position is its own loss, missing or not,
     the rest is everybody's, pro rata on the lots of *step*, what that leaves over the largest holder's. Missing or not
-    is also what was *sold* without a ledger, of those who stood then."""
+    is also what was *sold* without a ledger, of those who stood then. What a position's *unconfirmed* closes can have
+    taken is its own before it is anybody else's."""
     holders = _holders(book, [lack.coin])
     if not holders:
         # Who held it has closed since.
@@ -144,6 +160,7 @@ def explained(
     left = {one.id: one.leg_of(lack.coin).held for one in holders}
     losses: dict[PositionId, list[LegLost]] = {one.id: [] for one in holders}
     lacking, least = Decimal(lack.quantity), Decimal(lack.least)
+    claims = _claims(book, unconfirmed or {}, lack.coin)
     for fill, quantity in _candidates(book, lack, fills, (*rested.values(), frozenset(sold))):
         owner = next((one for one, ids in rested.items() if fill.client_order_id in ids), None)
         is_sold, without = fill.client_order_id in sold, _took_part(book, holders, fill)
@@ -152,14 +169,49 @@ def explained(
         if is_sold:
             without |= {one.id for one in holders if one.entered_at > fill.filled_at + CLOCK_SET_BACK_MAX}
         quantity = Quantity(min(quantity, max(lacking, own)))
-        parts = _parts(quantity, left, owner, step, without)
+        claimant = _claimant(claims, fill, quantity) if owner is None and not is_sold else None
+        parts = _parts(quantity, left, owner or claimant, step, without)
         why = "what rested for it fired at the venue" if owner is not None else "it was sold without a ledger"
         for position_id, part in parts.items():
-            losses[position_id].append(_loss(fill, part, now, why if owner is not None or is_sold else ""))
+            known = why if owner is not None or is_sold else UNCONFIRMED if position_id == claimant else ""
+            losses[position_id].append(_loss(fill, part, now, known))
             left[position_id] = Quantity(left[position_id] - part)
+            if position_id == claimant:
+                claims[position_id].left -= part
         lost = sum(parts.values(), ZERO)
         lacking, least = max(lacking - lost, ZERO), least - lost
     return {position_id: tuple(found) for position_id, found in losses.items() if found}
+
+
+@dataclass
+class _Claim:
+    """What closes that nobody confirmed may have taken of a leg: those sent at `since` or later, `left` coins."""
+
+    since: datetime
+    left: Decimal
+
+
+def _claims(book: Book, unconfirmed: Mapping[PositionId, Sequence[Order]], coin: Coin) -> Mapping[PositionId, _Claim]:
+    """Once for each position: its closes are tries at the same coins, and one of them at most has taken them."""
+    claims = {}
+    for position_id, orders in unconfirmed.items():
+        since = min(one.intended_at for one in orders)
+        booked = (
+            one.quantity
+            for trade in book.trades_of_position(position_id)
+            for one in trade.lost
+            if one.coin == coin and one.filled_at >= since
+        )
+        claims[position_id] = _Claim(since, max(one.quantity for one in orders) - sum(booked, ZERO))
+    return claims
+
+
+def _claimant(claims: Mapping[PositionId, _Claim], fill: AccountFill, quantity: Quantity) -> PositionId | None:
+    """Whose close can have been *fill*: the first one's that was sent before it and had so much to take."""
+    able = [
+        (claim.since, one) for one, claim in claims.items() if claim.since <= fill.filled_at and claim.left >= quantity
+    ]
+    return min(able)[1] if able else None
 
 
 def _holders(book: Book, coins: Collection[Coin]) -> tuple[Position, ...]:

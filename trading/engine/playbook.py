@@ -15,6 +15,7 @@ from trading.domain.market import Instrument, Quote, ratio_of
 from trading.domain.orders import Order, RejectReason, Side, client_order_id
 from trading.domain.trades import (
     HANDED_ON,
+    LEFT_TO_OTHERS,
     Event,
     HoldingGone,
     LegPlan,
@@ -585,7 +586,7 @@ def _why_stuck(market: Market, leg: LegPlan, quantity: Quantity) -> str:
         return "the venue holds no more of it than other positions own" if lost else ""
     if _may_be_closed(market, leg, quantity, len(CLOSE_BANDS)):
         return ""
-    return "it is too little to be sold beside what others hold in the account, and is left to them"
+    return LEFT_TO_OTHERS
 
 
 def _vanished(market: Market, coin: Coin) -> bool:

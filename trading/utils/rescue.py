@@ -7,7 +7,7 @@ read takes no other with it.
 import json
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,6 +21,16 @@ from trading.utils.ledger import RESCUE, RESERVE
 from trading.utils.reserve import Reserve, is_full
 
 
+def _orders_of(records: Sequence[Mapping[str, Json]]) -> Iterator[Order]:
+    for one in records:
+        if one.get("rescue") == "intended":
+            try:
+                event = decode_event(one.get("event"))
+            except StoreCorrupt:
+                continue
+            yield from event.orders if isinstance(event, OrdersIntended) else ()
+
+
 class Rescue:
     """The rescue journal of a DATA_DIR, as one process sees it. Threads share it."""
 
@@ -31,6 +41,7 @@ class Rescue:
         self._lock = threading.Lock()
         self._waiting: list[Mapping[str, Json]] = []
         self._read: tuple[Stamp | None, tuple[Mapping[str, Json], ...]] | None = None
+        self._decoded: tuple[Sequence[Mapping[str, Json]], tuple[Order, ...]] = ((), ())
 
     def note(self, record: Mapping[str, Json]) -> bool:
         """Say *record* on stderr and append it, synced, with those that are still waiting; True when it is on disk."""
@@ -47,13 +58,12 @@ class Rescue:
 
     def sent(self) -> tuple[Order, ...]:
         """The orders that were sent, by whatever process, oldest first."""
-        found: list[Order] = []
-        for one in self._records():
-            if one.get("rescue") == "intended":
-                with suppress(StoreCorrupt):
-                    event = decode_event(one.get("event"))
-                    found += event.orders if isinstance(event, OrdersIntended) else ()
-        return tuple(found)
+        records, (known, orders) = self._records(), self._decoded
+        # A monitor asks at each tick; the same list says the same orders.
+        if records is not known:
+            orders = tuple(_orders_of(records))
+            self._decoded = records, orders
+        return orders
 
     def _records(self) -> Sequence[Mapping[str, Json]]:
         with self._lock:
@@ -65,7 +75,7 @@ class Rescue:
                 return tuple(self._waiting)
             if self._read is None or self._read[0] != stamp:
                 self._read = stamp, tuple(one.content for one in salvaged(self._path, self._disk)) if stamp else ()
-            return (*self._read[1], *self._waiting)
+            return (*self._read[1], *self._waiting) if self._waiting else self._read[1]
 
     def _catch_up(self) -> bool:
         for _ in range(2):
