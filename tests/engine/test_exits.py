@@ -279,6 +279,19 @@ class SecondReadingTest(ExitsTestCase):
         self.assertEqual([], self.swept(0.249))
         self.assertEqual([ExitReason.STOP_LOSS], self.swept(0.001))
 
+    def test_one_reading_that_is_looked_at_twice_is_not_two(self) -> None:
+        """Polled books are kept for up to 4.5 s as the request budget fills: the bid may have been back all along."""
+        self.scene.opened()
+        for name, ages in (("neither leg", {"ETH": 1.0, "BTC": 1.0}), ("the other leg alone", {"ETH": 1.0})):
+            with self.subTest(f"{name} was read anew"):
+                self.memory = Memory()
+                self.venue.bend_depth, self.venue.quotes_age = self.pulled(), {}
+                self.assertEqual([], self.swept())
+                self.venue.quotes_age = ages
+                self.assertEqual([], self.swept(1))
+                self.venue.quotes_age = {}
+                self.assertEqual([ExitReason.STOP_LOSS], self.swept(0.25))
+
     def test_a_clock_that_was_set_back_makes_the_next_reading_a_first_one(self) -> None:
         self.scene.opened()
         self.venue.bend_depth = self.pulled()

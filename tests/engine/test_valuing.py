@@ -123,7 +123,7 @@ class RiskTest(ValuingTestCase):
         one = None if present is None else Decimal(present)
         two = None if distance is None else Decimal(distance)
         btc, eth = Price(Decimal(100_000)), Price(Decimal(4_000))
-        return replace(Mark(eth, btc, one, one, T0, two), **changes)
+        return replace(Mark(eth, btc, one, one, T0, T0, two), **changes)
 
     def planned(self, **changes: Any) -> Position:
         return replace(self.position, exit_plan=given_exit_plan(**changes))

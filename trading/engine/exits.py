@@ -19,7 +19,7 @@ from trading.engine import queries
 from trading.engine.barriers import Bars, anchored, changed, loosened, read_bars, wants_bars, words_of
 from trading.engine.desk import Desk
 from trading.engine.glancing import Roster, Standing
-from trading.engine.instants import first_of, lasts
+from trading.engine.instants import lasts
 from trading.engine.planning import gross_of
 from trading.engine.records import PositionView
 from trading.engine.requests import ExitChange
@@ -59,7 +59,10 @@ class LooseningNeedsAdmin(Refused):
 
 @dataclass
 class Memory:
-    """What one monitor remembers between two sweeps. Losing it costs a second reading, never an exit."""
+    """What one monitor remembers between two sweeps. Losing it costs a second reading, never an exit.
+
+    `breached`: the instant of the newest of the prices by which a barrier was first found breached.
+    """
 
     breached: dict[PositionId, datetime] = field(default_factory=dict)
     high_water: dict[PositionId, Ratio] = field(default_factory=dict)
@@ -220,8 +223,16 @@ def _reason_to_leave(
         return reason
     if _counts_at_once(position, reason, mark, high_water):
         return reason
-    since = memory.breached[position.id] = first_of(memory.breached.get(position.id), now)
-    return reason if now - since >= SECOND_READING else by_time
+    return reason if _is_second_reading(memory, position, mark, now) else by_time
+
+
+def _is_second_reading(memory: Memory, position: Position, mark: Mark, now: datetime) -> bool:
+    """Is *mark* of prices that were all confirmed later than those which showed the breach first. How long ago those
+    were looked at says nothing: polled ones are kept for some seconds."""
+    first = memory.breached.get(position.id)
+    if first is None or first > now:
+        first = memory.breached[position.id] = mark.newest_at
+    return mark.taken_at - first >= SECOND_READING
 
 
 def _counts_at_once(position: Position, reason: ExitReason, mark: Mark, high_water: Decimal | None) -> bool:

@@ -48,8 +48,9 @@ class Mark:
     notional.
 
     `exit_return` is by depth and what barriers look at; `mark_return` the same at the venue's marks, its second
-    opinion; `exit_ratio` and `mark_ratio` are price(A) / price(B) at the same prices, for the barriers alone: they are
-    not kept in the cache. `liquidation_distance` is the nearer leg's, a fraction; None where it is not known.
+    opinion; `exit_ratio` and `mark_ratio` are price(A) / price(B) at the same prices. Its prices are from `taken_at` to
+    `newest_at`. What is for the barriers alone is not kept in the cache. `liquidation_distance` is the nearer leg's, a
+    fraction; None where it is not known.
     """
 
     long_mid: Price
@@ -57,6 +58,7 @@ class Mark:
     exit_return: Decimal | None
     mark_return: Decimal | None
     taken_at: datetime
+    newest_at: datetime
     liquidation_distance: Decimal | None = None
     exit_ratio: Decimal | None = None
     mark_ratio: Decimal | None = None
@@ -92,8 +94,16 @@ def mark_of(desk: Desk, position: Position, prices: Prices, now: datetime) -> Ma
         if by_depth[0] is not None and by_depth[1] is not None:
             exit_return = net_return(position, by_depth[0], by_depth[1], fee)
             exit_ratio = pair_ratio(position, by_depth[0], by_depth[1])
-    taken_at = min(long.taken_at, short.taken_at)
-    return Mark(long.mid, short.mid, exit_return, mark_return, taken_at, exit_ratio=exit_ratio, mark_ratio=mark_ratio)
+    return Mark(
+        long.mid,
+        short.mid,
+        exit_return,
+        mark_return,
+        taken_at=min(long.taken_at, short.taken_at),
+        newest_at=max(long.taken_at, short.taken_at),
+        exit_ratio=exit_ratio,
+        mark_ratio=mark_ratio,
+    )
 
 
 def base_long(position: Position) -> bool:
@@ -212,12 +222,14 @@ def decode_mark(value: Json) -> Mark | None:
     if not isinstance(value, dict):
         return None
     try:
+        taken_at = datetime.fromisoformat(str(value["taken_at"]))
         mark = Mark(
             Price(_finite(value["long_mid"])),
             Price(_finite(value["short_mid"])),
             None if value["exit_return"] is None else _finite(value["exit_return"]),
             None if value["mark_return"] is None else _finite(value["mark_return"]),
-            datetime.fromisoformat(str(value["taken_at"])),
+            taken_at,
+            taken_at,
             None if value["liquidation_distance"] is None else _finite(value["liquidation_distance"]),
         )
     except (KeyError, ValueError, ArithmeticError):
