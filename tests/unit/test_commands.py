@@ -41,6 +41,13 @@ ROOT = Path(settings.BASE_DIR)
 STEP_SECONDS = 0.02
 
 
+class Gone(io.StringIO):
+    """A stdout whose reader has gone, as that of a pipe to `head`; one on a full disk fails in the same places."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+
 class CommandTestCase(SimpleTestCase):
     def setUp(self) -> None:
         self.scene, self.venue = a_bent_scene(self)
@@ -156,6 +163,12 @@ class MonitorTest(CommandTestCase):
     def test_a_store_that_cannot_be_opened_is_an_error_of_the_command(self) -> None:
         self.use(with_store(self.scene, monitor_seat=corrupt))
         self.assertEqual("STORE_CORRUPT: the disk is full", self.refused("monitor_positions", "--once"))
+
+    def test_it_watches_also_where_nobody_hears_what_it_says(self) -> None:
+        """It ended at its first word; a log on a full disk kept it from ever watching again."""
+        for deaf in (Gone(), None):
+            with self.subTest(deaf), self.ticking(lambda: None), mock.patch.object(sys, "stdout", deaf):
+                call_command("monitor_positions", "--interval=0.05")
 
     def test_one_that_stands_by_can_be_stopped(self) -> None:
         tries: list[int] = []
@@ -290,6 +303,16 @@ class EmergencyStopTest(CommandTestCase):
         words = self.run_command("emergency_stop", "--timeout=120")
         self.assertEqual(1, words.count(f"closed {position.id}"))
         self.assertTrue(self.venue.flat)
+
+    def test_it_goes_on_until_the_desk_is_halted_also_where_nobody_hears_what_it_says(self) -> None:
+        """It ended at its first word, as when its output went to `head`, and nobody was left to look on."""
+        for deaf in (Gone(), None):
+            with self.subTest(deaf):
+                self.scene.opened()
+                with mock.patch.object(sys, "stdout", deaf):
+                    call_command("emergency_stop")
+                self.assertIs(TradingState.HALTED, self.scene.store.state().state)
+                self.run_command("emergency_stop", "--resume")
 
     def test_what_stays_open_is_an_error_with_its_why(self) -> None:
         position = self.scene.opened()

@@ -1,5 +1,6 @@
 """Tests of `manage.py serve` and `runserver`: what they start, what they say, and what they refuse."""
 
+import errno
 import http.server
 import io
 import os
@@ -133,6 +134,17 @@ class Starting(SimpleTestCase):
 
     def test_it_says_that_it_is_ready_and_ends_on_a_signal(self) -> None:
         said = io.StringIO()
+        self.serve_until_a_signal(said)
+        self.assertIn("The Executor Agent is ready on", said.getvalue())
+
+    def test_a_log_on_a_full_disk_does_not_end_it(self) -> None:
+        """The supervisor ended, and all with it, at the first word that it could not write."""
+        full = io.StringIO()
+        with patch.object(full, "write", side_effect=OSError(errno.ENOSPC, "No space left on device")) as write:
+            self.serve_until_a_signal(full)
+        self.assertGreaterEqual(write.call_count, 2)
+
+    def serve_until_a_signal(self, stdout: io.StringIO) -> None:
         sleep = Program("web", (sys.executable, "-c", "import time; time.sleep(60)"))
 
         def serving(port: int) -> bool:
@@ -144,8 +156,7 @@ class Starting(SimpleTestCase):
             patch.object(serve, "programs", return_value=(sleep,)),
             patch.object(serve, "is_serving", serving),
         ):
-            call_command("serve", port=free_port(), stdout=said)
-        self.assertIn("The Executor Agent is ready on", said.getvalue())
+            call_command("serve", port=free_port(), stdout=stdout)
 
     def test_the_port_is_an_option_of_the_command_line(self) -> None:
         parser = serve.Command().create_parser("manage.py", "serve")

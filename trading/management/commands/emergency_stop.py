@@ -14,6 +14,7 @@ from trading.engine import emergency
 from trading.engine.desk import Desk
 from trading.engine.emergency import StopReport
 from trading.engine.unwinding import Unwritten
+from trading.management.beside import say
 
 PAUSE_SECONDS = 1.0
 
@@ -61,7 +62,7 @@ class Command(BaseCommand):
             causes = refusal.facts["causes"]
             lines = [str(cause) for cause in causes] if isinstance(causes, list) else [refusal.detail]
             raise CommandError("not resumed:\n  " + "\n  ".join(lines)) from refusal
-        self.stdout.write(f"the desk is {state.state}")
+        say(self.stdout, f"the desk is {state.state}")
 
     def _stop(self, desk: Desk, timeout: float, *, scope_account: bool) -> None:
         """Press it, then go on until the account reads flat: there may be no monitor to go on with it."""
@@ -77,13 +78,13 @@ class Command(BaseCommand):
                     break
             report = self._pressed(desk, until, unwritten, scope_account=scope_account)
         for foreign in report.foreign:
-            self.stdout.write(f"not the desk's, left alone: {foreign.quantity} {foreign.coin}")
+            say(self.stdout, f"not the desk's, left alone: {foreign.quantity} {foreign.coin}")
         if report.remaining:
             lines = [f"{one.position_id} {one.pair} {one.status}: {one.why}" for one in report.remaining]
             raise CommandError("still open:\n  " + "\n  ".join(lines))
         if report.trading_state is TradingState.LIQUIDATING:
             raise CommandError(f"all positions are closed, but not read as flat yet: {desk.store.state().why}")
-        self.stdout.write(f"all positions are closed; the desk is {report.trading_state} and opens nothing")
+        say(self.stdout, f"all positions are closed; the desk is {report.trading_state} and opens nothing")
 
     def _pressed(self, desk: Desk, until: float, unwritten: Unwritten, *, scope_account: bool) -> StopReport:
         """Raises VenueUnavailable, where there is no ledger to go on by either, once the time is over."""
@@ -100,7 +101,7 @@ class Command(BaseCommand):
 
     def _tell(self, report: StopReport) -> None:
         for position_id in report.closed:
-            self.stdout.write(f"closed {position_id}")
+            say(self.stdout, f"closed {position_id}")
 
 
 def _goes_on(report: StopReport) -> bool:

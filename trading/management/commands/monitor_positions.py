@@ -17,6 +17,7 @@ from trading.conf import ConfigurationError
 from trading.domain.errors import Busy, DeskError
 from trading.engine import courier, monitor
 from trading.engine.desk import Desk
+from trading.management.beside import say
 from trading.management.notices import Notices
 from trading.utils import meters
 from trading.utils.collector import spare_what_is_loaded
@@ -64,7 +65,7 @@ class Command(BaseCommand):
                     if once:
                         raise CommandError("another monitor is at work; one is enough") from busy
                     if not told:
-                        self.stdout.write("another monitor is at work; standing by")
+                        say(self.stdout, "another monitor is at work; standing by")
                         notices.ready("standing by")
                         told = True
                     notices.alive()
@@ -78,7 +79,7 @@ class Command(BaseCommand):
         if once:
             monitor.tick(watchman, wait_seconds=LAST_STEP_SECONDS)
             return
-        self.stdout.write(f"monitoring every {interval:g} s")
+        say(self.stdout, f"monitoring every {interval:g} s")
         desk.log.write("info", "the monitor is watching", interval_seconds=interval, event="MonitorStarted")
         notices.ready("watching")
         pause = interval
@@ -93,7 +94,7 @@ class Command(BaseCommand):
         notices.stopping()
         monitor.finish(watchman, LAST_STEP_SECONDS)
         desk.log.write("info", "the monitor has stopped", event="MonitorStopped")
-        self.stdout.write("stopped")
+        say(self.stdout, "stopped")
 
 
 @contextmanager

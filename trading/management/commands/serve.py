@@ -15,6 +15,7 @@ from executor_agent.redis_server import RunningRedis, start_redis
 from executor_agent.supervisor import Program, Supervisor
 from trading.checks import DESK
 from trading.conf import SECRETS, Config
+from trading.management.beside import say
 
 HOST = "127.0.0.1"
 THREADS = 16
@@ -58,8 +59,7 @@ class Command(BaseCommand):
         return supervisor.run(lambda: is_serving(port), announcement(port, redis, settings.DESK_CONFIG))
 
     def _say(self, text: str) -> None:
-        self.stdout.write(text)
-        self.stdout.flush()
+        say(self.stdout, text)
 
 
 def port_is_free(port: int) -> bool:

@@ -1,0 +1,16 @@
+"""What a program says on stdout while it has something more important to do.
+
+The law: whether anybody hears it changes nothing of its work. A log on a full disk, a pipe whose reader has gone and a
+stdout that was closed end neither the watch nor an emergency stop.
+"""
+
+from contextlib import suppress
+
+from django.core.management.base import OutputWrapper
+
+
+def say(out: OutputWrapper, words: str) -> None:
+    # Python has no stdout where whoever started it has closed that: an AttributeError.
+    with suppress(OSError, ValueError, AttributeError):
+        out.write(words)
+        out.flush()
