@@ -146,6 +146,13 @@ class SlowDiskTests(WorkingTestCase):
             self.scene.execute()
         self.assertEqual([], self.venue.sent)
 
+    def test_an_approval_that_has_lapsed_meanwhile_opens_nothing(self) -> None:
+        """An intent of which nothing was sent is no use of it."""
+        self.while_written(lambda: self.scene.clock.advance(31))
+        with self.assertRaisesRegex(VenueRejected, "approval was not used"):
+            self.scene.execute()
+        self.assertEqual(([], TradeStatus.CANCELED), (self.venue.sent, self.only_trade().status))
+
     def test_a_close_is_sent_however_long_it_takes(self) -> None:
         position = self.scene.opened()
         self.while_written(lambda: self.scene.clock.advance(4))

@@ -53,6 +53,7 @@ class RejectReason(StrEnum):
     EXPIRED = "EXPIRED"
     UNEXPLAINED = "UNEXPLAINED"
     RATE_LIMIT = "RATE_LIMIT"
+    UNSENT = "UNSENT"
     OTHER = "OTHER"
 
     @property

@@ -441,6 +441,11 @@ class Trade:
         return tuple(one for one in self.orders if self.report_of(one).reason is RejectReason.UNEXPLAINED)
 
     @property
+    def sent(self) -> bool:
+        """Whether a byte of any order may have left the house."""
+        return any(self.report_of(one).reason is not RejectReason.UNSENT for one in self.orders)
+
+    @property
     def last_sent_at(self) -> datetime | None:
         return self.orders[-1].intended_at if self.orders else None
 

@@ -18,7 +18,7 @@ from trading.domain.errors import Busy, InvariantBroken, VenueRejected, VenueUna
 from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account, Instrument, Quote
 from trading.domain.naked import naked_now
-from trading.domain.orders import Order, OrderReport, OrderStatus, Side, client_order_id
+from trading.domain.orders import Order, OrderReport, OrderStatus, RejectReason, Side, client_order_id
 from trading.domain.positions import Position, PositionStatus, position_of
 from trading.domain.trades import (
     CancelWanted,
@@ -361,8 +361,10 @@ def _overtaken(desk: Desk, trade: Trade, orders: Sequence[Order]) -> str:
 def _unsent(desk: Desk, orders: Sequence[Order], why: str) -> tuple[OrderReport, ...]:
     """What is said of *orders* of which no byte has left."""
     now = desk.clock.now()
+    words = f"{why}: nothing was sent"
     return tuple(
-        OrderReport(one.client_order_id, OrderStatus.ABSENT, now, detail=f"{why}: nothing was sent") for one in orders
+        OrderReport(one.client_order_id, OrderStatus.ABSENT, now, reason=RejectReason.UNSENT, detail=words)
+        for one in orders
     )
 
 
