@@ -77,6 +77,14 @@ class FilledBeyond(VenueSizesTestCase):
         with self.assertRaises(TradingHalted):
             self.scene.execute("another", pair="SOL/AVAX")
 
+    def test_what_was_asked_in_vain_before_makes_no_room_for_more(self) -> None:
+        none = refused(BTC=RejectReason.NO_MATCH, ETH=RejectReason.NO_MATCH)
+        self.venue.script(none, none, partly(BTC="1.6", ETH="1.6"))
+        self.scene.execute(size="6000", execution=Execution.TWAP, twap=TwapRequest(30, 3))
+        self.tick(30)
+        self.assertEqual((Decimal("0.75"), Decimal("-0.03")), (self.venue.held("ETH"), self.venue.held("BTC")))
+        self.assertEqual(self.state, TradingState.REDUCING)
+
     def test_a_leg_filled_beyond_its_plan_is_not_followed_by_the_other(self) -> None:
         self.venue.script(partly(BTC="1.15"))
         self.scene.opened()

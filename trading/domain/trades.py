@@ -488,11 +488,20 @@ def unmatched(terms: Terms, long_filled: Decimal, short_filled: Decimal) -> Usd:
 def overfill_of(trade: Trade, coin: Coin) -> Quantity:
     """Coins that an OPEN holds beyond what it asked for, where that is more than OVERFILL_MAX allows; else zero.
 
-    Only a venue that is told dollars can fill so much more: it has understood something else than was meant.
+    Only a venue that is told dollars can fill so much more: it has understood something else than was meant. What was
+    asked for in vain is asked for again: it counts once, and all of it is no more than the plan.
     """
-    asked = sum((one.quantity for one in trade.orders if one.coin == coin and not one.reduce_only), ZERO)
+    plan = next(leg.quantity for leg in trade.terms.legs if leg.coin == coin)
+    effective = (one for one in trade.orders if one.coin == coin and not one.reduce_only and _counts(trade, one))
+    asked = min(sum((one.quantity for one in effective), ZERO), plan)
     filled = trade.filled(coin)
     return Quantity(filled - asked if trade.opens and filled > OVERFILL_MAX * asked else ZERO)
+
+
+def _counts(trade: Trade, order: Order) -> bool:
+    """Has *order* filled anything, or may it have."""
+    report = trade.report_of(order)
+    return report.status.in_doubt or report.filled > 0
 
 
 def replay(events: Iterable[Event]) -> Trade:
