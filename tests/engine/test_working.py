@@ -359,6 +359,42 @@ class RepairTests(WorkingTestCase):
         self.scene.ticks(6)
         self.assertTrue(self.venue.flat)
 
+    def set_clock_back(self, *_: object) -> None:
+        self.scene.clock.instant -= timedelta(hours=1)
+        self.venue.on_submit = None
+
+    def test_a_leg_that_runs_ahead_is_taken_back_though_the_clock_was_set_back(self) -> None:
+        """It stood alone for as long as the step was."""
+        self.venue.refusing, self.venue.on_submit = {"BTC": RejectReason.NO_MATCH}, self.set_clock_back
+        self.scene.execute()
+        self.scene.ticks(3)
+        self.assertTrue(self.venue.flat)
+        self.assertFalse(self.only_trade().live)
+
+    def test_an_approval_lapses_though_the_clock_was_set_back(self) -> None:
+        """The first slice went out when the clock had caught up, by what was approved an hour before."""
+        self.venue.reads_down = {"leverage"}
+        self.scene.execute()
+        self.venue.reads_down = set()
+        self.set_clock_back()
+        self.scene.ticks(32)
+        self.assertEqual(([], TradeStatus.CANCELED), (self.venue.sent, self.only_trade().status))
+
+    def test_a_schedule_that_waits_for_the_clock_is_given_up_in_time(self) -> None:
+        self.scene.execute(twap=TwapRequest(180, 5))
+        self.set_clock_back()
+        self.scene.ticks(350)
+        self.assertEqual((1, TradeStatus.WORKING), (len(self.venue.sent), self.only_trade().status))
+        self.scene.ticks(20)
+        self.assertEqual((1, TradeStatus.CANCELED), (len(self.venue.sent), self.only_trade().status))
+
+    def test_a_doubt_is_told_of_in_time_though_the_clock_was_set_back(self) -> None:
+        self.venue.script(unknown_for(10_000))
+        self.scene.execute()
+        self.set_clock_back()
+        self.scene.ticks(140)
+        self.assertIs(TradeStatus.SUSPENDED, self.only_trade().status)
+
     def test_a_halt_while_it_is_asked_whether_an_absent_order_landed_stops_the_next(self) -> None:
         """Seed 921432: the account was read after the decision, and took eight seconds, in which somebody stopped."""
 

@@ -25,5 +25,5 @@ class Desk:
     hearing: Hearing = field(default_factory=Hearing)
     begin: Begin = in_a_thread
     overtaken: dict[TradeId, tuple[datetime, float]] = field(default_factory=dict, compare=False)
-    """Closes whose last event is later than now, for the clock was set back: that instant, and when this process saw
+    """Trades whose last event is later than now, for the clock was set back: that instant, and when this process saw
     it, on the clock's `monotonic`."""

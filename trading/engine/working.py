@@ -494,15 +494,18 @@ def _later(desk: Desk, trade: Trade) -> datetime:
 
 
 def _time_of(desk: Desk, trade: Trade) -> datetime:
-    """Now, for what *trade* decides. That of a CLOSE goes on from its last event where the clock was set back: it would
-    try nothing more until the clock has caught up. An OPEN, which needs fresh prices, waits for that."""
+    """Now, for what *trade* decides. It goes on from its last event where the clock was set back: a close would try
+    nothing more, and a leg that runs ahead stand alone, until the clock has caught up. The slices of an OPEN, which
+    need fresh prices, wait for that, but no longer than they may."""
     last = trade.events[-1].at
-    if trade.opens or not trade.live or desk.clock.now() >= last:
+    if not trade.live or desk.clock.now() >= last:
         desk.overtaken.pop(trade.id, None)
         return _later(desk, trade)
     seconds = desk.clock.monotonic()
     began, seen_at = desk.overtaken.setdefault(trade.id, (last, seconds))
-    return max(began + timedelta(seconds=seconds - seen_at), last)
+    now = max(began + timedelta(seconds=seconds - seen_at), last)
+    scheduled = trade.opens and trade.status is TradeStatus.WORKING and not trade.in_doubt
+    return last if scheduled and now < trade.terms.gives_up_at else now
 
 
 def _policy(desk: Desk, book: Book, trade: Trade) -> Policy:
@@ -515,7 +518,7 @@ def _look(desk: Desk, trade: Trade) -> tuple[Market, Book]:
     the playbook decides what that allows."""
     coins = tuple(leg.coin for leg in trade.terms.legs)
     if not trade.live or trade.in_doubt:
-        return Market(_later(desk, trade), {}, {}, {}, {}), desk.store.book()
+        return Market(_time_of(desk, trade), {}, {}, {}, {}), desk.store.book()
     reduces = _reduces(trade)
     # The book before the account and after it: whether others bought or sold meanwhile, one of them has it as theirs.
     before = _others_parts(desk.store.book(), trade) if reduces else {}
