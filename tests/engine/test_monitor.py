@@ -931,6 +931,17 @@ class BlindTest(MonitorTestCase):
         self.tick(count=62)
         self.assertEqual({Cause.BLIND}, set(self.causes))
 
+    def test_a_clock_that_was_set_back_puts_off_neither_blindness_nor_the_silence_of_the_venue(self) -> None:
+        self.scene.opened()
+        self.venue.reads_down = {"quotes", "account"}
+        self.tick()
+        self.scene.clock.instant -= timedelta(hours=1)
+        self.tick(count=12)
+        self.assertTrue(any("the venue does not answer" in one for one in self.scene.log.messages("error")))
+        self.tick(count=50)
+        self.assertEqual({Cause.BLIND}, set(self.causes))
+        self.assertEqual(1, sum("no usable price" in one for one in self.scene.log.messages("warning")))
+
     def test_one_blind_position_among_seeing_ones_is_blindness(self) -> None:
         self.scene.opened()
         self.scene.opened("signal_2", pair="SOL/AVAX")

@@ -19,7 +19,7 @@ from trading.engine import queries
 from trading.engine.barriers import Bars, anchored, changed, loosened, read_bars, wants_bars, words_of
 from trading.engine.desk import Desk
 from trading.engine.glancing import Roster, Standing
-from trading.engine.instants import lasts
+from trading.engine.instants import first_of, lasts
 from trading.engine.planning import gross_of
 from trading.engine.records import PositionView
 from trading.engine.requests import ExitChange
@@ -324,12 +324,14 @@ def _believed(memory: Memory, position: Position, mark: Mark | None, now: dateti
 
 def _note_blindness(desk: Desk, memory: Memory, position: Position, mark: Mark | None, now: datetime) -> None:
     """One line when a position loses its price and one when it has it back."""
-    if mark is None and position.id not in memory.blind:
-        memory.blind[position.id] = now
+    since = memory.blind.pop(position.id, None)
+    if mark is None:
+        memory.blind[position.id] = first_of(since, now)
+    if mark is None and since is None:
         desk.log.write(
             "warning", f"no usable price for {position.pair}; holding", position_id=position.id, event="PriceLost"
         )
-    elif mark is not None and memory.blind.pop(position.id, None) is not None:
+    elif mark is not None and since is not None:
         desk.log.write("info", f"prices for {position.pair} are back", position_id=position.id, event="PriceBack")
 
 

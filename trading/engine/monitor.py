@@ -498,7 +498,7 @@ def _note_venue(watchman: Watchman, trouble: str) -> None:
             desk.log.write("success", "the venue answers again", event="VenueBack")
         watchman.venue_silent_since, watchman.venue_down = None, False
         return
-    watchman.venue_silent_since = watchman.venue_silent_since or now
+    watchman.venue_silent_since = first_of(watchman.venue_silent_since, now)
     if not watchman.venue_down and now - watchman.venue_silent_since >= VENUE_PATIENCE:
         watchman.venue_down = True
         desk.log.write("error", f"the venue does not answer: {trouble}", event="VenueDown")
