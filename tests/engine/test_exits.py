@@ -153,6 +153,20 @@ class BarrierTest(ExitsTestCase):
         self.assertEqual([], self.swept(59))
         self.assertEqual([ExitReason.TIME_LIMIT], self.swept(1))
 
+    def test_the_time_limit_does_not_wait_for_a_clock_that_was_set_back(self) -> None:
+        for name, plan in (
+            ("told at a glance", given_exit_plan()),
+            ("or not", given_exit_plan(trailing=given_trailing())),
+        ):
+            with self.subTest(name):
+                self.scene, self.venue = a_bent_scene(self)
+                self.memory = Memory()
+                self.planned(self.scene.opened(), replace(plan, max_holding_seconds=60))
+                self.assertEqual([], self.swept(30))
+                self.scene.clock.instant -= timedelta(hours=1)
+                self.assertEqual([], self.swept(29))
+                self.assertEqual([ExitReason.TIME_LIMIT], self.swept(1))
+
     def test_the_window_that_was_asked_for_is_the_time_limit(self) -> None:
         self.scene.opened(time_window="1min")
         self.assertEqual([], self.swept(58))

@@ -114,7 +114,7 @@ class GlanceTest(unittest.TestCase):
                 NOW,
                 lambda _, reason, told=told: told.append(reason),  # type: ignore[misc]  # a bound default
             )
-            if one.is_quiet(sights[ETH], sights[BTC], fee, NOW):
+            if one.is_quiet(sights[ETH], sights[BTC], fee, NOW - T0):
                 quiet += 1
                 self.assertEqual(([], Memory()), (told, replace(memory, high_water={})))
             breached += bool(told or memory.breached)

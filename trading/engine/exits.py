@@ -69,6 +69,8 @@ class Memory:
     mids: dict[Coin, Price] = field(default_factory=dict)
     jumps: dict[Coin, datetime] = field(default_factory=dict)
     blind: dict[PositionId, datetime] = field(default_factory=dict)
+    holding: dict[PositionId, tuple[timedelta, float]] = field(default_factory=dict, compare=False)
+    """How long each had been held when it was looked at first, and when that was by the clock that nobody sets."""
     warned: set[PositionId] = field(default_factory=set)
     account: Account | None = field(default=None, compare=False)
     """As its keeper read it last: a sweep does not wait for the account to be read."""
@@ -96,7 +98,9 @@ def sweep(desk: Desk, memory: Memory, leave: Leave, coins: Collection[Coin] | No
     strained = account is not None and maintenance_share(account) > MAINTENANCE_WARN
     for one in concerned:
         long, short = sights.get(one.long_coin), sights.get(one.short_coin)
-        if long is None or short is None or strained or _noted(memory, one) or not one.is_quiet(long, short, fee, now):
+        held_for = _held_for(desk, memory, one.position, now)
+        quiet = long is not None and short is not None and one.is_quiet(long, short, fee, held_for)
+        if strained or _noted(memory, one) or not quiet:
             _look_closer(desk, memory, one.position, prices, account, now, leave)
 
 
@@ -208,7 +212,8 @@ def _reason_to_leave(
     if position.lost is not None:
         # What is lost has made its result already: no barrier is a better reason than that.
         return position.lost
-    plan, held_seconds = position.exit_plan, Decimal(str((now - position.entered_at).total_seconds()))
+    plan, held_for = position.exit_plan, _held_for(desk, memory, position, now)
+    held_seconds = Decimal(str(held_for.total_seconds()))
     by_time = ExitReason.TIME_LIMIT if time_is_up(plan, held_seconds) else None
     present = None if mark is None else mark.mark_return if mark.exit_return is None else mark.exit_return
     if mark is None or present is None:
@@ -233,6 +238,13 @@ def _is_second_reading(memory: Memory, position: Position, mark: Mark, now: date
     if first is None or first > now:
         first = memory.breached[position.id] = mark.newest_at
     return mark.taken_at - first >= SECOND_READING
+
+
+def _held_for(desk: Desk, memory: Memory, position: Position, now: datetime) -> timedelta:
+    """Since the entry; and no less than has passed while it was watched, for the clock may have been set back."""
+    by_day, seconds = max(now - position.entered_at, timedelta(0)), desk.clock.monotonic()
+    known, since = memory.holding.setdefault(position.id, (by_day, seconds))
+    return max(by_day, known + timedelta(seconds=seconds - since))
 
 
 def _counts_at_once(position: Position, reason: ExitReason, mark: Mark, high_water: Decimal | None) -> bool:
@@ -340,6 +352,7 @@ def _forget(memory: Memory, roster: Roster) -> None:
     memory.breached = {key: value for key, value in memory.breached.items() if key in standing}
     memory.high_water = {key: value for key, value in memory.high_water.items() if key in standing}
     memory.blind = {key: value for key, value in memory.blind.items() if key in standing}
+    memory.holding = {key: value for key, value in memory.holding.items() if key in standing}
     memory.warned &= standing
     memory.mids = {coin: mid for coin, mid in memory.mids.items() if coin in coins}
     memory.jumps = {coin: at for coin, at in memory.jumps.items() if coin in coins}

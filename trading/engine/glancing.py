@@ -138,13 +138,13 @@ class Standing:
             return None
         return self.returned(long_price, short_price, taker_fee)
 
-    def is_quiet(self, long: Sight, short: Sight, taker_fee: Decimal, now: datetime) -> bool:
+    def is_quiet(self, long: Sight, short: Sight, taker_fee: Decimal, held_for: timedelta) -> bool:
         """Surely no barrier is touched, by price, time or liquidation."""
         if not (long.long_safe and short.short_safe):
             return False
         if not self.watched:
             return True
-        if not self.plain or now - self.position.entered_at >= self._holding_max:
+        if not self.plain or held_for >= self._holding_max:
             return False
         present = self.exit_return(long, short, taker_fee)
         return present is not None and self._stop < present < self._take
