@@ -28,8 +28,8 @@ from trading.domain.desk_state import Binding
 from trading.domain.trades import Trade, replay
 from trading.domain.units import PositionId
 from trading.utils.backup import restore, write_backup
+from trading.utils.disk import SystemDisk
 from trading.utils.inspection import verify
-from trading.utils.journal import SystemDisk
 from trading.utils.json_storage import JsonStore
 from trading.utils.ledger import BOOK, LEDGER, ledger_record, projection
 

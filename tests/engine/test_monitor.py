@@ -31,7 +31,7 @@ from trading.engine.desk import Desk
 from trading.engine.monitor import Watchman
 from trading.engine.requests import Execution, TwapRequest
 from trading.engine.threads import in_a_thread
-from trading.utils.journal import SystemDisk
+from trading.utils.disk import SystemDisk
 from trading.utils.json_storage import JsonStore
 
 ETH, BTC = Coin("ETH"), Coin("BTC")

@@ -8,16 +8,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from trading.adapters.hyperliquid_actions import Executed, Refusal, Working, decode_done, decode_words, encode_orders
 from trading.adapters.hyperliquid_signing import Signer
 from trading.adapters.hyperliquid_wire import (
-    Executed,
-    Refusal,
-    Working,
     decode_agents,
     decode_book,
     decode_candles,
     decode_collateral,
-    decode_done,
     decode_fills,
     decode_funding,
     decode_meta,
@@ -25,8 +22,6 @@ from trading.adapters.hyperliquid_wire import (
     decode_role,
     decode_state,
     decode_transfers,
-    decode_words,
-    encode_orders,
     reason_of_state,
 )
 from trading.adapters.keys import open_wallet

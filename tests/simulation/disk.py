@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from random import Random
 
-from trading.utils.journal import Stamp
+from trading.utils.disk import Stamp
 
 SECTOR = 512
 

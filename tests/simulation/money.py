@@ -42,7 +42,8 @@ from trading.engine.accounting import DAYS_MAX, account_of, history
 from trading.engine.desk import Desk
 from trading.engine.monitor import Watchman, tick
 from trading.engine.requests import ExecuteRequest, Execution, TwapRequest
-from trading.utils.journal import Journal, SystemDisk
+from trading.utils.disk import SystemDisk
+from trading.utils.journal import Journal
 from trading.utils.json_storage import JsonStore
 
 CENT = Decimal("0.01")

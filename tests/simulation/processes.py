@@ -42,7 +42,7 @@ from trading.domain.trades import Trade
 from trading.domain.units import ZERO, ClientOrderId, Coin, Price, Usd, hash_of
 from trading.engine.desk import Desk
 from trading.ports import Job, Json, Outcome, Proposal, Ticks
-from trading.utils.journal import Stamp
+from trading.utils.disk import Stamp
 from trading.utils.json_storage import JsonStore
 from trading.utils.locks import ProcessLock, Seats
 

@@ -39,11 +39,13 @@ from trading.domain.trades import (
 from trading.domain.units import Ratio, Usd
 from trading.utils import archive as module
 from trading.utils.archive import Archive, Index, index_of
+from trading.utils.disk import SystemDisk
 from trading.utils.inspection import verify
-from trading.utils.journal import Journal, SystemDisk, sealed
+from trading.utils.journal import Journal
 from trading.utils.json_storage import JsonStore
 from trading.utils.ledger import Fold
 from trading.utils.locks import ProcessLock
+from trading.utils.sealing import sealed
 
 BINDING = Binding("paper", "demo", "0xabc")
 DAY = timedelta(days=1)

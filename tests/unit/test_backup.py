@@ -25,9 +25,10 @@ from trading.domain.trades import Trade
 from trading.utils import backup, snapshot
 from trading.utils.backup import restore, write_backup
 from trading.utils.inspection import newest_event, verify
-from trading.utils.journal import Journal, sealed
+from trading.utils.journal import Journal
 from trading.utils.json_storage import JsonStore
 from trading.utils.locks import ProcessLock
+from trading.utils.sealing import sealed
 from trading.utils.snapshot import Snapshot, frozen
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,7 +8,7 @@ from tests.processes import wait_until
 from tests.servers.hyperliquid import MASTER
 from tests.servers.hyperliquid.faults import EXCHANGE, INFO, Answer, Commit, Fault
 from tests.unit.hyperliquid_world import ETH, SOL, HyperliquidWorld
-from trading.adapters.hyperliquid_wire import milliseconds
+from trading.adapters.hyperliquid_values import milliseconds
 from trading.domain.errors import VenueUnavailable
 from trading.domain.orders import Order, OrderReport, OrderStatus, RejectReason, Side
 from trading.domain.units import Coin

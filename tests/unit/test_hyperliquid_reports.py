@@ -5,8 +5,9 @@ from datetime import timedelta
 from decimal import Decimal
 
 from tests.unit.test_hyperliquid_wire import NOON, an_order
+from trading.adapters.hyperliquid_actions import Executed
 from trading.adapters.hyperliquid_reports import Evidence, answered, computed, own_fills, report_on
-from trading.adapters.hyperliquid_wire import Executed, Fill, OrderState
+from trading.adapters.hyperliquid_wire import Fill, OrderState
 from trading.domain.orders import OrderReport, OrderStatus, RejectReason, Side
 from trading.domain.units import Coin, Quantity
 

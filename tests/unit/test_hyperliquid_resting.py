@@ -11,14 +11,8 @@ from tests.recorded.test_hyperliquid_recorded import recorded
 from tests.servers.hyperliquid import MASTER
 from tests.servers.hyperliquid.faults import EXCHANGE, INFO, Answer, Commit, Fault
 from tests.unit.hyperliquid_world import ETH, SOL, HyperliquidWorld
-from trading.adapters.hyperliquid_wire import (
-    Fill,
-    Working,
-    account_fill,
-    decode_cancels,
-    decode_listed,
-    decode_words,
-)
+from trading.adapters.hyperliquid_actions import Working, decode_cancels, decode_words
+from trading.adapters.hyperliquid_wire import Fill, account_fill, decode_listed
 from trading.domain.errors import Busy, VenueUnavailable
 from trading.domain.orders import RejectReason, Side
 from trading.domain.resting import (

@@ -14,8 +14,9 @@ from unittest import mock
 
 from tests.fakes import NOON, FakeClock
 from trading.adapters import hyperliquid_signing
+from trading.adapters.hyperliquid_actions import encode_noop
 from trading.adapters.hyperliquid_signing import NonceRegister, Signer
-from trading.adapters.hyperliquid_wire import encode_noop, milliseconds
+from trading.adapters.hyperliquid_values import milliseconds
 from trading.adapters.keys import open_wallet
 from trading.adapters.system import SystemClock
 from trading.domain.errors import Busy

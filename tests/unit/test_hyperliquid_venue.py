@@ -17,9 +17,11 @@ from tests.servers.hyperliquid.universe import Listing
 from tests.unit.hyperliquid_world import ETH, SOL, HyperliquidWorld
 from trading.adapters import hyperliquid, hyperliquid_reader
 from trading.adapters.asking import Patience
+from trading.adapters.hyperliquid_actions import Refusal, Working
 from trading.adapters.hyperliquid_api import network_of
 from trading.adapters.hyperliquid_budget import Lane
-from trading.adapters.hyperliquid_wire import PerpState, Refusal, Working, milliseconds
+from trading.adapters.hyperliquid_values import milliseconds
+from trading.adapters.hyperliquid_wire import PerpState
 from trading.domain.errors import VenueRejected, VenueUnavailable
 from trading.domain.market import CandleInterval
 from trading.domain.orders import OrderStatus, RejectReason, Side

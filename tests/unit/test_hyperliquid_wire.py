@@ -5,21 +5,28 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from trading.adapters.hyperliquid_wire import (
-    BookFrame,
+from trading.adapters.hyperliquid_actions import (
     Executed,
     Refusal,
     Unclear,
     Working,
-    decimal_text,
+    decode_done,
+    decode_http_refusal,
+    decode_words,
+    encode_leverage,
+    encode_noop,
+    encode_orders,
+    reason_of,
+)
+from trading.adapters.hyperliquid_values import decimal_text, instant_of, milliseconds
+from trading.adapters.hyperliquid_wire import (
+    BookFrame,
     decode_agents,
     decode_book,
     decode_candles,
     decode_collateral,
-    decode_done,
     decode_fills,
     decode_funding,
-    decode_http_refusal,
     decode_leverage,
     decode_marks,
     decode_meta,
@@ -30,13 +37,6 @@ from trading.adapters.hyperliquid_wire import (
     decode_time,
     decode_transfers,
     decode_unified,
-    decode_words,
-    encode_leverage,
-    encode_noop,
-    encode_orders,
-    instant_of,
-    milliseconds,
-    reason_of,
     reason_of_state,
 )
 from trading.domain.errors import InvalidNumber, VenueUnavailable

@@ -14,9 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trading.domain.errors import Busy, InvariantBroken, StoreCorrupt
+from trading.utils import disk, sealing
 from trading.utils import journal as module
-from trading.utils.journal import EMPTY, Entry, Journal, SystemDisk, sealed, unsealed
+from trading.utils.disk import SystemDisk
+from trading.utils.journal import EMPTY, Entry, Journal
 from trading.utils.locks import ProcessLock
+from trading.utils.sealing import sealed, unsealed
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -135,7 +138,7 @@ class FormatTest(JournalCase):
     def test_a_sealed_line_that_is_no_record_is_none(self) -> None:
         for text in (b"[1", b"nonsense"):
             with self.subTest(text=text):
-                self.assertIsNone(unsealed(text + module._seal(text)))
+                self.assertIsNone(unsealed(text + sealing._seal(text)))
 
 
 class FollowingTest(JournalCase):
@@ -426,7 +429,7 @@ class DiskTrouble(JournalCase):
     def test_a_disk_that_takes_nothing_is_full(self) -> None:
         with (
             tempfile.TemporaryFile() as file,
-            unittest.mock.patch.object(module, "_write_at", return_value=0),
+            unittest.mock.patch.object(disk, "_write_at", return_value=0),
             self.assertRaises(OSError) as caught,
         ):
             SystemDisk().write(file.fileno(), b"x", 0)
@@ -434,8 +437,8 @@ class DiskTrouble(JournalCase):
 
     def test_seeking_serves_where_positioned_access_is_missing(self) -> None:
         with tempfile.TemporaryFile() as file:
-            self.assertEqual(module._seek_and_write(file.fileno(), b"abc", 2), 3)
-            self.assertEqual(module._seek_and_read(file.fileno(), 9, 3), b"bc")
+            self.assertEqual(disk._seek_and_write(file.fileno(), b"abc", 2), 3)
+            self.assertEqual(disk._seek_and_read(file.fileno(), 9, 3), b"bc")
 
 
 class TogetherTest(JournalCase):

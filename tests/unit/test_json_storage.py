@@ -33,10 +33,12 @@ from trading.domain.errors import Busy, InvariantBroken, StoreCorrupt
 from trading.domain.positions import PositionStatus
 from trading.domain.trades import CancelWanted, TradeStatus, record, replay
 from trading.domain.units import Ratio, TradeId, Usd
-from trading.utils.journal import EMPTY, RESERVED, Journal, SystemDisk, sealed
+from trading.utils.disk import SystemDisk
+from trading.utils.journal import EMPTY, RESERVED, Journal
 from trading.utils.json_storage import JsonStore, verify
 from trading.utils.ledger import APPEND_LINES_MAX
 from trading.utils.locks import Seats
+from trading.utils.sealing import sealed
 
 ROOT = Path(__file__).resolve().parents[2]
 BINDING = Binding("paper", "demo", "0xabc")

@@ -34,7 +34,7 @@ class OutboxFileTest(unittest.TestCase):
                 self.assertEqual(broken, self.file.path.with_suffix(".broken").read_bytes())
 
     def test_a_sealed_record_of_another_shape_is_put_aside_too(self) -> None:
-        from trading.utils.journal import sealed
+        from trading.utils.sealing import sealed
 
         self.file.path.write_bytes(sealed({"something": "else"}) + b"\n")
         with self.assertLogs("trading.adapters.outbox_file", "ERROR"):

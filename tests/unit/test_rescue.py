@@ -14,7 +14,8 @@ from trading.domain.orders import Order, Side
 from trading.domain.trades import OrdersIntended, TradeFilled
 from trading.domain.units import ClientOrderId, Coin, PositionId, Price, Quantity
 from trading.utils import journal, rescue
-from trading.utils.journal import Journal, Stamp, SystemDisk
+from trading.utils.disk import Stamp, SystemDisk
+from trading.utils.journal import Journal
 from trading.utils.rescue import Rescue
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)

@@ -30,12 +30,13 @@ from trading.domain.errors import StoreCorrupt
 from trading.domain.positions import PositionStatus
 from trading.domain.trades import replay
 from trading.ports import Store
+from trading.utils.disk import SystemDisk
 from trading.utils.halted import HaltedStore
 from trading.utils.inspection import verify
-from trading.utils.journal import SystemDisk, sealed
 from trading.utils.json_storage import JsonStore
 from trading.utils.ledger import RESERVE
 from trading.utils.reserve import RESERVE_BYTES, Reserve
+from trading.utils.sealing import sealed
 
 ROOT = Path(__file__).resolve().parents[2]
 BINDING = Binding("paper", "demo", "0xabc")

@@ -8,7 +8,7 @@ import unittest
 from pathlib import Path
 
 from trading.utils import whole_file
-from trading.utils.journal import SystemDisk
+from trading.utils.disk import SystemDisk
 from trading.utils.whole_file import WholeFile
 
 

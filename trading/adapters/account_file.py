@@ -19,7 +19,8 @@ from trading.domain.accounts import EquityPoint, FundingShare
 from trading.domain.errors import StoreCorrupt
 from trading.domain.units import Coin, PositionId, Usd, exact
 from trading.ports import Json
-from trading.utils.journal import Disk, Journal
+from trading.utils.disk import Disk
+from trading.utils.journal import Journal
 from trading.utils.locks import make_directory
 
 MONTHS_OPEN_MAX = 14

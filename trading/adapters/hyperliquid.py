@@ -14,6 +14,18 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from trading.adapters.hyperliquid_actions import (
+    Executed,
+    Refusal,
+    Unclear,
+    Word,
+    Working,
+    decode_done,
+    decode_words,
+    encode_leverage,
+    encode_noop,
+    encode_orders,
+)
 from trading.adapters.hyperliquid_api import (
     EXCHANGE_SECONDS_MAX,
     HEAVY,
@@ -39,25 +51,8 @@ from trading.adapters.hyperliquid_resting import RestingOrders
 from trading.adapters.hyperliquid_rules import mistake_in
 from trading.adapters.hyperliquid_signing import Claim, NonceRegister, Signer
 from trading.adapters.hyperliquid_stream import PriceStream, stream_url
-from trading.adapters.hyperliquid_wire import (
-    Executed,
-    Fill,
-    Listing,
-    OrderState,
-    Refusal,
-    Unclear,
-    Word,
-    Working,
-    decode_done,
-    decode_leverage,
-    decode_order_state,
-    decode_words,
-    encode_leverage,
-    encode_noop,
-    encode_orders,
-    instant_of,
-    milliseconds,
-)
+from trading.adapters.hyperliquid_values import instant_of, milliseconds
+from trading.adapters.hyperliquid_wire import Fill, Listing, OrderState, decode_leverage, decode_order_state
 from trading.adapters.keys import Wallet
 from trading.domain.errors import Busy, VenueRejected, VenueUnavailable
 from trading.domain.market import Traits

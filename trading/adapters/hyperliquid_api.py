@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from trading.adapters.http import Answer, Peer
+from trading.adapters.hyperliquid_actions import Refusal, Unclear, decode_http_refusal
 from trading.adapters.hyperliquid_budget import Lane, WeightMeter
-from trading.adapters.hyperliquid_wire import Refusal, Unclear, decode_http_refusal, decode_time
+from trading.adapters.hyperliquid_wire import decode_time
 from trading.domain.errors import VenueUnavailable
 from trading.domain.orders import RejectReason
 from trading.ports import Clock

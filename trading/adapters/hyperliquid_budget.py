@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from trading.adapters.hyperliquid_wire import milliseconds
+from trading.adapters.hyperliquid_values import milliseconds
 from trading.ports import Clock
 from trading.utils.locks import FILE_MODE, OpenLock, make_directory
 

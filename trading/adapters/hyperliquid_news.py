@@ -10,16 +10,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 
-from trading.adapters.hyperliquid_wire import (
-    Fill,
-    PerpState,
-    decode_fills,
-    decode_leverage,
-    decode_state,
-    items,
-    mapping,
-    text,
-)
+from trading.adapters.hyperliquid_values import items, mapping, text
+from trading.adapters.hyperliquid_wire import Fill, PerpState, decode_fills, decode_leverage, decode_state
 from trading.domain.units import ZERO, Coin
 
 FILLS = "userFills"

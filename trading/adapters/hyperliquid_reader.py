@@ -15,6 +15,7 @@ from trading.adapters.asking import Asking, Patience
 from trading.adapters.hyperliquid_api import HEAVY, LIGHT, ROLE, SKEW_MAX, SKEW_WARNING, HyperliquidApi, Skew
 from trading.adapters.hyperliquid_budget import Lane, WeightMeter
 from trading.adapters.hyperliquid_stream import PriceStream
+from trading.adapters.hyperliquid_values import milliseconds, whole
 from trading.adapters.hyperliquid_wire import (
     Agent,
     BookFrame,
@@ -39,8 +40,6 @@ from trading.adapters.hyperliquid_wire import (
     decode_taker_fee,
     decode_transfers,
     decode_unified,
-    milliseconds,
-    whole,
 )
 from trading.domain.errors import VenueRejected, VenueUnavailable
 from trading.domain.market import Account, Candle, CandleInterval, Depth, FundingPayment, Instrument, Quote, Traits

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import ROUND_DOWN, Decimal
 
-from trading.adapters.hyperliquid_wire import Executed, Fill, OrderState, reason_of_state
+from trading.adapters.hyperliquid_actions import Executed
+from trading.adapters.hyperliquid_wire import Fill, OrderState, reason_of_state
 from trading.domain.orders import Order, OrderReport, OrderStatus, RejectReason
 from trading.domain.units import ZERO, Price, Quantity, Usd
 

@@ -7,11 +7,7 @@ a group leaves as one signed action, so both legs are guarded or neither is.
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
-from trading.adapters.hyperliquid_api import HyperliquidApi
-from trading.adapters.hyperliquid_budget import Lane
-from trading.adapters.hyperliquid_signing import Signer
-from trading.adapters.hyperliquid_wire import (
-    Listing,
+from trading.adapters.hyperliquid_actions import (
     Refusal,
     Unclear,
     Word,
@@ -19,8 +15,12 @@ from trading.adapters.hyperliquid_wire import (
     decode_words,
     encode_cancels,
     encode_resting_orders,
-    milliseconds,
 )
+from trading.adapters.hyperliquid_api import HyperliquidApi
+from trading.adapters.hyperliquid_budget import Lane
+from trading.adapters.hyperliquid_signing import Signer
+from trading.adapters.hyperliquid_values import milliseconds
+from trading.adapters.hyperliquid_wire import Listing
 from trading.domain.errors import Busy, InvalidNumber, VenueUnavailable
 from trading.domain.orders import RejectReason
 from trading.domain.resting import RestingOrder, RestingReport, RestingStatus

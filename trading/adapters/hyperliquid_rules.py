@@ -5,7 +5,8 @@ The law: pure; what breaks a rule is refused here, where the culprit can be told
 
 from datetime import datetime
 
-from trading.adapters.hyperliquid_wire import Listing, Refusal
+from trading.adapters.hyperliquid_actions import Refusal
+from trading.adapters.hyperliquid_wire import Listing
 from trading.domain.errors import InvalidNumber
 from trading.domain.orders import Order, RejectReason
 from trading.utils.trade_calculator import is_on_price_grid

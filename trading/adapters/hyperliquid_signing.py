@@ -17,7 +17,7 @@ from pathlib import Path
 from filelock import Timeout
 
 from trading.adapters.followed_file import FollowedFile, opened
-from trading.adapters.hyperliquid_wire import milliseconds
+from trading.adapters.hyperliquid_values import milliseconds
 from trading.adapters.keys import Wallet
 from trading.domain.errors import Busy
 from trading.domain.units import ClientOrderId

@@ -16,7 +16,8 @@ from decimal import Decimal
 import websocket
 
 from trading.adapters.hyperliquid_news import AccountNews
-from trading.adapters.hyperliquid_wire import BookFrame, decode_book, decode_mark, mapping, text
+from trading.adapters.hyperliquid_values import mapping, text
+from trading.adapters.hyperliquid_wire import BookFrame, decode_book, decode_mark
 from trading.domain.errors import VenueUnavailable
 from trading.domain.units import Coin, Price
 from trading.ports import Clock, Log, Ticks

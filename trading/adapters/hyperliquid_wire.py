@@ -1,60 +1,40 @@
-"""Hyperliquid's wire, both ways: orders and actions to what is signed and posted, answers to records.
+"""What Hyperliquid says when it is asked: answers of the info endpoint and frames of the stream, to records.
 
-The law: pure, and Decimal until the text is written. What an answer says is believed only in full: a read whose answer
-has another shape raises VenueUnavailable, and an answer to orders that cannot be understood is Unclear, never a guess.
-Whole numbers may come quoted. Shapes, texts and rules are those of Hyperliquid's API documentation ("Exchange
-endpoint", "Info endpoint", "Error responses") and of answers recorded from the real exchange.
+The law: pure. What an answer says is believed only in full: one that has another shape raises VenueUnavailable. Shapes,
+texts and rules are those of Hyperliquid's API documentation ("Info endpoint") and of answers recorded from the real
+exchange.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 
-from trading.adapters.wire_values import Answers, Record, one_line
-from trading.domain.errors import InvalidNumber, VenueUnavailable
+from trading.adapters.hyperliquid_values import (
+    amount,
+    instant_of,
+    items,
+    mapping,
+    milliseconds,
+    not_negative,
+    number,
+    positive,
+    text,
+    unreadable,
+    whole,
+)
+from trading.adapters.wire_values import Record
 from trading.domain.market import Candle, Holding, Instrument, Level
-from trading.domain.orders import Order, RejectReason, Side
-from trading.domain.resting import AccountFill, FillCause, ListedOrder, RestingOrder, TriggerKind
+from trading.domain.orders import RejectReason, Side
+from trading.domain.resting import AccountFill, FillCause, ListedOrder
 from trading.domain.units import ONE, ZERO, ClientOrderId, Coin, Price, Quantity, Ratio, Usd
 
 PERP_DECIMALS_MAX = 6
-WIRE_DECIMALS_MAX = 8
 NOTIONAL_MIN = Usd(Decimal(10))
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 COLLATERAL = "USDC"
 AUTO_DELEVERAGING = "Auto-Deleveraging"
-_MILLISECOND = timedelta(milliseconds=1)
 
-_ANSWERS = Answers("Hyperliquid")
-unreadable, mapping, items, text = _ANSWERS.unreadable, _ANSWERS.mapping, _ANSWERS.items, _ANSWERS.text
-
-# Substrings of refusals in lower case, first match wins; live texts carry tails such as " asset=4" and change around
-# the edges (Hyperliquid documentation, "Error responses"; texts seen on testnet in October 2026).
-_REFUSALS: tuple[tuple[str, RejectReason], ...] = (
-    ("could not immediately match", RejectReason.NO_MATCH),
-    ("no liquidity available", RejectReason.NO_MATCH),
-    ("open interest", RejectReason.OPEN_INTEREST),
-    ("tick size", RejectReason.PRICE),
-    ("invalid price", RejectReason.PRICE),
-    ("invalid tp/sl price", RejectReason.PRICE),
-    ("too far from oracle", RejectReason.PRICE),
-    ("away from the reference price", RejectReason.PRICE),
-    ("post only order would", RejectReason.PRICE),
-    ("zero size", RejectReason.SIZE),
-    ("invalid size", RejectReason.SIZE),
-    ("minimum value of", RejectReason.NOTIONAL_MIN),
-    ("insufficient margin", RejectReason.MARGIN),
-    ("insufficient spot balance", RejectReason.MARGIN),
-    ("margin tier limit", RejectReason.MARGIN),
-    ("reduce only order would increase", RejectReason.REDUCE_ONLY),
-    ("already expired", RejectReason.EXPIRED),
-    ("too many cumulative requests", RejectReason.RATE_LIMIT),
-    ("trading is halted", RejectReason.NOT_TRADABLE),
-    ("delisted", RejectReason.NOT_TRADABLE),
-)
-
-# The same facts as `orderStatus` names them.
+# Why an order was refused or ended, as `orderStatus` names it.
 _ENDINGS: Mapping[str, RejectReason] = {
     "tickRejected": RejectReason.PRICE,
     "minTradeNtlRejected": RejectReason.NOTIONAL_MIN,
@@ -206,244 +186,12 @@ class Agent:
     valid_until: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Executed:
-    """The order was filled at once, perhaps in part: `quantity` coins at `price` on average."""
-
-    oid: int
-    quantity: Decimal
-    price: Decimal
-
-
-@dataclass(frozen=True, slots=True)
-class Working:
-    """The venue took the order and it has not ended."""
-
-    words: str
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """The venue's explicit no: nothing was done."""
-
-    reason: RejectReason
-    words: str
-
-
-@dataclass(frozen=True, slots=True)
-class Unclear:
-    """An answer from which nothing can be concluded."""
-
-    words: str
-
-
-Word = Executed | Working | Refusal | Unclear
-
-
-# To the wire ----------------------------------------------------------------------------------------------------------
-
-
-def decimal_text(value: Decimal, name: str) -> str:
-    """*value* as the venue signs it: plain digits, no exponent, no trailing zero.
-
-    Raises InvalidNumber, naming *name*, for what the venue's parser refuses: zero, negatives, NaN, over 8 decimals.
-    """
-    if not value.is_finite() or value <= 0:
-        raise InvalidNumber(name, f"{name} must be above zero")
-    text = f"{value:f}"
-    text = text.rstrip("0").rstrip(".") if "." in text else text
-    if len(text.partition(".")[2]) > WIRE_DECIMALS_MAX:
-        raise InvalidNumber(name, f"{name} has more than {WIRE_DECIMALS_MAX} decimals")
-    return text
-
-
-def milliseconds(instant: datetime) -> int:
-    """Whole milliseconds since 1970, rounded down: a deadline never moves back."""
-    return (instant - EPOCH) // _MILLISECOND
-
-
-def instant_of(value: object) -> datetime:
-    """The instant that *value*, milliseconds since 1970, names."""
-    try:
-        return EPOCH + whole(value) * _MILLISECOND
-    except OverflowError as error:
-        raise unreadable("an instant") from error
-
-
-def encode_order(order: Order, asset: int) -> dict[str, object]:
-    """One immediate-or-cancel order, keys in the order in which they are hashed."""
-    return {
-        "a": asset,
-        "b": order.side is Side.BUY,
-        "p": decimal_text(order.limit_price, "limit_price"),
-        "s": decimal_text(order.quantity, "quantity"),
-        "r": order.reduce_only,
-        "t": {"limit": {"tif": "Ioc"}},
-        "c": order.client_order_id.lower(),
-    }
-
-
-def encode_orders(orders: Sequence[Order], assets: Mapping[Coin, int]) -> dict[str, object]:
-    """All *orders* as one action. Raises InvalidNumber for a price or size that the wire cannot carry."""
-    return {
-        "type": "order",
-        "orders": [encode_order(one, assets[one.coin]) for one in orders],
-        "grouping": "na",
-    }
-
-
-def encode_resting_order(order: RestingOrder, asset: int) -> dict[str, object]:
-    """One reduce-only trigger that turns into a limit order, keys in the order in which they are hashed."""
-    trigger = {
-        "isMarket": False,
-        "triggerPx": decimal_text(order.trigger_price, "trigger_price"),
-        "tpsl": "sl" if order.kind is TriggerKind.STOP else "tp",
-    }
-    return {
-        "a": asset,
-        "b": order.side is Side.BUY,
-        "p": decimal_text(order.limit_price, "limit_price"),
-        "s": decimal_text(order.quantity, "quantity"),
-        "r": True,
-        "t": {"trigger": trigger},
-        "c": order.client_order_id.lower(),
-    }
-
-
-def encode_resting_orders(orders: Sequence[RestingOrder], assets: Mapping[Coin, int]) -> dict[str, object]:
-    """All *orders* as one action, each on its own: grouped ones would be sized by the whole position of the account,
-    others' part of the coin included. Raises InvalidNumber for what the wire cannot carry."""
-    return {
-        "type": "order",
-        "orders": [encode_resting_order(one, assets[one.coin]) for one in orders],
-        "grouping": "na",
-    }
-
-
-def encode_cancels(orders: Sequence[RestingOrder], assets: Mapping[Coin, int]) -> dict[str, object]:
-    """Take back all *orders* by their client order ids."""
-    cancels = [{"asset": assets[one.coin], "cloid": one.client_order_id.lower()} for one in orders]
-    return {"type": "cancelByCloid", "cancels": cancels}
-
-
-def encode_leverage(asset: int, leverage: int) -> dict[str, object]:
-    return {"type": "updateLeverage", "asset": asset, "isCross": True, "leverage": leverage}
-
-
-def encode_noop() -> dict[str, object]:
-    """The action that does nothing but use up its nonce."""
-    return {"type": "noop"}
-
-
-# Answers to writes ----------------------------------------------------------------------------------------------------
-
-
-def decode_words(answer: object, count: int) -> tuple[Word, ...]:
-    """What became of each of *count* orders of one action.
-
-    Words are positional, except when the static checks refuse the whole batch: then there is one error, as a single
-    element or as `status: err`, for all of them.
-    """
-    refusal = decode_refusal(answer)
-    if refusal is not None:
-        return (refusal,) * count
-    try:
-        words = tuple(_word(one) for one in items(_payload(answer, "order").get("statuses")))
-    except VenueUnavailable as error:
-        return (Unclear(error.detail),) * count
-    if len(words) == 1 and isinstance(words[0], Refusal):
-        return words * count
-    if len(words) != count:
-        return (Unclear(f"the venue answered {len(words)} words to {count} orders"),) * count
-    return words
-
-
-def decode_refusal(answer: object) -> Refusal | Unclear | None:
-    """The refusal of a whole action (`status: err`), or None.
-
-    A duplicate nonce is no refusal of ours: requests are never repeated by us, so something between us and the venue
-    may have sent the same bytes twice, and the first may have landed.
-    """
-    if not isinstance(answer, Mapping) or answer.get("status") != "err":
-        return None
-    words = _plain(answer.get("response"))
-    if "duplicate nonce" in words.lower():
-        return Unclear(words)
-    return Refusal(reason_of(words), words)
-
-
-def decode_done(answer: object) -> Refusal | Unclear | None:
-    """None when a `default` action (leverage, noop) was carried out, else why not."""
-    refusal = decode_refusal(answer)
-    if refusal is not None:
-        return refusal
-    if isinstance(answer, Mapping) and answer.get("status") == "ok":
-        return None
-    return Unclear("the venue answered with neither ok nor err")
-
-
-def decode_cancels(answer: object, count: int) -> tuple[bool, ...] | None:
-    """Which of *count* orders were there until now, when none of them is there any more; None when that is not known.
-    One that the venue does not find is done: never placed, cancelled or filled are one sentence there (documentation,
-    "Cancel order(s)")."""
-    if decode_refusal(answer) is not None:
-        return None
-    try:
-        words = items(_payload(answer, "cancel").get("statuses"))
-    except VenueUnavailable:
-        return None
-    if len(words) != count or not all(one == "success" or "never placed" in _plain(one) for one in words):
-        return None
-    return tuple(one == "success" for one in words)
-
-
-def decode_http_refusal(status: int, content: bytes) -> Refusal | None:
-    """The refusal in an HTTP error, when it is one: the venue's own words that it could not parse the request.
-
-    Those requests never reach the order path. Any other error status says nothing about what was done.
-    """
-    words = _plain(content.decode("utf-8", "replace"))
-    marks = ("Failed to parse the request body", "Failed to deserialize the JSON body", "Expected request with")
-    if status in (400, 415, 422) and words.startswith(marks):
-        return Refusal(RejectReason.OTHER, words)
-    return None
-
-
-def reason_of(words: str) -> RejectReason:
-    """The desk's name for the venue's sentence; OTHER when it is none that the desk acts on."""
-    lower = words.lower()
-    return next((reason for text, reason in _REFUSALS if text in lower), RejectReason.OTHER)
+# Answers --------------------------------------------------------------------------------------------------------------
 
 
 def reason_of_state(state: str) -> RejectReason:
-    """The same for the words of `orderStatus`."""
+    """The desk's name for a word of `orderStatus`; OTHER when it is none that the desk acts on."""
     return _ENDINGS.get(state, RejectReason.OTHER)
-
-
-def _word(element: object) -> Word:
-    if isinstance(element, str):
-        return Working(element)
-    record = mapping(element)
-    if "error" in record:
-        words = _plain(record["error"])
-        return Refusal(reason_of(words), words)
-    if "filled" in record:
-        filled = mapping(record["filled"])
-        return Executed(whole(filled.get("oid")), _positive(filled, "totalSz"), _positive(filled, "avgPx"))
-    if "resting" in record:
-        return Working("resting")
-    return Unclear("the venue answered with a word that is not known")
-
-
-def _payload(answer: object, kind: str) -> Record:
-    record = mapping(answer)
-    response = mapping(record.get("response"))
-    if record.get("status") != "ok" or response.get("type") != kind:
-        raise unreadable("the answer")
-    return mapping(response.get("data"))
-
-
-# Answers to reads -----------------------------------------------------------------------------------------------------
 
 
 def decode_meta(answer: object) -> Mapping[Coin, Listing]:
@@ -498,7 +246,7 @@ def decode_book(answer: object) -> BookFrame | None:
 
 def _level(element: object) -> Level:
     record = mapping(element)
-    return Level(Price(_positive(record, "px")), Quantity(_positive(record, "sz")))
+    return Level(Price(positive(record, "px")), Quantity(positive(record, "sz")))
 
 
 def decode_state(answer: object) -> PerpState:
@@ -559,8 +307,8 @@ def _fill(record: Record) -> Fill:
         coin=Coin(text(record, "coin")),
         oid=whole(record.get("oid")),
         cloid=cloid.lower() if isinstance(cloid, str) else None,
-        price=_not_negative(record, "px"),
-        quantity=_positive(record, "sz"),
+        price=not_negative(record, "px"),
+        quantity=positive(record, "sz"),
         fee=amount(record, "fee"),
         at=instant_of(record.get("time")),
         tid=whole(record.get("tid")),
@@ -603,7 +351,7 @@ def _listed(record: Record) -> ListedOrder:
         coin=Coin(text(record, "coin")),
         side=_side(record),
         quantity=Quantity(amount(record, "sz")),
-        trigger_price=Price(_positive(record, "triggerPx")) if waits else None,
+        trigger_price=Price(positive(record, "triggerPx")) if waits else None,
         limit_price=Price(amount(record, "limitPx")),
     )
 
@@ -698,7 +446,7 @@ def decode_candles(answer: object) -> tuple[Candle, ...]:
     bars = []
     for element in items(answer):
         record = mapping(element)
-        opened, high, low, closed = (Price(_positive(record, name)) for name in ("o", "h", "l", "c"))
+        opened, high, low, closed = (Price(positive(record, name)) for name in ("o", "h", "l", "c"))
         bars.append(Candle(instant_of(record.get("t")), opened, high, low, closed))
     return tuple(bars)
 
@@ -733,47 +481,3 @@ def decode_taker_fee(answer: object) -> Ratio:
 def decode_time(answer: object) -> datetime:
     """The venue's present instant in `exchangeStatus`."""
     return instant_of(mapping(answer).get("time"))
-
-
-# Values ---------------------------------------------------------------------------------------------------------------
-
-
-def number(value: object) -> Decimal:
-    """A finite decimal from its text."""
-    if not isinstance(value, str):
-        raise unreadable("a decimal is missing")
-    return _ANSWERS.decimal(value, "a decimal")
-
-
-def amount(record: Record, name: str) -> Decimal:
-    try:
-        return number(record.get(name))
-    except VenueUnavailable as error:
-        raise unreadable(f"{name} is missing or no decimal") from error
-
-
-def whole(value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 20:
-        return int(value)
-    raise unreadable("a whole number is missing")
-
-
-def _positive(record: Record, name: str) -> Decimal:
-    value = amount(record, name)
-    if value <= 0:
-        raise unreadable(f"{name} is not above zero")
-    return value
-
-
-def _not_negative(record: Record, name: str) -> Decimal:
-    """As the price of a fill: an outcome market may settle at zero."""
-    value = amount(record, name)
-    if value < 0:
-        raise unreadable(f"{name} is below zero")
-    return value
-
-
-def _plain(value: object) -> str:
-    return one_line(value if isinstance(value, str) else repr(value))

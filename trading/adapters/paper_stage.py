@@ -23,8 +23,10 @@ from trading.domain.resting import AccountFill, FillCause
 from trading.domain.scenarios import NEED_COIN, Scenario, ScenarioKind, ScenarioRequest, Script
 from trading.domain.units import ONE, ClientOrderId, Coin, Price, Quantity, Usd, floor_to_step, hash_of
 from trading.ports import Clock
-from trading.utils.journal import Journal, SystemDisk, replace_whole, sealed, trouble_told, unsealed
+from trading.utils.disk import SystemDisk, replace_whole, trouble_told
+from trading.utils.journal import Journal
 from trading.utils.locks import ProcessLock, make_directory
+from trading.utils.sealing import sealed, unsealed
 
 FOLDER = "stage"
 FILE = "script.json"

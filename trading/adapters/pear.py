@@ -12,13 +12,14 @@ from decimal import Decimal
 from pathlib import Path
 
 from trading.adapters.hyperliquid import HyperliquidVenue
+from trading.adapters.hyperliquid_actions import Refusal
 from trading.adapters.hyperliquid_api import EXCHANGE_SECONDS_MAX, HyperliquidApi, network_of
 from trading.adapters.hyperliquid_budget import Lane, WeightMeter
 from trading.adapters.hyperliquid_reader import HyperliquidReader
 from trading.adapters.hyperliquid_reports import refused, unknown
 from trading.adapters.hyperliquid_rules import mistake_in
 from trading.adapters.hyperliquid_stream import PriceStream, stream_url
-from trading.adapters.hyperliquid_wire import Fill, Refusal, account_fill
+from trading.adapters.hyperliquid_wire import Fill, account_fill
 from trading.adapters.keys import Wallet
 from trading.adapters.pear_api import Done, PearApi
 from trading.adapters.pear_cuts import cuts_of, swept

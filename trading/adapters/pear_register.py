@@ -15,7 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from trading.adapters.followed_file import FollowedFile
-from trading.adapters.hyperliquid_wire import instant_of, milliseconds
+from trading.adapters.hyperliquid_values import instant_of, milliseconds
 from trading.domain.errors import Busy
 from trading.domain.orders import Order, OrderReport, OrderStatus, RejectReason, Side
 from trading.domain.units import ClientOrderId, Coin, Price, Quantity, Usd

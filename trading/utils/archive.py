@@ -39,19 +39,10 @@ from trading.domain.market import Pair
 from trading.domain.positions import Position, Watch, position_of
 from trading.domain.trades import Trade, replay
 from trading.domain.units import PositionId, TradeId
-from trading.utils.journal import (
-    START,
-    Disk,
-    Entry,
-    Journal,
-    Place,
-    Stamp,
-    replace_whole,
-    sealed,
-    trouble_told,
-    unsealed,
-)
+from trading.utils.disk import Disk, Stamp, replace_whole, trouble_told
+from trading.utils.journal import START, Entry, Journal, Place
 from trading.utils.locks import ProcessLock, make_directory
+from trading.utils.sealing import sealed, unsealed
 
 INDEX = "index"
 INDEX_SCHEMA = 1

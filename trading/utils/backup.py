@@ -11,8 +11,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from trading.domain.errors import StoreCorrupt
+from trading.utils.disk import SystemDisk, trouble_told
 from trading.utils.inspection import LedgerReport, newest_event, verify
-from trading.utils.journal import SystemDisk, trouble_told
 from trading.utils.ledger import ARCHIVE, LEDGER, LEDGER_LOCK, RESCUE
 from trading.utils.locks import DIRECTORY_MODE, FILE_MODE, ProcessLock, Seats
 from trading.utils.snapshot import write_backup as write_backup

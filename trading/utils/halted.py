@@ -20,7 +20,8 @@ from trading.domain.positions import Watch
 from trading.domain.trades import Trade, close_trade_id
 from trading.domain.units import Coin, PositionId, TradeId
 from trading.utils.archive import Archive
-from trading.utils.journal import Disk, Entry, Journal, SystemDisk, salvaged
+from trading.utils.disk import Disk, SystemDisk
+from trading.utils.journal import Entry, Journal, salvaged
 from trading.utils.ledger import ARCHIVE, BOOK, LEDGER, STATE, Fold, state_of
 from trading.utils.locks import ProcessLock, Seats
 from trading.utils.rescue import Rescue

@@ -12,7 +12,8 @@ from trading.domain.codec import Json, encode_position
 from trading.domain.errors import InvariantBroken, StoreCorrupt
 from trading.domain.positions import position_of
 from trading.utils.archive import Archive, filed_of
-from trading.utils.journal import Disk, Entry, Journal, trouble_told
+from trading.utils.disk import Disk, trouble_told
+from trading.utils.journal import Entry, Journal
 from trading.utils.ledger import ARCHIVE, BOOK, LEDGER, LOG, STATE, Fold, ledger_record, projection, state_of
 from trading.utils.snapshot import Snapshot, frozen
 

@@ -15,163 +15,30 @@ last line that was known to be on disk when this one was written: it tells the h
 after it, from damage to what was acknowledged.
 """
 
-import errno
-import json
-import os
 import re
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from trading.domain.codec import Json
 from trading.domain.errors import InvariantBroken, StoreCorrupt
-from trading.utils.locks import FILE_MODE, ProcessLock, make_directory
+from trading.utils.disk import Disk, Stamp, SystemDisk, trouble_told
+from trading.utils.locks import ProcessLock, make_directory
+from trading.utils.sealing import SEAL_BYTES, sealed, unsealed
 
 SCHEMA = 1
 RESERVED = frozenset({"seq", "schema", "synced", "base", "checksum"})
 LOCK_SECONDS = 2.0
 CHUNK_BYTES = 1 << 20
+READ_AHEAD = 500
+"""Lines in memory at a time while a whole file is read: each takes some ten times of what it is on disk."""
 TORN_BYTES_MAX = 1 << 20
 HEADER = b"[\n"
 EMPTY = b"[\n]\n"
-SEAL_BYTES = len(b',"checksum":"00000000"}')
 _SEAL_MARK = re.compile(rb',"checksum":"')
 _JOINT_LOST = re.compile(rb"(?:[\n\0]\n|\0\0)\{")
 """Of an append whose first sector, now lost, ended behind its comma or its line end: the old bracket's, or none."""
-
-
-class Stamp(NamedTuple):
-    """What tells one state of a file from another without reading it."""
-
-    device: int
-    inode: int
-    size: int
-    modified_ns: int
-
-    def same_file(self, other: "Stamp") -> bool:
-        return (self.device, self.inode) == (other.device, other.inode)
-
-
-class Disk(Protocol):
-    """The file operations that durability rests on. All raise OSError; a simulated one may lose the unsynced."""
-
-    def open(self, path: Path, *, create: bool, write: bool) -> int:
-        """A handle to read, and with *write* to write at offsets; *create* makes the file, for its owner alone."""
-
-    def close(self, file: int) -> None: ...
-
-    def stamp(self, path: Path) -> Stamp | None:
-        """None when there is no such file."""
-
-    def stamp_of(self, file: int) -> Stamp: ...
-
-    def read(self, file: int, size: int, offset: int) -> bytes: ...
-
-    def write(self, file: int, content: bytes, offset: int) -> None:
-        """All of *content*, or OSError."""
-
-    def truncate(self, file: int, size: int) -> None: ...
-
-    def sync(self, file: int) -> None:
-        """Return when what was written to *file*, and its length, survive a power failure."""
-
-    def replace(self, source: Path, target: Path) -> None: ...
-
-    def remove(self, path: Path) -> None:
-        """Nothing when there is no such file."""
-
-    def names(self, path: Path) -> tuple[str, ...]:
-        """The names in a directory, sorted; none when there is no such directory."""
-
-    def sync_directory(self, path: Path) -> None: ...
-
-
-class SystemDisk:
-    """The real thing. Windows has no positioned reads and writes; there the journal's lock makes seeking safe."""
-
-    def open(self, path: Path, *, create: bool, write: bool) -> int:
-        flags = os.O_RDWR if write else os.O_RDONLY
-        flags |= os.O_CREAT if create else 0
-        return os.open(path, flags | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0), FILE_MODE)
-
-    def close(self, file: int) -> None:
-        os.close(file)
-
-    def stamp(self, path: Path) -> Stamp | None:
-        try:
-            return _stamp(os.stat(path))
-        except FileNotFoundError:
-            return None
-
-    def stamp_of(self, file: int) -> Stamp:
-        return _stamp(os.fstat(file))
-
-    def read(self, file: int, size: int, offset: int) -> bytes:
-        parts: list[bytes] = []
-        while size > 0:
-            part = _read_at(file, size, offset)
-            if not part:
-                break
-            parts.append(part)
-            size -= len(part)
-            offset += len(part)
-        return b"".join(parts)
-
-    def write(self, file: int, content: bytes, offset: int) -> None:
-        done = 0
-        while done < len(content):
-            written = _write_at(file, content[done:], offset + done)
-            if written == 0:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            done += written
-
-    def truncate(self, file: int, size: int) -> None:
-        os.ftruncate(file, size)
-
-    def sync(self, file: int) -> None:
-        _sync(file)
-
-    def replace(self, source: Path, target: Path) -> None:
-        os.replace(source, target)
-
-    def remove(self, path: Path) -> None:
-        path.unlink(missing_ok=True)
-
-    def names(self, path: Path) -> tuple[str, ...]:
-        try:
-            return tuple(sorted(os.listdir(path)))
-        except FileNotFoundError:
-            return ()
-
-    def sync_directory(self, path: Path) -> None:
-        if os.name == "nt":  # Windows has no handle to a directory that could be synced
-            return
-        directory = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-
-
-def _stamp(status: os.stat_result) -> Stamp:
-    return Stamp(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-
-
-def _seek_and_read(file: int, size: int, offset: int) -> bytes:
-    os.lseek(file, offset, os.SEEK_SET)
-    return os.read(file, size)
-
-
-def _seek_and_write(file: int, content: bytes, offset: int) -> int:
-    os.lseek(file, offset, os.SEEK_SET)
-    return os.write(file, content)
-
-
-_read_at = getattr(os, "pread", _seek_and_read)
-_write_at = getattr(os, "pwrite", _seek_and_write)
-_sync = getattr(os, "fdatasync", os.fsync)
 
 
 class Entry(NamedTuple):
@@ -230,7 +97,7 @@ class Journal:
         self._schema = schema
         self._disk: Disk = disk if disk is not None else SystemDisk()
         self._read_only = read_only
-        self._lock = None if read_only else lock or _lock_of(path)
+        self._lock = None if read_only else lock or lock_of(path)
         self._file: int | None = None
         self._tail = self._cursor = START
         self._seen: Stamp | None = None
@@ -535,96 +402,6 @@ class Journal:
         return trouble_told(self.path, verb)
 
 
-class Successor:
-    """The file that is to take a journal's place: records numbered on from *base*, written beside it, then put there.
-
-    Readers see the old file or the whole new one. Raises StoreCorrupt with the system's word as `reason`.
-    """
-
-    def __init__(
-        self, path: Path, base: int, disk: Disk, facts: Mapping[str, Json] | None = None, schema: int = SCHEMA
-    ) -> None:
-        """*facts* are kept in the line that names the base; without *facts* and with base 0 there is no such line."""
-        self.path = path
-        self._fresh = path.with_name(f".{path.name}.new")
-        self._disk = disk
-        self._schema = schema
-        self._pending: list[bytes] = []
-        self._pending_bytes = 0
-        self.seq = base
-        with trouble_told(path, "written"):
-            self._file: int | None = _new_file(self._fresh, disk)
-            disk.write(self._file, HEADER, 0)
-        self._offset = len(HEADER)
-        if base or facts is not None:
-            self._pend(sealed({"seq": base, "schema": schema, "id": "base", "base": base, **(facts or {})}))
-
-    def take(self, content: Mapping[str, Json]) -> None:
-        """Add a record, whatever numbers it had before."""
-        self.seq += 1
-        kept = {name: value for name, value in content.items() if name not in RESERVED}
-        self._pend(sealed({"seq": self.seq, "schema": self._schema, **kept}))
-
-    def put_in_place(self) -> None:
-        """Finish the file, synced, and let it replace the old one, durably."""
-        with trouble_told(self.path, "written"):
-            self._flush(b"\n]\n" if self._offset > len(HEADER) or self._pending else b"]\n")
-            if self._file is not None:
-                self._disk.sync(self._file)
-            self._close()
-            self._disk.replace(self._fresh, self.path)
-            self._disk.sync_directory(self.path.parent)
-
-    def give_up(self) -> None:
-        """Leave the old file in its place; nothing after `put_in_place`."""
-        if self._file is not None:
-            with suppress(OSError):  # what stays is overwritten the next time
-                self._close()
-                self._disk.remove(self._fresh)
-
-    def _pend(self, line: bytes) -> None:
-        self._pending.append(line)
-        self._pending_bytes += len(line)
-        if self._pending_bytes >= CHUNK_BYTES:
-            with trouble_told(self.path, "written"):
-                self._flush(b"")
-
-    def _flush(self, end: bytes) -> None:
-        joint = b",\n" if self._offset > len(HEADER) and self._pending else b""
-        content = joint + b",\n".join(self._pending) + end
-        if self._file is not None:
-            self._disk.write(self._file, content, self._offset)
-        self._offset += len(content)
-        self._pending, self._pending_bytes = [], 0
-
-    def _close(self) -> None:
-        if self._file is not None:
-            self._disk.close(self._file)
-            self._file = None
-
-
-def _new_file(path: Path, disk: Disk) -> int:
-    """A file that is nobody else's: one that the dead left is taken away, not written over, since after a power failure
-    it may still be the very file that has taken the other's place."""
-    disk.remove(path)
-    return disk.open(path, create=True, write=True)
-
-
-def replace_whole(path: Path, content: bytes, disk: Disk, *, sync: bool) -> None:
-    """Put a whole new file in the place of *path*: readers see the old one or the new one. Raises OSError."""
-    fresh = path.with_name(f".{path.name}.new")
-    file = _new_file(fresh, disk)
-    try:
-        disk.write(file, content, 0)
-        if sync:
-            disk.sync(file)
-    finally:
-        disk.close(file)
-    disk.replace(fresh, path)
-    if sync:
-        disk.sync_directory(path.parent)
-
-
 def place_at_end(path: Path, disk: Disk) -> tuple[Place, Mapping[str, Json] | None]:
     """The last whole record of a journal that was never rolled, found from its end, and what it says.
 
@@ -659,7 +436,12 @@ def salvaged(path: Path, disk: Disk) -> Iterator[Entry]:
             journal.close()
 
 
-def _lock_of(path: Path) -> ProcessLock:
+def plain(content: Mapping[str, Json]) -> dict[str, Json]:
+    """A record without what its journal added to it."""
+    return {name: value for name, value in content.items() if name not in RESERVED}
+
+
+def lock_of(path: Path) -> ProcessLock:
     make_directory(path.parent)
     return ProcessLock(path.parent / "locks" / f"{path.name}.lock", path.name, LOCK_SECONDS, reentrant=True)
 
@@ -708,55 +490,3 @@ def _synced_before(content: Mapping[str, Json]) -> int:
     if isinstance(synced, int):
         return synced
     return seq - 1 if isinstance(seq, int) else 0
-
-
-# Made once: `json.dumps` makes one each time that it is asked for anything but its defaults.
-_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
-
-
-def sealed(content: Mapping[str, Json]) -> bytes:
-    """*content* as one line of JSON with its checksum. Raises InvariantBroken for what is no JSON."""
-    try:
-        text = _encode(content)[:-1].encode()
-    except (TypeError, ValueError) as error:
-        raise InvariantBroken(f"a record is no JSON: {error}") from error
-    return text + _seal(text)
-
-
-def unsealed(line: bytes) -> dict[str, Json] | None:
-    """The record of a line that `sealed` made; None when a single bit of it has changed."""
-    text, seal = line[:-SEAL_BYTES], line[-SEAL_BYTES:]
-    if seal != _seal(text):
-        return None
-    try:
-        content = json.loads(line)
-    except ValueError:
-        return None
-    return content if isinstance(content, dict) else None
-
-
-def _seal(text: bytes) -> bytes:
-    return b',"checksum":"%08x"}' % zlib.crc32(text)
-
-
-class _TroubleTold:
-    """A context without a generator: it is entered some hundred times for one trade."""
-
-    __slots__ = ("_path", "_verb")
-
-    def __init__(self, path: Path, verb: str) -> None:
-        self._path = path
-        self._verb = verb
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, OSError):
-            reason = errno.errorcode.get(error.errno or 0, "UNKNOWN")
-            words = f"{self._path} cannot be {self._verb}: {error.strerror}"
-            raise StoreCorrupt(words, file=str(self._path), reason=reason) from error
-
-
-def trouble_told(path: Path, verb: str) -> AbstractContextManager[None]:
-    """Turn an OSError on *path* into StoreCorrupt, with its symbolic name (ENOSPC, EROFS, ...) as `reason`."""
-    return _TroubleTold(path, verb)

@@ -3,7 +3,8 @@
 The law: nothing is acknowledged before it is on disk; corrupt is never empty; nothing but ACTIVE, read from an
 undamaged file, is ACTIVE; what has ended is in the ledger or in the archive, whatever dies when.
 
-What the lines say is in `ledger`, what they are made of in `journal`, where they go when they have ended in `archive`.
+What the lines say is in `ledger`, what they are made of in `journal`, where they go when they have ended in `archive`,
+those of the log in `log_rolling`.
 
 Locks, outermost first: a seat (one trade), the book (limits re-checked, a trade accepted), the archive (one process
 rolls), the ledger (both journals, for the length of an append), the desk (its state). The system frees them when their
@@ -26,31 +27,17 @@ from trading.domain.positions import Watch, first_watch, position_of
 from trading.domain.trades import OrdersIntended, Trade
 from trading.domain.units import Coin, PositionId, TradeId
 from trading.utils.archive import Archive, record_of
+from trading.utils.disk import Disk, Stamp, SystemDisk, replace_whole, trouble_told
 from trading.utils.halted import HaltedStore
 from trading.utils.inspection import LedgerReport as LedgerReport
 from trading.utils.inspection import verify as verify
-from trading.utils.journal import (
-    RESERVED,
-    SCHEMA,
-    START,
-    Disk,
-    Entry,
-    Journal,
-    Stamp,
-    Successor,
-    SystemDisk,
-    place_at_end,
-    replace_whole,
-    sealed,
-    trouble_told,
-)
+from trading.utils.journal import READ_AHEAD, SCHEMA, START, Entry, Journal
 from trading.utils.ledger import (
     ARCHIVE,
     BEAT,
     BOOK,
     LEDGER,
     LEDGER_LOCK,
-    LOG,
     RESERVE,
     Fold,
     ledger_record,
@@ -60,9 +47,12 @@ from trading.utils.ledger import (
 )
 from trading.utils.ledger import STATE as STATE
 from trading.utils.locks import DIRECTORY_MODE, ProcessLock, Seats, make_directory
+from trading.utils.log_rolling import roll_log
 from trading.utils.migrations import MIGRATIONS, Migration, migrate
 from trading.utils.rescue import Rescue
 from trading.utils.reserve import Reserve, is_full
+from trading.utils.sealing import sealed
+from trading.utils.successor import Successor
 from trading.utils.whole_file import WholeFile
 
 APPEND_SECONDS = 2.0
@@ -76,10 +66,6 @@ JUST_ENDED_KEPT = timedelta(minutes=1)
 UNSETTLED_KEPT = timedelta(minutes=30)
 # A position whose funding is not complete is waited for a day longer than the engine looks for it.
 FUNDING_GIVEN_UP_AFTER = timedelta(days=8)
-LOG_KEPT = timedelta(days=1)
-LOG_LINES_KEPT = 1000
-# Lines in memory at a time while a whole file is read: each takes some ten times of what it is on disk.
-READ_AHEAD = 500
 UNCOMPARED = "uncompared"
 PROBLEMS_MAX = 20
 PROBLEM_LENGTH_MAX = 300
@@ -353,7 +339,7 @@ class JsonStore:
         """See the port. Nothing happens, and 0 is the answer, while another process rolls or the disk is full."""
         try:
             with self._archive.rolling():
-                self._roll_log(now)
+                roll_log(self.data_dir, self._archive.folder, self._disk, now)
                 return self._roll_ledger(now)
         except Busy:
             return 0
@@ -515,41 +501,6 @@ class JsonStore:
         """The same for the lines of positions, which have to be read after the whole ledger."""
         while entries := self._positions.read_ahead(READ_AHEAD):
             self._fold.take_lines(entries, self._positions.path, self._ledger.seq)
-
-    def _roll_log(self, now: datetime) -> None:
-        """Move log lines older than a day to the archive, but for the newest; a damaged log is left as it is."""
-        path = self.data_dir / LOG
-        if self._disk.stamp(path) is None:
-            return
-        with suppress(StoreCorrupt):
-            lines = _dated(path, self._disk)
-            horizon = now - LOG_KEPT
-            old = next((place for place, (_, at) in enumerate(lines) if at is not None and at >= horizon), len(lines))
-            if min(old, len(lines) - LOG_LINES_KEPT) >= LOG_LINES_KEPT:
-                self._move_log(path, lines[: min(old, len(lines) - LOG_LINES_KEPT)], now)
-
-    def _move_log(self, path: Path, old: Sequence[tuple[str, datetime | None]], now: datetime) -> None:
-        make_directory(self._archive.folder)
-        lock = ProcessLock(self.data_dir / "locks" / f"{LOG}.lock", LOG, APPEND_SECONDS, reentrant=True)
-        months = _Months(self._archive.folder, self._disk, lock, {name for name, _ in old})
-        reader = Journal(path, read_only=True, disk=self._disk)
-        fresh: Successor | None = None
-        try:
-            moved = 0
-            while moved < len(old) and (entries := reader.read_ahead(min(READ_AHEAD, len(old) - moved))):
-                months.take(entries, [at or now for _, at in old[moved : moved + len(entries)]])
-                moved += len(entries)
-            months.finish()
-            fresh = Successor(path, reader.place.seq, self._disk)
-            with lock.held():
-                for entry in (*reader.follow(),):
-                    fresh.take(entry.content)
-                fresh.put_in_place()
-        finally:
-            if fresh is not None:
-                fresh.give_up()
-            months.close()
-            reader.close()
 
     @property
     def _paths(self) -> tuple[Path, Path]:
@@ -720,84 +671,6 @@ def _is_unsettled(book: Book, position_id: PositionId) -> bool:
     """Whether something of it may turn up yet or is to be sold, an order never explained or a residue handed on; or it
     is what was taken over of such. Who looks for that looks into the memory."""
     return any(one.unexplained or one.gone or one.adopted for one in book.trades_of_position(position_id))
-
-
-class _Months:
-    """Log lines on their way to the files of their months; those that are there already are passed over."""
-
-    def __init__(self, folder: Path, disk: Disk, lock: ProcessLock, names: set[str]) -> None:
-        self._folder = folder
-        self._disk = disk
-        self._lock = lock
-        self._names = names
-        self._journals: dict[str, Journal] = {}
-        self._known: dict[str, str | None] = {}
-
-    def take(self, entries: Sequence[Entry], instants: Sequence[datetime]) -> None:
-        groups: dict[str, list[Mapping[str, Json]]] = {}
-        for entry, at in zip(entries, instants, strict=True):
-            groups.setdefault(f"logs-{at.astimezone(UTC):%Y-%m}.json", []).append(entry.content)
-        for name, group in groups.items():
-            fresh = self._not_yet_there(name, group)
-            self._opened(name).append([plain(one) for one in fresh], sync=False)
-
-    def finish(self) -> None:
-        """All of it on disk."""
-        for name, journal in self._journals.items():
-            with trouble_told(journal.path, "written"):
-                file = self._disk.open(self._folder / name, create=False, write=True)
-                try:
-                    self._disk.sync(file)
-                finally:
-                    self._disk.close(file)
-
-    def close(self) -> None:
-        for journal in self._journals.values():
-            journal.close()
-
-    def _opened(self, name: str) -> Journal:
-        if name not in self._journals:
-            path = self._folder / name
-            with trouble_told(path, "read"):
-                place, last = place_at_end(path, self._disk)
-            newest = str(last.get("id")) if last is not None else None
-            # A line that is still in the log and the last one here: a roll that did not live to shorten the log.
-            self._known[name] = newest if newest in self._names else None
-            self._journals[name] = Journal(path, lock=self._lock, disk=self._disk, start=place)
-        return self._journals[name]
-
-    def _not_yet_there(self, name: str, group: list[Mapping[str, Json]]) -> list[Mapping[str, Json]]:
-        self._opened(name)
-        newest = self._known[name]
-        if newest is None:
-            return group
-        places = [place for place, one in enumerate(group) if one.get("id") == newest]
-        if not places:
-            return []
-        self._known[name] = None
-        return group[places[0] + 1 :]
-
-
-def plain(content: Mapping[str, Json]) -> dict[str, Json]:
-    """A record without what its journal added to it."""
-    return {name: value for name, value in content.items() if name not in RESERVED}
-
-
-def _dated(path: Path, disk: Disk) -> list[tuple[str, datetime | None]]:
-    """The id and the instant of every line of the log that surely stands, but the last."""
-    reader = Journal(path, read_only=True, disk=disk)
-    found: list[tuple[str, datetime | None]] = []
-    try:
-        while entries := reader.read_ahead(READ_AHEAD):
-            found += [(str(one.content.get("id")), _instant_of(one.content.get("timestamp"))) for one in entries]
-        return found
-    finally:
-        reader.close()
-
-
-def _instant_of(value: Json) -> datetime | None:
-    instant = _instant(value.encode()) if isinstance(value, str) else None
-    return instant if instant is not None and instant.tzinfo is not None else None
 
 
 def _position_line(

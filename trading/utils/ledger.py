@@ -23,7 +23,8 @@ from trading.domain.errors import InvariantBroken, PositionNotFound, StoreCorrup
 from trading.domain.positions import Position, Watch
 from trading.domain.trades import CancelWanted, CloseHurried, Event, LegLost, Trade, accept, record
 from trading.domain.units import Coin, PositionId, TradeId
-from trading.utils.journal import SCHEMA, Entry, unsealed
+from trading.utils.journal import SCHEMA, Entry
+from trading.utils.sealing import unsealed
 
 LEDGER, BOOK, STATE, LOG, BEAT = "trades.json", "positions.json", "desk.json", "agent_logs.json", "monitor.beat"
 RESCUE, RESERVE, ARCHIVE = "rescue.json", "reserve", "archive"

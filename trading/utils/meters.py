@@ -16,7 +16,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from trading.ports import Clock
-from trading.utils.journal import SystemDisk, replace_whole
+from trading.utils.disk import SystemDisk, replace_whole
 from trading.utils.locks import make_directory
 
 FOLDER = "metrics"

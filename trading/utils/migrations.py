@@ -11,9 +11,12 @@ from pathlib import Path
 from trading.domain.codec import Json
 from trading.domain.errors import StoreCorrupt
 from trading.utils.archive import INDEX
-from trading.utils.journal import SCHEMA, Disk, Journal, Successor, replace_whole, sealed, trouble_told, unsealed
+from trading.utils.disk import Disk, replace_whole, trouble_told
+from trading.utils.journal import SCHEMA, Journal
 from trading.utils.ledger import ARCHIVE, STATE
+from trading.utils.sealing import sealed, unsealed
 from trading.utils.snapshot import write_backup
+from trading.utils.successor import Successor
 
 # A record of a file (by its path within DATA_DIR) as the next schema has it.
 Migration = Callable[[str, dict[str, Json]], dict[str, Json]]

@@ -16,7 +16,8 @@ from trading.domain.errors import Busy, InvariantBroken, StoreCorrupt
 from trading.domain.orders import Order
 from trading.domain.trades import OrdersIntended
 from trading.domain.units import PositionId
-from trading.utils.journal import Disk, Journal, Stamp, salvaged
+from trading.utils.disk import Disk, Stamp
+from trading.utils.journal import Journal, salvaged
 from trading.utils.ledger import RESCUE, RESERVE
 from trading.utils.reserve import Reserve, is_full
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from trading.domain.errors import StoreCorrupt
-from trading.utils.journal import Disk, trouble_told
+from trading.utils.disk import Disk, trouble_told
 
 RESERVE_BYTES = 256 << 10
 FULL = frozenset({"ENOSPC", "EDQUOT"})

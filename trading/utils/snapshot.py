@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trading.domain.errors import Busy, StoreCorrupt
-from trading.utils.journal import Stamp, SystemDisk, trouble_told
+from trading.utils.disk import Stamp, SystemDisk, trouble_told
 from trading.utils.ledger import ARCHIVE, BOOK, LEDGER, LEDGER_LOCK, STATE
 from trading.utils.locks import FILE_MODE, ProcessLock
 

@@ -10,7 +10,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from trading.utils.journal import Disk, Stamp
+from trading.utils.disk import Disk, Stamp
 
 BYTES_MAX = 1 << 20
 CAN_STAY_OPEN = os.name != "nt"
