@@ -208,8 +208,12 @@ def guardian_listens(config: Config) -> str:
 
 def monitor_beat(config: Config) -> datetime | None:
     """The last beat of the monitor of DATA_DIR; None without one. Raises StoreCorrupt."""
-    if not (config.data_dir / STATE).exists():
-        return None
+    state = config.data_dir / STATE
+    try:
+        if not state.exists():
+            return None
+    except OSError as error:
+        raise StoreCorrupt(f"{state} cannot be read: {error.strerror}", file=str(state)) from error
     store = JsonStore(config.data_dir, _binding(config))
     try:
         return store.last_beat()

@@ -41,8 +41,11 @@ def file_findings(file: Path | None) -> list[CheckMessage]:
 def folder_findings(config: Config) -> list[CheckMessage]:
     """Why DATA_DIR could not be made or written."""
     folder = config.data_dir
-    if folder.exists() and not folder.is_dir():
-        return [Error(f"DATA_DIR: {folder} is not a directory", hint="Name a directory.", id="trading.E001")]
+    try:
+        if folder.exists() and not folder.is_dir():
+            return [Error(f"DATA_DIR: {folder} is not a directory", hint="Name a directory.", id="trading.E001")]
+    except OSError as error:
+        return [Error(f"DATA_DIR: {folder}: {error.strerror}", hint="Name another directory.", id="trading.E001")]
     present = next(one for one in (folder, *folder.parents) if one.exists())
     if not os.access(present, os.W_OK | os.X_OK):
         hint = "Give this user the right to write there, or set DATA_DIR to another directory."

@@ -14,7 +14,7 @@ from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dotenv import dotenv_values
@@ -58,6 +58,14 @@ _TOKEN = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9_.-]{0,63}):(?P<scope>read|t
 _WALLET_KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}")
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _HOST = re.compile(r"\.?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*|\[[0-9A-Fa-f:.]+\]")
+_HOST_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+_DATABASE = re.compile(r"/?|/\d{1,4}", re.ASCII)
+_REDIS_OPTIONS = {"db": r"[0-9]{1,4}", "username": r".*", "password": r".*"}
+_TLS_OPTIONS = {
+    **dict.fromkeys(("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile", "ssl_password"), r".+"),
+    "ssl_cert_reqs": r"none|optional|required",
+    "ssl_check_hostname": r"(?i:true|false|yes|no|on|off|1|0)",
+}
 _LOOK_ALIKE = 0.8
 
 
@@ -157,7 +165,28 @@ def _redis_url(value: str) -> str:
     parts = _split(value)
     if parts.scheme not in ("redis", "rediss", "unix"):
         raise ValueError("must begin with redis://, rediss:// or unix://")
+    if parts.scheme != "unix" and not _DATABASE.fullmatch(parts.path):
+        raise ValueError("must name its database by number, as redis://localhost:6379/3 does")
+    for name, text in parse_qsl(parts.query, keep_blank_values=True):
+        known = _REDIS_OPTIONS | _TLS_OPTIONS if parts.scheme == "rediss" else _REDIS_OPTIONS
+        if name not in known or not re.fullmatch(known[name], text):
+            # One that the client does not have is an error of every call, and of none before. Not named here: where a
+            # password holds a ?, it is what follows that.
+            raise ValueError("has an option after the ? that is not known or cannot have that value; leave it out")
     return value
+
+
+def _redis_host(value: str) -> str:
+    if not _is_ipv6(value.removeprefix("[").removesuffix("]")) and not _HOST_NAME.fullmatch(value):
+        raise ValueError("must be a host name or an address alone; its port goes into REDIS_PORT")
+    return value
+
+
+def _is_ipv6(value: str) -> bool:
+    try:
+        return ip_address(value).version == 6
+    except ValueError:
+        return False
 
 
 def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -229,7 +258,8 @@ def _live(known: dict[str, object]) -> bool:
 
 
 def _default_redis_url(known: dict[str, object]) -> str:
-    return "redis://{redis_host}:{redis_port}/{redis_db}".format_map(known)
+    host = str(known["redis_host"])
+    return f"redis://{f'[{host}]' if _is_ipv6(host) else host}:{known['redis_port']}/{known['redis_db']}"
 
 
 def _default_scout_url(known: dict[str, object]) -> str | None:
@@ -283,7 +313,7 @@ class Config(BaseSettings):
     """Requests a minute for each token or address; 0 is off. Closing and the emergency stop are never throttled."""
     throttle_trade_per_minute: int = Field(120, ge=0, le=1_000_000)
 
-    redis_host: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:\[\]-]+$")] = "localhost"
+    redis_host: Annotated[str, AfterValidator(_redis_host)] = "localhost"
     """Redis 6 or later. It is a cache only and may be absent: `make run` starts a private one when none answers."""
     redis_port: int = Field(6379, ge=1, le=65535)
     redis_db: int = Field(3, ge=0, le=1024)

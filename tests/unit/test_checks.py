@@ -37,6 +37,9 @@ class Checks(unittest.TestCase):
         path.touch()
         self.assertEqual(ids(Config.of(data_dir=path)), ["trading.E001"])
 
+    def test_a_data_dir_that_no_file_system_takes_is_an_error(self) -> None:
+        self.assertEqual(ids(Config.of(data_dir=self.folder / ("a" * 300))), ["trading.E001"])
+
     def test_a_data_dir_that_cannot_be_written_is_an_error(self) -> None:
         with patch("os.access", return_value=False):
             self.assertEqual(ids(Config.of(data_dir=self.folder)), ["trading.E002"])

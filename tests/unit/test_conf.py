@@ -204,6 +204,7 @@ class Bounds(unittest.TestCase):
             ("ALLOWED_HOSTS", "desk.example.org, .example.net ,[::1]", ("desk.example.org", ".example.net", "[::1]")),
             ("CORS_ALLOWED_ORIGINS", "https://a.example:8443", ("https://a.example:8443",)),
             ("REDIS_URL", "unix:///tmp/redis.sock?db=3", "unix:///tmp/redis.sock?db=3"),
+            ("REDIS_URL", "rediss://:a@localhost/?ssl_cert_reqs=none", "rediss://:a@localhost/?ssl_cert_reqs=none"),
             ("SCOUT_URL", "http://127.0.0.1:8001/", "http://127.0.0.1:8001"),
             ("SCOUT_URL", "https://scout.example", "https://scout.example"),
             ("HYPERLIQUID_ACCOUNT_ADDRESS", "0x" + "AB" * 20, "0x" + "ab" * 20),
@@ -222,8 +223,10 @@ class Bounds(unittest.TestCase):
             ("CORS_ALLOWED_ORIGINS", "*", "localhost:3000", "http://a/path", "http://a:99999"),
             ("API_TOKENS", "a:b", f"a:root:{DIGEST}", "a:read:abc", f"a:read:{DIGEST},a:trade:{DIGEST}"),
             ("THROTTLE_READ_PER_MINUTE", "-1"),
-            ("REDIS_HOST", "a/b"),
-            ("REDIS_URL", "http://localhost", "localhost:6379", "redis://localhost:port"),
+            ("REDIS_HOST", "a/b", "127.0.0.1:6379", "localhost:6379", ":", "[", "1::2::3"),
+            ("REDIS_URL", "http://localhost", "localhost:6379", "redis://localhost:port", "redis://localhost/three"),
+            ("REDIS_URL", "redis://localhost/-1", "redis://localhost/3/4", "redis://localhost?db=three"),
+            ("REDIS_URL", "redis://localhost/3?ssl=true", "rediss://localhost/3?ssl_cert_reqs=perhaps"),
             (
                 "SCOUT_URL",
                 "http://example.org",
@@ -254,6 +257,12 @@ class Bounds(unittest.TestCase):
                     lines = mistakes_in({name: text})
                     self.assertEqual(len(lines), 1, lines)
                     self.assertTrue(lines[0].startswith(f"{name}: "), lines)
+
+    def test_an_address_of_either_kind_may_be_the_host_of_redis(self) -> None:
+        for host in ("::1", "[::1]"):
+            with self.subTest(host):
+                self.assertEqual("redis://[::1]:6379/3", load_config({"REDIS_HOST": host}).redis_url)
+        self.assertEqual("redis://127.0.0.1:6379/3", load_config({"REDIS_HOST": "127.0.0.1"}).redis_url)
 
     def test_a_refusal_names_the_default_where_there_is_one(self) -> None:
         self.assertEqual(

@@ -69,6 +69,11 @@ class DemoTest(DoctorCase):
         with override_settings(DESK_CONFIG=config), self.assertRaisesRegex(CommandError, "not everything is well"):
             call_command("doctor", stdout=io.StringIO())
 
+    def test_a_folder_that_no_file_system_takes_is_an_error_in_the_table(self) -> None:
+        config = self.config().model_copy(update={"data_dir": self.folder / ("a" * 300)})
+        found = self.verdicts(config)
+        self.assertEqual({"error"}, {found["store"], found["monitor"]})
+
     def test_secrets_that_others_may_read_are_a_warning_with_the_command_that_mends_it(self) -> None:
         file = self.folder / ".env"
         file.touch(0o644)
