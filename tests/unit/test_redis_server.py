@@ -62,6 +62,15 @@ class Choosing(Folder):
             self.assertEqual(chosen.source, self.installed.source)
             self.assertTrue(answers(chosen.url))
 
+    def test_a_configured_one_without_the_database_of_the_cache_is_replaced_too(self) -> None:
+        """It answered in database 0, was called fit, and the cache in database 3 never had an answer."""
+        small = self.script("small", f'exec {self.installed.path} "$@" --databases 1')
+        running = redis_server._start(small, 0)
+        assert running is not None
+        self.addCleanup(running.stop)
+        self.assertTrue(answers(running.url))
+        self.assertIsNone(start_redis(running.url.removesuffix("?db=0"), programs=()))
+
     def test_a_program_that_does_not_start_gives_way_to_the_next(self) -> None:
         broken = self.script("redis-server", "exit 1")
         missing = Program("valkey-server", str(self.folder / "absent"))
@@ -181,6 +190,12 @@ class Private(unittest.TestCase):
     def test_its_url_leads_to_the_database_asked_for(self) -> None:
         self.client.set("key", "value")
         self.assertEqual(self.client.info("keyspace").keys(), {"db3"})
+
+    def test_it_has_the_database_asked_for_also_beyond_the_usual_sixteen(self) -> None:
+        running = start_redis(NOBODY, database=16)
+        assert running is not None
+        self.addCleanup(running.stop)
+        self.assertTrue(answers(running.url))
 
     def test_only_this_user_reaches_it(self) -> None:
         self.assertEqual(stat.S_IMODE(self.private.folder.stat().st_mode), 0o700)
