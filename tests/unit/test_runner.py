@@ -1,5 +1,6 @@
 """What goes wrong in one process of the tests arrives in the other, whatever it is."""
 
+import io
 import os
 import subprocess
 import sys
@@ -48,11 +49,26 @@ class SummaryTest(unittest.TestCase):
                     with self.subTest(part):
                         self.fail()
 
-        result = unittest.TestResult()
-        unittest.defaultTestLoader.loadTestsFromTestCase(Some).run(result)
+        self.assertEqual(self.told_of(Some), (3, "1 passed, 1 failed, 1 skipped"))
+
+    def test_of_a_class_that_is_skipped_as_a_whole_nothing_has_passed(self) -> None:
+        class Whole(unittest.TestCase):
+            @classmethod
+            def setUpClass(cls) -> None:
+                raise unittest.SkipTest("always")
+
+            def test_never_begins(self) -> None:
+                """Nothing to do."""
+
+        self.assertEqual(self.told_of(Whole), (0, "0 passed, 0 failed, 1 skipped"))
+
+    def told_of(self, case: type[unittest.TestCase]) -> tuple[int, str]:
+        runner = DeskTestRunner(parallel=1)
+        result = runner.get_resultclass()(io.StringIO(), True, 0)
+        unittest.defaultTestLoader.loadTestsFromTestCase(case)(result)
         with mock.patch("builtins.print") as said:
-            failures = DeskTestRunner(parallel=1).suite_result(None, result)
-        self.assertEqual((failures, said.call_args.args), (3, ("1 passed, 1 failed, 1 skipped",)))
+            failures = runner.suite_result(None, result)
+        return failures, *said.call_args.args
 
 
 class TravelTest(unittest.TestCase):
