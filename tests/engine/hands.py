@@ -7,10 +7,21 @@ for, by the clock; to wait for any other one takes none of it.
 import threading
 
 from tests.fakes import FakeClock
+from trading.engine.monitor import Watchman
 from trading.engine.threads import in_a_thread
 from trading.ports import Errand, Job
 
 PATIENCE_SECONDS = 60.0
+
+
+def join_all(watchman: Watchman) -> None:
+    """Wait for all that *watchman* has handed out, and for what those hand out: that of the account begins the one for
+    funding. One that went on beside the test would change the same venue at the same time."""
+    joined: list[Errand] = []
+    while fresh := [one for one in tuple(watchman.in_hand.values()) if one not in joined]:
+        for errand in fresh:
+            errand.join(PATIENCE_SECONDS)
+        joined += fresh
 
 
 class Hands:

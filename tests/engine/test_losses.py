@@ -8,6 +8,7 @@ from datetime import timedelta
 from decimal import Decimal
 from unittest import mock
 
+from tests.engine.hands import join_all
 from tests.engine.resting_venue import RestingVenue
 from tests.engine.scripted_venue import Crash, Scene, a_scene, lost_after, lost_before, unknown_for
 from trading.domain.desk_state import Cause, TradingState
@@ -46,9 +47,7 @@ class LossCase(unittest.TestCase):
         for _ in range(count):
             self.scene.clock.advance(seconds)
             monitor.tick(self.watchman)
-            # A thread may hand out another: one that finds a leg lost begins the close of its sister.
-            while busy := [one for one in tuple(self.watchman.in_hand.values()) if one.is_alive()]:
-                busy[0].join(WAIT_SECONDS)
+            join_all(self.watchman)
 
     def restart(self) -> None:
         self.scene = self.scene.reopened()

@@ -16,7 +16,7 @@ from unittest import mock
 
 from tests.builders import given_exit_plan, given_trailing
 from tests.engine.bent_venue import a_bent_scene, corrupt, with_store
-from tests.engine.hands import PATIENCE_SECONDS
+from tests.engine.hands import PATIENCE_SECONDS, join_all
 from tests.engine.scripted_venue import BINDING, Scene, lost_before, partly
 from trading.domain.desk_state import Cause, TradingState
 from trading.domain.errors import GuardianUnavailable, InvariantBroken, StoreCorrupt
@@ -47,12 +47,7 @@ class MonitorTestCase(unittest.TestCase):
         for _ in range(count):
             self.scene.clock.advance(seconds)
             monitor.tick(self.watchman)
-            joined: list[object] = []
-            # One may hand out another: that of the account begins the one for funding.
-            while fresh := [one for one in tuple(self.watchman.in_hand.values()) if one not in joined]:
-                for thread in fresh:
-                    thread.join(WAIT_SECONDS)
-                joined += fresh
+            join_all(self.watchman)
 
     def wait_for_close(self, position: Position) -> None:
         """Wait for the errand that leaves *position*, unless it has ended already."""
@@ -104,8 +99,7 @@ class HaltedTest(MonitorTestCase):
             for _ in range(count):
                 with suppress(StoreCorrupt):
                     self.tick()
-                for errand in tuple(self.watchman.in_hand.values()):
-                    errand.join(WAIT_SECONDS)
+                join_all(self.watchman)
 
     def ended(self, signal_id: str, pair: str) -> Trade:
         """The opening of a position that has ended."""
@@ -153,8 +147,7 @@ class HaltedTest(MonitorTestCase):
             for _ in range(4):
                 self.scene.clock.advance(1)
                 monitor.go_round(self.watchman, 1.0, 1.0)
-                for errand in tuple(self.watchman.in_hand.values()):
-                    errand.join(WAIT_SECONDS)
+                join_all(self.watchman)
         self.assertTrue(self.venue.flat)
         self.assertEqual(1, self.said("the desk is HALTED"))
 
@@ -316,8 +309,7 @@ class UnwritableTest(MonitorTestCase):
             for _ in range(count):
                 with suppress(StoreCorrupt):
                     self.tick()
-                for errand in tuple(self.watchman.in_hand.values()):
-                    errand.join(WAIT_SECONDS)
+                join_all(self.watchman)
 
     def test_a_stop_is_carried_out_by_what_the_venue_holds(self) -> None:
         self.corrupt_tick()

@@ -12,6 +12,7 @@ from typing import Any
 from unittest import mock
 
 from tests.engine.bent_venue import a_bent_scene, corrupt, with_store
+from tests.engine.hands import join_all
 from tests.engine.resting_venue import RestingVenue
 from tests.engine.scripted_venue import BINDING, Crash, Fault, a_scene, late, lost_after, lost_before, partly
 from trading.domain.desk_state import TradingState
@@ -71,8 +72,7 @@ class UnwindingTestCase(unittest.TestCase):
                 self.scene.clock.advance(1)
                 with suppress(StoreCorrupt):
                     monitor.tick(watchman)
-                for errand in tuple(watchman.in_hand.values()):
-                    errand.join(60)
+                join_all(watchman)
 
 
 class MeantTest(UnwindingTestCase):

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from tests.engine.bent_venue import a_bent_scene
+from tests.engine.hands import join_all
 from tests.engine.scripted_venue import fine, partly, refused
 from trading.domain.desk_state import Cause, TradingState
 from trading.domain.errors import SignalNotPending, StopInProgress, TradingHalted, VenueRejected
@@ -20,7 +21,6 @@ from trading.engine.late import LateMemory
 from trading.engine.monitor import Watchman
 from trading.engine.requests import Execution, TwapRequest
 
-WAIT_SECONDS = 5.0
 UNEXPLAINED = refused(BTC=RejectReason.UNEXPLAINED, ETH=RejectReason.UNEXPLAINED)
 
 
@@ -48,8 +48,7 @@ class VenueSizesTestCase(unittest.TestCase):
         for _ in range(count):
             self.scene.clock.advance(1.0)
             monitor.tick(self.watchman)
-            for errand in tuple(self.watchman.in_hand.values()):
-                errand.join(WAIT_SECONDS)
+            join_all(self.watchman)
 
     @property
     def state(self) -> TradingState:

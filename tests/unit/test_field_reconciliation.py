@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.builders import after, given_a_working_trade, given_report
+from tests.engine.hands import join_all
 from tests.engine.scripted_venue import (
     Fault,
     Scene,
@@ -42,7 +43,6 @@ from trading.engine.requests import TwapRequest
 
 ETH, BTC = Coin("ETH"), Coin("BTC")
 TWAP = TwapRequest(60, 2)
-WAIT_SECONDS = 5.0
 
 
 class ForgetfulVenue(ScriptedVenue):
@@ -76,8 +76,7 @@ class FieldCase(unittest.TestCase):
         for _ in range(count):
             self.scene.clock.advance(seconds)
             monitor.tick(self.watchman)
-            while busy := [one for one in tuple(self.watchman.in_hand.values()) if one.is_alive()]:
-                busy[0].join(WAIT_SECONDS)
+            join_all(self.watchman)
 
     def held(self) -> tuple[Decimal, Decimal]:
         return self.venue.held("ETH"), self.venue.held("BTC")

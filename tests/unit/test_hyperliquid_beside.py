@@ -5,6 +5,7 @@ import unittest
 from decimal import Decimal
 
 from tests.builders import given_signal
+from tests.engine.hands import join_all
 from tests.engine.scripted_venue import a_request
 from tests.fakes import FakeSignals
 from tests.servers.hyperliquid.faults import EXCHANGE, INFO, Answer, Commit, Fault
@@ -16,8 +17,6 @@ from trading.domain.positions import Position, PositionStatus
 from trading.domain.trades import LegLost
 from trading.engine import closing, emergency, entry, monitor
 from trading.engine.monitor import Watchman
-
-WAIT_SECONDS = 10.0
 
 
 class BesideCase(HyperliquidWorld):
@@ -39,8 +38,7 @@ class BesideCase(HyperliquidWorld):
         for _ in range(count):
             self.clock.advance(seconds)
             monitor.tick(self.watchman)
-            for errand in tuple(self.watchman.in_hand.values()):
-                errand.join(WAIT_SECONDS)
+            join_all(self.watchman)
 
     @property
     def position(self) -> Position:

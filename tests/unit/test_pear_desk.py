@@ -7,6 +7,7 @@ from contextlib import redirect_stderr, suppress
 from decimal import Decimal
 
 from tests.builders import given_signal
+from tests.engine.hands import join_all
 from tests.engine.scripted_venue import a_request
 from tests.fakes import FakeSignals
 from tests.servers.hyperliquid.faults import Answer, Commit
@@ -24,7 +25,6 @@ from trading.engine.monitor import Watchman
 from trading.engine.requests import ExitChange
 from trading.engine.unwinding import Unwritten
 
-WAIT_SECONDS = 10.0
 RISK = "PUT /positions/{id}/riskParameters"
 
 
@@ -45,8 +45,7 @@ class PearDesk(PearWorld):
         for _ in range(count):
             self.clock.advance(seconds)
             monitor.tick(self.watchman)
-            for errand in tuple(self.watchman.in_hand.values()):
-                errand.join(WAIT_SECONDS)
+            join_all(self.watchman)
 
     def positions(self) -> tuple[Position, ...]:
         return self.desk.store.book().positions()
