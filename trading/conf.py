@@ -17,7 +17,7 @@ from typing import Annotated, Literal, Self
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from dotenv import dotenv_values
+from dotenv.parser import Original, parse_stream
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
@@ -500,20 +500,45 @@ class VariableSource(PydanticBaseSettingsSource):
 
 
 class DotenvSource(VariableSource):
-    """What the file at *path* says, which may be missing; names that look like a misspelt variable are mistakes."""
+    """What the file at *path* says, which may be missing; a line that cannot be read, or that contradicts another one,
+    is a mistake, and so is a name that looks like a misspelt variable."""
 
     def __init__(self, path: Path) -> None:
         super().__init__({})
         try:
-            # Without interpolation a `$` in a secret stays what it is, and the process environment does not leak in.
-            self._variables = dotenv_values(path, interpolate=False, encoding="utf-8")
+            bindings = _bindings_of(path)
         except (OSError, ValueError):
             self.mistakes.append(f"{path.name}: cannot be read as UTF-8 text; check its permissions and encoding")
+            return
         known = {*VARIABLES, *(f"{name}_FILE" for name in SECRETS)}
-        for name in self._variables:
-            alike = difflib.get_close_matches(name.upper(), known, n=1, cutoff=_LOOK_ALIKE)
-            if name not in known and alike:
+        values: dict[str, str | None] = {}
+        for number, name, value in bindings:
+            if name is None:
+                # What is on it is not shown: it may be a secret.
+                self.mistakes.append(f"{path.name}: line {number} is no NAME=value; mend it or remove it")
+            elif name in known and _meant(values.get(name)) not in ("", _meant(value)):
+                self.mistakes.append(f"{name}: is set twice in {path.name}, to different values; remove one of them")
+            elif name not in known and (alike := difflib.get_close_matches(name.upper(), known, 1, _LOOK_ALIKE)):
                 self.mistakes.append(f"{name}: no such variable in {path.name}; did you mean {alike[0]}?")
+            else:
+                values[name] = value
+        self._variables = values
+
+
+def _bindings_of(path: Path) -> tuple[tuple[int, str | None, str | None], ...]:
+    """Line, name and value of each setting in the file at *path*; no name for a line that is none."""
+    try:
+        # Nothing is put in for a `$`: one in a secret stays what it is.
+        with path.open(encoding="utf-8") as stream:
+            found = tuple(parse_stream(stream))
+    except FileNotFoundError:
+        return ()
+    return tuple((_line_of(one.original), one.key, one.value) for one in found if one.error or one.key is not None)
+
+
+def _line_of(original: Original) -> int:
+    """The blank lines before it are part of a setting."""
+    return original.line + original.string[: -len(original.string.lstrip())].count("\n")
 
 
 def load_config(environ: Mapping[str, str], dotenv_path: Path | None = None) -> Config:

@@ -120,6 +120,26 @@ class Sources(unittest.TestCase):
             mistakes_in({}, path), [".env: cannot be read as UTF-8 text; check its permissions and encoding"]
         )
 
+    def test_a_line_that_sets_nothing_is_one(self) -> None:
+        """A limit that was written so was its default, which may be the looser one."""
+        for line in ("MAX_POSITIONS: 1", "MAX_POSITIONS 1", "set MAX_POSITIONS=1", 'SECRET_KEY="abc'):
+            with self.subTest(line):
+                dotenv = self.file(".env", f"# limits\n\n{line}\n")
+                self.assertEqual([".env: line 3 is no NAME=value; mend it or remove it"], mistakes_in({}, dotenv))
+
+    def test_a_variable_that_is_set_twice_to_different_values_is_one(self) -> None:
+        dotenv = self.file(".env", "MAX_POSITIONS=1\nMAX_POSITIONS=5\n")
+        self.assertEqual(
+            ["MAX_POSITIONS: is set twice in .env, to different values; remove one of them"], mistakes_in({}, dotenv)
+        )
+        for text in ("MAX_POSITIONS=1\nMAX_POSITIONS=1\n", "MAX_POSITIONS=\nexport MAX_POSITIONS=1 # one\n"):
+            with self.subTest(text):
+                self.assertEqual(1, load_config({}, self.file(".env", text)).max_positions)
+
+    def test_what_is_meant_for_other_programs_is_left_to_them(self) -> None:
+        dotenv = self.file(".env", "COMPOSE_FILE=a\nCOMPOSE_FILE=b\nOTHER\nMAX_POSITIONS=2\n")
+        self.assertEqual(2, load_config({}, dotenv).max_positions)
+
     def test_a_dollar_in_the_file_stays_a_dollar(self) -> None:
         dotenv = self.file(".env", "PEAR_API_KEY=ab${HOME}cd\n")
         key = load_config({}, dotenv).pear_api_key
