@@ -42,12 +42,19 @@ from trading.domain.trades import (
 )
 from trading.domain.units import ZERO, Coin, Price, Quantity, Usd
 from trading.engine.playbook import (
+    APPROVAL_AGE_MAX,
     CLOSE_BANDS,
+    CLOSE_PAUSE,
+    CLOSE_TTL,
     COMPLETION_BANDS,
+    COMPLETION_WINDOW,
     DOUBT_PATIENCE,
+    ENTRY_QUOTE_AGE_MAX,
+    ENTRY_TTL,
     GONE_PATIENCE,
     IN_DOUBT_TOO_LONG,
     REPAIR_PATIENCE,
+    RESIDUE_SHARE_MAX,
     STUCK_PATIENCE,
     TRIMS_MAX,
     Ask,
@@ -182,6 +189,19 @@ class PlaybookTestCase(unittest.TestCase):
         return step
 
 
+class NumbersTests(unittest.TestCase):
+    def test_they_are_those_of_the_trading_rules(self) -> None:
+        bands = [[str(one) for one in some] for some in (COMPLETION_BANDS, CLOSE_BANDS)]
+        self.assertEqual([["0.003", "0.006", "0.01"], ["0.01", "0.03", "0.08"]], bands)
+        seconds = (ENTRY_TTL, CLOSE_TTL, COMPLETION_WINDOW, CLOSE_PAUSE, ENTRY_QUOTE_AGE_MAX, APPROVAL_AGE_MAX)
+        self.assertEqual([10, 5, 5, 5, 2, 30], [one.total_seconds() for one in seconds])
+        self.assertEqual("0.05", str(RESIDUE_SHARE_MAX))
+
+    def test_what_the_desk_has_set_for_itself(self) -> None:
+        patience = (GONE_PATIENCE, STUCK_PATIENCE, DOUBT_PATIENCE, REPAIR_PATIENCE)
+        self.assertEqual([2, 60, 120, 180, 10], [*(one.total_seconds() for one in patience), TRIMS_MAX])
+
+
 class DoubtAndRestTests(PlaybookTestCase):
     def test_a_trade_in_doubt_does_nothing_but_ask(self) -> None:
         trade = a_working_trade()
@@ -275,6 +295,50 @@ class DoubtAndRestTests(PlaybookTestCase):
             next_step(closing, replace(vanished, opening_live=True), ACTIVE), "nothing that the venue would take"
         )
 
+    def test_nothing_is_stuck_while_the_opening_may_still_fill(self) -> None:
+        closing = given_a_closing_trade(given_a_filled_trade())
+        market = a_market(
+            after(60 + STUCK_PATIENCE.total_seconds()),
+            available={"ETH": "0"},
+            outstanding={"ETH": "0.25", "BTC": "0"},
+            whole={"ETH": "1", "BTC": "0"},
+        )
+        self.notes(next_step(closing, market, ACTIVE), HoldingGone)
+        self.waits(next_step(closing, replace(market, opening_live=True), ACTIVE), "nothing that the venue would take")
+
+    def test_a_leg_that_is_closed_is_not_stuck_while_the_other_is(self) -> None:
+        closing = given_a_closing_trade(given_a_filled_trade())
+        at = after(60 + STUCK_PATIENCE.total_seconds())
+        market = a_market(at, available={"BTC": "0"}, outstanding={"BTC": "0.01"}, whole={"ETH": "1", "BTC": "1"})
+        step = next_step(closing, market, ACTIVE)
+        assert isinstance(step, Note) and isinstance(step.event, HoldingGone)
+        self.assertEqual((BTC, Decimal("0.01")), (step.event.coin, step.event.quantity))
+
+    def test_a_schedule_that_is_over_has_its_minute_before_anything_is_stuck(self) -> None:
+        opening = given_a_filled_trade()
+        slices = given_slices(opening.terms.long, opening.terms.short, 3, at=after(60))
+        closing = given_a_closing_trade(
+            opening, slices=slices, slice_interval_seconds=Decimal(36), gives_up_at=after(168)
+        )
+        for seconds, stuck in ((168, False), (227, False), (228, True)):
+            market = a_market(
+                after(seconds), available={"ETH": "0"}, outstanding={"ETH": "0.25"}, whole={"ETH": "1", "BTC": "0"}
+            )
+            with self.subTest(seconds):
+                step = next_step(closing, market, ACTIVE)
+                self.assertEqual(stuck, isinstance(getattr(step, "event", None), HoldingGone))
+
+    def test_only_what_the_account_shows_none_of_is_gone_and_only_at_a_price(self) -> None:
+        closing = sent_close(given_a_filled_trade())
+        denied_at = closing.events[-1].at
+        closing, vanished = denied(closing, denied_at), vanished_at(denied_at + GONE_PATIENCE)
+        self.notes(next_step(closing, vanished, ACTIVE), HoldingGone)
+        self.waits(next_step(closing, replace(vanished, quotes={}), ACTIVE), "nothing that the venue would take")
+        shown = replace(vanished, whole={ETH: Quantity(Decimal("0.25")), BTC: Quantity(ZERO)}, available={})
+        self.sends(next_step(closing, shown, ACTIVE))
+        earlier = replace(vanished, now=denied_at + GONE_PATIENCE / 2)
+        self.waits(next_step(closing, earlier, ACTIVE), "nothing that the venue would take")
+
     def test_a_suspended_close_waits(self) -> None:
         closing = filled(sent_close(given_a_filled_trade()), ETH="0.5", BTC="0.5")
         closing = record(closing, TradeSuspended(closing.events[-1].at, "odd"))
@@ -292,6 +356,21 @@ class OpeningTests(PlaybookTestCase):
         self.assertGreaterEqual(short.limit_price, given_quote("BTC").bid * Decimal("0.997"))
         self.assertEqual(after(10), long.expires_at)
 
+    def test_an_order_is_priced_from_the_side_of_the_book_that_it_takes(self) -> None:
+        for zscore, prices in (("2.4", ["4012.4", "99691"]), ("-2.4", ["100310", "3987.7"])):
+            with self.subTest(zscore):
+                orders = self.sends(next_step(a_trade(zscore=zscore), a_market(), ACTIVE))
+                self.assertEqual([Decimal(one) for one in prices], [one.limit_price for one in orders])
+
+    def test_a_quote_of_two_seconds_is_fresh(self) -> None:
+        self.sends(next_step(a_trade(), a_market(after(2), quoted_at=T0), ACTIVE))
+        (order,) = self.sends(next_step(unbalanced(BTC="0"), a_market(after(2), quoted_at=T0), ACTIVE))
+        self.assertFalse(order.reduce_only)
+
+    def test_a_few_dollars_of_one_leg_are_a_filled_trade(self) -> None:
+        trade = filled(a_working_trade(), ETH="0.008", BTC="0")
+        self.notes(next_step(trade, a_market(lots={"BTC": "0.00001"}), ACTIVE), TradeFilled)
+
     def test_both_legs_filled_is_a_filled_trade(self) -> None:
         trade = filled(a_working_trade())
         self.notes(next_step(trade, a_market(), ACTIVE), TradeFilled)
@@ -305,6 +384,12 @@ class OpeningTests(PlaybookTestCase):
         self.assertEqual(
             "ETH: NO_MATCH; BTC: NO_MATCH", self.notes(next_step(trade, a_market(), ACTIVE), TradeRejected)
         )
+
+    def test_a_rejected_trade_says_what_the_venue_said(self) -> None:
+        trade = a_working_trade()
+        words = [replace(a_refusal(one, RejectReason.PRICE), detail="too far from oracle") for one in trade.orders]
+        why = self.notes(next_step(answered(trade, *words), a_market(), ACTIVE), TradeRejected)
+        self.assertEqual("ETH: too far from oracle; BTC: too far from oracle", why)
 
     def test_no_slice_without_fresh_quotes_on_both_legs(self) -> None:
         for market in (
@@ -460,6 +545,13 @@ class SlicingTests(PlaybookTestCase):
         planned = [first.long_quantity, first.short_quantity]
         self.assertEqual([2 * one for one in planned], [order.quantity for order in orders])
 
+    def test_a_slice_takes_three_parts_where_it_needs_them(self) -> None:
+        trade = a_trade(size="440", slices=20, pair="AVAX/SOL")
+        orders = self.sends(next_step(trade, a_market(prices={"SOL": "75", "AVAX": "9.4"}), ACTIVE))
+        first = trade.terms.slices[0]
+        planned = [first.long_quantity, first.short_quantity]
+        self.assertEqual([3 * one for one in planned], [order.quantity for order in orders])
+
     def test_a_slice_of_which_three_parts_are_too_little_is_skipped(self) -> None:
         trade = filled(a_working_trade(slices=20, size="440", pair="AVAX/SOL"))
         low = {"SOL": "50", "AVAX": "6.26"}
@@ -502,6 +594,41 @@ def unbalanced(**shares: str) -> Trade:
 
 
 class RepairTests(PlaybookTestCase):
+    def test_what_is_less_than_a_lot_apart_is_level(self) -> None:
+        """A lot of BTC is 100 USD here."""
+        for share, level in (("0.91", True), ("0.89", False)):
+            with self.subTest(share):
+                step = next_step(filled(a_working_trade(), ETH=share), a_market(lots={"BTC": "0.001"}), ACTIVE)
+                self.notes(step, TradeFilled if level else LegsUnbalanced)
+
+    def test_what_is_apart_in_mid_schedule_is_looked_at_closely_once_nothing_more_is_sent(self) -> None:
+        """Eight dollars of a hundred: the next slice evens them out, if there is one."""
+        trade = filled(a_working_trade(size="200", slices=2, pair="AVAX/SOL"), SOL="0.84")
+        self.waits(next_step(trade, a_market(), ACTIVE), "not due")
+        self.notes(next_step(trade, a_market(trade.terms.gives_up_at), ACTIVE), LegsUnbalanced)
+        self.notes(next_step(trade, a_market(), Policy(TradingState.REDUCING)), LegsUnbalanced)
+
+    def test_a_leg_that_stands_alone_goes_whole_however_small(self) -> None:
+        """Twelve dollars at arrival, and by now less than the venue takes of a part."""
+        trade = filled(a_working_trade(), ETH="0.012", BTC="0")
+        trade = record(trade, LegsUnbalanced(T0, imbalance_of(trade)))
+        (order,) = self.sends(next_step(trade, a_market(prices={"ETH": "3300"}), Policy(TradingState.REDUCING)))
+        self.assertEqual((ETH, Side.SELL, Decimal("0.003"), True), _shape(order))
+
+    def test_a_small_residue_of_many_coins_stays_too(self) -> None:
+        trade = filled(a_working_trade(pair="SOL/AVAX"), SOL="0.988")
+        trade = record(trade, LegsUnbalanced(T0, imbalance_of(trade)))
+        step = next_step(trade, a_market(prices={"AVAX": "20"}), Policy(TradingState.REDUCING))
+        self.notes(step, LegsBalanced)
+
+    def test_a_completion_belongs_to_the_slice_that_it_completes(self) -> None:
+        trade = filled(a_working_trade(slices=3))
+        trade = filled(sent(trade, next_step(trade, a_market(after(36)), ACTIVE)), BTC="0")
+        trade = noted(trade, next_step(trade, a_market(after(36)), ACTIVE))
+        for policy in (ACTIVE, Policy(TradingState.REDUCING)):
+            (order,) = self.sends(next_step(trade, a_market(after(36)), policy))
+            self.assertEqual(2, order.slice_number)
+
     def test_an_imbalance_above_a_lot_and_the_minimum_is_noted(self) -> None:
         for share, level in (("1", True), ("0.995", True), ("0.98", False), ("0", False)):
             trade = filled(a_working_trade(), ETH=share)
@@ -774,6 +901,7 @@ class ClosingTests(PlaybookTestCase):
         for eth, btc, sent_of_it in (
             ("0.25", "0.01", ("0.0833", "0.0033")),
             ("0.0845", "0.0034", ("0.0845", "0.0034")),
+            ("0.0845", "0.0033", ("0.0845", "0.0033")),
         ):
             with self.subTest(eth):
                 orders = self.sends(next_step(trade, self.market(eth, btc), ACTIVE))
