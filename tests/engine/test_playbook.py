@@ -799,6 +799,16 @@ class RepairTests(PlaybookTestCase):
                 self.assertEqual(at, wait.until)
         self.notes(next_step(trade, a_market(at), ACTIVE), TradeSuspended)
 
+    def test_only_what_the_venue_holds_is_taken_back(self) -> None:
+        trade = a_working_trade()
+        doubled = [
+            replace(given_report(one), filled=Quantity(one.quantity * 2), sized_by_venue=True) for one in trade.orders
+        ]
+        trade = answered(trade, *doubled)
+        (order,) = self.sends(next_step(trade, a_market(available={"ETH": "0", "BTC": "0.004"}), ACTIVE))
+        self.assertEqual((BTC, Side.BUY, Decimal("0.004"), True), _shape(order))
+        self.waits(next_step(trade, a_market(available={"ETH": "0", "BTC": "0"}), ACTIVE), "no price")
+
     def test_an_imbalance_that_cannot_be_judged_waits_for_the_list(self) -> None:
         trade = filled(a_working_trade(), BTC="0.9")
         self.waits(next_step(trade, a_market(listed=False), Policy(TradingState.REDUCING)), "could not be read")
