@@ -348,9 +348,28 @@ class ChangedTest(BarriersTestCase):
 
     def test_a_stop_may_follow_into_the_profit(self) -> None:
         position = self.opened()
-        self.change(position, stop_loss_spread=Decimal("23.9"))
         self.assertEqual([], self.at_ratio("24.7"))
+        self.change(position, stop_loss_spread=Decimal("23.9"))
         self.assertEqual([ExitReason.STOP_LOSS], self.at_ratio("24.91"))
+
+    def test_a_level_that_the_spread_is_beyond_already_is_refused_as_at_the_entry(self) -> None:
+        """It was taken, and the position closed at once: at a loss, for its take profit."""
+        position = self.opened()
+        changes: tuple[tuple[str, dict[str, Any], str], ...] = (
+            ("take_profit_spread", {"take_profit_spread": Decimal("24.1")}, "below"),
+            ("stop_loss_spread", {"stop_loss_spread": Decimal("23.9")}, "above"),
+        )
+        for field, change, side in changes:
+            with self.subTest(field), self.assertRaises(InvalidRequest) as refusal:
+                self.change(position, **change)
+            self.assertIn(f"must be {side} the present spread, 24.0", refusal.exception.fields[field])
+        self.assertEqual([], self.swept())
+
+    def test_without_a_price_a_level_can_be_moved_all_the_same(self) -> None:
+        position = self.opened()
+        self.venue.reads_down = {"quotes"}
+        self.scene.clock.advance(10)
+        self.assertEqual(Decimal("23.9"), self.change(position, stop_loss_spread=Decimal("23.9")).stop_loss_spread)
 
     def test_levels_that_contradict_each_other_are_refused(self) -> None:
         position = self.opened(take_profit_z=Decimal("0.5"))

@@ -85,7 +85,7 @@ def anchored(
     *zscore* is the signal's. Raises InvalidRequest for a level on the wrong side of the entry, too few bars, a
     deviation of zero, signs that disagree, or a z barrier too near to the entry.
     """
-    _require_sides(plan, ratio, base_long=base_long)
+    require_sides(plan, ratio, base_long=base_long)
     if plan.take_profit_z is None and plan.stop_loss_z is None:
         return plan
     frozen = replace(plan, reversion=_reversion(plan, ratio, bars, interval, at))
@@ -129,6 +129,20 @@ def changed(plan: ExitPlan, change: ExitChange, gross_usd: Usd, *, base_long: bo
     if stop is not None and profit is not None and (profit > stop) is not base_long:
         raise InvalidRequest({"take_profit_spread": "is on the wrong side of stop_loss_spread"})
     return after
+
+
+def require_sides(levels: ExitPlan | ExitChange, ratio: Decimal, *, base_long: bool) -> None:
+    """Raises InvalidRequest for a level of the spread that is touched where price(A)/price(B) is *ratio*: a take profit
+    lies where the pair gains from there, a stop where it loses."""
+    spread = ratio - ONE
+    rows = (
+        ("take_profit_spread", levels.take_profit_spread, base_long),
+        ("stop_loss_spread", levels.stop_loss_spread, not base_long),
+    )
+    for name, level, above in rows:
+        if level is not None and (level <= spread if above else level >= spread):
+            side = "above" if above else "below"
+            raise InvalidRequest({name: f"must be {side} the present spread, {spread:.6f}: price(A)/price(B) - 1"})
 
 
 def loosened(plan: ExitPlan, than: ExitPlan, *, base_long: bool) -> tuple[str, ...]:
@@ -185,19 +199,6 @@ def _require_sense(plan: ExitPlan, size: Usd) -> None:
     for name, amount, (low, high) in rows:
         if amount is not None and size > 0 and not low * size <= amount <= high * size:
             raise InvalidRequest({name: f"must be from {low * size:f} to {high * size:f} USD for {size:f} USD gross"})
-
-
-def _require_sides(plan: ExitPlan, ratio: Decimal, *, base_long: bool) -> None:
-    """A take profit lies where the pair gains, a stop where it loses."""
-    spread = ratio - ONE
-    rows = (
-        ("take_profit_spread", plan.take_profit_spread, base_long),
-        ("stop_loss_spread", plan.stop_loss_spread, not base_long),
-    )
-    for name, level, above in rows:
-        if level is not None and (level <= spread if above else level >= spread):
-            side = "above" if above else "below"
-            raise InvalidRequest({name: f"must be {side} the present spread, {spread:.6f}: price(A)/price(B) - 1"})
 
 
 def _z_field(plan: ExitPlan) -> str:

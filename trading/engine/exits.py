@@ -16,7 +16,16 @@ from trading.domain.market import Account, Quote
 from trading.domain.positions import Position, Watch, first_watch
 from trading.domain.units import Coin, PositionId, Price, Ratio
 from trading.engine import queries
-from trading.engine.barriers import Bars, anchored, changed, loosened, read_bars, wants_bars, words_of
+from trading.engine.barriers import (
+    Bars,
+    anchored,
+    changed,
+    loosened,
+    read_bars,
+    require_sides,
+    wants_bars,
+    words_of,
+)
 from trading.engine.desk import Desk
 from trading.engine.glancing import Roster, Standing
 from trading.engine.instants import first_of, lasts
@@ -36,6 +45,7 @@ from trading.engine.valuing import (
     entry_ratio,
     maintenance_share,
     mark_of,
+    pair_ratio,
     read_prices,
     stand_of,
 )
@@ -152,12 +162,16 @@ def _known_account(memory: Memory, now: datetime) -> Account | None:
 def change_exits(desk: Desk, position_id: PositionId, change: ExitChange, *, admin: bool) -> PositionView:
     """Change the barriers of a standing position, with a line in the log that keeps the old ones.
 
-    Raises PositionNotFound; InvalidRequest for a position that is closed or barriers that contradict;
-    LooseningNeedsAdmin; VenueUnavailable when a first z barrier needs bars that cannot be read.
+    Raises PositionNotFound; InvalidRequest for a position that is closed, barriers that contradict, or a level that the
+    spread is beyond already; LooseningNeedsAdmin; VenueUnavailable when a first z barrier needs bars that cannot be
+    read.
     """
     known = desk.store.book().position(position_id)
     wants = wants_bars(change) and known.exit_plan.reversion is None and not known.closed
     bars = read_bars(desk, known.pair, known.entered_at) if wants else ((), ())
+    levels = (change.take_profit_spread, change.stop_loss_spread)
+    # Nothing else waits for a price.
+    present = _present_ratio(desk, known) if any(one is not None for one in levels) else None
     with desk.store.exclusive() as book:
         position = book.position(position_id)
         if position.closed:
@@ -165,6 +179,8 @@ def change_exits(desk: Desk, position_id: PositionId, change: ExitChange, *, adm
         approved, watch = book.trade(position.trade_id).terms.exit_plan, _watch(book, position_id)
         side = base_long(position)
         plan = changed(watch.exit_plan, change, gross_of(book, position), base_long=side)
+        if present is not None:
+            require_sides(change, present, base_long=side)
         if wants_bars(change) and plan.reversion is None:
             plan = _frozen(desk, position, plan, bars)
         wider = set(loosened(plan, watch.exit_plan, base_long=side))
@@ -185,6 +201,12 @@ def change_exits(desk: Desk, position_id: PositionId, change: ExitChange, *, adm
                 event="ExitsChanged",
             )
     return queries.position(desk, position_id)
+
+
+def _present_ratio(desk: Desk, position: Position) -> Decimal | None:
+    """price(A)/price(B) at the mids; None without prices that an exit may rest on: a stop can be moved all the same."""
+    mark = mark_of(desk, position, read_prices(desk, coins_of([position])), desk.clock.now())
+    return None if mark is None else pair_ratio(position, mark.long_mid, mark.short_mid)
 
 
 def _frozen(desk: Desk, position: Position, plan: ExitPlan, bars: Bars) -> ExitPlan:
