@@ -370,6 +370,7 @@ class RepairTests(WorkingTestCase):
         self.scene.ticks(3)
         self.assertTrue(self.venue.flat)
         self.assertFalse(self.only_trade().live)
+        self.assertEqual({}, self.scene.desk.overtaken)
 
     def test_an_approval_lapses_though_the_clock_was_set_back(self) -> None:
         """The first slice went out when the clock had caught up, by what was approved an hour before."""

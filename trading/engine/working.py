@@ -87,6 +87,7 @@ def work(desk: Desk, trade: Trade) -> Trade:
     made_good = trade.opens
     for _ in range(STEPS_MAX):
         if not trade.live and not trade.in_doubt:
+            desk.overtaken.pop(trade.id, None)
             return desk.store.save(trade)
         # Before the look at the market: what is sent goes by what was seen last, and by the desk's state then.
         landed = _may_have_landed(desk, trade)
