@@ -42,19 +42,12 @@ from trading.domain.trades import (
 )
 from trading.domain.units import ZERO, Coin, Price, Quantity, Usd
 from trading.engine.playbook import (
-    APPROVAL_AGE_MAX,
     CLOSE_BANDS,
-    CLOSE_PAUSE,
-    CLOSE_TTL,
     COMPLETION_BANDS,
-    COMPLETION_WINDOW,
     DOUBT_PATIENCE,
-    ENTRY_QUOTE_AGE_MAX,
-    ENTRY_TTL,
     GONE_PATIENCE,
     IN_DOUBT_TOO_LONG,
     REPAIR_PATIENCE,
-    RESIDUE_SHARE_MAX,
     STUCK_PATIENCE,
     TRIMS_MAX,
     Ask,
@@ -187,19 +180,6 @@ class PlaybookTestCase(unittest.TestCase):
         assert isinstance(step, Wait)
         self.assertIn(word, step.why)
         return step
-
-
-class NumbersTests(unittest.TestCase):
-    def test_they_are_those_of_the_trading_rules(self) -> None:
-        bands = [[str(one) for one in some] for some in (COMPLETION_BANDS, CLOSE_BANDS)]
-        self.assertEqual([["0.003", "0.006", "0.01"], ["0.01", "0.03", "0.08"]], bands)
-        seconds = (ENTRY_TTL, CLOSE_TTL, COMPLETION_WINDOW, CLOSE_PAUSE, ENTRY_QUOTE_AGE_MAX, APPROVAL_AGE_MAX)
-        self.assertEqual([10, 5, 5, 5, 2, 30], [one.total_seconds() for one in seconds])
-        self.assertEqual("0.05", str(RESIDUE_SHARE_MAX))
-
-    def test_what_the_desk_has_set_for_itself(self) -> None:
-        patience = (GONE_PATIENCE, STUCK_PATIENCE, DOUBT_PATIENCE, REPAIR_PATIENCE)
-        self.assertEqual([2, 60, 120, 180, 10], [*(one.total_seconds() for one in patience), TRIMS_MAX])
 
 
 class DoubtAndRestTests(PlaybookTestCase):

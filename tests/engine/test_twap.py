@@ -7,8 +7,9 @@ from typing import Any
 from tests.builders import after
 from tests.engine.scripted_venue import Scene, a_scene, accepted, lost_after, partly
 from trading.domain.desk_state import TradingState
-from trading.domain.errors import InvariantBroken, VenueUnavailable
+from trading.domain.errors import InvariantBroken, VenueRejected, VenueUnavailable
 from trading.domain.exit_plan import ExitReason
+from trading.domain.orders import RejectReason
 from trading.domain.positions import Position, PositionStatus
 from trading.domain.trades import CloseHurried, SliceSkipped, Trade, TradeStatus
 from trading.engine import closing, emergency, exits, previews, queries, working
@@ -106,6 +107,38 @@ class ProgressTests(TwapTestCase):
     def test_at_most_one_slice_a_second(self) -> None:
         answer = self.scene.execute(twap=TwapRequest(3, 10))
         self.assertEqual((10, 3), (answer.position.execution.slices_requested, answer.position.execution.slices_total))
+
+
+class RefusedTests(TwapTestCase):
+    """A refusal that will not heal: each slice after it would buy one leg alone, only to sell it again."""
+
+    def test_no_slice_follows_a_leg_that_is_refused_for_good(self) -> None:
+        for reason in RejectReason:
+            with self.subTest(reason=reason):
+                self.setUp()
+                position = self.scene.opened(twap=MINUTE_IN_FOUR)
+                self.scene.venue.refusing = {"BTC": reason}
+                self.scene.ticks(16)
+                sent = len(self.scene.venue.sent)
+                self.scene.ticks(30)
+                trade = self.scene.trade(position.trade_id)
+                self.assertEqual(reason.heals, len(self.scene.venue.sent) > sent)
+                self.assertEqual(reason.heals, trade.live)
+                held = [abs(self.scene.venue.held(coin)) for coin in ("ETH", "BTC")]
+                self.assertEqual([leg.quantity / 4 for leg in trade.terms.legs], held)
+
+    def test_it_says_why_and_what_is_filled_stands(self) -> None:
+        position = self.scene.opened(twap=MINUTE_IN_FOUR)
+        self.scene.venue.refusing = {"BTC": RejectReason.OPEN_INTEREST}
+        self.scene.ticks(16)
+        trade, shown = self.scene.trade(position.trade_id), self.scene.position(position.id)
+        self.assertEqual((TradeStatus.CANCELED, PositionStatus.OPEN), (trade.status, shown.status))
+        self.assertEqual("no more of it is sent, the venue refuses a leg: BTC: OPEN_INTEREST by script", trade.why)
+
+    def test_where_nothing_was_filled_the_venue_has_rejected_it(self) -> None:
+        self.scene.venue.refusing = {"ETH": RejectReason.MARGIN, "BTC": RejectReason.MARGIN}
+        with self.assertRaises(VenueRejected):
+            self.scene.execute(twap=MINUTE_IN_FOUR)
 
 
 class JitterTests(TwapTestCase):

@@ -181,7 +181,8 @@ def _next_of_open(trade: Trade, market: Market, policy: Policy) -> Step:
     if overfilled is not None:
         return overfilled
     due = next_slice_due(trade)
-    given_up = bool(trade.orders) and (market.now >= trade.terms.gives_up_at or bool(trade.unexplained))
+    over = bool(trade.orders) and market.now >= trade.terms.gives_up_at
+    given_up = over or bool(trade.unexplained) or bool(_refused_for_good(trade))
     done = due is None or _tail_is_dust(trade, market)
     levelling = _levelling(trade, market, may_open=may_open, last=done or given_up or not may_open)
     if levelling is not None:
@@ -304,7 +305,7 @@ def _verdict(trade: Trade, now: datetime) -> Note:
         return Note(TradeFilled(now))
     if trade.anything_filled:
         return Note(TradeCanceled(now, "one leg could not be filled; the other was taken back"))
-    return Note(TradeRejected(now, _refusals(trade)))
+    return Note(TradeRejected(now, _words_of(trade, trade.orders)))
 
 
 def _give_up(trade: Trade, now: datetime) -> Note:
@@ -312,15 +313,24 @@ def _give_up(trade: Trade, now: datetime) -> Note:
         return _verdict(trade, now)
     if trade.unexplained:
         return Note(TradeCanceled(now, "an order was never explained, so that no more is sent"))
+    refusals = _refused_for_good(trade)
+    if refusals:
+        return Note(TradeCanceled(now, f"no more of it is sent, the venue refuses a leg: {_words_of(trade, refusals)}"))
     return Note(TradeCanceled(now, f"its time is over: {filled_share(trade):.1%} was filled, the rest is given up"))
 
 
-def _refusals(trade: Trade) -> str:
-    words = [
-        f"{order.coin}: {report.detail or report.reason or report.status}"
-        for order in trade.orders
-        for report in [trade.report_of(order)]
-    ]
+def _refused_for_good(trade: Trade) -> tuple[Order, ...]:
+    """The last opening orders of the legs that were refused for what will not pass soon. A slice after them would buy
+    one leg alone."""
+    last = {one.coin: one for one in trade.orders if not one.reduce_only}
+    reasons = ((one, trade.report_of(one).reason) for one in last.values())
+    return tuple(one for one, reason in reasons if reason is not None and not reason.heals)
+
+
+def _words_of(trade: Trade, orders: Sequence[Order]) -> str:
+    """How *orders* of a trade ended, in the venue's words."""
+    reports = ((order, trade.report_of(order)) for order in orders)
+    words = (f"{order.coin}: {report.detail or report.reason or report.status}" for order, report in reports)
     return "; ".join(dict.fromkeys(words))
 
 
