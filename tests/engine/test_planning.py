@@ -3,7 +3,7 @@
 import unittest
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from unittest import mock
@@ -12,7 +12,7 @@ from tests.builders import after, given_signal
 from tests.engine.bent_venue import a_bent_scene
 from tests.engine.scripted_venue import a_request
 from trading.domain.errors import RiskDenied
-from trading.domain.market import Depth, Level, Quote
+from trading.domain.market import Candle, CandleInterval, Depth, Level, Quote
 from trading.domain.signals import Approval
 from trading.domain.trades import Trade
 from trading.domain.units import Coin, Price, Quantity
@@ -223,6 +223,24 @@ class ExposureTest(PlanningTestCase):
             self.venue.delay_seconds = {"account": 2.0}
             self.scene.opened()
         self.assertEqual([6.5], given)
+
+    def test_guardian_hears_what_is_in_use_until_when_it_counts_and_of_the_last_day(self) -> None:
+        self.scene.opened()
+        account, spans = self.venue.account(), []
+        candles = self.venue.candles
+
+        def asked(coin: Coin, interval: CandleInterval, start: datetime, end: datetime) -> tuple[Candle, ...]:
+            spans.append((coin, interval, end - start, end))
+            return candles(coin, interval, start, end)
+
+        signal = self.scene.offer("two", "SOL/AVAX", created_at=after(-100, self.scene.clock.now()))
+        with mock.patch.object(self.venue, "candles", asked):
+            self.scene.execute("two", pair="SOL/AVAX")
+        proposal = self.scene.approver.proposals[-1]
+        self.assertEqual(account.margin_used / account.equity * 100, proposal.margin_usage)
+        self.assertEqual((1, account.equity), (proposal.num_positions, proposal.total_value))
+        self.assertEqual(after(300, signal.created_at), proposal.expires_at)
+        self.assertEqual([(BTC, CandleInterval.HOUR, timedelta(hours=27), self.scene.clock.now())], spans)
 
 
 class SignalTest(PlanningTestCase):
