@@ -329,6 +329,42 @@ class SecondReadingTest(ExitsTestCase):
         self.venue.bend_depth = self.pulled()
         self.assertEqual([ExitReason.TIME_LIMIT], self.swept(10))
 
+    def test_a_mark_that_is_older_than_an_exit_may_rest_on_is_no_witness(self) -> None:
+        """Marks are polled every twenty seconds where the request budget is used up."""
+
+        def bend(age: float) -> Callable[[Quote], Quote]:
+            """ETH's mark is of *age* seconds ago, when all was low."""
+            return lambda one: (
+                replace(one, mark=Price(Decimal(3800)), marked_at=one.taken_at - timedelta(seconds=age))
+                if one.coin == ETH
+                else one
+            )
+
+        for age, reasons in ((5.0, [ExitReason.STOP_LOSS]), (5.1, [])):
+            with self.subTest(age=age):
+                self.scene, self.venue = a_bent_scene(self)
+                self.memory = Memory()
+                self.scene.opened()
+                self.venue.bend_depth, self.venue.bend_quote = self.pulled(), bend(age)
+                self.assertEqual(reasons, self.swept())
+                self.assertEqual([ExitReason.STOP_LOSS], self.swept())
+                self.venue.bend_depth, self.venue.depth_usd = None, {"ETH": Decimal(10)}
+                self.memory = Memory()
+                self.assertEqual([], self.swept())
+                self.assertEqual(reasons, self.swept())
+
+    def test_what_no_fresh_mark_confirms_is_no_high_water(self) -> None:
+        position = self.scene.opened()
+        plan = given_exit_plan(trailing=given_trailing("0.006", "0.004"), take_profit=Ratio(Decimal(1)))
+        self.planned(position, plan)
+        self.venue.move("ETH", "4100")
+        self.venue.bend_quote = lambda one: replace(one, marked_at=one.taken_at - timedelta(seconds=6))
+        self.assertEqual([], self.swept())
+        self.assertEqual({}, self.memory.high_water)
+        self.venue.straighten()
+        self.assertEqual([], self.swept())
+        self.assertGreater(self.memory.high_water[position.id], Decimal("0.006"))
+
     def test_too_little_depth_leaves_the_word_to_the_mark_on_two_readings(self) -> None:
         self.scene.opened()
         self.venue.depth_usd = {"ETH": Decimal(10)}

@@ -128,7 +128,8 @@ class Markets(HyperliquidWorld):
         self.assertEqual((quote.mark, quote.taken_at), (3000, self.clock.now()))
         self.assertEqual((self.server.info.calls["l2Book"], self.server.info.calls["metaAndAssetCtxs"]), (1, 1))
         self.clock.advance(1.5)
-        self.venue.quotes([ETH, SOL])
+        later = self.venue.quotes([ETH, SOL])[ETH]
+        self.assertEqual([self.clock.now(), quote.marked_at], [later.taken_at, later.marked_at])
         self.assertEqual((self.server.info.calls["l2Book"], self.server.info.calls["metaAndAssetCtxs"]), (3, 1))
         self.clock.advance(2)
         self.venue.quotes([ETH])

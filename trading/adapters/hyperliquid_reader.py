@@ -80,6 +80,8 @@ HOUR = timedelta(hours=1)
 # Payments are stamped some milliseconds after the hour they are for, and are readable a little later.
 FUNDING_LAG = timedelta(seconds=10)
 T = TypeVar("T")
+_Seen = tuple[BookFrame, datetime, tuple[Price, datetime]]
+"""A book and when it was confirmed, a mark and when that was."""
 
 
 class _Kept(Generic[T]):
@@ -211,13 +213,13 @@ class HyperliquidReader:
 
     def quotes(self, coins: Collection[Coin]) -> Mapping[Coin, Quote]:
         quotes = {}
-        for coin, (book, mark, seen_at) in self._prices(coins).items():
+        for coin, (book, seen_at, (mark, marked_at)) in self._prices(coins).items():
             if book.bids and book.asks:
-                quotes[coin] = Quote(coin, book.bids[0].price, book.asks[0].price, mark, seen_at)
+                quotes[coin] = Quote(coin, book.bids[0].price, book.asks[0].price, mark, seen_at, marked_at)
         return quotes
 
     def depths(self, coins: Collection[Coin]) -> Mapping[Coin, Depth]:
-        return {coin: Depth(coin, book.bids, book.asks, at) for coin, (book, _, at) in self._prices(coins).items()}
+        return {coin: Depth(coin, book.bids, book.asks, at) for coin, (book, at, _) in self._prices(coins).items()}
 
     def candles(self, coin: Coin, interval: CandleInterval, start: datetime, end: datetime) -> tuple[Candle, ...]:
         """At most the newest 5,000 are to be had (documentation, "Candle snapshot"); paid for by their number.
@@ -247,8 +249,8 @@ class HyperliquidReader:
         self._stream.want(coins)
         return self._stream.wait_for_ticks(since, coins, seconds)
 
-    def _prices(self, coins: Collection[Coin]) -> Mapping[Coin, tuple[BookFrame, Price, datetime]]:
-        """Book, mark and instant of the last confirmation: from the stream where it is fresh, else polled.
+    def _prices(self, coins: Collection[Coin]) -> Mapping[Coin, _Seen]:
+        """Book and mark with the instants of their last confirmation: from the stream where it is fresh, else polled.
 
         Those to be polled are asked for at once; while others are there, none is waited for longer than a second. A
         coin that cannot be read is left out while another can; when none can, VenueUnavailable.
@@ -267,33 +269,33 @@ class HyperliquidReader:
             raise failure
         return found
 
-    def _streamed(self, coins: Sequence[Coin]) -> dict[Coin, tuple[BookFrame, Price, datetime]]:
+    def _streamed(self, coins: Sequence[Coin]) -> dict[Coin, _Seen]:
         if self._stream is None or not coins:
             return {}
         self._stream.want(coins)
         prices = self._stream.prices(coins, STREAM_WAIT_SECONDS)
         now = self._clock.now()
         return {
-            coin: (price.book, price.mark, price.confirmed_at)
+            coin: (price.book, price.confirmed_at, (price.mark, price.confirmed_at))
             for coin, price in prices.items()
             if now - price.confirmed_at <= STREAM_AGE_MAX
         }
 
-    def _kept_price(self, coin: Coin) -> tuple[BookFrame, Price, datetime] | None:
+    def _kept_price(self, coin: Coin) -> _Seen | None:
         """What was polled a moment ago, if it need not be asked for again."""
         known, marks, now = self._books.get(coin), self._marks, self._clock.now()
         if known is None or marks is None or not self._serves(known[1], BOOK_AGES, now):
             return None
         mark = marks[1].get(coin) if self._serves(marks[0], MARKS_AGES, now) else None
-        return None if mark is None else (known[0], mark, known[1])
+        return None if mark is None else (*known, (mark, marks[0]))
 
     def _serves(self, read_at: datetime, ages: Sequence[timedelta], now: datetime) -> bool:
         return abs(now - read_at) <= ages[self._pressure()]
 
-    def _polled(self, coin: Coin) -> tuple[BookFrame, Price, datetime] | None:
+    def _polled(self, coin: Coin) -> _Seen | None:
         book, seen_at = self._book(coin)
         mark = self._mark(coin)
-        return None if book is None or mark is None else (book, mark, seen_at)
+        return None if book is None or mark is None else (book, seen_at, mark)
 
     def _book(self, coin: Coin) -> tuple[BookFrame | None, datetime]:
         known = self._books.get(coin)
@@ -313,12 +315,13 @@ class HyperliquidReader:
             self._books[coin] = (book, now)
         return book, now
 
-    def _mark(self, coin: Coin) -> Price | None:
-        """While others read the marks anew, those known serve as long as they would with the budget used up."""
+    def _mark(self, coin: Coin) -> tuple[Price, datetime] | None:
+        """With its instant. While others read the marks anew, those known serve as long as they would with the budget
+        used up."""
         known = self._marks
         lasting = known is not None and abs(self._clock.now() - known[0]) <= MARKS_AGES[-1]
         if not self._marks_lock.acquire(blocking=not lasting) and known is not None:
-            return known[1].get(coin)
+            return _mark_in(known, coin)
         try:
             now = self._clock.now()
             if self._marks is None or not self._serves(self._marks[0], MARKS_AGES, now):
@@ -327,7 +330,7 @@ class HyperliquidReader:
                 except VenueUnavailable as error:
                     if self._marks is None or not _over_budget(error):
                         raise
-            return self._marks[1].get(coin)
+            return _mark_in(self._marks, coin)
         finally:
             self._marks_lock.release()
 
@@ -568,6 +571,11 @@ class HyperliquidReader:
         """Take the account's own taker fee into `traits`. Raises VenueUnavailable."""
         rate = decode_taker_fee(self._api.read(self._about("userFees"), HEAVY, Lane.ORDINARY))
         self._traits = replace(self._traits, taker_fee=rate)
+
+
+def _mark_in(marks: tuple[datetime, Mapping[Coin, Price]], coin: Coin) -> tuple[Price, datetime] | None:
+    mark = marks[1].get(coin)
+    return None if mark is None else (mark, marks[0])
 
 
 def _account_of(state: PerpState, equity: Decimal, taken_at: datetime) -> Account:

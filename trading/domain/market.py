@@ -51,13 +51,15 @@ class Instrument:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """Best bid and ask and the venue's mark, in USD a coin, as last confirmed at `taken_at`."""
+    """Best bid and ask and the venue's mark, in USD a coin, as last confirmed at `taken_at`; the mark at `marked_at`
+    where that is another instant."""
 
     coin: Coin
     bid: Price
     ask: Price
     mark: Price
     taken_at: datetime
+    marked_at: datetime | None = None
 
     @property
     def mid(self) -> Price:

@@ -307,7 +307,9 @@ def _raised(desk: Desk, memory: Memory, position: Position, mark: Mark, present:
     trailing = position.exit_plan.trailing
     if trailing is None:
         return position.high_water
-    confirmed = present if mark.mark_return is None else min(present, mark.mark_return)
+    if mark.mark_return is None:
+        return memory.high_water.get(position.id, position.high_water)
+    confirmed = min(present, mark.mark_return)
     seen = raise_high_water(memory.high_water.get(position.id), confirmed)
     high_water = seen if position.high_water is None else max(seen, position.high_water)
     memory.high_water[position.id] = high_water

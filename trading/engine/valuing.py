@@ -48,9 +48,9 @@ class Mark:
     notional.
 
     `exit_return` is by depth and what barriers look at; `mark_return` the same at the venue's marks, its second
-    opinion; `exit_ratio` and `mark_ratio` are price(A) / price(B) at the same prices. Its prices are from `taken_at` to
-    `newest_at`. What is for the barriers alone is not kept in the cache. `liquidation_distance` is the nearer leg's, a
-    fraction; None where it is not known.
+    opinion, None where those are too old for one; `exit_ratio` and `mark_ratio` are price(A) / price(B) at the same
+    prices. The quotes are from `taken_at` to `newest_at`. What is for the barriers alone is not kept in the cache.
+    `liquidation_distance` is the nearer leg's, a fraction; None where it is not known.
     """
 
     long_mid: Price
@@ -89,8 +89,9 @@ def mark_of(desk: Desk, position: Position, prices: Prices, now: datetime) -> Ma
     fee = desk.venue.traits.taker_fee
     exit_return = mark_return = exit_ratio = mark_ratio = None
     if position.entry_notional > 0:
-        mark_return = net_return(position, long.mark, short.mark, fee)
-        mark_ratio = pair_ratio(position, long.mark, short.mark)
+        if all(now - (one.marked_at or one.taken_at) <= EXIT_PRICE_AGE_MAX for one in (long, short)):
+            mark_return = net_return(position, long.mark, short.mark, fee)
+            mark_ratio = pair_ratio(position, long.mark, short.mark)
         if by_depth[0] is not None and by_depth[1] is not None:
             exit_return = net_return(position, by_depth[0], by_depth[1], fee)
             exit_ratio = pair_ratio(position, by_depth[0], by_depth[1])
