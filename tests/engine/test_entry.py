@@ -33,7 +33,7 @@ from trading.domain.exit_plan import ExitReason, TrailingStop
 from trading.domain.market import Pair
 from trading.domain.orders import RejectReason
 from trading.domain.positions import PositionStatus
-from trading.domain.trades import TradeStatus
+from trading.domain.trades import Trade, TradeStatus
 from trading.domain.units import Coin, PositionId, Ratio, TradeId, Usd
 from trading.engine import closing, emergency, entry, planning
 from trading.engine.entry import Outcome
@@ -457,6 +457,50 @@ class DeadlineTests(EntryTestCase):
         self.scene.hands.release()
         self.assertIs(PositionStatus.OPEN, self.scene.position(PositionId(answer.position.position_id)).status)
 
+    def test_what_is_not_accepted_in_time_never_will_be(self) -> None:
+        """However late whatever was asked answers: the caller has been told that nothing was sent."""
+
+        def hang_after_guardian(name: str) -> None:
+            if name == "account" and self.approver.proposals:
+                self.scene.hands.hang()
+
+        self.venue.on_read = hang_after_guardian
+        began = self.scene.clock.monotonic()
+        refusal = self.refused(VenueUnavailable)
+        self.assertIn("nothing was sent", refusal.detail)
+        self.assertLessEqual(self.scene.clock.monotonic() - began, 9.5)
+        self.scene.hands.release()
+        self.assertEqual(((), []), (self.scene.trades(), self.venue.sent))
+        self.assertIs(Outcome.OPENED, self.scene.execute().outcome)
+
+    def test_nor_what_had_only_to_be_written_down(self) -> None:
+        def slow(*known: Any) -> Any:
+            self.scene.hands.hang()
+            return checks_of(*known)
+
+        checks_of = planning.checks_of
+        with patch.object(planning, "checks_of", slow):
+            self.refused(VenueUnavailable)
+            self.scene.hands.release()
+        self.assertEqual(((), []), (self.scene.trades(), self.venue.sent))
+        self.assertIn("has been told that nothing was sent", self.scene.log.messages("error")[-1])
+
+    def test_what_is_being_written_down_when_the_time_is_over_is_asked_for_again(self) -> None:
+        save = self.scene.store.save
+
+        def slow(trade: Trade, **words: bool) -> Trade:
+            self.scene.hands.hang()
+            return save(trade, **words)
+
+        self.scene.store.save = slow  # type: ignore[method-assign]  # a disk that takes its time
+        began = self.scene.clock.monotonic()
+        self.refused(Busy)
+        self.assertLessEqual(self.scene.clock.monotonic() - began, 9.5)
+        self.scene.hands.release()
+        again = self.scene.execute()
+        self.assertEqual((Outcome.REPEATED, 1), (again.outcome, len(self.scene.trades())))
+        self.assertEqual(PositionStatus.OPEN, again.position.status)
+
     def test_what_fails_after_the_answer_is_written_down(self) -> None:
         def hang_and_fail(orders: object) -> None:
             self.scene.hands.hang()
@@ -491,7 +535,7 @@ class DeadlineTests(EntryTestCase):
     def test_a_request_that_waited_too_long_for_its_turn_is_told_to_come_again(self) -> None:
         desk = self.scene.desk
         with self.assertRaises(Busy):
-            entry._accepted(desk, a_request(), "key", desk.clock.monotonic() + 4.0)
+            entry._accepted(desk, a_request(), "key", desk.clock.monotonic() + 4.0, "", self.fail)
 
 
 class ExposureTests(EntryTestCase):

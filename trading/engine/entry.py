@@ -3,6 +3,8 @@
 The law: one signal, one trade, whatever is retried or sent concurrently; silence of any gate is a no.
 """
 
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -16,6 +18,7 @@ from trading.domain.errors import (
     GuardianUnavailable,
     IdempotencyMismatch,
     InvalidRequest,
+    InvariantBroken,
     MonitorDown,
     RiskDenied,
     SignalExpired,
@@ -81,12 +84,67 @@ def execute(desk: Desk, request: ExecuteRequest, key: str | None = None, *, requ
     known = _known(desk, desk.store.book(), request, key)
     if known is not None:
         return known
-    with desk.store.seat(_signal_seat(request.signal_id), ANSWER_SECONDS):
-        known = _known(desk, desk.store.book(), request, key)
-        if known is not None:
-            return known
-        trade = _accepted(desk, request, key, until, request_id)
-    return _answer(desk, _worked(desk, trade.id, until))
+    opening = _Opening(desk, request, key, until, request_id)
+    ended = errands.ends_by(desk, f"opening by {request.signal_id}", opening.run, until)
+    return opening.answer() if ended else opening.answer_so_far()
+
+
+class _Opening:
+    """One request on its way through the gates and to its orders, worked beside a caller who does not wait for ever.
+    Raises what `execute` does."""
+
+    def __init__(self, desk: Desk, request: ExecuteRequest, key: str, until: float, request_id: str) -> None:
+        self._desk = desk
+        self._request = request
+        self._key = key
+        self._until = until
+        self._request_id = request_id
+        self._lock = threading.Lock()
+        self._given_up = False
+        self._trade_id: TradeId | None = None
+        self._known: Answer | None = None
+
+    def run(self) -> None:
+        """Every gate in its order, the trade on disk, its orders."""
+        desk, until = self._desk, self._until
+        with desk.store.seat(_signal_seat(self._request.signal_id), ANSWER_SECONDS):
+            self._known = _known(desk, desk.store.book(), self._request, self._key)
+            if self._known is not None:
+                return
+            trade_id = _accepted(desk, self._request, self._key, until, self._request_id, self._begin).id
+        # The monitor may have taken it up already: it is re-read under its seat, or left to it.
+        working.work_if_free(desk, trade_id, until=until, wait_seconds=max(until - desk.clock.monotonic(), 0.0))
+
+    def answer(self) -> Answer:
+        """What it has come to, once it has run."""
+        if self._known is not None:
+            return self._known
+        return _answer(self._desk, self._desk.store.book().trade(self._accepted_id()))
+
+    def answer_so_far(self) -> Answer:
+        """The trade as it stands while it is still worked; one that is not accepted by now never will be."""
+        with self._lock:
+            self._given_up = self._trade_id is None
+        if self._given_up:
+            raise VenueUnavailable("what must be known before an opening could not be read in time; nothing was sent")
+        self._desk.store.make_sure()
+        trade = self._desk.store.book().find_trade(self._accepted_id())
+        if trade is None:
+            raise Busy(f"signal {self._request.signal_id} is being accepted just now; ask again")
+        return _answer(self._desk, trade)
+
+    def _begin(self, trade_id: TradeId) -> None:
+        """Called before the trade is written down: whoever has been told that nothing was sent has been told the
+        truth."""
+        with self._lock:
+            if self._given_up:
+                raise VenueUnavailable("the caller has been told that nothing was sent")
+            self._trade_id = trade_id
+
+    def _accepted_id(self) -> TradeId:
+        if self._trade_id is None:
+            raise InvariantBroken("an opening has ended with neither a trade nor a refusal")
+        return self._trade_id
 
 
 def judge_signal(desk: Desk, signal: Signal, *, now: datetime) -> None:
@@ -177,8 +235,15 @@ def _nothing_filled(trade: Trade) -> bool:
     return not trade.live and not trade.anything_filled and not trade.cancel_wanted
 
 
-def _accepted(desk: Desk, request: ExecuteRequest, key: str, until: float, request_id: str = "") -> Trade:
-    """All gates, then the trade on disk."""
+def _accepted(
+    desk: Desk,
+    request: ExecuteRequest,
+    key: str,
+    until: float,
+    request_id: str,
+    begin: Callable[[TradeId], None],
+) -> Trade:
+    """All gates, then the trade on disk, after *begin* was told of it."""
     require_active(desk)
     _await_monitor(desk)
     if until - desk.clock.monotonic() < min(desk.config.agent_timeout_seconds, ANSWER_SECONDS / 2):
@@ -208,6 +273,7 @@ def _accepted(desk: Desk, request: ExecuteRequest, key: str, until: float, reque
             raise GuardianUnavailable("Guardian's approval id has been used before; that is no approval")
         terms = planning.terms_of(desk, plan, trade_id, approval, key, fresh, book)
         checks = planning.checks_of(desk, plan, book, fresh.account)
+        begin(trade_id)
         trade = working.admit(desk, replace(terms, request_id=request_id, checks=checks))
     desk.log.write(
         "info",
@@ -281,18 +347,6 @@ def _with_rejection(state: DeskState, rejection: Rejection, now: datetime) -> De
         and not (one.signal_id == rejection.signal_id and one.position_size >= rejection.position_size)
     )
     return replace(state, rejections=(*standing, rejection))
-
-
-def _worked(desk: Desk, trade_id: TradeId, until: float) -> Trade:
-    """The trade once it rests, or as it stands at *until*: an exchange that hangs keeps no caller waiting."""
-
-    def work() -> None:
-        # The monitor may have taken it up already: it is re-read under its seat, or left to it.
-        working.work_if_free(desk, trade_id, until=until, wait_seconds=max(until - desk.clock.monotonic(), 0.0))
-
-    if not errands.ends_by(desk, f"opening by {trade_id}", work, until):
-        desk.store.make_sure()
-    return desk.store.book().trade(trade_id)
 
 
 def _respect_rejection(desk: Desk, request: ExecuteRequest) -> None:
