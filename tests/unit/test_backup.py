@@ -202,6 +202,12 @@ class BackupTest(BackupCase):
             pass
         self.refused("is not well")
 
+    def test_a_backup_that_cannot_be_read_is_named(self) -> None:
+        """It was the folder for what is in it that was said to be missing."""
+        for path, why in ((self.target.with_name("none"), "No such file"), (self.target.parent, "Is a directory")):
+            with self.subTest(path), self.assertRaisesRegex(StoreCorrupt, f"^{path} cannot be read: {why}"):
+                restore(path, self.data_dir, force=False)
+
     def test_a_snapshot_cannot_be_written_to_and_knows_only_its_files(self) -> None:
         self.filled()
         with frozen(self.data_dir) as still:

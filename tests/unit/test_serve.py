@@ -158,6 +158,11 @@ class Starting(SimpleTestCase):
         ):
             call_command("serve", port=free_port(), stdout=stdout)
 
+    def test_a_port_that_there_cannot_be_is_refused_before_anything_starts(self) -> None:
+        for port in (-1, 0, 65536):
+            with self.subTest(port), self.assertRaisesRegex(CommandError, "--port must be from 1 to 65535"):
+                call_command("serve", port=port)
+
     def test_the_port_is_an_option_of_the_command_line(self) -> None:
         parser = serve.Command().create_parser("manage.py", "serve")
         self.assertEqual(vars(parser.parse_args(["--port", "8765"]))["port"], 8765)

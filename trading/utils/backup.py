@@ -26,6 +26,8 @@ def restore(source: Path, data_dir: Path, *, force: bool) -> tuple[LedgerReport,
     Raises StoreCorrupt when the backup is not well, when the ledger here is newer or cannot be read (unless *force*),
     and while a monitor runs; Busy while somebody writes.
     """
+    with trouble_told(source, "read"), source.open("rb"):
+        pass
     fresh = data_dir.with_name(f".{data_dir.name}.restoring")
     with trouble_told(fresh, "written"):
         shutil.rmtree(fresh, ignore_errors=True)

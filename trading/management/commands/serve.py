@@ -41,6 +41,8 @@ class Command(BaseCommand):
         if sys.platform == "win32":
             raise CommandError("Windows has no gunicorn: use `manage.py runserver` and `manage.py monitor_positions`.")
         port = config.executor_port if port is None else port
+        if not 1 <= port <= 65535:
+            raise CommandError("--port must be from 1 to 65535")
         if not port_is_free(port):
             raise CommandError(f"Port {port} is taken. Stop what uses it, or set EXECUTOR_PORT to another one.")
         redis = start_redis(config.redis_url, database=config.redis_db)
