@@ -2,9 +2,10 @@
 
 import threading
 import unittest
+from unittest import mock
 
 from tests.servers.hyperliquid.faults import Answer, Commit, Fault
-from tests.servers.pear import API_KEY, CLIENT_ID
+from tests.servers.pear import API_KEY, CLIENT_ID, server
 from tests.unit.pear_world import OPEN, PearWorld
 from trading.adapters.pear_api import Done, PearApi
 from trading.adapters.pear_wire import Refused, Unclear
@@ -121,6 +122,31 @@ class Sessions(PearWorld):
                 self.fault(OPEN, answer, Commit.NEVER)
                 self.assertIsInstance(self.api.write("POST", "/positions", {}), Unclear)
                 self.assertEqual(self.pear.count(OPEN), 1)
+
+    def test_after_a_429_nothing_is_read_for_as_long_as_pear_says(self) -> None:
+        self.api.log_in()
+        for seconds, rest in ((0, 12.0), (0.001, 1.0)):
+            # The simulator tells how long when the fault takes no time.
+            with self.subTest(rest=rest):
+                self.pear.received.clear()
+                self.pear.faults.add(Fault(POSITIONS, Answer.TOO_MANY, Commit.NEVER, "", 1, seconds=seconds))
+                for wait in (0.0, rest - 0.1):
+                    self.clock.advance(wait)
+                    with self.assertRaises(VenueUnavailable) as caught:
+                        self.api.read("/positions")
+                    self.assertEqual(caught.exception.facts["status"], 429)
+                    self.assertEqual(self.pear.count(POSITIONS), 1)
+                self.assertIsInstance(self.api.write("POST", "/positions", {}), Refused)
+                self.clock.advance(0.2)
+                self.assertEqual(self.api.read("/positions"), [])
+
+    def test_however_long_pear_says_it_is_asked_again_in_a_quarter_of_a_minute(self) -> None:
+        self.api.log_in()
+        self.pear.faults.add(Fault(POSITIONS, Answer.TOO_MANY, Commit.NEVER, "", 1))
+        with mock.patch.object(server, "RETRY_AFTER_SECONDS", 3600), self.assertRaises(VenueUnavailable):
+            self.api.read("/positions")
+        self.clock.advance(15)
+        self.assertEqual(self.api.read("/positions"), [])
 
     def test_a_read_that_cannot_be_had_says_so(self) -> None:
         self.api.log_in()

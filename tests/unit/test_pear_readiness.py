@@ -40,7 +40,7 @@ class Readiness(PearWorld):
         self.assertEqual(self.findings()["fees"].words, "0.10500 % as a taker")
 
     def test_an_agent_that_is_missing_is_told_however_pear_says_it(self) -> None:
-        for word in ("404", "empty"):
+        for word in ("404", "empty", "nothing"):
             with self.subTest(word=word):
                 self.pear.agentless = word
                 self.assert_error("Pear's agent", "no agent wallet", "approve")

@@ -65,10 +65,12 @@ _deadline: ContextVar[Deadline] = ContextVar("deadline")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A complete answer of the peer, of any status; a redirect is one more answer that is not `ok`."""
+    """A complete answer of the peer, of any status; a redirect is one more answer that is not `ok`. `retry_after`: the
+    seconds after which a peer that says 429 wants to be asked again, where it says so."""
 
     status: int
     content: bytes
+    retry_after: float | None = None
 
     @property
     def ok(self) -> bool:
@@ -202,7 +204,13 @@ class Peer:
             response.close()
             raise
         response.release_conn()
-        return Answer(response.status, content)
+        return Answer(response.status, content, _retry_after(response) if response.status == 429 else None)
+
+
+def _retry_after(response: BaseHTTPResponse) -> float | None:
+    """By the header in its plain form, whole seconds; as a date (RFC 9110, 10.2.3) it would go by the peer's clock."""
+    value = response.headers.get("Retry-After", "").strip()
+    return float(value) if value.isascii() and value.isdigit() else None
 
 
 class _TimedStream(io.RawIOBase):

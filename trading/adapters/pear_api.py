@@ -27,7 +27,10 @@ RENEW_SHARE = 0.25
 # A refused log-in is not tried again at once: it would be refused again, and counted.
 LOGIN_AGAIN_SECONDS = 2.0
 LOGIN_REFUSED = frozenset({400, 401, 403})
-_TRY_AGAIN = frozenset({429, 500, 502, 503, 504})
+# After a 429 nothing is read for as long as Pear says, or a second; no longer than a close at Pear is waited for.
+REST_SECONDS = 1.0
+REST_SECONDS_MAX = 15.0
+_TRY_AGAIN = frozenset({500, 502, 503, 504})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ class PearApi:
         self._lock = threading.Lock()
         self._session: _Session | None = None
         self._refused: tuple[float, str] | None = None
+        self._rests_until = 0.0
 
     def healthy(self) -> None:
         """Raises VenueUnavailable when Pear does not answer."""
@@ -71,19 +75,33 @@ class PearApi:
         self._token()
 
     def read(self, path: str, params: Mapping[str, str] | None = None) -> object:
-        """The decoded answer to a GET. Raises VenueUnavailable, with the `status` when there was one."""
+        """The decoded answer to a GET, None for an empty one. Raises VenueUnavailable, with the `status` when there was
+        one."""
         ends_at = self._clock.monotonic() + READ_SECONDS_MAX
         for pause in READ_PAUSES_SECONDS:
             try:
-                answer = self._authorized("GET", path, params, None, ends_at - self._clock.monotonic())
+                answer = self._asked(path, params, ends_at)
             except VenueUnavailable as error:
                 if "status" in error.facts or self._clock.monotonic() + pause >= ends_at:
                     raise
             else:
                 if answer.status not in _TRY_AGAIN:
-                    return self._peer.decoded(answer)
+                    return self._decoded(answer)
             self._clock.sleep(pause)
-        return self._peer.decoded(self._authorized("GET", path, params, None, ends_at - self._clock.monotonic()))
+        return self._decoded(self._asked(path, params, ends_at))
+
+    def _asked(self, path: str, params: Mapping[str, str] | None, ends_at: float) -> Answer:
+        rest = self._rests_until - self._clock.monotonic()
+        if rest > 0:
+            raise VenueUnavailable(f"Pear wants to be left alone for {rest:.0f} s more (429)", status=429)
+        answer = self._authorized("GET", path, params, None, ends_at - self._clock.monotonic())
+        if answer.status == 429:
+            seconds = REST_SECONDS if answer.retry_after is None else min(answer.retry_after, REST_SECONDS_MAX)
+            self._rests_until = self._clock.monotonic() + seconds
+        return answer
+
+    def _decoded(self, answer: Answer) -> object:
+        return self._peer.decoded(answer) if answer.content or not answer.ok else None
 
     def write(self, method: str, path: str, body: object) -> Done | Refused | Unclear:
         """What became of a request that changes something, sent once. Never raises once it may have been done.

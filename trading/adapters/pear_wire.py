@@ -254,7 +254,7 @@ def decode_failures(answer: object) -> Mapping[str, str]:
 
 def decode_agent(answer: object) -> str | None:
     """GET /agentWallet; None for the several ways of saying that there is none."""
-    found = mapping(answer).get("agentWalletAddress")
+    found = mapping(answer).get("agentWalletAddress") if answer is not None else None
     return found.lower() if isinstance(found, str) and found else None
 
 

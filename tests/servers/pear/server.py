@@ -151,7 +151,8 @@ class PearServer:
         try:
             address = "" if route.open else self.sessions.address_of(headers.get("authorization", ""))
             request = Request(address, name, dict(parse_qsl(query)), body)
-            return _json(route.status, route.answer(self, request))
+            answer = route.answer(self, request)
+            return _json(route.status, answer) if answer is not None else Reply(route.status, b"")
         except Refused as refusal:
             return _json(refusal.status, refusal.body)
         except Crashed as crash:
@@ -198,10 +199,12 @@ class PearServer:
     def health(self, request: Request) -> Row:
         return {"status": "ok", "timestamp": iso(self.clock.now()), "uptime": 1}
 
-    def agent_wallet(self, request: Request) -> Row:
-        """`agentless` says how an account without an agent is told: by a 404, or by an empty answer."""
+    def agent_wallet(self, request: Request) -> Row | None:
+        """`agentless` says how an account without an agent is told: by a 404, by an empty object, or by nothing."""
         if self.agentless == "404":
             raise Refused(404, "Agent wallet not found")
+        if self.agentless == "nothing":
+            return None
         return {} if self.agentless else {"agentWalletAddress": self.agent}
 
     def make_agent(self, request: Request) -> Row:
