@@ -16,14 +16,15 @@ from unittest.mock import patch
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError
-from django.test import SimpleTestCase
+from django.core.management.commands import runserver as django_runserver
+from django.test import SimpleTestCase, override_settings
 
 from executor_agent import redis_server
 from executor_agent.redis_server import PrivateServer, RunningRedis
 from executor_agent.supervisor import Program, Supervisor
 from tests.processes import free_port
 from tests.runner import private_redis
-from trading.conf import Config
+from trading.conf import ApiToken, Config, Scope
 from trading.management.commands import runserver, serve
 
 CONFIGURED = RunningRedis("redis://localhost:6379/3", "configured")
@@ -183,3 +184,23 @@ class RunServer(SimpleTestCase):
     def test_it_uses_the_services_port_on_this_machine_only(self) -> None:
         self.assertEqual(runserver.Command.default_addr, "127.0.0.1")
         self.assertEqual(runserver.Command.default_port, str(settings.DESK_CONFIG.executor_port))
+
+    def test_without_tokens_it_listens_on_no_address_that_others_reach(self) -> None:
+        """It did, and whoever found out to ask for localhost could do everything."""
+        for address in ("0.0.0.0:8004", "0:8004", "192.0.2.7:8004", "[::]:8004", "desk.example:8004"):
+            with self.subTest(address):
+                self.assertFalse(self.starts(address))
+        for address in ("127.0.0.1:8004", "8004", "localhost:8004", "[::1]:8004"):
+            with self.subTest(address):
+                self.assertTrue(self.starts(address))
+        token = ApiToken("desk", Scope.READ, "0" * 64)
+        with override_settings(DESK_CONFIG=settings.DESK_CONFIG.model_copy(update={"api_tokens": (token,)})):
+            self.assertTrue(self.starts("0.0.0.0:8004"))
+
+    def starts(self, address: str) -> bool:
+        with patch.object(django_runserver.Command, "run") as run:
+            try:
+                call_command("runserver", address, stderr=io.StringIO())
+            except CommandError as refusal:
+                self.assertIn("API_TOKENS", str(refusal))
+        return run.called
