@@ -556,6 +556,20 @@ class HighWaterTest(ExitsTestCase):
         seen = self.memory.high_water[self.position.id]
         self.assertGreater(seen, before or Decimal(1))
 
+    def test_a_rise_of_a_twentieth_of_the_gap_is_written_so_that_a_restart_loses_no_more(self) -> None:
+        self.venue.move("ETH", "4060")
+        self.swept()
+        before = self.stored()
+        assert before is not None
+        self.venue.move("ETH", "4061.5")
+        self.swept()
+        self.assertEqual(before, self.stored())
+        self.venue.move("ETH", "4061.7")
+        self.swept()
+        after = self.stored()
+        assert after is not None
+        self.assertGreaterEqual(after - before, Decimal("0.0002"))
+
     def position_file(self) -> bytes:
         return (self.scene.store.data_dir / "positions.json").read_bytes()
 

@@ -23,6 +23,7 @@ from trading.domain.desk_state import TradingState
 from trading.domain.market import Instrument, Quote
 from trading.domain.orders import Order, OrderReport, OrderStatus, RejectReason, Side
 from trading.domain.trades import (
+    HANDED_ON,
     CancelWanted,
     HoldingGone,
     LegsBalanced,
@@ -225,6 +226,13 @@ class DoubtAndRestTests(PlaybookTestCase):
         self.waits(next_step(trade, a_market(after(still - 1), without=["ETH"]), reducing), "no price for ETH")
         self.notes(next_step(trade, a_market(after(still + 1), without=["ETH"]), reducing), TradeSuspended)
 
+    def test_a_repair_in_which_something_happens_does_not_stand_still(self) -> None:
+        trade, reducing = unbalanced(BTC="0"), Policy(TradingState.REDUCING)
+        trade = filled(sent(trade, next_step(trade, a_market(after(100)), reducing)), ETH="0")
+        still = after(100 + REPAIR_PATIENCE.total_seconds())
+        self.sends(next_step(trade, a_market(still), reducing))
+        self.notes(next_step(trade, a_market(after(1, still)), reducing), TradeSuspended)
+
     def test_a_close_that_never_had_anything_to_send_may_be_written_off(self) -> None:
         closing = given_a_closing_trade(given_a_filled_trade())
         at = after(60 + STUCK_PATIENCE.total_seconds() + 1)
@@ -285,6 +293,18 @@ class DoubtAndRestTests(PlaybookTestCase):
         )
         self.notes(next_step(closing, market, ACTIVE), HoldingGone)
         self.waits(next_step(closing, replace(market, opening_live=True), ACTIVE), "nothing that the venue would take")
+
+    def test_what_is_too_little_for_an_order_is_handed_on_where_all_the_rest_is_too(self) -> None:
+        closing = given_a_closing_trade(given_a_filled_trade())
+        at = after(60 + STUCK_PATIENCE.total_seconds())
+        for quantity, handed_on in (("0.002", True), ("0.004", False)):
+            with self.subTest(quantity):
+                market = a_market(at, outstanding={"ETH": quantity}, whole={"ETH": "0.1", "BTC": "0"})
+                step = next_step(closing, replace(market, dregs=frozenset({ETH})), ACTIVE)
+                if handed_on:
+                    self.assertEqual(HANDED_ON, self.notes(step, HoldingGone))
+                else:
+                    self.sends(step)
 
     def test_a_leg_that_is_closed_is_not_stuck_while_the_other_is(self) -> None:
         closing = given_a_closing_trade(given_a_filled_trade())
@@ -718,7 +738,8 @@ class RepairTests(PlaybookTestCase):
 
     def test_a_leg_that_the_venue_does_not_hold_is_asked_for_a_minute_and_then_suspended(self) -> None:
         trade, reducing = unbalanced(BTC="0"), Policy(TradingState.REDUCING)
-        self.waits(next_step(trade, a_market(after(60), available={"ETH": "0"}), reducing), "holds no ETH")
+        wait = self.waits(next_step(trade, a_market(after(60), available={"ETH": "0"}), reducing), "holds no ETH")
+        self.assertEqual(after(60), wait.until)
         self.notes(next_step(trade, a_market(after(61), available={"ETH": "0"}), reducing), TradeSuspended)
 
     def test_a_small_residue_that_cannot_be_traded_stays_and_is_not_judged_again(self) -> None:
