@@ -140,6 +140,15 @@ class SlowDiskTests(WorkingTestCase):
         self.assertLess(self.scene.clock.now() - sent[0].intended_at, timedelta(seconds=2))
         self.assert_book_is_truth()
 
+    def test_a_slice_that_was_not_sent_waits_for_no_interval(self) -> None:
+        """It would be sent when the approval has lapsed, or not at all."""
+        self.while_written(lambda: self.scene.clock.advance(3))
+        self.scene.execute(twap=TwapRequest(180, 5))
+        self.scene.ticks(2)
+        self.assertEqual([{1}], [{one.slice_number for one in group} for group in self.venue.sent])
+        self.scene.ticks(36)
+        self.assertEqual(2, len(self.venue.sent))
+
     def test_a_disk_that_is_always_slow_opens_nothing(self) -> None:
         self.while_written(lambda: self.scene.clock.advance(5), 9)
         with self.assertRaises(VenueRejected):

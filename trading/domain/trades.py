@@ -441,13 +441,14 @@ class Trade:
         return tuple(one for one in self.orders if self.report_of(one).reason is RejectReason.UNEXPLAINED)
 
     @property
-    def sent(self) -> bool:
-        """Whether a byte of any order may have left the house."""
-        return any(self.report_of(one).reason is not RejectReason.UNSENT for one in self.orders)
+    def last_sent(self) -> Order | None:
+        """The last order of which a byte may have left the house."""
+        sent = (one for one in reversed(self.orders) if self.report_of(one).reason is not RejectReason.UNSENT)
+        return next(sent, None)
 
     @property
     def last_sent_at(self) -> datetime | None:
-        return self.orders[-1].intended_at if self.orders else None
+        return None if self.last_sent is None else self.last_sent.intended_at
 
     @property
     def fees(self) -> Usd:

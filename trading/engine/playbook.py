@@ -194,7 +194,7 @@ def _next_of_open(trade: Trade, market: Market, policy: Policy) -> Step:
         return _verdict(trade, market.now)
     if given_up:
         return _give_up(trade, market.now)
-    if not trade.sent and market.now > _approval_ends_at(trade):
+    if trade.last_sent is None and market.now > _approval_ends_at(trade):
         return Note(TradeCanceled(market.now, "the approval was not used within its time"))
     if market.now < due:
         return Wait("the next slice is not due", due)

@@ -107,12 +107,12 @@ def next_slice_due(trade: Trade) -> datetime | None:
 def due_at(trade: Trade, number: int) -> datetime:
     """When slice *number*, not sent yet or to be sent again, may go: as scheduled, or as long after the last one sent
     as the schedule has them apart."""
-    scheduled = scheduled_at(trade, number)
-    if trade.last_sent_at is None:
+    scheduled, sent = scheduled_at(trade, number), trade.last_sent
+    if sent is None:
         return scheduled
-    last = trade.orders[-1].slice_number
+    last = sent.slice_number
     apart = scheduled - scheduled_at(trade, last) if number > last else _interval(trade)
-    return max(scheduled, trade.last_sent_at + apart)
+    return max(scheduled, sent.intended_at + apart)
 
 
 def scheduled_at(trade: Trade, number: int) -> datetime:
