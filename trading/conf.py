@@ -31,6 +31,8 @@ from trading.domain.units import Ratio
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 HYPERLIQUID_MAINNET = "https://api.hyperliquid.xyz"
 HYPERLIQUID_TESTNET = "https://api.hyperliquid-testnet.xyz"
+# An opening must fit into the three quarters of it that are not kept for closes.
+WEIGHT_MIN = 160
 # What Django itself calls too weak (security.W009).
 SECRET_KEY_CHARS_MIN = 50
 SECRET_KEY_DISTINCT_MIN = 5
@@ -219,6 +221,12 @@ def _zone_of(value: str) -> tzinfo:
         raise ValueError("must be a time zone such as UTC or Europe/Berlin") from error
 
 
+def _weight(value: int) -> int:
+    if 0 < value < WEIGHT_MIN:
+        raise ValueError(f"must be 0, which is off, or {WEIGHT_MIN} and more: with less nothing is ever opened")
+    return value
+
+
 def _wallet_key(value: SecretStr) -> SecretStr:
     text = value.get_secret_value()
     if not text.startswith("{") and not _WALLET_KEY.fullmatch(text):
@@ -391,7 +399,7 @@ class Config(BaseSettings):
     hyperliquid_api_url: PeerUrl = Field(default_factory=_default_hyperliquid_url)
     """Blank: https://api.hyperliquid-testnet.xyz with VENUE=hyperliquid, https://api.hyperliquid.xyz with
     VENUE=pear."""
-    venue_weight_per_minute: int = Field(1200, ge=0, le=1_000_000)
+    venue_weight_per_minute: Annotated[int, Field(ge=0, le=1_000_000), AfterValidator(_weight)] = 1200
     """The exchange's request budget a minute; 0 is off."""
     venue_shared_dir: Annotated[Path, AfterValidator(_data_dir)] | None = None
     """Folder of the nonces and the request budget. Give all desks of one machine the same; blank: the folder venue in

@@ -218,6 +218,8 @@ class Bounds(unittest.TestCase):
             ("TAKE_PROFIT", "5", Decimal(5)),
             ("TAKE_PROFIT", "0.001", Decimal("0.001")),
             ("COOLDOWN_SECONDS", "0", 0),
+            ("VENUE_WEIGHT_PER_MINUTE", "0", 0),
+            ("VENUE_WEIGHT_PER_MINUTE", "160", 160),
             ("MAX_HOLDING_SECONDS", "60", 60),
             ("MONITOR_INTERVAL_SECONDS", "0.25", 0.25),
             ("DEBUG", "yes", True),
@@ -271,6 +273,7 @@ class Bounds(unittest.TestCase):
             ("HYPERLIQUID_WALLET_KEY", "0x1234"),
             ("HYPERLIQUID_ACCOUNT_ADDRESS", "0x1234"),
             ("PEAR_CLIENT_ID", "a b"),
+            ("VENUE_WEIGHT_PER_MINUTE", "-1", "1", "159"),
         ):
             for text in texts:
                 with self.subTest(name=name, text=text):

@@ -8,9 +8,11 @@ from datetime import timedelta
 from decimal import Decimal
 from types import ModuleType
 
+from trading import conf
 from trading.adapters import (
     hyperliquid_api,
     hyperliquid_budget,
+    hyperliquid_reader,
     hyperliquid_reports,
     pear_direct,
     pear_register,
@@ -215,6 +217,11 @@ class PromisedNumbersTest(unittest.TestCase):
 
     def test_three_hundred_of_the_venues_weight_are_kept_for_closing(self) -> None:
         self.assertEqual(300, Config.of().venue_weight_per_minute // hyperliquid_budget.RESERVE)
+
+    def test_the_least_budget_has_room_for_an_opening(self) -> None:
+        self.assertEqual(
+            hyperliquid_reader.OPENING_WEIGHT, conf.WEIGHT_MIN - conf.WEIGHT_MIN // hyperliquid_budget.RESERVE
+        )
 
 
 if __name__ == "__main__":
