@@ -163,6 +163,7 @@ class BarrierTest(ExitsTestCase):
                 self.memory = Memory()
                 self.planned(self.scene.opened(), replace(plan, max_holding_seconds=60))
                 self.assertEqual([], self.swept(30))
+                self.scene.opened("signal_2", pair="SOL/AVAX")
                 self.scene.clock.instant -= timedelta(hours=1)
                 self.assertEqual([], self.swept(29))
                 self.assertEqual([ExitReason.TIME_LIMIT], self.swept(1))
@@ -439,6 +440,14 @@ class JumpTest(ExitsTestCase):
         self.swept()
         self.venue.move("ETH", "3880")
         self.assertEqual([ExitReason.STOP_LOSS], self.swept())
+
+    def test_what_opens_in_between_makes_a_jump_no_smaller(self) -> None:
+        self.scene.opened()
+        self.swept()
+        self.scene.opened("signal_2", pair="SOL/AVAX")
+        self.venue.move("ETH", "3800")
+        self.assertEqual([], self.swept(0.5))
+        self.assertEqual([ExitReason.STOP_LOSS], self.swept(0.5))
 
     def test_from_a_second_on_the_mark_decides(self) -> None:
         for name, mark, expected in (("breached", "3800", [ExitReason.STOP_LOSS]), ("calm", "4000", [])):
