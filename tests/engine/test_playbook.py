@@ -60,7 +60,7 @@ from trading.engine.playbook import (
     Wait,
     next_step,
 )
-from trading.engine.schedule import next_slice_due, slices_done
+from trading.engine.schedule import average_price, next_slice_due, next_slice_number, slices_done
 
 ACTIVE = Policy(TradingState.ACTIVE)
 COINS = ("BTC", "ETH", "SOL", "AVAX")
@@ -570,6 +570,36 @@ class SlicingTests(PlaybookTestCase):
         trade = filled(sent(trade, next_step(trade, a_market(after(36)), ACTIVE)), ETH="0.99", BTC="0.99")
         self.assertGreater(trade.terms.long.quantity, trade.filled(ETH))
         self.notes(next_step(trade, a_market(after(40)), ACTIVE), TradeFilled)
+
+    def test_a_slice_of_which_one_leg_never_arrived_is_over_once_that_is_completed(self) -> None:
+        trade = a_working_trade(slices=3)
+        long, short = trade.orders
+        trade = answered(trade, given_report(long), OrderReport(short.client_order_id, OrderStatus.ABSENT, T0))
+        trade = noted(trade, next_step(trade, a_market(), ACTIVE))
+        trade = filled(sent(trade, next_step(trade, a_market(), ACTIVE)))
+        trade = noted(trade, next_step(trade, a_market(), ACTIVE))
+        self.assertEqual((2, 1), (next_slice_number(trade), slices_done(trade)))
+
+    def test_a_leg_that_is_full_leaves_no_slice_to_the_other(self) -> None:
+        """Four dollars of a thousand are no slice of their own."""
+        trade = filled(a_working_trade(slices=2))
+        trade = filled(sent(trade, next_step(trade, a_market(after(36)), ACTIVE)), ETH="0.993")
+        self.assertEqual(trade.terms.short.quantity, trade.filled(BTC))
+        self.assertIsNone(next_slice_due(trade))
+        self.notes(next_step(trade, a_market(after(40)), ACTIVE), TradeFilled)
+
+    def test_what_was_taken_back_is_no_part_of_the_average_price(self) -> None:
+        """Sold again at a loss: neither the leg's own average nor that of the other, which trades on that side, too."""
+        for share, ahead in (({"BTC": "0"}, ETH), ({"ETH": "0"}, BTC)):
+            with self.subTest(ahead):
+                trade = filled(a_working_trade(slices=2), **share)
+                trade = noted(trade, next_step(trade, a_market(), ACTIVE))
+                trim = next_step(trade, a_market(prices={"ETH": "3000", "BTC": "80000"}), Policy(TradingState.REDUCING))
+                trade = filled(sent(trade, trim))
+                prices = {leg.coin: average_price(trade, leg) for leg in trade.terms.legs}
+                first = next(one for one in trade.orders if one.coin == ahead)
+                self.assertEqual(first.limit_price, prices.pop(ahead))
+                self.assertEqual([None], list(prices.values()))
 
     def test_done_counts_what_is_known_to_have_ended(self) -> None:
         trade = a_working_trade(slices=3)
