@@ -487,8 +487,8 @@ class VariableSource(PydanticBaseSettingsSource):
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[str, str, bool]:
         """The text of a variable, blank when it is unset."""
         name = field_name.upper()
-        text = _meant(self._variables.get(name))
-        path = _meant(self._variables.get(f"{name}_FILE")) if name in SECRETS else ""
+        text = meant(self._variables.get(name))
+        path = meant(self._variables.get(f"{name}_FILE")) if name in SECRETS else ""
         if text and path:
             self.mistakes.append(f"{name}: is set together with {name}_FILE; remove one of them")
         return text or (self._text_in(path, name) if path else ""), field_name, False
@@ -500,7 +500,7 @@ class VariableSource(PydanticBaseSettingsSource):
 
     def _text_in(self, path: str, name: str) -> str:
         try:
-            return _meant(Path(path).expanduser().read_text(encoding="utf-8"))
+            return meant(Path(path).expanduser().read_text(encoding="utf-8"))
         except (OSError, ValueError):
             line = f"{name}_FILE: the file it names cannot be read as text; check the path and its permissions"
             self.mistakes.append(line)
@@ -524,7 +524,7 @@ class DotenvSource(VariableSource):
             if name is None:
                 # What is on it is not shown: it may be a secret.
                 self.mistakes.append(f"{path.name}: line {number} is no NAME=value; mend it or remove it")
-            elif name in known and _meant(values.get(name)) not in ("", _meant(value)):
+            elif name in known and meant(values.get(name)) not in ("", meant(value)):
                 self.mistakes.append(f"{name}: is set twice in {path.name}, to different values; remove one of them")
             elif name not in known and (alike := difflib.get_close_matches(name.upper(), known, 1, _LOOK_ALIKE)):
                 self.mistakes.append(f"{name}: no such variable in {path.name}; did you mean {alike[0]}?")
@@ -570,7 +570,8 @@ def contradictions(config: Config) -> tuple[Contradiction, ...]:
     return (*_of_exits(config), *_of_slices(config), *(() if config.demo_mode else _of_live(config)))
 
 
-def _meant(text: str | None) -> str:
+def meant(text: str | None) -> str:
+    """*text* without what is around it; blank for a placeholder, which is as good as unset."""
     stripped = (text or "").strip()
     return "" if _PLACEHOLDER.fullmatch(stripped) else stripped
 

@@ -5,7 +5,9 @@ import hashlib
 import io
 import json
 import re
+import sys
 import tempfile
+import unittest
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -461,6 +463,32 @@ class CreateApiTokenTest(SimpleTestCase):
     def test_where_no_file_is_read_none_is_written_unless_it_is_named(self) -> None:
         with self.assertRaisesRegex(CommandError, "--file"):
             self.made("orchestrator", "--scope", "trade", "--save")
+
+    def test_saved_over_a_placeholder_it_is_known_too(self) -> None:
+        """What began with a placeholder was one as a whole, and no token in it was known."""
+        file = Path(self.enterContext(tempfile.TemporaryDirectory())) / ".env"
+        file.write_text("API_TOKENS=your_tokens_here\n", encoding="utf-8")
+        self.made("orchestrator", "--scope", "trade", "--save", "--file", str(file))
+        self.assertEqual(["orchestrator"], [one.name for one in load_config({}, file).api_tokens])
+
+    def test_a_name_that_the_file_has_is_taken(self) -> None:
+        """It was added once more, and the service did not start any more."""
+        file = Path(self.enterContext(tempfile.TemporaryDirectory())) / ".env"
+        before = f"API_TOKENS='desk:read:{'ab' * 32}, orchestrator:read:{'cd' * 32}'\n"
+        file.write_text(before, encoding="utf-8")
+        with self.assertRaisesRegex(CommandError, "orchestrator is in .* already"):
+            self.made("orchestrator", "--scope", "trade", "--save", "--file", str(file))
+        self.assertEqual(before, file.read_text(encoding="utf-8"))
+
+    @unittest.skipIf(sys.platform == "win32", "links take a right of their own there")
+    def test_a_link_stays_one_and_what_it_leads_to_is_written(self) -> None:
+        folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        file, link = folder / "environment", folder / ".env"
+        file.write_text("API_TOKENS=\n", encoding="utf-8")
+        link.symlink_to(file)
+        self.made("orchestrator", "--scope", "trade", "--save", "--file", str(link))
+        self.assertTrue(link.is_symlink())
+        self.assertIn("orchestrator:trade:", file.read_text(encoding="utf-8"))
 
     def test_a_file_that_sets_no_tokens_or_sets_them_twice_is_left_alone(self) -> None:
         file = Path(self.enterContext(tempfile.TemporaryDirectory())) / ".env"

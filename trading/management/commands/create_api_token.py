@@ -12,7 +12,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from trading.authentication import digest_of
-from trading.conf import Scope
+from trading.conf import Scope, meant
 from trading.management.commands.setup import TOKEN_BYTES, quoted, write_privately
 
 _ENTRIES = re.compile(r"^API_TOKENS=(?P<quote>['\"]?)(?P<entries>[^'\"\n]*)(?P=quote)[ \t]*$", re.MULTILINE)
@@ -54,7 +54,8 @@ class Command(BaseCommand):
 def save(entry: str, file: Path) -> None:
     """Add *entry* to API_TOKENS in *file*, and leave every other line as it is.
 
-    Raises CommandError for a file that cannot be read or does not set API_TOKENS on one plain line.
+    Raises CommandError for a file that cannot be read, that does not set API_TOKENS on one plain line, or that has an
+    entry of that name.
     """
     try:
         text = file.read_text(encoding="utf-8")
@@ -63,5 +64,8 @@ def save(entry: str, file: Path) -> None:
     found = _ENTRIES.findall(text)
     if len(found) != 1:
         raise CommandError(f"{file} must set API_TOKENS once, on a line of its own; add {entry} by hand")
-    entries = ",".join(one for one in (found[0][1].strip(), entry) if one)
+    known, name = meant(found[0][1]), entry.partition(":")[0]
+    if name in (one.strip().partition(":")[0] for one in known.split(",")):
+        raise CommandError(f"NAME: {name} is in {file} already; choose another or remove that entry")
+    entries = ",".join(one for one in (known, entry) if one)
     write_privately(file, _ENTRIES.sub(lambda _: f"API_TOKENS={quoted(entries)}", text))

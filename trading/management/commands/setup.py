@@ -170,7 +170,9 @@ def quoted(text: str) -> str:
 
 
 def write_privately(path: Path, text: str) -> None:
-    """Put *text* at *path* in one step, readable for this user only from its first moment on."""
+    """Put *text* at *path*, or where that link leads, in one step, readable for this user only from its first moment
+    on."""
+    path = path.resolve()
     number, name = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
     try:
         with open(number, "w", encoding="utf-8") as file:
