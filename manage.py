@@ -6,8 +6,11 @@ import sys
 
 from django.core.management import execute_from_command_line
 
+from trading.utils.collector import load_in_peace
+
 
 def main() -> None:
+    load_in_peace()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "executor_agent.settings")
     execute_from_command_line(sys.argv)
 

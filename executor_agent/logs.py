@@ -15,9 +15,7 @@ from queue import Full, Queue
 from threading import Thread
 from typing import Any
 
-import structlog
-from structlog.typing import Processor
-
+from executor_agent.plain_structlog import structlog
 from trading.utils.request_id import request_id
 
 Record = MutableMapping[str, Any]
@@ -94,7 +92,7 @@ class PatientHandler(logging.Handler):
 
 def formatter(log_format: str) -> logging.Formatter:
     """What turns every record of `logging` into a line: *log_format* is console or json."""
-    known: list[Processor] = [
+    known: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         with_instant,
@@ -146,7 +144,7 @@ def _shown(value: object) -> str:
     return value if isinstance(value, str) and _BARE.fullmatch(value) else repr(value)
 
 
-def _rendering(log_format: str) -> list[Processor]:
+def _rendering(log_format: str) -> list[structlog.typing.Processor]:
     if log_format == JSON:
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     if not sys.stderr.isatty():

@@ -4,6 +4,9 @@ import os
 
 from django.core.wsgi import get_wsgi_application
 
+from trading.utils.collector import load_in_peace
+
+load_in_peace()
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "executor_agent.settings")
 _django = get_wsgi_application()
 

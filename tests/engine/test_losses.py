@@ -299,7 +299,8 @@ class Explained(LossCase):
         self.scene.close(position, ExitReason.TAKE_PROFIT)
         self.scene.clock.advance(1)
         self.venue.take("ETH", "0.25", "3900")
-        self.tick(2)
+        # The close and the look for what is missing go on side by side, and who comes second looks anew.
+        self.tick(6)
         after = self.scene.position(position.id)
         self.assertEqual((after.status, after.exit_reason), (PositionStatus.CLOSED, ExitReason.TAKE_PROFIT))
 

@@ -4,11 +4,15 @@ import io
 import json
 import logging
 import re
+import subprocess
+import sys
 import threading
 import time
 import unittest
 from typing import Any
 from unittest import mock
+
+from django.conf import settings
 
 from executor_agent import logs
 from executor_agent.logs import PatientHandler, formatter
@@ -108,6 +112,23 @@ class PatienceTest(unittest.TestCase):
         with mock.patch.object(self.handler, "handleError") as told:
             self.handler.handle(logging.LogRecord("x", logging.INFO, "f", 1, "%d", ("no number",), None))
         told.assert_called_once()
+
+
+class LoadedTest(unittest.TestCase):
+    def test_lines_are_made_without_what_only_tables_need(self) -> None:
+        """Also where somebody has loaded that before, and has it still."""
+        for before, expected in (("", "False True"), ("import rich; ", "True True")):
+            with self.subTest(before=before):
+                words = f"import sys; {before}import executor_agent.logs; print('rich' in sys.modules, end=' '); "
+                done = subprocess.run(
+                    [sys.executable, "-c", words + "import rich.table; print('structlog' in sys.modules)"],
+                    capture_output=True,
+                    text=True,
+                    timeout=60,
+                    check=True,
+                    cwd=settings.BASE_DIR,
+                )
+                self.assertEqual(expected, done.stdout.strip())
 
 
 class ConsoleTest(unittest.TestCase):
