@@ -202,6 +202,19 @@ class BackupTest(BackupCase):
             pass
         self.refused("is not well")
 
+    @unittest.skipIf(sys.platform == "win32", "links take a right of their own there")
+    def test_a_linked_folder_stays_linked(self) -> None:
+        """The link was put aside, and the restored folder was where the link had been: on the disk that it led away
+        from."""
+        self.filled()
+        write_backup(self.data_dir, self.target)
+        link = self.folder / "linked"
+        link.symlink_to(self.data_dir)
+        _, kept = restore(self.target, link, force=False)
+        self.assertTrue(link.is_symlink())
+        self.assertEqual(self.data_dir.resolve().parent, kept.parent if kept else None)
+        self.assertFalse(self.data_dir.is_symlink())
+
     def test_a_backup_that_cannot_be_read_is_named(self) -> None:
         """It was the folder for what is in it that was said to be missing."""
         for path, why in ((self.target.with_name("none"), "No such file"), (self.target.parent, "Is a directory")):

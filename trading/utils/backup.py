@@ -21,13 +21,16 @@ LOCK_SECONDS = 5.0
 
 
 def restore(source: Path, data_dir: Path, *, force: bool) -> tuple[LedgerReport, Path | None]:
-    """Put what `write_backup` made in the place of *data_dir*; what was found in it, and where the old folder is now.
+    """Put what `write_backup` made in the place of *data_dir*, or of the folder that it links to; what was found in it,
+    and where the old folder is now.
 
     Raises StoreCorrupt when the backup is not well, when the ledger here is newer or cannot be read (unless *force*),
     and while a monitor runs; Busy while somebody writes.
     """
     with trouble_told(source, "read"), source.open("rb"):
         pass
+    # Beside the real folder: a link that was renamed would leave the new one on another file system.
+    data_dir = data_dir.resolve() if data_dir.is_symlink() else data_dir
     fresh = data_dir.with_name(f".{data_dir.name}.restoring")
     with trouble_told(fresh, "written"):
         shutil.rmtree(fresh, ignore_errors=True)
