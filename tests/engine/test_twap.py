@@ -163,6 +163,13 @@ class SlowCloseTests(TwapTestCase):
         self.assertEqual(("closing", 4, 4, 1, 0), (view.status, *counts(view.exit_execution)))
         return position
 
+    def test_two_slices_are_a_schedule(self) -> None:
+        position = self.scene.opened()
+        asked = CloseRequest(TwapRequest(30, 2))
+        view = closing.close_by_hand(self.scene.desk, position.id, asked=asked)
+        self.assertEqual(("closing", 2, 2, 1, 0), (view.status, *counts(view.exit_execution)))
+        self.assertEqual(Decimal("0.125"), self.venue.held("ETH"))
+
     def test_it_goes_by_its_schedule_and_ends_flat(self) -> None:
         position = self.closing_slowly()
         self.assertEqual(Decimal("0.1875"), self.venue.held("ETH"))
