@@ -81,7 +81,7 @@ class RestingVenue(ScriptedVenue):
         order = next(one for one in self.rests.values() if (one.coin, one.kind) == (coin, kind))
         amount = min(order.quantity, abs(self.held(coin))) if quantity is None else Decimal(quantity)
         if amount == order.quantity:
-            del self.rests[order.client_order_id]
+            self.rests = {key: one for key, one in self.rests.items() if key != order.client_order_id}
         return self.take(coin, str(amount), str(order.trigger_price), cloid=order.client_order_id)
 
     # The port
@@ -98,7 +98,8 @@ class RestingVenue(ScriptedVenue):
             raise Crash
         self.placements.append(tuple(orders))
         if ARRIVES.get(word, False):
-            self.rests.update({one.client_order_id: one for one in orders})
+            # A new one each time: threads of the desk read it meanwhile.
+            self.rests = self.rests | {one.client_order_id: one for one in orders}
         if word == "dies_after":
             raise Crash
         if word == "refused":
