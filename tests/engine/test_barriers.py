@@ -320,7 +320,10 @@ class ChangedTest(BarriersTestCase):
 
     def test_a_stop_that_was_approved_is_loosened_by_an_admin_only(self) -> None:
         position = self.opened(
-            stop_loss_usd=Usd(Decimal(15)), stop_loss_spread=Decimal("24.2"), stop_loss_z=Decimal("2.8")
+            stop_loss_usd=Usd(Decimal(15)),
+            stop_loss_spread=Decimal("24.2"),
+            stop_loss_z=Decimal("2.8"),
+            trailing=given_trailing(),
         )
         for change in (
             {"stop_loss_usd": Usd(Decimal(16))},
@@ -329,16 +332,20 @@ class ChangedTest(BarriersTestCase):
             {"dropped": frozenset({"stop_loss_usd"})},
             {"dropped": frozenset({"stop_loss_spread"})},
             {"dropped": frozenset({"stop_loss_z"})},
+            {"trailing": given_trailing(gap="0.006")},
+            {"dropped": frozenset({"trailing_stop"})},
         ):
             with self.subTest(change=change):
-                with self.assertRaises(LooseningNeedsAdmin):
+                with self.assertRaises(LooseningNeedsAdmin) as refusal:
                     self.change(position, **change)
+                self.assertIn("than the approved one needs an admin token: ", refusal.exception.detail)
                 self.change(position, admin=True, **change)
                 self.change(
                     position,
                     stop_loss_usd=Usd(Decimal(15)),
                     stop_loss_spread=Decimal("24.2"),
                     stop_loss_z=Decimal("2.8"),
+                    trailing=given_trailing(),
                 )
 
     def test_a_stop_that_was_added_later_may_go_again(self) -> None:
@@ -419,7 +426,7 @@ class WordsTest(unittest.TestCase):
         self.assertEqual(tightest_stop(tight, Usd(Decimal(500))), Decimal("0.01"))
 
     def test_a_stop_that_is_gone_or_further_away_is_looser(self) -> None:
-        plan = given_exit_plan(stop_loss_spread=Decimal(24), stop_loss_usd=Usd(Decimal(20)))
+        plan = given_exit_plan(stop_loss_spread=Decimal(24), stop_loss_usd=Usd(Decimal(20)), trailing=given_trailing())
         for change, base_long, names in (
             ({}, True, ()),
             ({"stop_loss": Ratio(Decimal("0.02"))}, True, ("stop_loss",)),
@@ -428,6 +435,10 @@ class WordsTest(unittest.TestCase):
             ({"stop_loss_spread": Decimal(25)}, True, ()),
             ({"stop_loss_spread": Decimal(25)}, False, ("stop_loss_spread",)),
             ({"stop_loss_spread": None}, False, ("stop_loss_spread",)),
+            ({"trailing": given_trailing(arm="0.02")}, True, ("trailing_stop",)),
+            ({"trailing": given_trailing(gap="0.006")}, True, ("trailing_stop",)),
+            ({"trailing": given_trailing(arm="0.008", gap="0.004")}, True, ()),
+            ({"trailing": None}, True, ("trailing_stop",)),
         ):
             with self.subTest(change=change, base_long=base_long):
                 self.assertEqual(loosened(replace(plan, **change), plan, base_long=base_long), names)

@@ -157,7 +157,12 @@ def loosened(plan: ExitPlan, than: ExitPlan, *, base_long: bool) -> tuple[str, .
             for one in (plan.stop_loss_spread, than.stop_loss_spread)
         ),
     }
-    return tuple(name for name, (one, other) in pairs.items() if other is not None and (one is None or one > other))
+    found = [name for name, (one, other) in pairs.items() if other is not None and (one is None or one > other)]
+    trailing, other = plan.trailing, than.trailing
+    # Armed later, or let fall further.
+    if other is not None and (trailing is None or trailing.arm > other.arm or trailing.gap > other.gap):
+        found.append("trailing_stop")
+    return tuple(found)
 
 
 def tightest_stop(plan: ExitPlan, position_size: Usd) -> Ratio:

@@ -185,8 +185,10 @@ def change_exits(desk: Desk, position_id: PositionId, change: ExitChange, *, adm
             plan = _frozen(desk, position, plan, bars)
         wider = set(loosened(plan, watch.exit_plan, base_long=side))
         if approved is not None and not admin and wider & set(loosened(plan, approved, base_long=side)):
+            before = words_of(approved)
+            limits = ", ".join(f"{name} {before[name] or 'none'}" for name in sorted(wider))
             raise LooseningNeedsAdmin(
-                f"a stop loss wider than the approved {approved.stop_loss} needs an admin token",
+                f"a stop wider than the approved one needs an admin token: {limits}",
                 limit=approved.stop_loss,
                 stops=sorted(wider),
             )
