@@ -492,11 +492,13 @@ def overfill_of(trade: Trade, coin: Coin) -> Quantity:
     Only a venue that is told dollars can fill so much more: it has understood something else than was meant. What was
     asked for in vain is asked for again: it counts once, and all of it is no more than the plan.
     """
+    filled = trade.filled(coin) if trade.opens else ZERO
+    if filled <= 0:
+        return Quantity(ZERO)
     plan = next(leg.quantity for leg in trade.terms.legs if leg.coin == coin)
     effective = (one for one in trade.orders if one.coin == coin and not one.reduce_only and _counts(trade, one))
     asked = min(sum((one.quantity for one in effective), ZERO), plan)
-    filled = trade.filled(coin)
-    return Quantity(filled - asked if trade.opens and filled > OVERFILL_MAX * asked else ZERO)
+    return Quantity(filled - asked if filled > OVERFILL_MAX * asked else ZERO)
 
 
 def _counts(trade: Trade, order: Order) -> bool:
