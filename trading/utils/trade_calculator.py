@@ -268,8 +268,9 @@ def fillable(
 
     *levels* are the asks for a BUY, the bids for a SELL, best first.
     """
-    limit = _amount(limit_price, "limit_price")
-    inside = [level for level in levels if (limit - level.price) * side.sign >= 0]
+    limit, sign = _amount(limit_price, "limit_price"), side.sign
+    # One by one: of a deep book the first levels are enough.
+    inside = (level for level in levels if (limit - level.price) * sign >= 0)
     filled, paid = _taken(inside, _amount(quantity, "quantity"))
     return Quantity(filled), Price(paid / filled) if filled else None
 
