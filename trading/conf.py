@@ -169,8 +169,8 @@ def _redis_url(value: str) -> str:
         raise ValueError("must begin with redis://, rediss:// or unix://")
     if parts.scheme != "unix" and not _DATABASE.fullmatch(parts.path):
         raise ValueError("must name its database by number, as redis://localhost:6379/3 does")
+    known = _REDIS_OPTIONS | _TLS_OPTIONS if parts.scheme == "rediss" else _REDIS_OPTIONS
     for name, text in parse_qsl(parts.query, keep_blank_values=True):
-        known = _REDIS_OPTIONS | _TLS_OPTIONS if parts.scheme == "rediss" else _REDIS_OPTIONS
         if name not in known or not re.fullmatch(known[name], text):
             # One that the client does not have is an error of every call, and of none before. Not named here: where a
             # password holds a ?, it is what follows that.

@@ -106,9 +106,10 @@ def sweep(desk: Desk, memory: Memory, leave: Leave, coins: Collection[Coin] | No
     sights, news = memory.roster.sights(prices, account, now)
     _note_jumps(memory, prices, news, now)
     strained = account is not None and maintenance_share(account) > MAINTENANCE_WARN
+    seconds = desk.clock.monotonic()
     for one in concerned:
         long, short = sights.get(one.long_coin), sights.get(one.short_coin)
-        held_for = _held_for(desk, memory, one.position, now)
+        held_for = _held_for(memory, one.position, now, seconds)
         quiet = long is not None and short is not None and one.is_quiet(long, short, fee, held_for)
         if strained or _noted(memory, one) or not quiet:
             _look_closer(desk, memory, one.position, prices, account, now, leave)
@@ -236,7 +237,7 @@ def _reason_to_leave(
     if position.lost is not None:
         # What is lost has made its result already: no barrier is a better reason than that.
         return position.lost
-    plan, held_for = position.exit_plan, _held_for(desk, memory, position, now)
+    plan, held_for = position.exit_plan, _held_for(memory, position, now, desk.clock.monotonic())
     held_seconds = Decimal(str(held_for.total_seconds()))
     by_time = ExitReason.TIME_LIMIT if time_is_up(plan, held_seconds) else None
     present = None if mark is None else mark.mark_return if mark.exit_return is None else mark.exit_return
@@ -264,9 +265,10 @@ def _is_second_reading(memory: Memory, position: Position, mark: Mark, now: date
     return mark.taken_at - first >= SECOND_READING
 
 
-def _held_for(desk: Desk, memory: Memory, position: Position, now: datetime) -> timedelta:
-    """Since the entry; and no less than has passed while it was watched, for the clock may have been set back."""
-    by_day, seconds = max(now - position.entered_at, timedelta(0)), desk.clock.monotonic()
+def _held_for(memory: Memory, position: Position, now: datetime, seconds: float) -> timedelta:
+    """Since the entry; and no less than has passed while it was watched, for the clock may have been set back:
+    *seconds* are the clock's `monotonic`."""
+    by_day = max(now - position.entered_at, timedelta(0))
     known, since = memory.holding.setdefault(position.id, (by_day, seconds))
     return max(by_day, known + timedelta(seconds=seconds - since))
 

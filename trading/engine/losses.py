@@ -126,19 +126,6 @@ def sold_since(book: Book, rescued: Iterable[Order]) -> tuple[Order, ...]:
     return tuple(one for one in rescued if one.coin in entered and one.intended_at >= entered[one.coin])
 
 
-def given_up(book: Book, coin: Coin) -> Mapping[PositionId, tuple[Order, ...]]:
-    """The orders by which standing positions were to be closed in *coin* and which nobody ever confirmed. A venue that
-    does not prove absence may carry them out yet, and tells whose its fills are by no id."""
-    found = {}
-    for one in _holders(book, [coin]):
-        _, *closes = book.trades_of_position(one.id)
-        reports = [(order, trade.report_of(order)) for trade in closes for order in trade.orders if order.coin == coin]
-        found[one.id] = tuple(
-            order for order, report in reports if not report.filled and report.reason is RejectReason.OTHER
-        )
-    return {one: orders for one, orders in found.items() if orders}
-
-
 def explained(
     book: Book,
     lack: Missing,
@@ -146,12 +133,13 @@ def explained(
     step: Quantity,
     now: datetime,
     sold: Collection[ClientOrderId] = (),
-    unconfirmed: Mapping[PositionId, Sequence[Order]] | None = None,
+    *,
+    may_land: bool = False,
 ) -> Mapping[PositionId, tuple[LegLost, ...]]:
     """The part of *lack* that *fills* explain, by position: what rested for a position is its own loss, missing or not,
     the rest is everybody's, pro rata on the lots of *step*, what that leaves over the largest holder's. Missing or not
-    is also what was *sold* without a ledger, of those who stood then. What a position's *unconfirmed* closes can have
-    taken is its own before it is anybody else's."""
+    is also what was *sold* without a ledger, of those who stood then. Where what was given up *may land* all the same,
+    what a position's closes can have taken so is its own before it is anybody else's."""
     holders = _holders(book, [lack.coin])
     if not holders:
         # Who held it has closed since.
@@ -160,7 +148,7 @@ def explained(
     left = {one.id: one.leg_of(lack.coin).held for one in holders}
     losses: dict[PositionId, list[LegLost]] = {one.id: [] for one in holders}
     lacking, least = Decimal(lack.quantity), Decimal(lack.least)
-    claims = _claims(book, unconfirmed or {}, lack.coin)
+    claims = _claims(book, holders, lack.coin) if may_land else {}
     for fill, quantity in _candidates(book, lack, fills, (*rested.values(), frozenset(sold))):
         owner = next((one for one, ids in rested.items() if fill.client_order_id in ids), None)
         is_sold, without = fill.client_order_id in sold, _took_part(book, holders, fill)
@@ -191,18 +179,29 @@ class _Claim:
     left: Decimal
 
 
-def _claims(book: Book, unconfirmed: Mapping[PositionId, Sequence[Order]], coin: Coin) -> Mapping[PositionId, _Claim]:
-    """Once for each position: its closes are tries at the same coins, and one of them at most has taken them."""
+def _claims(book: Book, holders: Iterable[Position], coin: Coin) -> Mapping[PositionId, _Claim]:
+    """Of the closes of *coin* that nobody ever confirmed: whose their fills are is told by no id. Once for each
+    position: its closes are tries at the same coins, and one of them at most has taken them."""
     claims = {}
-    for position_id, orders in unconfirmed.items():
-        since = min(one.intended_at for one in orders)
-        booked = (
-            one.quantity
-            for trade in book.trades_of_position(position_id)
-            for one in trade.lost
-            if one.coin == coin and one.filled_at >= since
-        )
-        claims[position_id] = _Claim(since, max(one.quantity for one in orders) - sum(booked, ZERO))
+    for one in holders:
+        opening, *closes = book.trades_of_position(one.id)
+        orders = [
+            order
+            for trade in closes
+            for order in trade.orders
+            if order.coin == coin
+            and not (report := trade.report_of(order)).filled
+            and report.reason is RejectReason.OTHER
+        ]
+        if orders:
+            since = min(order.intended_at for order in orders)
+            booked = (
+                loss.quantity
+                for trade in (opening, *closes)
+                for loss in trade.lost
+                if loss.coin == coin and loss.filled_at >= since
+            )
+            claims[one.id] = _Claim(since, max(order.quantity for order in orders) - sum(booked, ZERO))
     return claims
 
 

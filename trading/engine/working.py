@@ -210,9 +210,8 @@ def book_losses(desk: Desk, beside_others: Collection[Coin] = ()) -> tuple[Posit
             return None
         for lack in lacks:
             step = instruments[lack.coin].quantity_step
-            # Where absence is proven, what was given up has not been done.
-            unconfirmed = {} if desk.venue.traits.proves_absence else losses.given_up(book, lack.coin)
-            explained = losses.explained(book, lack, fills, step, desk.clock.now(), sold, unconfirmed)
+            may_land = not desk.venue.traits.proves_absence
+            explained = losses.explained(book, lack, fills, step, desk.clock.now(), sold, may_land=may_land)
             for position_id, lost in explained.items():
                 found.setdefault(position_id, []).extend(lost)
             told = sum((loss.quantity for lost in explained.values() for loss in lost), ZERO)
