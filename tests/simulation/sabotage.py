@@ -31,6 +31,7 @@ from trading.engine import (
     entry,
     exits,
     forgotten,
+    looking,
     losses,
     monitor,
     planning,
@@ -50,7 +51,7 @@ Patch = Callable[[], Any]
 def _intent_after_the_send(desk: Any, trade: Trade, step: playbook.Send) -> Trade:
     sent, reports = step.orders, desk.venue.submit(step.orders)
     trade = desk.store.save(record(trade, OrdersIntended(sent[0].intended_at, sent)))
-    saved: Trade = desk.store.save(record(trade, OrdersReported(working._later(desk, trade), reports)))
+    saved: Trade = desk.store.save(record(trade, OrdersReported(looking.later(desk, trade), reports)))
     return saved
 
 
@@ -61,7 +62,7 @@ def _doubt_becomes(status: OrderStatus) -> Callable[[Any, Trade, playbook.Send],
         sent = step.orders
         trade = desk.store.save(record(trade, OrdersIntended(sent[0].intended_at, sent)))
         reports = tuple(replace(one, status=status) if one.status.in_doubt else one for one in desk.venue.submit(sent))
-        saved: Trade = desk.store.save(record(trade, OrdersReported(working._later(desk, trade), reports)))
+        saved: Trade = desk.store.save(record(trade, OrdersReported(looking.later(desk, trade), reports)))
         return saved
 
     return send
@@ -73,7 +74,7 @@ def _absent_at_once(desk: Any, trade: Trade, sent: tuple[Order, ...]) -> Trade:
         replace(one, status=OrderStatus.ABSENT) if one.status is OrderStatus.UNKNOWN else one
         for one in desk.venue.reports(sent)
     ]
-    return record(trade, OrdersReported(working._later(desk, trade), tuple(asked)))
+    return record(trade, OrdersReported(looking.later(desk, trade), tuple(asked)))
 
 
 def _without_attempt(real: Callable[..., Any]) -> Callable[..., Any]:

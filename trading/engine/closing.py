@@ -24,7 +24,7 @@ from trading.domain.trades import (
     leg_fraction,
 )
 from trading.domain.units import ZERO, Coin, PositionId, Price, Ratio, TradeId, Usd
-from trading.engine import planning, protection, queries, working
+from trading.engine import looking, planning, protection, queries, working
 from trading.engine.desk import Desk
 from trading.engine.playbook import CLOSE_BANDS, RESIDUE_SHARE_MAX
 from trading.engine.records import PositionView, TradeView
@@ -189,7 +189,7 @@ def _terms(
     now: datetime,
 ) -> Terms:
     def plan(leg: Leg) -> LegPlan:
-        quantity = working.outstanding_of(position, opening, leg.coin, with_doubt=True)
+        quantity = looking.outstanding_of(position, opening, leg.coin, with_doubt=True)
         return LegPlan(leg.coin, leg.side.opposite, quantity, Price(arrival[leg.coin]))
 
     long, short = plan(position.long), plan(position.short)

@@ -7,7 +7,7 @@ that was neither sent nor told.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from functools import partial
 from typing import assert_never
@@ -16,10 +16,8 @@ from trading.domain.book import Book
 from trading.domain.desk_state import Cause, DeskState, TradingState
 from trading.domain.errors import Busy, InvariantBroken, VenueRejected, VenueUnavailable
 from trading.domain.exit_plan import ExitReason
-from trading.domain.market import Account, Instrument, Quote
-from trading.domain.naked import naked_now
+from trading.domain.market import Account
 from trading.domain.orders import Order, OrderReport, OrderStatus, RejectReason, Side, client_order_id
-from trading.domain.positions import Position, PositionStatus, position_of
 from trading.domain.trades import (
     CancelWanted,
     CloseHurried,
@@ -41,9 +39,8 @@ from trading.domain.trades import (
     record,
 )
 from trading.domain.units import ZERO, Coin, PositionId, Price, Quantity, TradeId, Usd
-from trading.engine import losses, protection
+from trading.engine import looking, losses, protection, telling
 from trading.engine.desk import Desk
-from trading.engine.dregs import only_dregs
 from trading.engine.playbook import (
     CLOSE_BANDS,
     ENTRY_QUOTE_AGE_MAX,
@@ -56,7 +53,7 @@ from trading.engine.playbook import (
     next_step,
 )
 from trading.engine.recovery import book_holdings
-from trading.engine.schedule import filled_share, is_paced, next_slice_due, pace_of, scheduled_of_close, slices_done
+from trading.engine.schedule import is_paced, scheduled_of_close
 from trading.engine.states import reduce
 
 STEPS_MAX = 64
@@ -91,7 +88,7 @@ def work(desk: Desk, trade: Trade) -> Trade:
             return desk.store.save(trade)
         # Before the look at the market: what is sent goes by what was seen last, and by the desk's state then.
         landed = _may_have_landed(desk, trade)
-        market, book = _look(desk, trade)
+        market, book = looking.look(desk, trade)
         wished = _with_wishes(desk, book, trade)
         if wished is not trade:
             trade = wished
@@ -125,7 +122,7 @@ def work(desk: Desk, trade: Trade) -> Trade:
                 trade = trade if book_losses(desk) else _written_off(desk, trade, gone)
             case Note(event):
                 trade = record(trade, event)
-                _tell(desk, trade)
+                telling.tell(desk, trade)
             case Wait():
                 return desk.store.save(trade)
             case never:
@@ -145,14 +142,14 @@ def settle(desk: Desk, trade: Trade, until: float) -> Trade:
 
 def suspend(desk: Desk, trade: Trade, why: str) -> Trade:
     """Take a trade out of work until somebody looks at it. A PENDING one has sent nothing and is canceled instead."""
-    at = _later(desk, trade)
+    at = looking.later(desk, trade)
     if trade.status is TradeStatus.PENDING:
         trade = record(trade, TradeCanceled(at, why))
     elif trade.status in (TradeStatus.WORKING, TradeStatus.REPAIRING):
         trade = record(trade, TradeSuspended(at, why))
     else:
         return trade
-    _tell(desk, trade)
+    telling.tell(desk, trade)
     return desk.store.save(trade)
 
 
@@ -163,8 +160,8 @@ def resume_suspended(desk: Desk, trade_id: TradeId, why: str, *, wait_seconds: f
         trade = desk.store.book().trade(trade_id)
         if trade.status is not TradeStatus.SUSPENDED:
             return trade
-        trade = record(trade, TradeResumed(_later(desk, trade), why))
-        _tell(desk, trade)
+        trade = record(trade, TradeResumed(looking.later(desk, trade), why))
+        telling.tell(desk, trade)
         return desk.store.save(trade)
 
 
@@ -175,7 +172,7 @@ def want_cancel(desk: Desk, trade: Trade, why: str) -> Trade:
         if not trade.live or trade.cancel_wanted:
             return trade
         try:
-            return desk.store.save(record(trade, CancelWanted(_later(desk, trade), why)))
+            return desk.store.save(record(trade, CancelWanted(looking.later(desk, trade), why)))
         except InvariantBroken:
             # Whoever works it wrote first: the wish belongs after that.
             trade = desk.store.book().trade(trade.id)
@@ -230,7 +227,7 @@ def _lose(desk: Desk, opening: Trade, lost: Iterable[LegLost]) -> bool:
     """False, and nothing written, when whoever works the trade wrote first: what is missing is looked at anew then."""
     known = opening
     for loss in lost:
-        opening = record(opening, replace(loss, at=_later(desk, opening)))
+        opening = record(opening, replace(loss, at=looking.later(desk, opening)))
     try:
         desk.store.save(opening)
     except InvariantBroken:
@@ -255,11 +252,11 @@ def _written_off(desk: Desk, trade: Trade, gone: HoldingGone) -> Trade:
     Under the book lock, as losses are: each sees what the other has written, so that nothing is gone twice.
     """
     with desk.store.exclusive() as book:
-        if _outstanding(book, trade, with_doubt=True)[gone.coin] < gone.quantity:
+        if looking.outstanding(book, trade, with_doubt=True)[gone.coin] < gone.quantity:
             return trade
         _no_longer_missing(desk, trade, gone)
-        trade = desk.store.save(record(trade, replace(gone, at=_later(desk, trade))))
-    _tell(desk, trade)
+        trade = desk.store.save(record(trade, replace(gone, at=looking.later(desk, trade))))
+    telling.tell(desk, trade)
     return trade
 
 
@@ -289,12 +286,14 @@ def want_hurry(desk: Desk, trade: Trade, reason: ExitReason) -> Trade:
         if not trade.live or not trade.terms.slice_interval_seconds or trade.hurried is not None:
             return trade
         try:
-            trade = desk.store.save(record(trade, CloseHurried(_later(desk, trade), reason, f"hurried: {reason}")))
+            trade = desk.store.save(
+                record(trade, CloseHurried(looking.later(desk, trade), reason, f"hurried: {reason}"))
+            )
         except InvariantBroken:
             # Whoever works it wrote first: the wish belongs after that.
             trade = desk.store.book().trade(trade.id)
         else:
-            _tell(desk, trade)
+            telling.tell(desk, trade)
             return trade
     raise Busy(f"{trade.id} is written faster than it can be hurried", trade_id=trade.id)
 
@@ -311,13 +310,6 @@ def work_if_free(desk: Desk, trade_id: TradeId, *, until: float | None = None, w
         return desk.store.book().trade(trade_id)
 
 
-def outstanding_of(position: Position, opening: Trade, coin: Coin, *, with_doubt: bool) -> Quantity:
-    """What a close of *position* has still to take of *coin*: what is held and, if asked, what may yet turn out to
-    be."""
-    held = position.leg_of(coin).held
-    return Quantity(max(held + (opening.doubtful(coin) if with_doubt else ZERO), ZERO))
-
-
 def _restless(trade: Trade) -> bool:
     """Something is happening now, as against a schedule that waits for its next slice."""
     if trade.status is TradeStatus.SUSPENDED:
@@ -331,18 +323,18 @@ def _send(desk: Desk, trade: Trade, step: Send) -> Trade:
     orders = step.orders
     attempt = orders[0].slice_number - scheduled_of_close(trade)
     if not trade.opens and attempt > len(CLOSE_BANDS):
-        _alert(desk, trade, attempt)
+        telling.tell_delay(desk, trade, attempt)
     trade = desk.store.save(record(trade, OrdersIntended(orders[0].intended_at, orders, step.mids)))
     stopped = _overtaken(desk, trade, orders)
     reports = _unsent(desk, orders, stopped) if stopped else desk.venue.submit(orders)
-    trade = record(trade, OrdersReported(_later(desk, trade), reports))
+    trade = record(trade, OrdersReported(looking.later(desk, trade), reports))
     if not _is_whole(trade):
         trade = desk.store.save(trade, durable=False)
     for report in reports:
-        _tell_report(desk, trade, report)
+        telling.tell_report(desk, trade, report)
     _watch_size(desk, trade)
     if step.mids and not stopped:
-        _tell_slice(desk, trade, orders[0].slice_number)
+        telling.tell_slice(desk, trade, orders[0].slice_number)
     return trade
 
 
@@ -399,7 +391,7 @@ def _ask(desk: Desk, trade: Trade, orders: tuple[Order, ...]) -> Trade:
     except VenueUnavailable:
         return trade
     news = tuple(report for report in reports if _is_news(trade, report))
-    return record(trade, OrdersReported(_later(desk, trade), news)) if news else trade
+    return record(trade, OrdersReported(looking.later(desk, trade), news)) if news else trade
 
 
 def _is_news(trade: Trade, report: OrderReport) -> bool:
@@ -413,7 +405,7 @@ def _is_leveraged(desk: Desk, trade: Trade) -> bool:
     is good to send by."""
     if trade.orders or not trade.live:
         return False
-    account = _account(desk)
+    account = looking.account_or_none(desk)
     return account is not None and not _unleveraged(trade, account)
 
 
@@ -432,8 +424,8 @@ def _with_leverage(desk: Desk, trade: Trade) -> Trade | None:
         return None
     except VenueRejected as refusal:
         why = f"the venue refused the leverage: {refusal.detail}"
-        trade = record(trade, TradeCanceled(_later(desk, trade), why))
-        _tell(desk, trade)
+        trade = record(trade, TradeCanceled(looking.later(desk, trade), why))
+        telling.tell(desk, trade)
     return trade
 
 
@@ -444,7 +436,7 @@ def _may_have_landed(desk: Desk, trade: Trade) -> bool:
     if not absent or not trade.opens or not trade.live or trade.in_doubt:
         return False
     before = book_holdings(desk.store.book())
-    account = _account(desk)
+    account = looking.account_or_none(desk)
     if account is None:
         return True
     after, accepted = book_holdings(desk.store.book()), desk.store.state().accepted_drift
@@ -488,262 +480,9 @@ def _cleared_the_way(desk: Desk, trade: Trade, market: Market) -> bool:
     return bool(obstacles)
 
 
-def _later(desk: Desk, trade: Trade) -> datetime:
-    """Now, but never before the trade's last event: a clock set back must not make a journal that does not replay."""
-    return max(desk.clock.now(), trade.events[-1].at)
-
-
-def _time_of(desk: Desk, trade: Trade) -> datetime:
-    """Now, for what *trade* decides. It goes on from its last event where the clock was set back: a close would try
-    nothing more, and a leg that runs ahead stand alone, until the clock has caught up. The slices of an OPEN, which
-    need fresh prices, wait for that, but no longer than they may."""
-    last = trade.events[-1].at
-    if not trade.live or desk.clock.now() >= last:
-        desk.overtaken.pop(trade.id, None)
-        return _later(desk, trade)
-    seconds = desk.clock.monotonic()
-    began, seen_at = desk.overtaken.setdefault(trade.id, (last, seconds))
-    now = max(began + timedelta(seconds=seconds - seen_at), last)
-    scheduled = trade.opens and trade.status is TradeStatus.WORKING and not trade.in_doubt
-    return last if scheduled and now < trade.terms.gives_up_at else now
-
-
 def _policy(desk: Desk, book: Book, trade: Trade) -> Policy:
     closing = trade.opens and any(one.live for one in book.trades_of_position(trade.terms.position_id)[1:])
     return Policy(desk.store.state().state, close_wanted=closing)
-
-
-def _look(desk: Desk, trade: Trade) -> tuple[Market, Book]:
-    """What this trade needs to see, and the book that was read last for it. A read that fails leaves its part empty;
-    the playbook decides what that allows."""
-    coins = tuple(leg.coin for leg in trade.terms.legs)
-    if not trade.live or trade.in_doubt:
-        return Market(_time_of(desk, trade), {}, {}, {}, {}), desk.store.book()
-    reduces = _reduces(trade)
-    # The book before the account and after it: whether others bought or sold meanwhile, one of them has it as theirs.
-    before = _others_parts(desk.store.book(), trade) if reduces else {}
-    account = _account(desk) if reduces else None
-    quotes: Mapping[Coin, Quote] = {}
-    instruments: Mapping[Coin, Instrument] = {}
-    try:
-        instruments = desk.venue.instruments()
-        quotes = desk.venue.quotes(coins)
-    except VenueUnavailable:
-        quotes = {}
-    book = desk.store.book()
-    sharers = {coin: _sharers(book, trade, coin) for coin in coins}
-    # Read last: the age of a quote is judged, and an order dated, after every call that took its time.
-    now = _time_of(desk, trade)
-    opening = book.trades_of_position(trade.terms.position_id)[0]
-    market = Market(
-        now=now,
-        quotes=quotes,
-        instruments=instruments,
-        available=_available(book, trade, account, sharers, before, desk.store.state().accepted_drift)
-        if account is not None
-        else {},
-        outstanding=_outstanding(book, trade, with_doubt=account is not None),
-        opening_live=not trade.opens and opening.live,
-        opened_until=None if trade.opens else opening.ended_at,
-        whole={leg.coin: _held_of(account, trade, leg) for leg in trade.terms.legs} if account is not None else None,
-        alone=frozenset(coin for coin in coins if not sharers[coin]),
-        dregs=frozenset(
-            coin
-            for coin in coins
-            if _dregs(book, trade, coin, sharers[coin], quotes.get(coin), instruments.get(coin), now)
-        ),
-    )
-    return market, book
-
-
-def _dregs(
-    book: Book,
-    trade: Trade,
-    coin: Coin,
-    sharers: list[Position],
-    quote: Quote | None,
-    instrument: Instrument | None,
-    now: datetime,
-) -> bool:
-    if trade.opens or quote is None or instrument is None or not quote.usable:
-        return False
-    return only_dregs(book, coin, sharers, quote, instrument, now)
-
-
-def _held_of(account: Account, trade: Trade, leg: LegPlan) -> Quantity:
-    """What the venue holds of a coin on the side that the position is on: on the other side it holds none of it."""
-    side = leg.side if trade.opens else leg.side.opposite
-    return Quantity(max(account.held(leg.coin) * side.sign, ZERO))
-
-
-def _reduces(trade: Trade) -> bool:
-    overfilled = any(overfill_of(trade, leg.coin) for leg in trade.terms.legs)
-    return not trade.opens or trade.status is TradeStatus.REPAIRING or overfilled
-
-
-def _account(desk: Desk) -> Account | None:
-    try:
-        return desk.venue.account()
-    except VenueUnavailable:
-        return None
-
-
-def _outstanding(book: Book, trade: Trade, *, with_doubt: bool) -> Mapping[Coin, Quantity]:
-    if trade.opens:
-        return {}
-    opening, *closings = book.trades_of_position(trade.terms.position_id)
-    # The trade in hand may be ahead of the book by an event that is not saved yet.
-    ours = [trade if one.id == trade.id else one for one in closings]
-    position = position_of((opening, *ours), book.watch(trade.terms.position_id))
-    return {leg.coin: outstanding_of(position, opening, leg.coin, with_doubt=with_doubt) for leg in trade.terms.legs}
-
-
-def _available(
-    book: Book,
-    trade: Trade,
-    account: Account,
-    sharers: Mapping[Coin, list[Position]],
-    before: Mapping[tuple[PositionId, Coin], Quantity],
-    accepted: Mapping[Coin, Quantity],
-) -> Mapping[Coin, Quantity]:
-    """min(own book, venue holding) begins here: what the venue holds on our side, less what other positions own of
-    it, or did *before* the account was read.
-
-    Where others share the coin, what they may have bought without knowing it yet is theirs too, and what our own
-    opening may have trimmed without knowing it yet is not ours any more. Of those that are being closed as well our own
-    book comes first: where other hands took of the coin, it is missing to the last, for two who left it to each other
-    would never be flat.
-
-    What somebody held beside it when it was accepted, or what of the coin was *accepted* as theirs since, is left to
-    them as long as our own part is in doubt; what is known to be ours goes whatever they hold.
-    """
-    own = book.position(trade.terms.position_id)
-    planned = {leg.coin: leg for leg in book.trade(own.trade_id).terms.legs}
-    available = {}
-    for leg in trade.terms.legs:
-        others = sharers[leg.coin]
-        held = _held_of(account, trade, leg)
-        parts = {one.id: max(one.leg_of(leg.coin).held, before.get((one.id, leg.coin), ZERO)) for one in others}
-        staying = sum((parts[one.id] for one in others if one.status is not PositionStatus.CLOSING), ZERO)
-        ended = sum((part for (one, coin), part in before.items() if coin == leg.coin and one not in parts), ZERO)
-        leaving = sum(parts.values(), ended) - staying
-        theirs = sum((book.trade(one.trade_id).doubtful(leg.coin) for one in others), ZERO)
-        gone = _trimming(book.trade(own.trade_id), leg.coin) if others else ZERO
-        known = own.leg_of(leg.coin).held - gone
-        sure = min(held - staying, known)
-        plan = planned[leg.coin]
-        abroad = max(plan.beside, accepted.get(leg.coin, ZERO) * plan.side.sign, ZERO)
-        available[leg.coin] = Quantity(max(held - staying - leaving - theirs - gone - abroad, sure, ZERO))
-    return available
-
-
-def _others_parts(book: Book, trade: Trade) -> Mapping[tuple[PositionId, Coin], Quantity]:
-    """What the other standing positions hold of the coins of *trade*, now."""
-    coins = [leg.coin for leg in trade.terms.legs]
-    return {(one.id, coin): one.leg_of(coin).held for coin in coins for one in _sharers(book, trade, coin)}
-
-
-def _sharers(book: Book, trade: Trade, coin: Coin) -> list[Position]:
-    """The other standing positions with a part of *coin*."""
-    own = trade.terms.position_id
-    return [one for one in book.standing_positions() if one.id != own and coin in (one.long.coin, one.short.coin)]
-
-
-def _trimming(opening: Trade, coin: Coin) -> Decimal:
-    """Coins that trims in doubt may have taken back already."""
-    return sum((order.quantity for order in opening.in_doubt if order.coin == coin and order.reduce_only), ZERO)
-
-
-def _alert(desk: Desk, trade: Trade, attempt: int) -> None:
-    """A close that is still trying after its widest band needs somebody to look, while it goes on."""
-    desk.log.write(
-        "error",
-        f"the close of {trade.terms.pair} is not through yet: attempt {attempt}",
-        trade_id=trade.id,
-        position_id=trade.terms.position_id,
-        event="CloseDelayed",
-    )
-
-
-def _tell(desk: Desk, trade: Trade) -> None:
-    """One log line for an event that people care about."""
-    event = trade.events[-1]
-    name = type(event).__name__
-    kind = {
-        "TradeFilled": "success",
-        "TradeRejected": "warning",
-        "TradeCanceled": "warning",
-        "TradeSuspended": "error",
-        "HoldingGone": "error",
-        "SliceSkipped": "warning",
-        "CloseHurried": "warning",
-    }.get(name, "info")
-    words = {
-        "TradeFilled": "filled",
-        "TradeRejected": "was rejected by the venue",
-        "TradeCanceled": "was canceled",
-        "TradeSuspended": "is suspended and needs somebody to look at it",
-        "TradeResumed": "goes on",
-        "LegsUnbalanced": "has one leg ahead of the other; levelling",
-        "LegsBalanced": "is level again",
-        "SliceSkipped": "passed over a slice; the rest takes its part",
-        "CloseHurried": "takes all that is left now",
-        "HoldingGone": "wrote off what cannot be closed any more; it is booked at the mark",
-    }[name]
-    desk.log.write(
-        kind,
-        f"{trade.terms.effect} trade of {trade.terms.pair} {words}",
-        trade_id=trade.id,
-        position_id=trade.terms.position_id,
-        event=name,
-        why=trade.why or getattr(event, "why", None),
-        **_naked_facts(desk, trade),
-    )
-
-
-def _naked_facts(desk: Desk, trade: Trade) -> Mapping[str, object]:
-    """The naked-exposure meter of a trade that was ever uneven, and what all live trades leave unmatched now."""
-    meter = naked_now(trade, _later(desk, trade))
-    if not meter.max:
-        return {}
-    others = sum((one.naked.now for one in desk.store.book().live_trades() if one.id != trade.id), ZERO)
-    return {
-        "naked_usd": meter.now,
-        "naked_max_usd": meter.max,
-        "naked_usd_seconds": meter.usd_seconds,
-        "naked_in_all_usd": others + meter.now,
-    }
-
-
-def _tell_slice(desk: Desk, trade: Trade, number: int) -> None:
-    """How far a schedule has come, and at what price against its own instants."""
-    pace, due = pace_of(trade), next_slice_due(trade)
-    desk.log.write(
-        "info",
-        f"{trade.terms.effect} trade of {trade.terms.pair}: slice {number} of {len(trade.terms.slices)} has gone, "
-        f"{filled_share(trade):.1%} is filled",
-        trade_id=trade.id,
-        position_id=trade.terms.position_id,
-        slices_done=slices_done(trade),
-        next_slice_at=due,
-        benchmark_bps=None if pace is None else pace.slippage_bps,
-        event="SliceSent",
-    )
-
-
-def _tell_report(desk: Desk, trade: Trade, report: OrderReport) -> None:
-    order = next(one for one in trade.orders if one.client_order_id == report.client_order_id)
-    desk.log.write(
-        "info" if report.filled else "warning",
-        f"{order.side} {order.quantity} {order.coin}: {report.status}",
-        trade_id=trade.id,
-        client_order_id=report.client_order_id,
-        slice_number=order.slice_number,
-        filled=report.filled,
-        average_price=report.average_price,
-        reason=report.reason,
-        detail=report.detail or None,
-    )
 
 
 def adopt(desk: Desk, terms: Terms, entry_price: Price, fees: Usd) -> Trade:
