@@ -6,13 +6,15 @@ import sys
 
 from django.core.management import execute_from_command_line
 
+from trading.management.unread import quiet_where_unread
 from trading.utils.collector import load_in_peace
 
 
 def main() -> None:
     load_in_peace()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "executor_agent.settings")
-    execute_from_command_line(sys.argv)
+    with quiet_where_unread():
+        execute_from_command_line(sys.argv)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,14 @@ from contextlib import suppress
 
 from django.core.management.base import OutputWrapper
 
+from trading.management.unread import let_go
+
 
 def say(out: OutputWrapper, words: str) -> None:
     # Python has no stdout where whoever started it has closed that: an AttributeError.
     with suppress(OSError, ValueError, AttributeError):
-        out.write(words)
-        out.flush()
+        try:
+            out.write(words)
+            out.flush()
+        except BrokenPipeError:
+            let_go(out)

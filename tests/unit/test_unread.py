@@ -1,0 +1,58 @@
+"""What a command does whose reader has gone, as one before `| head`: real processes, with and without a buffer."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+from tests.processes import environ_of
+from trading.conf import PROJECT_ROOT
+from trading.management.unread import UNREAD_EXIT_CODE
+
+
+@unittest.skipIf(sys.platform == "win32", "a pipe without a reader is another error there")
+class UnreadTest(unittest.TestCase):
+    def setUp(self) -> None:
+        self.data_dir = self.enterContext(tempfile.TemporaryDirectory())
+
+    def unread(self, *words: str, buffered: bool) -> tuple[int, str]:
+        """Exit code and stderr of a command that nobody reads."""
+        reading, writing = os.pipe()
+        os.close(reading)
+        environ = environ_of(DATA_DIR=self.data_dir, REDIS_URL="redis://127.0.0.1:1/3", DJANGO_COLORS="nocolor")
+        try:
+            found = subprocess.run(
+                (sys.executable, *(() if buffered else ("-u",)), "manage.py", *words),
+                cwd=PROJECT_ROOT,
+                env=environ,
+                stdout=writing,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+        finally:
+            os.close(writing)
+        return found.returncode, found.stderr
+
+    def test_it_ends_quietly_with_the_code_of_a_closed_pipe(self) -> None:
+        for words in (("verify_ledger",), ("help",)):
+            for buffered in (True, False):
+                with self.subTest(words, buffered=buffered):
+                    self.assertEqual((UNREAD_EXIT_CODE, ""), self.unread(*words, buffered=buffered))
+
+    def test_a_report_does_too(self) -> None:
+        code, words = self.unread("report", buffered=True)
+        self.assertNotEqual(0, code)
+        self.assertNotIn("Broken", words)
+
+    def test_one_that_failed_keeps_its_own_code(self) -> None:
+        code, words = self.unread("restore", "nothing.tar", buffered=True)
+        self.assertEqual(1, code)
+        self.assertIn("nothing.tar", words)
+
+    def test_an_emergency_stop_that_nobody_hears_has_done_its_work_all_the_same(self) -> None:
+        code, words = self.unread("emergency_stop", buffered=True)
+        self.assertEqual(0, code)
+        self.assertNotIn("Broken", words)

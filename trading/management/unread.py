@@ -1,0 +1,62 @@
+"""How a program ends that nobody reads any more, as one before `| head` that has its lines.
+
+The law: quietly, with the code that a shell gives for SIGPIPE, and in one place for all commands. The signal itself
+stays ignored: by it a peer that hangs up would end the desk.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import UnsupportedOperation
+from typing import Protocol
+
+UNREAD_EXIT_CODE = 141
+
+
+class Stream(Protocol):
+    """What is needed of stdout and stderr."""
+
+    def fileno(self) -> int: ...
+
+    def flush(self) -> None: ...
+
+
+@contextmanager
+def quiet_where_unread() -> Iterator[None]:
+    """Around all that a program does. Raises SystemExit when its stdout was closed before it had said everything.
+
+    One that failed keeps its own code, and so does one that goes on unheard (see `beside`): it has let go of stdout.
+    """
+    try:
+        try:
+            yield
+        finally:
+            unread = _flushed_to_nobody(sys.stdout) | _flushed_to_nobody(sys.stderr, counts=False)
+    except BrokenPipeError:
+        raise SystemExit(UNREAD_EXIT_CODE) from None
+    if unread:
+        raise SystemExit(UNREAD_EXIT_CODE)
+
+
+def let_go(stream: Stream) -> None:
+    """Have what is said from here on, and what is still in the buffer, go nowhere: at its end Python writes it."""
+    with suppress(UnsupportedOperation, AttributeError):
+        target = stream.fileno()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, target)
+        os.close(nowhere)
+
+
+def _flushed_to_nobody(stream: Stream | None, *, counts: bool = True) -> bool:
+    # Python has none where whoever started it has closed that.
+    if stream is None:
+        return False
+    try:
+        stream.flush()
+    except BrokenPipeError:
+        let_go(stream)
+        return counts
+    except (OSError, ValueError):
+        pass  # a full disk, or closed by the program itself: Python says so at its end
+    return False
