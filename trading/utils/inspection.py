@@ -15,7 +15,7 @@ from trading.utils.archive import Archive, filed_of
 from trading.utils.disk import Disk, trouble_told
 from trading.utils.journal import Entry, Journal
 from trading.utils.ledger import ARCHIVE, BOOK, LEDGER, LOG, STATE, Fold, ledger_record, projection, state_of
-from trading.utils.snapshot import Snapshot, frozen
+from trading.utils.snapshot import Snapshot, frozen, is_used
 
 READ_AHEAD = 1000
 STATE_BYTES_MAX = 1 << 20
@@ -38,9 +38,9 @@ def verify(data_dir: Path, *, fold_archive: bool = True) -> LedgerReport:
     archived, are not folded again: three quarters of the time. Changes nothing and may run beside the service. What
     cannot be read is a problem, never an exception but Busy.
     """
-    if not any((data_dir / name).exists() for name in (LEDGER, BOOK, STATE)):
-        return LedgerReport((), (f"{data_dir} has not been used yet",), {})
     try:
+        if not is_used(data_dir):
+            return LedgerReport((), (f"{data_dir} has not been used yet",), {})
         with frozen(data_dir) as snapshot:
             return _Inspection(snapshot, fold_archive=fold_archive).report()
     except StoreCorrupt as error:

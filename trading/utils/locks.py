@@ -43,10 +43,14 @@ def for_this_user(path: str, flags: int) -> int:
 
 
 class _OpenFile:
-    """flock on a file that stays open between two acquisitions. Not for Windows."""
+    """flock on a file that stays open between two acquisitions. Not for Windows.
 
-    def __init__(self, path: str) -> None:
+    *reading* keeps writers out and makes nothing; a file that is not there is had, for nobody has written there yet.
+    """
+
+    def __init__(self, path: str, *, reading: bool = False) -> None:
         self.path = path
+        self._reading = reading
         self._file: int | None = None
         self._close: Callable[[], object] = lambda: None
 
@@ -55,10 +59,17 @@ class _OpenFile:
         if sys.platform == "win32":
             raise OSError("there is no flock here")
         if self._file is None:
-            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+            try:
+                flags = os.O_RDONLY if self._reading else os.O_RDWR | os.O_CREAT
+                self._file = os.open(self.path, flags | os.O_CLOEXEC, FILE_MODE)
+            except FileNotFoundError:
+                if self._reading:
+                    return True
+                raise
             self._close = weakref.finalize(self, os.close, self._file)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # A network file system lets nobody exclude all who may only read.
+            fcntl.flock(self._file, (fcntl.LOCK_SH if self._reading else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         if not checked or os.fstat(self._file).st_nlink:
@@ -92,10 +103,11 @@ class OpenLock:
     Whoever has the turn is next: one who lets go and wants it again at once stands behind those who wait.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, reading: bool = False) -> None:
         self.lock_file = str(path)
         self._elsewhere = file_lock(path) if sys.platform == "win32" else None
-        self._lock, self._turn = _OpenFile(self.lock_file), _OpenFile(f"{self.lock_file}.turn")
+        self._lock = _OpenFile(self.lock_file, reading=reading)
+        self._turn = _OpenFile(f"{self.lock_file}.turn", reading=reading)
 
     def acquire(self, timeout: float, poll_interval: float) -> None:
         """Raises filelock's Timeout, and OSError where the system refuses."""
@@ -208,16 +220,20 @@ class ProcessLock:
 
     `reentrant` lets the thread that holds it take it again. Waiting takes at most `timeout_seconds` for the threads of
     this process and as long again for other processes. It does not survive a fork: make it in the process that uses it.
+    One for `reading` keeps out those who write, and on POSIX makes nothing, so that it serves in another's folder.
     """
 
-    def __init__(self, path: Path, name: str, timeout_seconds: float, *, reentrant: bool = False) -> None:
+    def __init__(
+        self, path: Path, name: str, timeout_seconds: float, *, reentrant: bool = False, reading: bool = False
+    ) -> None:
         self.path = path
         self._name = name
         self._timeout_seconds = timeout_seconds
         self._threads = threading.RLock() if reentrant else threading.Lock()
         self._depth = 0
-        make_directory(path.parent)
-        self._file = OpenLock(path)
+        if not reading or sys.platform == "win32":
+            make_directory(path.parent)
+        self._file = OpenLock(path, reading=reading)
 
     @contextmanager
     def held(self, timeout_seconds: float | None = None) -> Iterator[None]:

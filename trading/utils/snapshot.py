@@ -9,7 +9,7 @@ import io
 import os
 import tarfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,7 +41,7 @@ class Snapshot(SystemDisk):
         self.data_dir = data_dir
         self._frozen: dict[Path, _Frozen] = {}
         self._by_handle: dict[int, _Frozen] = {}
-        with trouble_told(data_dir, "read"), _writers_kept_out(data_dir, locked=locked):
+        with _writers_kept_out(data_dir, locked=locked):
             # The ledger before the index before the archive: each holds all that the one before it counts on.
             for path in (data_dir / LEDGER, data_dir / BOOK, *_others(data_dir), *_archived(data_dir / ARCHIVE)):
                 self._freeze(path)
@@ -84,13 +84,14 @@ class Snapshot(SystemDisk):
         return tuple(sorted(one.name for one in self._frozen if one.parent == path))
 
     def _freeze(self, path: Path) -> None:
-        try:
-            file = super().open(path, create=False, write=False)
-        except FileNotFoundError:
-            return
-        stamp = super().stamp_of(file)
-        size = min(TAIL_BYTES, stamp.size)
-        self._frozen[path] = _Frozen(file, stamp, super().read(file, size, stamp.size - size))
+        with trouble_told(path, "read"):
+            try:
+                file = super().open(path, create=False, write=False)
+            except FileNotFoundError:
+                return
+            stamp = super().stamp_of(file)
+            size = min(TAIL_BYTES, stamp.size)
+            self._frozen[path] = _Frozen(file, stamp, super().read(file, size, stamp.size - size))
         self._by_handle[file] = self._frozen[path]
 
 
@@ -104,11 +105,22 @@ def frozen(data_dir: Path, *, locked: bool = False) -> Iterator[Snapshot]:
         snapshot.release()
 
 
+def is_used(data_dir: Path) -> bool:
+    """Whether a store has begun there. Raises StoreCorrupt where that cannot be seen."""
+    for path in (data_dir / name for name in (LEDGER, BOOK, STATE)):
+        with trouble_told(path, "read"):
+            if SystemDisk().stamp(path) is not None:
+                return True
+    return False
+
+
 def write_backup(data_dir: Path, target: Path, *, locked: bool = False) -> int:
     """Write all that *data_dir* knows to the tar file *target* (packed if its name ends in gz) and return how many
     files that are. The service may run. Raises StoreCorrupt, also when *target* exists, and Busy."""
     if target.exists():
         raise StoreCorrupt(f"{target} exists: name another file", file=str(target))
+    if not is_used(data_dir):
+        raise StoreCorrupt(f"{data_dir} has not been used yet: there is nothing to back up", file=str(data_dir))
     fresh = target.with_name(f".{target.name}.new")
     with frozen(data_dir, locked=locked) as snapshot, trouble_told(target, "written"):
         with os.fdopen(os.open(fresh, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, FILE_MODE), "wb") as raw:
@@ -157,22 +169,30 @@ def _writers_kept_out(data_dir: Path, *, locked: bool) -> Iterator[None]:
     """Hold the append locks of all journals. A folder without locks is a copy: nobody writes there."""
     locks = data_dir / "locks"
     with ExitStack() as stack:
-        if locks.is_dir():
-            if not locked:
-                stack.enter_context(ProcessLock(locks / LEDGER_LOCK, "the ledger", LOCK_SECONDS).held())
-            for path in _others(data_dir):
-                lock = locks / f"{path.name}.lock"
-                if path.name != STATE and lock.exists():
-                    # One that is busy for so long may look torn; the ledger never does.
-                    with suppress(Busy):
-                        stack.enter_context(ProcessLock(lock, path.name, LOCK_SECONDS).held())
+        if not locked:
+            stack.enter_context(_held(locks / LEDGER_LOCK, "the ledger"))
+        for path in _others(data_dir):
+            if path.name != STATE:
+                # One that is busy for so long may look torn; the ledger never does.
+                with suppress(Busy):
+                    stack.enter_context(_held(locks / f"{path.name}.lock", path.name))
         yield
 
 
+def _held(path: Path, name: str) -> AbstractContextManager[None]:
+    return ProcessLock(path, name, LOCK_SECONDS, reading=True).held()
+
+
 def _others(data_dir: Path) -> list[Path]:
-    return sorted(path for path in data_dir.glob("*.json") if path.name not in (LEDGER, BOOK))
+    return [path for path in _listed(data_dir) if path.suffix == ".json" and path.name not in (LEDGER, BOOK)]
 
 
 def _archived(folder: Path) -> list[Path]:
-    files = sorted(path for path in folder.glob("[!.]*") if path.is_file())
-    return sorted(files, key=lambda path: path.suffix == ".json")
+    return sorted(_listed(folder), key=lambda path: path.suffix == ".json")
+
+
+def _listed(folder: Path) -> list[Path]:
+    """The files of a folder but hidden ones, by name; none when there is no such folder."""
+    with trouble_told(folder, "read"):
+        names = SystemDisk().names(folder)
+        return [folder / name for name in names if not name.startswith(".") and (folder / name).is_file()]

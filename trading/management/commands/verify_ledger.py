@@ -5,14 +5,14 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from trading.checks import DESK
 from trading.domain.errors import DeskError
 from trading.utils.inspection import verify
 
 
 class Command(BaseCommand):
     help = "Check every line, fold every trade, compare book, ledger, archive and index. Changes nothing."
-    requires_system_checks = (DESK,)
+    # It changes nothing there: a folder that cannot be written is read all the same.
+    requires_system_checks = ()
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -25,4 +25,5 @@ class Command(BaseCommand):
             self.stdout.write(f"note: {note}")
         if report.problems:
             raise CommandError("the ledger is not well:\n  " + "\n  ".join(report.problems))
-        self.stdout.write(self.style.SUCCESS("the ledger is well"))
+        if report.counts:
+            self.stdout.write(self.style.SUCCESS("the ledger is well"))
