@@ -3,14 +3,18 @@
 import os
 import random
 import socket
+import stat
+import sys
 import time
 import unittest
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 WAIT_SECONDS = 60.0
 PAUSE_SECONDS = 0.02
 TRIES_MAX = 5
+NOBODY = 65534
 LOOPBACK = "127.0.0.1"
 PORTS_OF_CONNECTIONS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 PORT_MIN = 10_000
@@ -34,6 +38,25 @@ def lives(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return status.rpartition(")")[2].split()[0] != "Z" or threads > 1
+
+
+def let_through(folder: Path) -> None:
+    """Others may get as far as *folder*, which is in the tests' own."""
+    for path in (folder, folder.parent):
+        path.chmod(stat.S_IMODE(path.stat().st_mode) | 0o011)
+
+
+@contextmanager
+def bound_by_modes() -> Iterator[None]:
+    """Be somebody whom the modes of files bind: root is nobody meanwhile."""
+    root = sys.platform != "win32" and os.geteuid() == 0
+    if root:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
 
 
 def wait_until(true: Callable[[], bool], what: str, seconds: float = WAIT_SECONDS) -> None:

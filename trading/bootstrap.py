@@ -36,6 +36,7 @@ from trading.utils.json_storage import STATE, JsonStore
 from trading.utils.late_tail import LateTail
 from trading.utils.logger import ActivityLog
 from trading.utils.redis_cache import RedisCache
+from trading.utils.takeover import finish
 
 if TYPE_CHECKING:
     from trading.adapters.hyperliquid import HyperliquidVenue
@@ -87,6 +88,7 @@ def build_desk(config: Config, clock: Clock | None = None) -> Desk:
     be made. A live venue that cannot be asked now is no reason not to start: nothing opens until it can.
     """
     clock = clock or SystemClock()
+    finished = _restore_finished(config)
     cache = RedisCache(config.redis_url, clock)
     log = ActivityLog(config.data_dir / LOG_FILE, LateTail(cache), clock)
     market = PaperMarket(config.paper_seed)
@@ -98,6 +100,8 @@ def build_desk(config: Config, clock: Clock | None = None) -> Desk:
         store = JsonStore.open_or_halted(config.data_dir, _binding(config))
     except StoreCorrupt as error:
         raise ConfigurationError((f"DATA_DIR: {error.detail}",)) from error
+    if finished:
+        log.write("warning", "a restore that was cut off was finished; look at the venue", event="RestoreFinished")
     if store.trouble:
         log.write("error", f"the desk is HALTED: {store.trouble}", code=StoreCorrupt.code, event="DeskHalted")
     for word in store.mended:
@@ -117,6 +121,16 @@ def build_desk(config: Config, clock: Clock | None = None) -> Desk:
         accounts=AccountFile(config.data_dir),
         hearing=hearing,
     )
+
+
+def _restore_finished(config: Config) -> bool:
+    """Before anything is read or made there. Raises ConfigurationError for a folder between two contents."""
+    try:
+        return finish(config.data_dir)
+    except StoreCorrupt as error:
+        if error.facts.get("refused"):
+            raise ConfigurationError((f"DATA_DIR: {error.detail}",)) from error
+        return False  # it cannot even be looked at: the store says so
 
 
 def process_clock() -> Clock:

@@ -19,7 +19,7 @@ from django.test import SimpleTestCase, override_settings
 
 from tests.builders import T0, after, given_a_filled_close, given_a_filled_trade, given_a_trade, given_watch
 from trading.domain.codec import Json
-from trading.domain.desk_state import Binding
+from trading.domain.desk_state import Binding, Cause, DeskState, TradingState
 from trading.domain.errors import Busy, StoreCorrupt
 from trading.domain.trades import Trade
 from trading.utils import backup, snapshot
@@ -74,7 +74,7 @@ class BackupCase(unittest.TestCase):
         with self.assertRaises(StoreCorrupt) as caught:
             restore(self.target, self.data_dir, force=force)
         self.assertIn(word, caught.exception.detail)
-        self.assertEqual(list(self.folder.glob(".*")), [])
+        self.assertEqual(list(self.folder.rglob(".*")), [])
 
 
 class BackupTest(BackupCase):
@@ -121,13 +121,13 @@ class BackupTest(BackupCase):
         self.filled()
         write_backup(self.data_dir, self.target)
         _, kept = restore(self.target, self.data_dir, force=False)
-        self.assertEqual(kept, self.folder / "data.before-restore-1")
+        self.assertEqual(kept, self.data_dir / "before-restore-1")
         store = self.store()
         late = store.save(given_a_trade(signal_id="later", at=after(5000)))
         store.close()
         self.refused("is newer")
         _, kept = restore(self.target, self.data_dir, force=True)
-        self.assertEqual(kept, self.folder / "data.before-restore-2")
+        self.assertEqual(kept, self.data_dir / "before-restore-2")
         self.assertIsNone(self.store().book().find_trade(late.id))
         assert kept is not None
         self.assertEqual(self.store(kept).book().trade(late.id), late)
@@ -142,6 +142,25 @@ class BackupTest(BackupCase):
         store.close()
         restore(self.target, self.data_dir, force=True)
         self.assertEqual({"pos_1", "pos_2"}, self.store().left())
+
+    def test_what_keeps_the_desk_from_trading_is_lifted_by_no_old_copy(self) -> None:
+        """It was ACTIVE again after an emergency stop, without a resume."""
+        store, stricter = self.store(), self.folder / "stricter.tar"
+        write_backup(self.data_dir, self.target)
+        for state, causes in ((TradingState.REDUCING, {Cause.DAILY_LOSS}), (TradingState.LIQUIDATING, set())):
+            with self.subTest(state):
+                changed = DeskState(state, frozenset(causes), "so", binding=BINDING)
+                store.change_state(lambda old, new=changed: new)  # type: ignore[misc]  # a bound default
+                store.close()
+                restore(self.target, self.data_dir, force=False)
+                self.assertEqual((), verify(self.data_dir).problems)
+                store = self.store()
+                self.assertEqual(changed, store.state())
+        write_backup(self.data_dir, stricter)
+        store.change_state(lambda old: DeskState(binding=BINDING))
+        store.close()
+        restore(stricter, self.data_dir, force=False)
+        self.assertIs(TradingState.LIQUIDATING, self.store().state().state)
 
     def test_what_was_rolled_out_counts_as_known(self) -> None:
         self.store()
@@ -169,9 +188,9 @@ class BackupTest(BackupCase):
         self.filled()
         write_backup(self.data_dir, self.target)
         bare = self.folder / "bare"
-        bare.mkdir()
+        (bare / "stage").mkdir(parents=True)
         _, kept = restore(self.target, bare, force=False)
-        self.assertEqual(kept, self.folder / "bare.before-restore-1")
+        self.assertEqual((kept, kept and list(kept.iterdir())), (moved := bare / "before-restore-1", [moved / "stage"]))
 
     def test_a_folder_that_is_in_use_is_left_alone(self) -> None:
         self.filled()
@@ -212,7 +231,7 @@ class BackupTest(BackupCase):
         link.symlink_to(self.data_dir)
         _, kept = restore(self.target, link, force=False)
         self.assertTrue(link.is_symlink())
-        self.assertEqual(self.data_dir.resolve().parent, kept.parent if kept else None)
+        self.assertEqual(self.data_dir.resolve(), kept.parent.resolve() if kept else None)
         self.assertFalse(self.data_dir.is_symlink())
 
     def test_a_backup_that_cannot_be_read_is_named(self) -> None:

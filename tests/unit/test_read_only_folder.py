@@ -1,12 +1,9 @@
 """A DATA_DIR that may be read and not written, as a backup on a disk of its own: looked through, copied, untouched."""
 
-import os
-import stat
 import sys
 import tempfile
 import unittest
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from unittest.mock import patch
@@ -16,6 +13,7 @@ from django.core.management import execute_from_command_line
 from django.test import SimpleTestCase, override_settings
 
 from tests.builders import T0, after, given_a_filled_close, given_a_filled_trade, given_watch
+from tests.processes import bound_by_modes, let_through
 from trading.domain.desk_state import Binding
 from trading.domain.errors import Busy, StoreCorrupt
 from trading.utils import snapshot
@@ -25,29 +23,12 @@ from trading.utils.json_storage import JsonStore
 from trading.utils.locks import ProcessLock
 from trading.utils.snapshot import write_backup
 
-NOBODY = 65534
-
-
-@contextmanager
-def bound_by_modes() -> Iterator[None]:
-    """Be somebody whom the modes of files bind: root is nobody meanwhile."""
-    root = sys.platform != "win32" and os.geteuid() == 0
-    if root:
-        os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
-
 
 @unittest.skipIf(sys.platform == "win32", "Windows has other ways to say who may read a file")
 class ReadOnlyFolderTest(SimpleTestCase):
     def setUp(self) -> None:
         self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
-        # Somebody else must get as far as this.
-        for path in (self.folder, self.folder.parent):
-            path.chmod(stat.S_IMODE(path.stat().st_mode) | 0o011)
+        let_through(self.folder)
         self.data_dir = self.folder / "data"
         store = JsonStore(self.data_dir, Binding("paper", "demo", "0xabc"))
         opening = store.save(given_a_filled_trade("archived"))

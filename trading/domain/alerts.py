@@ -59,6 +59,7 @@ TITLES: Mapping[str, str] = {
     "MonitorBack": "monitor back",
     "DiskLow": "disk nearly full",
     "LedgerMended": "ledger mended",
+    "RestoreFinished": "restore finished",
     "LogLost": "activity log lost",
     "OutcomeGivenUp": "outcome not delivered",
     "TestAlert": "test",

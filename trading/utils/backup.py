@@ -1,64 +1,91 @@
 """A DATA_DIR into one file and back.
 
-The law: what is restored was verified first, line by line; nothing newer is given up unasked; the folder that was there
-is kept.
+The law: what is restored was verified first, line by line; nothing newer is given up unasked; what was there is kept.
 """
 
 import os
 import shutil
 import tarfile
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
-from trading.domain.errors import StoreCorrupt
-from trading.utils.disk import SystemDisk, trouble_told
+from trading.domain.codec import encode_state
+from trading.domain.desk_state import TradingState
+from trading.domain.errors import Busy, StoreCorrupt
+from trading.utils.disk import SystemDisk, replace_whole, trouble_told
 from trading.utils.inspection import LedgerReport, newest_event, verify
-from trading.utils.ledger import ARCHIVE, LEDGER, LEDGER_LOCK, RESCUE
-from trading.utils.locks import DIRECTORY_MODE, FILE_MODE, ProcessLock, Seats
+from trading.utils.journal import SCHEMA
+from trading.utils.ledger import ARCHIVE, LEDGER, LEDGER_LOCK, RESCUE, STATE, state_of
+from trading.utils.locks import DIRECTORY_MODE, FILE_MODE, ProcessLock, Seats, make_directory
+from trading.utils.sealing import sealed
 from trading.utils.snapshot import write_backup as write_backup
+from trading.utils.takeover import LOCKS, STAGED, finish, take_over
 
 LOCK_SECONDS = 5.0
+_STRICTNESS = (TradingState.ACTIVE, TradingState.REDUCING, TradingState.HALTED, TradingState.LIQUIDATING)
 
 
 def restore(source: Path, data_dir: Path, *, force: bool) -> tuple[LedgerReport, Path | None]:
-    """Put what `write_backup` made in the place of *data_dir*, or of the folder that it links to; what was found in it,
-    and where the old folder is now.
+    """Put what `write_backup` made in the place of what is in *data_dir*; what was found in it, and where the old
+    content is now.
 
     Raises StoreCorrupt when the backup is not well, when the ledger here is newer or cannot be read (unless *force*),
     and while a monitor runs; Busy while somebody writes.
     """
     with trouble_told(source, "read"), source.open("rb"):
         pass
-    # Beside the real folder: a link that was renamed would leave the new one on another file system.
-    data_dir = data_dir.resolve() if data_dir.is_symlink() else data_dir
-    fresh = data_dir.with_name(f".{data_dir.name}.restoring")
-    with trouble_told(fresh, "written"):
-        shutil.rmtree(fresh, ignore_errors=True)
+    make_directory(data_dir)
+    finish(data_dir)
+    staged = data_dir / STAGED
+    with trouble_told(staged, "written"):
+        shutil.rmtree(staged, ignore_errors=True)
         try:
-            _extract(source, fresh)
-            report = verify(fresh, fold_archive=False)
+            _extract(source, staged)
+            report = verify(staged, fold_archive=False)
             if report.problems or not report.counts:
                 raise StoreCorrupt(f"{source} is not well: " + "; ".join(report.problems or report.notes))
-            return report, _swap(fresh, data_dir, source, force=force)
+            return report, _swap(staged, data_dir, source, force=force)
         finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+            shutil.rmtree(staged, ignore_errors=True)
 
 
-def _swap(fresh: Path, data_dir: Path, source: Path, *, force: bool) -> Path | None:
-    if not (data_dir / LEDGER).exists():
-        kept = _free_name(data_dir) if data_dir.exists() else None
-        _rename(fresh, data_dir, kept)
-        return kept
-    if Seats(data_dir / "locks").monitor_sits():
-        raise StoreCorrupt(f"a monitor watches {data_dir}: stop the service first", file=str(data_dir))
-    if not force:
-        _require_not_newer(fresh, data_dir, source)
-    kept = _free_name(data_dir)
+def _swap(staged: Path, data_dir: Path, source: Path, *, force: bool) -> Path | None:
     with ExitStack() as stack:
-        for name in ("book.lock", "archive.lock", LEDGER_LOCK):
-            stack.enter_context(ProcessLock(data_dir / "locks" / name, name, LOCK_SECONDS).held())
-        _rename(fresh, data_dir, kept)
-    return kept
+        try:
+            # No other monitor begins meanwhile.
+            stack.enter_context(Seats(data_dir / LOCKS).monitor_seat())
+        except Busy as error:
+            word = f"a monitor watches {data_dir}: stop the service first"
+            raise StoreCorrupt(word, file=str(data_dir)) from error
+        if not force and (data_dir / LEDGER).exists():
+            _require_not_newer(staged, data_dir, source)
+        for name in ("book.lock", "archive.lock", "desk.lock", LEDGER_LOCK):
+            stack.enter_context(ProcessLock(data_dir / LOCKS / name, name, LOCK_SECONDS).held())
+        # What was done without a ledger is in no ledger, restored or not: the rescue file stays.
+        if (data_dir / RESCUE).exists():
+            shutil.copyfile(data_dir / RESCUE, staged / RESCUE)
+            (staged / RESCUE).chmod(FILE_MODE)
+        _keep_stopped(data_dir / STATE, staged / STATE)
+        return take_over(data_dir)
+
+
+def _keep_stopped(here: Path, staged: Path) -> None:
+    """Whatever keeps this desk from trading, an emergency stop above all, is lifted by no old copy of the files."""
+    try:
+        present, restored = (state_of(path.read_bytes(), path) for path in (here, staged))
+    except (OSError, StoreCorrupt):
+        return
+    if _STRICTNESS.index(present.state) > _STRICTNESS.index(restored.state):
+        kept = replace(
+            restored,
+            state=present.state,
+            causes=present.causes,
+            why=present.why,
+            since=present.since,
+            scope_account=present.scope_account,
+        )
+        replace_whole(staged, sealed({"schema": SCHEMA, **encode_state(kept)}) + b"\n", SystemDisk(), sync=True)
 
 
 def _require_not_newer(fresh: Path, data_dir: Path, source: Path) -> None:
@@ -90,21 +117,3 @@ def _extract(source: Path, folder: Path) -> None:
         raise StoreCorrupt(f"{source} is no backup: {error}", file=str(source)) from error
     SystemDisk().sync_directory(folder / ARCHIVE)
     SystemDisk().sync_directory(folder)
-
-
-def _free_name(data_dir: Path) -> Path:
-    number = 1
-    while (kept := data_dir.with_name(f"{data_dir.name}.before-restore-{number}")).exists():
-        number += 1
-    return kept
-
-
-def _rename(fresh: Path, data_dir: Path, kept: Path | None) -> None:
-    """What was done without a ledger is in no ledger, restored or not: the rescue file stays."""
-    if (data_dir / RESCUE).exists():
-        shutil.copyfile(data_dir / RESCUE, fresh / RESCUE)
-        (fresh / RESCUE).chmod(FILE_MODE)
-    if kept is not None:
-        data_dir.rename(kept)
-    fresh.rename(data_dir)
-    SystemDisk().sync_directory(data_dir.parent)

@@ -53,6 +53,7 @@ from trading.utils.rescue import Rescue
 from trading.utils.reserve import Reserve, is_full
 from trading.utils.sealing import sealed
 from trading.utils.successor import Successor
+from trading.utils.takeover import refuse_between
 from trading.utils.whole_file import WholeFile
 
 APPEND_SECONDS = 2.0
@@ -119,6 +120,7 @@ class JsonStore:
         self._deferred = False
         with self._desk_lock.held():
             with self._ledger_lock.held():
+                refuse_between(data_dir)
                 migrate(data_dir, self._disk, migrations)
             bound = self._disk.stamp(data_dir / STATE) is not None
             self._ledger = self._with_reserve(lambda: self._journal(LEDGER, must_exist=bound))

@@ -17,6 +17,7 @@ from trading.domain.errors import Busy, StoreCorrupt
 from trading.utils.disk import Stamp, SystemDisk, trouble_told
 from trading.utils.ledger import ARCHIVE, BOOK, LEDGER, LEDGER_LOCK, STATE
 from trading.utils.locks import FILE_MODE, ProcessLock
+from trading.utils.takeover import is_between, refuse_between
 
 LOCK_SECONDS = 2.0
 COPY_BYTES = 1 << 20
@@ -42,6 +43,7 @@ class Snapshot(SystemDisk):
         self._frozen: dict[Path, _Frozen] = {}
         self._by_handle: dict[int, _Frozen] = {}
         with _writers_kept_out(data_dir, locked=locked):
+            refuse_between(data_dir)
             # The ledger before the index before the archive: each holds all that the one before it counts on.
             for path in (data_dir / LEDGER, data_dir / BOOK, *_others(data_dir), *_archived(data_dir / ARCHIVE)):
                 self._freeze(path)
@@ -107,6 +109,8 @@ def frozen(data_dir: Path, *, locked: bool = False) -> Iterator[Snapshot]:
 
 def is_used(data_dir: Path) -> bool:
     """Whether a store has begun there. Raises StoreCorrupt where that cannot be seen."""
+    if is_between(data_dir):
+        return True
     for path in (data_dir / name for name in (LEDGER, BOOK, STATE)):
         with trouble_told(path, "read"):
             if SystemDisk().stamp(path) is not None:

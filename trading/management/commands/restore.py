@@ -1,4 +1,4 @@
-"""Puts a backup in the place of DATA_DIR, after checking every line of it, and keeps the folder that was there."""
+"""Puts a backup in the place of DATA_DIR, after checking every line of it, and keeps what was there."""
 
 from argparse import ArgumentParser
 from pathlib import Path
@@ -32,4 +32,4 @@ class Command(BaseCommand):
             self.stdout.write(f"note: {note}")
         if kept is not None:
             self.stdout.write(f"what was there before is in {kept}")
-        self.stdout.write(self.style.SUCCESS(f"{data_dir} is as {file} had it; look at the venue before you resume"))
+        self.stdout.write(self.style.SUCCESS(f"{data_dir} is as {file} had it; compare with the venue"))
