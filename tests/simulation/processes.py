@@ -222,7 +222,7 @@ class Uncontended:
     """In the place of the lock files around single reads and appends: nobody's turn ends within one, so that none is
     ever waited for, and the real ones cost more than all that they guard."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, reading: bool = False) -> None:
         self.lock_file = str(path)
 
     def acquire(self, timeout: float, poll_interval: float) -> None:
