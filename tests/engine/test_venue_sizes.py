@@ -12,7 +12,7 @@ from trading.domain.desk_state import Cause, TradingState
 from trading.domain.errors import SignalNotPending, StopInProgress, TradingHalted, VenueRejected
 from trading.domain.exit_plan import ExitReason
 from trading.domain.orders import RejectReason, Side
-from trading.domain.positions import PositionStatus
+from trading.domain.positions import Position, PositionStatus
 from trading.domain.resting import AccountFill
 from trading.domain.trades import OVERFILL_MAX, TradeStatus
 from trading.domain.units import ClientOrderId, Coin, Price, Quantity, Usd, floor_to_step
@@ -243,6 +243,152 @@ class NeverExplained(VenueSizesTestCase):
         self.venue.hold("BTC", "-0.01")
         self.tick(4)
         self.assertEqual(self.venue.held("BTC"), Quantity(Decimal("-0.01")))
+
+
+class CameAndGone(VenueSizesTestCase):
+    """What an opening that was given up has brought, and something else took again before any account showed it."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.venue.traits = replace(self.venue.traits, tells_fills=True)
+        self.scene.opened("before")
+        self.venue.script(refused(SOL=RejectReason.UNEXPLAINED, AVAX=RejectReason.UNEXPLAINED))
+        with self.assertRaises(VenueRejected):
+            self.scene.execute("late", pair="SOL/AVAX")
+        self.orders = {one.coin: one for trade in self.scene.trades() for one in trade.unexplained}
+        self.sent_at = self.orders[Coin("SOL")].intended_at
+        self.sent = len(self.venue.sent)
+
+    def tell(self, *fills: tuple[str, Side, str, str, str, float], coin: str = "SOL") -> None:
+        """Each with its number, side, quantity, price, fee and seconds after the opening was sent."""
+        self.venue.told_fills += tuple(
+            given_fill(number, coin, side, quantity, price, fee, self.sent_at + timedelta(seconds=seconds))
+            for number, side, quantity, price, fee, seconds in fills
+        )
+
+    @property
+    def adopted(self) -> list[Position]:
+        book = self.scene.store.book()
+        return [book.position(one.terms.position_id) for one in self.scene.trades() if one.adopted]
+
+    def test_is_booked_once_as_its_fills_tell_and_nothing_is_sent(self) -> None:
+        self.tick(10)
+        self.tell(("1", Side.SELL, "2", "152", "0.2", 3), ("2", Side.BUY, "3", "151", "0.3", 5))
+        self.tell(("3", Side.BUY, "1", "140", "0.1", 6))
+        self.tick(100)
+        (position,) = self.adopted
+        self.assertEqual((PositionStatus.CLOSED, ExitReason.LEG_LOST), (position.status, position.exit_reason))
+        self.assertEqual((Decimal(2), Decimal("0.4")), (position.realized, position.fees))
+        self.assertEqual(0, position.naked_usd_seconds)
+        self.assertEqual(self.sent, len(self.venue.sent))
+        self.assertEqual(1, sum("gone before anybody saw" in one for one in self.scene.log.messages("error")))
+        self.assertEqual(self.state, TradingState.ACTIVE)
+
+    def test_in_several_fills_too_and_under_the_opening_s_own_name(self) -> None:
+        self.tell(("1", Side.SELL, "1", "150", "0.1", 3), ("3", Side.BUY, "1.5", "150", "0.3", 5))
+        named = self.orders[Coin("SOL")].client_order_id
+        at = self.sent_at + timedelta(seconds=4)
+        self.venue.told_fills += (given_fill("2", "SOL", Side.SELL, "1", "153", "0.2", at, named),)
+        self.tick(2)
+        (position,) = self.adopted
+        self.assertEqual((Decimal("1.5"), Decimal("0.5")), (position.realized, position.fees))
+
+    def test_is_looked_for_again_and_again_and_what_follows_is_booked_by_itself(self) -> None:
+        self.tick(2)
+        self.tell(("1", Side.SELL, "2", "152", "0.2", 3), ("2", Side.BUY, "2", "151", "0.2", 5))
+        self.tick(20)
+        self.assertEqual([], self.adopted)
+        self.venue.reads_down.add("account_fills")
+        self.tick(20)
+        self.assertEqual([], self.adopted)
+        self.venue.reads_down.clear()
+        self.tick(30)
+        self.assertEqual([Decimal(2)], [one.realized for one in self.adopted])
+        self.tell(("3", Side.SELL, "1", "152", "0.1", 70), ("4", Side.BUY, "1", "155", "0.1", 71))
+        self.tick(31)
+        self.assertEqual([Decimal(-3), Decimal(2)], sorted(one.realized for one in self.adopted))
+
+    def test_of_all_of_them_together_no_more_than_they_may_have_brought(self) -> None:
+        most = self.orders[Coin("SOL")].quantity * OVERFILL_MAX
+        self.tell(("1", Side.SELL, str(most), "152", "0.2", 3), ("2", Side.BUY, str(most), "151", "0.2", 5))
+        self.tick(31)
+        self.tell(("3", Side.SELL, "1", "152", "0.1", 33), ("4", Side.BUY, "1", "155", "0.1", 35))
+        self.tick(61)
+        self.assertEqual([most], [one.realized for one in self.adopted])
+
+    def test_not_what_was_taken_over_and_sold(self) -> None:
+        self.tell(("1", Side.SELL, "2", "152", "0.2", 3))
+        self.venue.hold("SOL", "-2")
+        self.tick(4)
+        self.assertEqual(0, self.venue.held("SOL"))
+        self.tell(("2", Side.BUY, "2", "151", "0.2", 5))
+        self.tick(61)
+        self.assertEqual([ExitReason.REPAIR], [one.exit_reason for one in self.adopted])
+
+    def test_not_while_the_account_has_something_else_than_the_book(self) -> None:
+        self.tell(("1", Side.SELL, "2", "152", "0.2", 3), ("2", Side.BUY, "2", "151", "0.2", 5))
+        self.venue.hold("SOL", "1")
+        self.tick(61)
+        self.assertEqual([], self.adopted)
+        self.scene.store.change_state(lambda state: replace(state, accepted_drift={Coin("SOL"): Quantity(Decimal(1))}))
+        self.tick(31)
+        self.assertEqual([Decimal(2)], [one.realized for one in self.adopted])
+
+    def test_of_a_fill_that_took_of_a_position_too_the_rest(self) -> None:
+        self.venue.script(refused(ETH=RejectReason.UNEXPLAINED, AVAX=RejectReason.UNEXPLAINED))
+        with self.assertRaises(VenueRejected):
+            self.scene.execute("later", pair="AVAX/ETH")
+        self.tell(("1", Side.BUY, "0.05", "4000", "0.1", 3), ("2", Side.SELL, "0.1", "4100", "0.2", 5), coin="ETH")
+        self.venue.hold("ETH", "-0.05")
+        self.tick(61)
+        lost = [(one.quantity, one.fees) for trade in self.scene.trades() for one in trade.lost]
+        self.assertEqual([(Decimal("0.05"), Decimal("0.1"))] * 2, lost)
+        self.assertEqual([Decimal(5)], [one.realized for one in self.adopted])
+
+    def test_no_fill_serves_openings_of_either_side(self) -> None:
+        self.venue.script(refused(SOL=RejectReason.UNEXPLAINED, AVAX=RejectReason.UNEXPLAINED))
+        with self.assertRaises(VenueRejected):
+            self.scene.execute("later", pair="AVAX/SOL")
+        self.tell(("1", Side.SELL, "2", "152", "0.2", 3), ("2", Side.BUY, "2", "151", "0.2", 5))
+        self.tell(("3", Side.SELL, "1", "152", "0.1", 6), ("4", Side.BUY, "1", "151", "0.1", 7))
+        self.tick(61)
+        self.assertEqual([Decimal(3)], [one.realized for one in self.adopted])
+
+    def test_not_what_orders_of_the_desk_explain(self) -> None:
+        self.scene.close(self.scene.opened("again", pair="SOL/AVAX"))
+        own = [one for trade in self.scene.trades() for one in trade.orders if one.coin == "SOL"]
+        sold, bought = [one for one in own if one not in self.orders.values()]
+        for name, other in ((sold.client_order_id, None), (None, bought.client_order_id)):
+            with self.subTest(sold=name, bought=other):
+                self.venue.told_fills = (
+                    given_fill("1", "SOL", Side.SELL, "2", "152", "0.2", self.sent_at, name),
+                    given_fill("2", "SOL", Side.BUY, "2", "151", "0.2", self.sent_at, other),
+                )
+                self.tick(31)
+                self.assertEqual([], self.adopted)
+
+    def test_not_what_no_such_opening_can_have_brought(self) -> None:
+        more = str(self.orders[Coin("SOL")].quantity * 2)
+        for what, fills in (
+            ("taken before", (("1", Side.BUY, "2", "152", "0.2", 3), ("2", Side.SELL, "2", "151", "0.2", 5))),
+            ("never taken", (("1", Side.SELL, "2", "152", "0.2", 3),)),
+            ("too much", (("1", Side.SELL, more, "152", "0.2", 3), ("2", Side.BUY, more, "151", "0.2", 5))),
+            ("before it", (("1", Side.SELL, "2", "152", "0.2", -5), ("2", Side.BUY, "2", "151", "0.2", 5))),
+        ):
+            with self.subTest(what):
+                self.venue.told_fills = ()
+                self.tell(*fills)
+                self.tick(31)
+                self.assertEqual([], self.adopted)
+
+    def test_nor_where_absence_is_proven_or_no_fills_are_told(self) -> None:
+        self.tell(("1", Side.SELL, "2", "152", "0.2", 3), ("2", Side.BUY, "2", "151", "0.2", 5))
+        told = self.venue.traits
+        for traits in (replace(told, proves_absence=True), replace(told, tells_fills=False)):
+            with self.subTest(traits):
+                self.venue.traits = traits
+                self.tick(31)
+                self.assertEqual([], self.adopted)
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ class Auditor:
                 return
         self.trades[trade.id] = trade
         if trade.adopted:
-            self._take_adopted(trade)
+            self._take_adopted(trade, len(known.events) if known is not None else 0)
             return
         if trade.opens and trade.terms.position_id not in self.held:
             self.held[trade.terms.position_id] = Held(trade.terms)
@@ -275,8 +275,9 @@ class Auditor:
         if order.reduce_only:
             require(left * order.side.sign <= 0, f"reducing {order.coin} went through zero to {left}")
 
-    def _take_adopted(self, trade: Trade) -> None:
-        """A holding that was nobody's any more is taken over as it is: nothing was sent for it."""
+    def _take_adopted(self, trade: Trade, known: int) -> None:
+        """A holding that was nobody's any more is taken over as it is: nothing was sent for it. What others of its
+        fills took of it, as events from number *known* on tell, was counted for whoever had sent them."""
         held = self.held.setdefault(trade.terms.position_id, Held(trade.terms))
         taken = {leg.coin: trade.filled(leg.coin) - held.opened[leg.coin] for leg in trade.terms.legs}
         held.opened.update({leg.coin: trade.filled(leg.coin) for leg in trade.terms.legs})
@@ -286,6 +287,14 @@ class Auditor:
                 late[coin] -= handed
                 self.held[position_id].opened[coin] -= handed
                 taken[coin] = Quantity(quantity - handed)
+        for event in trade.events[known:]:
+            if isinstance(event, LegLost):
+                held.closed[event.coin] += event.quantity
+                held.lost = True
+                self.world.count(f"adopted: {event.why}")
+                owner = self.world.guards.taker(event)
+                if owner is not None and owner != trade.terms.position_id:
+                    self.held[owner].closed[event.coin] -= event.quantity
 
     def _check_approval(self, trade: Trade) -> None:
         """Guardian has said yes to it, and to nothing else with the same word."""
@@ -380,7 +389,9 @@ class Auditor:
     def _is_late(self, held: Held, seconds: float) -> bool:
         """Whether the position has what was given up before it came; it is taken over, to be sold, before long."""
         late = self.world.keeper.late_of(held.terms.position_id)
-        stands = any(quantity * self.world.exchange.mid(coin) >= NOTIONAL_MIN for coin, quantity in late.items())
+        # What has gone again is for `unbooked`: no account shows it.
+        there = {coin: min(quantity, held.left(coin)) for coin, quantity in late.items()}
+        stands = any(quantity * self.world.exchange.mid(coin) >= NOTIONAL_MIN for coin, quantity in there.items())
         held.late_seconds = held.late_seconds + seconds if stands and not self.in_its_way(held) else 0.0
         for_long = held.late_seconds
         require(for_long <= LATE_BUDGET, f"{held.terms.pair} came late and has been nobody's for {for_long:.0f} s")
@@ -477,6 +488,13 @@ class Auditor:
             if held > limit.max_holding_seconds + TIME_LIMIT_SLACK:
                 late.append(f"{position.pair} is held for {held:.0f} s; its limit is {limit.max_holding_seconds}")
         return "; ".join(late)
+
+    def unbooked(self) -> str:
+        """Empty when all that came when it had been given up is in a position by now; else what is not, where no other
+        hands can have had it."""
+        others = self.world.foreign | self.world.beside.held.keys()
+        left = [one for late in self.world.keeper.late.values() for one in late.items() if one[0] not in others]
+        return "; ".join(f"{amount} {coin} came late and are in no position" for coin, amount in left if amount)
 
     def unsaid_drift(self, book: Book, state: DeskState) -> str:
         """Empty when every holding of a standing coin is what the book says, or the desk says that it is not."""

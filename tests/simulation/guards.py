@@ -155,6 +155,12 @@ class Guards:
         owner, fired = self.fired.get(loss.fill_id, (None, Fired(loss.coin, ZERO)))
         return loss.quantity - (fired.quantity if owner == position_id else ZERO)
 
+    def taker(self, loss: LegLost) -> PositionId | None:
+        """Whose order, or what had rested for whom, made the fill of *loss*; None for other hands."""
+        order = self.world.exchange.fills[int(loss.fill_id.removeprefix("fill-"))].order
+        intent = self.world.auditor.intents.get(order.client_order_id) if order is not None else None
+        return self.fired[loss.fill_id][0] if loss.fill_id in self.fired else intent and intent[0].terms.position_id
+
     def overguarded(self, position_id: PositionId, coin: Coin) -> bool:
         """Whether more rests for a leg on one side of the market than is held of it."""
         left = self.world.auditor.held[position_id].left(coin)

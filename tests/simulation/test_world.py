@@ -63,6 +63,7 @@ FOUND_PAIRS = (
     (197, "a fill soon after an entry was taken for one from before, and its close was refused for ever"),
     (200483, "the auditor counted a close twice that was done when it had been given up, and then booked as lost"),
     (10293, "the auditor took what came late and was worth little for a leg that nobody levels"),
+    (4300285, "what came late and was gone before anybody saw it was in no position"),
     (9826, "the auditor of barriers forgot what an opening had lost on coins that it gave back"),
 )
 """The same where the way there leads through a service that keeps pairs."""

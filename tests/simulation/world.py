@@ -500,6 +500,7 @@ class World:
             why = (
                 why
                 or auditor.book_equals_exchange(book)
+                or auditor.unbooked()
                 or auditor.overdue(book)
                 or auditor.unsaid_drift(book, state)
                 or auditor.unlevel()

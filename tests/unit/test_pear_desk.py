@@ -61,6 +61,10 @@ class PearDesk(PearWorld):
         self.assertEqual((self.held(ETH), self.held(SOL)), (0, 0))
         self.assertTrue(all(one.status is PositionStatus.CLOSED for one in self.positions()))
 
+    def assert_account_explained(self) -> None:
+        made = sum((one.realized - one.fees - one.funding for one in self.positions()), Decimal(0))
+        self.assertAlmostEqual(self.venue.account().equity - 100_000, made, delta=Decimal("0.01"))
+
 
 class Sizes(PearDesk):
     def test_dollars_taken_for_a_side_are_taken_back_and_nothing_more_is_opened(self) -> None:
@@ -126,10 +130,6 @@ class Faults(PearDesk):
         self.assertEqual(bool(position.long.held), bool(position.short.held))
         self.assertLessEqual(position.long.held * 200 + position.short.held * 3000, 3010)
 
-    def assert_account_explained(self) -> None:
-        made = sum((one.realized - one.fees - one.funding for one in self.positions()), Decimal(0))
-        self.assertAlmostEqual(self.venue.account().equity - 100_000, made, delta=Decimal("0.01"))
-
 
 class FaultsAtOpening(Faults):
     def test_every_one_leaves_both_legs_or_none_and_nothing_twice(self) -> None:
@@ -181,6 +181,20 @@ class Late(PearDesk):
         self.assert_flat()
         self.assertEqual(self.state, TradingState.ACTIVE)
         self.assertEqual(self.pear.count(OPEN), 1)
+
+    def test_what_pear_does_and_undoes_between_two_looks_is_booked_as_the_exchange_tells_it(self) -> None:
+        self.fault(OPEN, Answer.CLOSED, Commit.NEVER)
+        self.execute()
+        body = next(body for route, body in self.pear.received if route == OPEN)
+        self.tick(20, 5.0)
+        self.pear.trading.create(self.venue.account_id, replace_key(body))
+        self.exchange.set_market(SOL, "201")
+        self.pear.trading.close_all(self.venue.account_id, {"executionType": "MARKET"})
+        self.tick(31)
+        self.assert_flat()
+        self.assertEqual(2, sum(one.lost is not None for one in self.positions()))
+        self.assert_account_explained()
+        self.assertEqual((self.state, self.pear.count(OPEN)), (TradingState.ACTIVE, 1))
 
     def test_a_signal_whose_order_was_never_explained_is_not_traded_again(self) -> None:
         self.fault(OPEN, Answer.CLOSED, Commit.NEVER)

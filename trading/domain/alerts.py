@@ -38,6 +38,7 @@ TITLES: Mapping[str, str] = {
     "PearUnclear": "Pear unclear",
     "ProtectionRefused": "protection refused",
     "LateFill": "late fill, being sold off",
+    "LateFillGone": "late fill, gone again",
     "OpeningStopped": "opening stopped",
     "EmergencyStop": "emergency stop",
     "NotFlatYet": "emergency stop not flat yet",

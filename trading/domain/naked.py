@@ -108,6 +108,9 @@ def _levels(trade: Trade) -> Iterator[Level]:
 
 
 def _levels_of_losses(opening: Trade) -> Iterator[Level]:
+    if opening.adopted:
+        # It has no sister that could stand alone.
+        return
     long, now = opening.terms.long.coin, ZERO
     for loss in sorted(opening.lost, key=lambda one: one.filled_at):
         now += loss.quantity * loss.price * (1 if loss.coin == long else -1)

@@ -6,10 +6,10 @@ little for an order, and handed on to be sold as one.
 The law: only what such an order may have bought where a venue cannot prove absence, and only what was handed on; only
 for a time; anything else that the venue holds beyond the book is drift, and never traded on. What it has cost is what
 the account's fills say; only where they cannot be read, or do not add up to it, the account's own entry price, and no
-fee.
+fee. What had gone again before anybody saw it is written down as the fills tell it, and nothing is sent for it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -19,24 +19,30 @@ from trading.domain.errors import VenueUnavailable
 from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account, Holding
 from trading.domain.orders import Side
+from trading.domain.resting import AccountFill
 from trading.domain.trades import OVERFILL_MAX
 from trading.domain.units import ZERO, ClientOrderId, Coin, PositionId, Price, Quantity, Usd, floor_to_step
-from trading.engine import working
+from trading.engine import losses, working
 from trading.engine.desk import Desk
 from trading.engine.dregs import HANDED_ON_FOR, dregs_of
 from trading.engine.emergency import next_adoption, reopen
-from trading.engine.instants import first_of
+from trading.engine.instants import first_of, lasts
+from trading.engine.reconciliation import Conclusion, conclude
 from trading.engine.recovery import book_holdings
 
 ARRIVES_WITHIN = timedelta(minutes=15)
 SEEN_FOR = timedelta(seconds=1)
+FILLS_EVERY = timedelta(seconds=30)
+GONE = "it had come and gone before anybody saw it"
 
 
 @dataclass
 class LateMemory:
-    """What has turned up and since when: only what two readings show is believed."""
+    """What has turned up and since when: only what two readings show is believed. `fills_at`: when fills were last
+    looked through for what no reading has shown."""
 
     seen: dict[Coin, tuple[Quantity, datetime]] = field(default_factory=dict)
+    fills_at: datetime | None = None
 
 
 def flatten(
@@ -62,6 +68,8 @@ def flatten(
                 side = Side.BUY if quantity > 0 else Side.SELL
                 holding, fees = _paid(desk, book, expected[coin, side], account.holdings[coin], quantity)
                 _adopt(desk, holding, fees, account, leave, "of an order that was given up have turned up")
+    if expected:
+        _book_passed(desk, memory, min(one.since for one in expected.values()), account)
     return bool(found)
 
 
@@ -152,17 +160,84 @@ def _paid(desk: Desk, book: Book, expected: _Expected, holding: Holding, quantit
     except VenueUnavailable:
         return arrived, Usd(ZERO)
     others = {order.client_order_id for trade in book.trades() for order in trade.orders} - expected.orders
-    passed, left, usd, fees = expected.taken_over, abs(quantity), ZERO, ZERO
-    for fill in sorted(fills, key=lambda one: (one.client_order_id not in expected.orders, one.filled_at, one.id)):
-        if fill.coin != holding.coin or fill.side.sign * quantity < 0 or fill.client_order_id in others:
-            continue
-        skipped = min(passed, fill.quantity)
-        part = min(left, fill.quantity - skipped)
-        passed, left = passed - skipped, left - part
-        usd, fees = usd + part * fill.price, fees + fill.fee * part / fill.quantity
-    if left:
+    own = [
+        (fill, fill.quantity)
+        for fill in sorted(fills, key=lambda one: (one.client_order_id not in expected.orders, one.filled_at, one.id))
+        if fill.coin == holding.coin and fill.side.sign * quantity > 0 and fill.client_order_id not in others
+    ]
+    parts = _parts(own, expected.taken_over, abs(quantity))
+    if sum((part for _, part in parts), ZERO) < abs(quantity):
         return arrived, Usd(ZERO)
-    return replace(arrived, entry_price=Price(usd / abs(quantity))), Usd(fees)
+    return replace(arrived, entry_price=_price(parts)), _fees(parts)
+
+
+_Part = tuple[AccountFill, Quantity]
+
+
+def _parts(fills: Iterable[_Part], passed: Decimal, most: Decimal) -> Sequence[_Part]:
+    """What *most* coins at most, after the first *passed*, are of each of *fills*."""
+    parts = []
+    for fill, quantity in fills:
+        skipped = min(passed, quantity)
+        part = min(most, quantity - skipped)
+        passed, most = passed - skipped, most - part
+        if part > 0:
+            parts.append((fill, Quantity(part)))
+    return parts
+
+
+def _price(parts: Sequence[_Part]) -> Price:
+    return Price(sum((part * fill.price for fill, part in parts), ZERO) / sum((part for _, part in parts), ZERO))
+
+
+def _fees(parts: Sequence[_Part]) -> Usd:
+    return Usd(sum((fill.fee * part / fill.quantity for fill, part in parts), ZERO))
+
+
+def _book_passed(desk: Desk, memory: LateMemory, since: datetime, account: Account) -> None:
+    """Write down what came of unexplained openings and had gone again, as a rule by a close that was given up too,
+    before an account showed it: the fills since the first of them was sent, at *since*, are all that is left of it."""
+    now = account.taken_at
+    if not desk.venue.traits.tells_fills or (memory.fills_at is not None and lasts(now, memory.fills_at, FILLS_EVERY)):
+        return
+    memory.fills_at = now
+    try:
+        fills = desk.venue.account_fills(since)
+    except VenueUnavailable:
+        return
+    with desk.store.exclusive() as book:
+        bounds, accepted = book_holdings(book), desk.store.state().accepted_drift
+        for (coin, side), one in _expected(book, now - ARRIVES_WITHIN).items():
+            low, high = bounds.get(coin, (ZERO, ZERO))
+            agrees = conclude(low, high, account.held(coin), accepted.get(coin, ZERO)) is Conclusion.AGREES
+            came, went = _passed(book, coin, side, one, fills)
+            if not agrees or not came:
+                continue
+            quantity = Quantity(sum((part for _, part in came), ZERO) * side.sign)
+            terms = next_adoption(desk, book, Holding(coin, quantity, _price(came)), account)
+            if terms is None:
+                continue
+            lost = [losses.loss_of(fill, part, now, GONE) for fill, part in went]
+            working.adopt(desk, terms, _price(came), _fees(came), lost)
+            words = f"{quantity} {coin} of an order that was given up have come, and gone before anybody saw them"
+            desk.log.write("error", words, event="LateFillGone", position_id=terms.position_id, coin=coin)
+
+
+def _passed(
+    book: Book, coin: Coin, side: Side, expected: _Expected, fills: Iterable[AccountFill]
+) -> tuple[Sequence[_Part], Sequence[_Part]]:
+    """What of *fills* may be of *expected* openings and was taken over by nobody, as far as others of them have taken
+    it since; and what of those."""
+    free = losses.nobodys(book.trades(), coin, [one for one in fills if one.coin == coin], expected.orders)
+    # One of more than they may have brought is somebody else's.
+    came = [(one, quantity) for one, quantity in free if one.side is side and one.quantity <= expected.most]
+    if not came:
+        return (), ()
+    first = came[0][0].filled_at
+    went = [(one, quantity) for one, quantity in free if one.side is not side and one.filled_at >= first]
+    most = min(sum((part for _, part in went), ZERO), expected.most - expected.taken_over)
+    parts = _parts(came, expected.taken_over, most)
+    return parts, _parts(went, ZERO, sum((part for _, part in parts), ZERO))
 
 
 def _adopt(

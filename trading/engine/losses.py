@@ -18,7 +18,7 @@ from trading.domain.market import Account
 from trading.domain.orders import Order, RejectReason
 from trading.domain.positions import Position
 from trading.domain.resting import AccountFill, FillCause, TriggerKind, resting_order_id
-from trading.domain.trades import LegLost
+from trading.domain.trades import LegLost, Trade
 from trading.domain.units import ZERO, ClientOrderId, Coin, PositionId, Quantity, Usd, floor_to_step
 from trading.engine.holdings import back_to
 from trading.engine.recovery import book_holdings
@@ -162,7 +162,7 @@ def explained(
         why = "what rested for it fired at the venue" if owner is not None else "it was sold without a ledger"
         for position_id, part in parts.items():
             known = why if owner is not None or is_sold else UNCONFIRMED if position_id == claimant else ""
-            losses[position_id].append(_loss(fill, part, now, known))
+            losses[position_id].append(loss_of(fill, part, now, known))
             left[position_id] = Quantity(left[position_id] - part)
             if position_id == claimant:
                 claims[position_id].left -= part
@@ -245,25 +245,33 @@ def _candidates(
         and one.side.sign == -lack.sign
         and (one.filled_at >= entered or one.client_order_id in ours)
     ]
-    if not reducing:
-        return
-    since = min(one.filled_at for one in reducing)
-    known = [one for one in back_to(book, since) if lack.coin in (one.long.coin, one.short.coin)]
-    trades = [trade for one in known for trade in book.trades_of_position(one.id)]
-    own = {order.client_order_id.lower() for trade in trades for order in trade.orders if order.coin == lack.coin}
-    booked: dict[str, Decimal] = {}
-    for trade in trades:
-        for loss in trade.lost:
-            if loss.coin == lack.coin:
-                booked[loss.fill_id] = booked.get(loss.fill_id, ZERO) + loss.quantity
 
     def rank(fill: AccountFill) -> int:
         return 0 if fill.client_order_id in ours else 2 if fill.cause is FillCause.ORDER else 1
 
-    for fill in sorted(reducing, key=lambda one: (rank(one), one.filled_at, one.id)):
-        free = fill.quantity - booked.get(fill.id, ZERO)
-        if free > 0 and fill.client_order_id not in own:
-            yield fill, Quantity(free)
+    if reducing:
+        since = min(one.filled_at for one in reducing)
+        known = [one for one in back_to(book, since) if lack.coin in (one.long.coin, one.short.coin)]
+        trades = [trade for one in known for trade in book.trades_of_position(one.id)]
+        free = nobodys(trades, lack.coin, reducing)
+        yield from sorted(free, key=lambda one: (rank(one[0]), one[0].filled_at, one[0].id))
+
+
+def nobodys(
+    trades: Collection[Trade], coin: Coin, fills: Iterable[AccountFill], given_up: Collection[ClientOrderId] = ()
+) -> tuple[tuple[AccountFill, Quantity], ...]:
+    """Those of *fills*, all of *coin*, that no order of *trades* explains but one that was *given up*, each with what
+    of it none of them has lost yet; oldest first."""
+    own = {order.client_order_id.lower() for trade in trades for order in trade.orders if order.coin == coin}
+    own.difference_update(given_up)
+    booked: dict[str, Decimal] = {}
+    for trade in trades:
+        for loss in trade.lost:
+            if loss.coin == coin:
+                booked[loss.fill_id] = booked.get(loss.fill_id, ZERO) + loss.quantity
+    left = [(one, Quantity(one.quantity - booked.get(one.id, ZERO))) for one in fills]
+    free = [(one, quantity) for one, quantity in left if quantity > 0 and one.client_order_id not in own]
+    return tuple(sorted(free, key=lambda one: (one[0].filled_at, one[0].id)))
 
 
 def _entered(book: Book, coin: Coin, fills: Sequence[AccountFill]) -> datetime:
@@ -309,8 +317,8 @@ def _parts(
     return {one: Quantity(part) for one, part in parts.items() if part > 0}
 
 
-def _loss(fill: AccountFill, part: Quantity, now: datetime, known: str) -> LegLost:
-    """*known* says why, where that is known."""
+def loss_of(fill: AccountFill, part: Quantity, now: datetime, known: str) -> LegLost:
+    """*part* of what *fill* took as a loss found *now*; *known* says why, where that is known."""
     why = {
         FillCause.LIQUIDATION: "the venue liquidated it",
         FillCause.AUTO_DELEVERAGING: "the venue deleveraged it",

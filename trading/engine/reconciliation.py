@@ -22,6 +22,7 @@ class Conclusion(StrEnum):
     RESIDUE = "RESIDUE"
     HANDED_ON = "HANDED_ON"
     LATE = "LATE"
+    PASSED = "PASSED"
     FOREIGN = "FOREIGN"
     FORGOTTEN = "FORGOTTEN"
     ACCEPTED = "ACCEPTED"
@@ -104,6 +105,12 @@ TABLE = (
         "holds what the order would have bought or sold",
         Conclusion.LATE,
         "it is adopted and sold",
+    ),
+    Row(
+        "gave an order up without proof of its absence (Pear)",
+        "holds none of it, and tells fills that brought it and took it again",
+        Conclusion.PASSED,
+        "it is adopted as lost already, at the fills' prices and fees; nothing is sent",
     ),
     Row(
         "holds nothing",

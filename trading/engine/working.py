@@ -485,11 +485,12 @@ def _policy(desk: Desk, book: Book, trade: Trade) -> Policy:
     return Policy(desk.store.state().state, close_wanted=closing)
 
 
-def adopt(desk: Desk, terms: Terms, entry_price: Price, fees: Usd) -> Trade:
+def adopt(desk: Desk, terms: Terms, entry_price: Price, fees: Usd, lost: Iterable[LegLost] = ()) -> Trade:
     """Store as an opening that has filled what the venue holds already; nothing is sent.
 
     The leg of *terms* with a quantity is the holding, at *entry_price* and for *fees*, as far as they are known. For
-    what is no position's and is to be closed like one. The caller holds the book lock.
+    what is no position's and is to be closed like one, or has been *lost* before anybody saw it. The caller holds the
+    book lock.
     """
     at = terms.accepted_at
     leg = next(one for one in terms.legs if one.quantity)
@@ -511,4 +512,6 @@ def adopt(desk: Desk, terms: Terms, entry_price: Price, fees: Usd) -> Trade:
     trade = accept(TradeAccepted(at, terms))
     for event in (OrdersIntended(at, (order,)), OrdersReported(at, (report,)), TradeFilled(at)):
         trade = record(trade, event)
+    for loss in lost:
+        trade = record(trade, replace(loss, at=at))
     return desk.store.save(trade)
