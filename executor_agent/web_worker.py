@@ -34,6 +34,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         # threads, a key by one at a time.
         self._arriving: dict[Any, tuple[float, Any]] = {}
 
+    def load_wsgi(self) -> None:
+        """Called before the application is there; the end of the process is the end of gunicorn, too."""
+        for one in self.sockets:
+            _refuse_strangers(one.getsockname())
+        super().load_wsgi()
+
     def enqueue_req(self, conn: Any) -> None:
         """Called in the main thread for a new connection, and for one that can be read; gunicorn would give the new one
         a thread for five seconds, whether it says something or not."""
@@ -76,6 +82,19 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         self.log.warning("Invalid request from ip=%s: %s", addr[0] if addr else "", exc)
         with suppress(OSError):  # who sent it may be gone
             util.write_nonblock(client, answer_to(exc))
+
+
+def _refuse_strangers(address: object) -> None:
+    # Imported here: gunicorn's master loads this module, and the configuration only its workers.
+    from trading.conf import ConfigurationError, refuse_strangers
+
+    if isinstance(address, tuple):  # and no path
+        from executor_agent.settings import DESK_CONFIG, refused_start
+
+        try:
+            refuse_strangers(str(address[0]), DESK_CONFIG)
+        except ConfigurationError as error:
+            raise refused_start(error) from None
 
 
 def _is_whole(request: Any) -> bool:

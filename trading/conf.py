@@ -570,6 +570,14 @@ def contradictions(config: Config) -> tuple[Contradiction, ...]:
     return (*_of_exits(config), *_of_slices(config), *(() if config.demo_mode else _of_live(config)))
 
 
+def refuse_strangers(host: str, config: Config) -> None:
+    """Raises ConfigurationError when the web process is to listen at a *host* that others reach, and there are no
+    tokens: whoever came could do everything."""
+    if not config.api_tokens and not _is_loopback_host(host):
+        word = f"without any the demo serves this machine only, and {host} is open to others"
+        raise ConfigurationError((f"API_TOKENS: {word}; listen at 127.0.0.1, or {TOKEN_REMEDY}",))
+
+
 def meant(text: str | None) -> str:
     """*text* without what is around it; blank for a placeholder, which is as good as unset."""
     stripped = (text or "").strip()

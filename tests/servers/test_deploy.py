@@ -100,6 +100,41 @@ class DrainTest(ServiceCase):
         self.assertIn(str(position["position_id"]), (self.folder / "data" / "positions.json").read_text("utf-8"))
 
 
+class ImageTest(ServiceCase):
+    """What the image starts, with this checkout in its place: it listens at all addresses, for it cannot know which of
+    them others reach."""
+
+    def run_image(self, **variables: str) -> "subprocess.Popen[bytes]":
+        text = (DEPLOY / "docker" / "Dockerfile").read_text(encoding="utf-8")
+        (found,) = re.findall(r"^CMD (\[.*\])$", text, re.MULTILINE)
+        program, *words = json.loads(found)
+        command = (sys.executable, "-m", program, *(word.replace(":8004", f":{self.port}") for word in words))
+        with self.output.open("wb") as output:
+            image = subprocess.Popen(
+                command, cwd=PROJECT_ROOT, env={**self.environ, **variables}, stdout=output, stderr=output
+            )
+        self.addCleanup(image.wait)
+        self.addCleanup(image.terminate)
+        return image
+
+    def answered(self) -> bool:
+        try:
+            return self.ask_any("GET", "/api/positions")[0] == 401
+        except OSError:
+            return False
+
+    def test_without_tokens_it_does_not_start(self) -> None:
+        """It served the demo to whoever reached the port, and let him do everything."""
+        self.assertEqual(3, self.run_image().wait(60))
+        self.assertTrue(self.said("API_TOKENS: without any"), self.output.read_text(encoding="utf-8"))
+
+    def test_with_tokens_it_serves_those_who_have_one(self) -> None:
+        tokens = {"API_TOKENS": f"desk:read:{'0' * 64}", "ALLOW_ANONYMOUS_LOOPBACK": "false"}
+        image = self.run_image(**tokens)
+        wait_until(lambda: self.answered() or image.poll() is not None, "an answer")
+        self.assertIsNone(image.poll(), self.output.read_text(encoding="utf-8"))
+
+
 class UnitTest(unittest.TestCase):
     """The units, with this checkout in place of /opt/executor-agent."""
 

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.core.management.base import CommandError
 from django.core.management.commands import runserver
 
-from trading.authentication import is_loopback_address
+from trading.conf import ConfigurationError, refuse_strangers
 
 
 class Command(runserver.Command):
@@ -14,12 +14,9 @@ class Command(runserver.Command):
     default_port = str(settings.DESK_CONFIG.executor_port)
 
     def run(self, **options: Any) -> None:
-        """Called with the address read. Without tokens everybody who reaches the port may do everything."""
-        address = str(getattr(self, "addr", ""))
-        local = address == "localhost" or is_loopback_address(address)
-        if not local and not settings.DESK_CONFIG.api_tokens:
-            raise CommandError(
-                f"without API_TOKENS the demo serves this machine only, and {address} is open to others: leave it "
-                "out, or make a token with `manage.py create_api_token NAME --scope trade`"
-            )
+        """Called with the address read."""
+        try:
+            refuse_strangers(str(getattr(self, "addr", "")), settings.DESK_CONFIG)
+        except ConfigurationError as error:
+            raise CommandError(error.detail) from error
         super().run(**options)
