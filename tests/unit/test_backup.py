@@ -143,6 +143,24 @@ class BackupTest(BackupCase):
         restore(self.target, self.data_dir, force=True)
         self.assertEqual({"pos_1", "pos_2"}, self.store().left())
 
+    def test_a_backup_of_an_older_version_comes_back(self) -> None:
+        """What a line did not have yet, it was said to deny: the backup from before an upgrade was not well."""
+        self.store().save(given_a_trade())
+        ledger = self.data_dir / "trades.json"
+        line = json.loads(ledger.read_bytes())[0]
+        for name in ("request_id", "checks"):
+            del line["event"]["terms"][name]
+        line.pop("checksum")
+        ledger.write_bytes(b"[\n" + sealed(line) + b"\n]\n")
+        self.assertEqual((), verify(self.data_dir).problems)
+        write_backup(self.data_dir, self.target)
+        self.assertEqual((), restore(self.target, self.data_dir, force=False)[0].problems)
+        line["event"]["terms"]["pair"] = "SOL/AVAX"
+        line["pair"] = "BTC/ETH"
+        line.pop("checksum", None)
+        ledger.write_bytes(b"[\n" + sealed(line) + b"\n]\n")
+        self.assertIn("differs from its journal in pair", str(verify(self.data_dir).problems))
+
     def test_what_keeps_the_desk_from_trading_is_lifted_by_no_old_copy(self) -> None:
         """It was ACTIVE again after an emergency stop, without a resume."""
         store, stricter = self.store(), self.folder / "stricter.tar"

@@ -207,6 +207,10 @@ class WatchAndStateTest(unittest.TestCase):
             with self.subTest(state=state.state):
                 self.assertEqual(decode_state(through_json(encode_state(state))), state)
 
+    def test_what_a_newer_version_wrote_is_told_as_such(self) -> None:
+        with self.assertRaisesRegex(StoreCorrupt, "DeskState with mood, which .* use the version that wrote it"):
+            decode_state({**encode_state(DeskState()), "mood": "good"})
+
     def test_a_damaged_state_or_watch_is_corrupt(self) -> None:
         state = through_json(encode_state(DeskState()))
         rows: dict[str, Json] = {

@@ -276,9 +276,11 @@ def _record(record: Any) -> _Decoder:
         if not isinstance(content, dict):
             raise _Malformed(f"a {record.__name__} is wanted")
         if content.keys() != decoders.keys():
-            odd = content.keys() - decoders.keys() or required - content.keys()
-            if odd:
-                raise _Malformed(f"{record.__name__} with unknown or without {', '.join(sorted(odd))}")
+            if unknown := content.keys() - decoders.keys():
+                word = "which this version does not know: use the version that wrote it"
+                raise _Malformed(f"{record.__name__} with {', '.join(sorted(unknown))}, {word}")
+            if missing := required - content.keys():
+                raise _Malformed(f"{record.__name__} without {', '.join(sorted(missing))}")
         return record(**{name: decoders[name](one) for name, one in content.items()})
 
     return decode

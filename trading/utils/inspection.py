@@ -55,6 +55,16 @@ def newest_event(data_dir: Path) -> str:
         return max(newest, until if isinstance(until, str) else "")
 
 
+def differs(stored: Json, derived: Json) -> bool:
+    """Whether a line says something else than what its journal makes of it. What it does not have, it does not say: an
+    older version wrote it, which did not know of that yet."""
+    if isinstance(stored, dict) and isinstance(derived, dict):
+        return any(name not in derived or differs(value, derived[name]) for name, value in stored.items())
+    if isinstance(stored, list) and isinstance(derived, list):
+        return len(stored) != len(derived) or any(map(differs, stored, derived))
+    return stored != derived
+
+
 def _reader(path: Path, disk: Disk) -> Journal:
     return Journal(path, read_only=True, disk=disk)
 
@@ -161,7 +171,7 @@ class _Inspection:
         except (StoreCorrupt, InvariantBroken) as error:
             self._problems.append(error.detail)
             return
-        if entry.content.get("position") != derived or derived["status"] != "closed":
+        if differs(entry.content.get("position"), derived) or derived["status"] != "closed":
             self._problems.append(f"{where}: {entry.content.get('id')} differs from its journal")
 
     def _check_witness(self) -> None:
@@ -220,7 +230,7 @@ class _Inspection:
                     self._problems.append(f"{self._data_dir / ARCHIVE}: {trade.id} differs from {LEDGER}")
 
     def _compare(self, name: str, entry: Entry, subject: str, derived: Mapping[str, Json]) -> None:
-        differing = sorted(key for key, value in derived.items() if entry.content.get(key) != value)
+        differing = sorted(key for key, value in derived.items() if differs(entry.content.get(key, value), value))
         if differing:
             place = f"{self._data_dir / name}:{entry.line}"
             self._problems.append(f"{place}: {subject} differs from its journal in {', '.join(differing)}")
