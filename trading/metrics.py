@@ -17,7 +17,6 @@ from trading.bootstrap import alerts_waiting
 from trading.domain.desk_state import Cause, TradingState
 from trading.domain.errors import DeskError
 from trading.domain.positions import PositionStatus
-from trading.domain.units import ZERO
 from trading.engine import queries
 from trading.engine.connections import prices_heard_at
 from trading.engine.desk import Desk
@@ -211,7 +210,8 @@ def _put_portfolio(put: Put, portfolio: Portfolio) -> None:
         put("executor_limit", one.limit, one.name)
         put("executor_limit_used_ratio", _used(one), one.name)
     put("executor_limit", portfolio.terms.max_daily_loss, "max_daily_loss")
-    put("executor_limit_used_ratio", _loss_used(portfolio), "max_daily_loss")
+    loss = portfolio.daily_loss
+    put("executor_limit_used_ratio", None if loss is None else loss / portfolio.terms.max_daily_loss, "max_daily_loss")
 
 
 def _put_machine(put: Put, desk: Desk) -> None:
@@ -227,14 +227,6 @@ def _used(limit: Headroom) -> Decimal | None:
     upper = limit.left == limit.limit - limit.actual
     part, whole = (limit.actual, limit.limit) if upper else (limit.limit, limit.actual)
     return part / whole if whole > 0 else None
-
-
-def _loss_used(portfolio: Portfolio) -> Decimal | None:
-    """How much of what a day may lose is lost; nothing on a day that gains."""
-    if portfolio.equity is None or portfolio.today_pnl is None or portfolio.equity <= portfolio.today_pnl:
-        return None
-    lost = max(-portfolio.today_pnl, ZERO) / (portfolio.equity - portfolio.today_pnl)
-    return lost / portfolio.terms.max_daily_loss
 
 
 def _age_if_any(since: datetime | None, now: datetime) -> float | None:

@@ -781,6 +781,15 @@ class DayTest(MonitorTestCase):
         self.assertEqual((TradingState.ACTIVE, Decimal(94_999)), (state.state, state.baseline_equity))
         self.assertEqual(self.scene.clock.now().date(), state.baseline_day)
 
+    def test_what_a_day_made_before_a_resume_ends_with_that_day(self) -> None:
+        self.tick()
+        self.lose(5_001)
+        self.tick(count=4)
+        emergency.resume(self.scene.desk)
+        self.assertEqual(Decimal(-5_001), self.scene.store.state().made_before)
+        self.tick(12 * 3600)
+        self.assertEqual(Decimal(0), self.scene.store.state().made_before)
+
     def test_a_clock_that_was_set_back_puts_off_neither_the_loss_nor_the_transfers(self) -> None:
         self.tick()
         self.transfer("7000")

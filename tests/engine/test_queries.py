@@ -8,7 +8,7 @@ from unittest import mock
 
 from tests.engine.bent_venue import a_bent_scene, corrupt, with_store
 from tests.engine.scripted_venue import a_scene, lost_before, partly
-from trading.domain.desk_state import Cause, TradingState
+from trading.domain.desk_state import Cause, DeskState, TradingState
 from trading.domain.errors import Busy, PositionNotFound, TradeNotFound
 from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account
@@ -340,6 +340,29 @@ class PortfolioTest(QueriesTestCase):
         self.scene.store.change_state(lambda state: replace(state, baseline_equity=baseline, transferred=moved))
         self.assertEqual(Decimal(300), queries.portfolio(self.scene.desk).today_pnl)
 
+    def test_a_resume_begins_the_loss_limit_anew_and_hides_none_of_what_the_day_made(self) -> None:
+        def reduced(state: DeskState) -> DeskState:
+            baseline, moved = Usd(Decimal(107_000)), Usd(Decimal(-1_000))
+            causes = frozenset({Cause.DAILY_LOSS})
+            return replace(
+                state, state=TradingState.REDUCING, causes=causes, baseline_equity=baseline, transferred=moved
+            )
+
+        def reduced_again(state: DeskState) -> DeskState:
+            return replace(state, state=TradingState.REDUCING, causes=frozenset({Cause.DAILY_LOSS}))
+
+        self.scene.store.change_state(reduced)
+        folio = queries.portfolio(self.scene.desk)
+        self.assertEqual((Decimal(-6_000), Decimal(6_000) / 106_000), (folio.today_pnl, folio.daily_loss))
+        for _ in range(2):
+            emergency.resume(self.scene.desk)
+            folio = queries.portfolio(self.scene.desk)
+            self.assertEqual((Decimal(-6_000), 0), (folio.today_pnl, folio.daily_loss))
+            self.scene.store.change_state(reduced_again)
+        self.venue.cash -= 400
+        folio = queries.portfolio(self.scene.desk)
+        self.assertEqual((Decimal(-6_400), Decimal("0.004")), (folio.today_pnl, folio.daily_loss))
+
     def test_a_baseline_of_yesterday_says_so(self) -> None:
         day = (self.scene.clock.now() - timedelta(days=1)).date()
         baseline = Usd(Decimal(99_000))
@@ -353,6 +376,7 @@ class PortfolioTest(QueriesTestCase):
         unknown = (folio.equity, folio.margin_used, folio.margin_available, folio.gross_exposure, folio.net_exposure)
         self.assertEqual((None,) * 5, unknown)
         self.assertEqual((None, None, None), (folio.today_pnl, folio.unrealized_pnl, folio.today_since))
+        self.assertIsNone(folio.daily_loss)
         self.assertEqual(((), {}, ()), (folio.limits, folio.foreign_holdings, folio.drifts))
         self.assertEqual(1, folio.open_positions)
 

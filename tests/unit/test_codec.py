@@ -199,6 +199,7 @@ class WatchAndStateTest(unittest.TestCase):
             baseline_equity=Usd(Decimal("99999.99")),
             baseline_at=T0,
             transferred=Usd(Decimal("-250.5")),
+            made_before=Usd(Decimal("-5000.25")),
             rejections=(Rejection("signal_1", Usd(Decimal(500)), "too hot", after(60)),),
             accepted_drift={Coin("BTC"): Quantity(Decimal("0.5"))},
             binding=Binding("paper", "demo", "0xabc"),

@@ -55,7 +55,8 @@ class DeskState:
     """Durable, one for the whole desk. `causes` is empty unless REDUCING; `flat_reads` counts while LIQUIDATING.
 
     `baseline_equity` is the equity that the day began with, read at `baseline_at`; `transferred` has come into the
-    account since by no trade, in USD, negative when it left.
+    account since by no trade, in USD, negative when it left. A resume from a daily loss begins a baseline of its own;
+    `made_before` is what the day had made until then.
     """
 
     state: TradingState = TradingState.ACTIVE
@@ -68,11 +69,17 @@ class DeskState:
     baseline_equity: Usd | None = None
     baseline_at: datetime | None = None
     transferred: Usd = Usd(ZERO)
+    made_before: Usd = Usd(ZERO)
     rejections: tuple[Rejection, ...] = ()
     accepted_drift: Mapping[Coin, Quantity] = field(default_factory=dict)
     binding: Binding | None = None
 
     @property
     def day_base(self) -> Usd | None:
-        """What the account would be worth had the day made nothing; None before its first reading."""
+        """What the account would be worth had the day made nothing since its baseline; None before its first
+        reading."""
         return None if self.baseline_equity is None else Usd(self.baseline_equity + self.transferred)
+
+    def made_today(self, equity: Usd) -> Usd | None:
+        """What the day has made of an account that is worth *equity* now, a resume in between or not."""
+        return None if self.day_base is None else Usd(equity - self.day_base + self.made_before)

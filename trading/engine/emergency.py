@@ -202,7 +202,8 @@ def resume(desk: Desk, accept_drift: Collection[Coin] = ()) -> DeskState:
             return state
         # A resume is the way back from a daily loss too: the day is measured from here on.
         if Cause.DAILY_LOSS in state.causes:
-            state = with_baseline(state, account, state.baseline_day)
+            made = state.made_today(account.equity) or Usd(ZERO)
+            state = with_baseline(state, account, state.baseline_day, made)
         return replace(
             state,
             state=TradingState.ACTIVE,

@@ -546,7 +546,7 @@ def _measure_day(watchman: Watchman, account: Account) -> None:
     if state.baseline_day != today or state.baseline_equity is None:
         watchman.short_since = None
         if account.equity > 0:
-            desk.store.change_state(lambda one: with_baseline(one, account, today))
+            desk.store.change_state(lambda one: with_baseline(one, account, today, Usd(ZERO)))
             lift(desk, Cause.DAILY_LOSS, "a new day: the daily loss limit starts afresh")
         return
     if _is_due(now, watchman.transfers_asked, TRANSFERS_EVERY):

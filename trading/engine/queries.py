@@ -8,7 +8,7 @@ from decimal import Decimal
 from functools import partial
 
 from trading.domain.book import Book
-from trading.domain.desk_state import TradingState
+from trading.domain.desk_state import DeskState, TradingState
 from trading.domain.errors import Busy, StoreCorrupt, VenueUnavailable
 from trading.domain.market import Account
 from trading.domain.naked import naked_in_all
@@ -44,7 +44,8 @@ class Portfolio:
     """The account and what is left of each limit. Money in USD; None where the venue could not be read.
 
     `naked_exposure` is what all positions together hold unmatched now, `naked_today` the most of it at any instant
-    since midnight UTC, and its integral.
+    since midnight UTC, and its integral. `daily_loss` is what counts towards `max_daily_loss`, as a fraction: a resume
+    from a daily loss begins it anew, `today_pnl` goes on.
     """
 
     equity: Usd | None
@@ -61,6 +62,7 @@ class Portfolio:
     naked_today: NakedView
     today_pnl: Decimal | None
     today_since: datetime | None
+    daily_loss: Decimal | None
     trading_state: TradingState
     causes: tuple[str, ...]
     realized_pnl: Decimal
@@ -139,7 +141,6 @@ def portfolio(desk: Desk, days: int = DAYS_DEFAULT) -> Portfolio:
     exposure = None if account is None else planning.exposure_of(desk, book, account)
     longs, shorts = [view.long.notional for view in views], [view.short.notional for view in views]
     long, short = _total(longs), _total(shorts)
-    base = state.day_base
     ever, naked = book.sums(), _naked_today(book, now)
     return Portfolio(
         equity=account.equity if account else None,
@@ -154,8 +155,9 @@ def portfolio(desk: Desk, days: int = DAYS_DEFAULT) -> Portfolio:
         accepted_drift=dict(state.accepted_drift),
         naked_exposure=naked.now,
         naked_today=NakedView(naked.max, naked.usd_seconds),
-        today_pnl=account.equity - base if account is not None and base is not None else None,
+        today_pnl=state.made_today(account.equity) if account else None,
         today_since=_midnight(state.baseline_day),
+        daily_loss=_daily_loss(state, account),
         trading_state=state.state,
         causes=tuple(sorted(state.causes)),
         realized_pnl=ever.realized,
@@ -166,6 +168,11 @@ def portfolio(desk: Desk, days: int = DAYS_DEFAULT) -> Portfolio:
         terms=terms_of(desk),
         taken_at=now,
     )
+
+
+def _daily_loss(state: DeskState, account: Account | None) -> Decimal | None:
+    base = state.day_base
+    return None if account is None or base is None or base <= 0 else max((base - account.equity) / base, ZERO)
 
 
 def _history(desk: Desk, book: Book, now: datetime, days: int, views: Sequence[PositionView]) -> AccountHistory | None:

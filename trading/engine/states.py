@@ -90,12 +90,13 @@ def lift(desk: Desk, cause: Cause, why: str) -> DeskState:
     return state
 
 
-def with_baseline(state: DeskState, account: Account, day: date | None) -> DeskState:
-    """*state* with the loss of *day* measured from *account* on."""
+def with_baseline(state: DeskState, account: Account, day: date | None, made_before: Usd) -> DeskState:
+    """*state* with the loss of *day* measured from *account* on, of which it had *made_before* until then."""
     return replace(
         state,
         baseline_day=day,
         baseline_equity=account.equity,
         baseline_at=account.taken_at,
         transferred=Usd(ZERO),
+        made_before=made_before,
     )

@@ -85,9 +85,8 @@ function limitsInUse() {
   if (gross) rows.push(["Allocation", gross.actual, gross.limit, `${percent(gross.actual, 1)} of ${percent(gross.limit, 0)}`]);
   const highest = Math.max(0, ...[...(desk.positions || new Map()).values()].map((one) => one.leverage));
   rows.push(["Leverage", highest, account.terms.max_leverage, `${highest}× of ${account.terms.max_leverage}×`]);
-  if (account.today_pnl !== null) {
-    const base = account.equity - account.today_pnl;
-    const lost = base > 0 ? Math.max(0, -account.today_pnl / base) : 0;
+  if (account.daily_loss !== null) {
+    const lost = account.daily_loss;
     rows.push(["Daily loss", lost, account.terms.max_daily_loss, `${percent(lost, 2)} of ${percent(account.terms.max_daily_loss, 0)}`]);
   }
   return rows;
