@@ -55,12 +55,13 @@ class PearCase(LiveCase):
     def at_pear(self, order: dict[str, object]) -> object:
         return control_of(self.pear, order)
 
-    def openings(self) -> int:
-        """How many batches Pear has sent to the exchange that open."""
+    def assert_openings(self, count: int) -> None:
+        """So many batches that open has Pear sent to the exchange."""
         received: object = control_of(self.exchange, {"do": "received"})
         assert isinstance(received, list)
         batches = [one["action"]["orders"] for one in received if one["action"]["type"] == "order"]
-        return sum(1 for orders in batches if not orders[0]["r"])
+        opening = [orders for orders in batches if not orders[0]["r"]]
+        self.assertEqual(len(opening), count, opening)
 
     def assert_level(self) -> None:
         """Both legs are held, at the size asked for and a lot a leg at most."""
@@ -95,7 +96,7 @@ class PearTradeTest(PearCase):
         status, report = self.ask("POST", "/api/emergency_stop", {})
         self.assertEqual((status, report["status"]), (200, "all_positions_closed"), report)
         self.assertEqual(self.held(), {})
-        self.assertEqual(self.openings(), 3)
+        self.assert_openings(3)
         self.assert_account_explained()
         tokens = self.at_pear({"do": "tokens"})
         assert isinstance(tokens, dict)
@@ -120,7 +121,7 @@ class PearKillTest(PearCase):
             leg = position[side]
             assert isinstance(leg, dict)
             self.assertEqual(Decimal(str(leg["quantity"])), abs(held[str(leg["coin"])]))
-        self.assertEqual(self.openings(), 1)
+        self.assert_openings(1)
         self.assertEqual(self.ask("GET", "/api/portfolio")[1]["foreign_holdings"], {})
         status, closed = self.ask("POST", f"/api/positions/{position['position_id']}/close")
         self.assertEqual((status, closed["status"]), (200, "closed"))

@@ -1,6 +1,7 @@
 """Whatever goes wrong at Pear, at opening and at closing: one effect, found by its fills, or none and said so."""
 
 import threading
+import time
 import unittest
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,11 +16,11 @@ from tests.servers.pear import PEAR_AGENT
 from tests.servers.pear.trading import Whims
 from tests.unit.pear_world import ALL, CLOSE, CUT, ETH, OPEN, SOL, PearWorld
 from tests.unit.test_pear_register import WAIT_SECONDS, asked_for
-from trading.adapters import pear_register
+from trading.adapters import pear, pear_register
 from trading.adapters.hyperliquid_budget import Lane
 from trading.adapters.hyperliquid_wire import Fill
 from trading.adapters.pear_reports import OPEN_PATIENCE
-from trading.domain.errors import Busy, StoreCorrupt
+from trading.domain.errors import Busy, StoreCorrupt, VenueUnavailable
 from trading.domain.orders import OrderStatus, RejectReason, Side
 from trading.domain.units import Coin
 
@@ -239,6 +240,29 @@ class ClosingFaults(PearWorld):
         self.venue.submit(again)
         self.assertEqual([one.status for one in self.told(again)], [OrderStatus.FILLED] * 2)
         self.assert_closed()
+
+    def test_a_reading_that_takes_pear_longer_than_a_read_may_is_waited_for_by_the_next_close(self) -> None:
+        """What is compared with the exchange first may take its time, and without it nothing can be closed."""
+        shown = self.pear.trading.positions
+
+        def slowly(address: str, *, sync: bool) -> object:
+            time.sleep(0.5 if sync else 0)
+            return shown(address, sync=sync)
+
+        with (
+            mock.patch.object(self.pear.trading, "positions", slowly),
+            mock.patch.object(pear, "READ_SECONDS_MAX", 0.1),
+        ):
+            first = self.venue.submit(self.a_way_out())
+            self.assertEqual([one.status for one in first], [OrderStatus.REJECTED] * 2)
+            for _ in range(2):
+                self.venue.submit(self.a_way_out())
+                self.assert_closed()
+                self.held_pair()
+            with mock.patch.object(pear, "SYNC_SECONDS_MAX", 0.1), self.assertRaises(VenueUnavailable):
+                self.venue.baskets()
+            with self.assertRaises(VenueUnavailable):
+                self.venue.baskets()  # one that hangs is not waited for each time
 
     def test_a_close_that_comes_late_is_not_taken_for_nothing(self) -> None:
         """Given up, tried again, and both arrive: the second finds the position gone, its fills are the first one's."""

@@ -21,7 +21,7 @@ from trading.adapters.hyperliquid_rules import mistake_in
 from trading.adapters.hyperliquid_stream import PriceStream, stream_url
 from trading.adapters.hyperliquid_wire import Fill, account_fill
 from trading.adapters.keys import Wallet
-from trading.adapters.pear_api import Done, PearApi
+from trading.adapters.pear_api import READ_SECONDS_MAX, SYNC_SECONDS_MAX, Done, PearApi
 from trading.adapters.pear_cuts import cuts_of, swept
 from trading.adapters.pear_direct import DirectCloses, is_pear_s_own
 from trading.adapters.pear_register import Sent, WriteRegister
@@ -91,6 +91,7 @@ class PearVenue(HyperliquidReader):
         self._closes = DirectCloses(direct, clock, log) if direct is not None else None
         self._leverages: dict[Coin, tuple[int, float]] = {}
         self._read_otherwise = False
+        self._sync_is_slow = False
         self._asked: dict[ClientOrderId, tuple[float, OrderReport]] = {}
 
     @classmethod
@@ -165,8 +166,15 @@ class PearVenue(HyperliquidReader):
         self._traits = replace(self._traits, taker_fee=Ratio(self._traits.taker_fee + BUILDER_FEE))
 
     def baskets(self) -> tuple[Basket, ...]:
-        """The positions as Pear keeps them, synced with the exchange first. Raises VenueUnavailable."""
-        return decode_baskets(self.pear.read("/positions", {"syncPosition": "true"}))
+        """The positions as Pear keeps them, synced with the exchange first, which may take its time: after one that
+        was not waited for to the end the next one is. Raises VenueUnavailable."""
+        seconds = SYNC_SECONDS_MAX if self._sync_is_slow else READ_SECONDS_MAX
+        try:
+            return decode_baskets(self.pear.read("/positions", {"syncPosition": "true"}, seconds))
+        except VenueUnavailable as error:
+            # Where Pear hangs altogether, at every other time only: a close is to be tried often.
+            self._sync_is_slow = not self._sync_is_slow and "status" not in error.facts
+            raise
 
     # Sending
 

@@ -16,6 +16,8 @@ from trading.ports import Clock
 URL_VARIABLE = "PEAR_API_URL"
 KEY_VARIABLE = "PEAR_API_KEY"
 READ_SECONDS_MAX = 3.0
+# For what Pear compares with the exchange before it answers, once that has taken longer than a read may.
+SYNC_SECONDS_MAX = 8.0
 # Pear answers a market order in a second or a few; a longer wait would only hold the caller, for what became of it is
 # told by the fills.
 WRITE_SECONDS_MAX = 5.0
@@ -60,7 +62,7 @@ class PearApi:
         self._api_key = api_key
         self._client_id = client_id
         self._clock = clock
-        self._peer = Peer("Pear", URL_VARIABLE, base_url, WRITE_SECONDS_MAX, clock, VenueUnavailable)
+        self._peer = Peer("Pear", URL_VARIABLE, base_url, SYNC_SECONDS_MAX, clock, VenueUnavailable)
         self._lock = threading.Lock()
         self._session: _Session | None = None
         self._refused: tuple[float, str] | None = None
@@ -74,10 +76,12 @@ class PearApi:
         """Have a valid token. Raises VenueUnavailable, with a `status` in LOGIN_REFUSED when Pear refused the key."""
         self._token()
 
-    def read(self, path: str, params: Mapping[str, str] | None = None) -> object:
-        """The decoded answer to a GET, None for an empty one. Raises VenueUnavailable, with the `status` when there was
-        one."""
-        ends_at = self._clock.monotonic() + READ_SECONDS_MAX
+    def read(
+        self, path: str, params: Mapping[str, str] | None = None, within_seconds: float = READ_SECONDS_MAX
+    ) -> object:
+        """The decoded answer to a GET, None for an empty one, *within_seconds* with its repeats. Raises
+        VenueUnavailable, with the `status` when there was one."""
+        ends_at = self._clock.monotonic() + within_seconds
         for pause in READ_PAUSES_SECONDS:
             try:
                 answer = self._asked(path, params, ends_at)
