@@ -556,6 +556,33 @@ class ListenTest(MonitorTestCase):
         self.listen()
         self.assertTrue(self.scene.position(position.id).closed)
 
+    def test_a_slice_goes_at_its_instant_and_not_at_the_next_tick(self) -> None:
+        position = self.scene.opened(execution=Execution.TWAP, twap=TwapRequest(6, 3))
+        self.scene.clock.advance(0.3)
+        for _ in range(6):
+            monitor.tick(self.watchman)
+            for _ in range(20):
+                self.listen(0.05)
+        trade = self.scene.trade(position.trade_id)
+        self.assertIs(TradeStatus.FILLED, trade.status)
+        went = [(one.intended_at - trade.terms.accepted_at).total_seconds() for one in trade.orders[::2]]
+        for due, at in zip((0, 2, 4), went, strict=True):
+            self.assertAlmostEqual(due, at, delta=0.11)
+
+    def test_a_slice_that_cannot_go_at_its_instant_is_tried_again_by_the_ticks(self) -> None:
+        self.scene.opened(execution=Execution.TWAP, twap=TwapRequest(6, 3))
+        self.tick()
+        self.venue.move("ETH", "4100")
+        self.venue.calls.clear()
+        for _ in range(5):
+            self.listen(0.5)
+        self.assertEqual(["instruments", "quotes"], self.venue.calls)
+        self.venue.move("ETH", "4000")
+        self.listen(0.25)
+        self.assertEqual(1, len(self.venue.sent))
+        self.tick()
+        self.assertEqual(2, len(self.venue.sent))
+
     def test_a_failure_is_said_once_shown_and_rested_after(self) -> None:
         self.scene.opened()
         self.tick()

@@ -48,6 +48,7 @@ from trading.engine.funding import collect_funding
 from trading.engine.instants import first_of, lasts
 from trading.engine.late import LateMemory
 from trading.engine.outcomes import Outbox
+from trading.engine.pacing import Slices
 from trading.engine.recovery import DRIFT_PATIENCE, DriftMemory, overdue_closes, reconcile, recover
 from trading.engine.states import lift, reduce, with_baseline
 from trading.engine.valuing import publish_marks
@@ -114,6 +115,7 @@ class Watchman:
     corrupt: StoreCorrupt | None = None
     troubles: dict[str, str] = field(default_factory=dict)
     trails: dict[PositionId, datetime] = field(default_factory=dict)
+    slices: Slices = field(default_factory=Slices)
 
 
 def tick(watchman: Watchman, *, wait_seconds: float | None = None) -> None:
@@ -168,11 +170,15 @@ def _take_what_is_left(watchman: Watchman) -> None:
 
 
 def listen(watchman: Watchman, seconds: float) -> None:
-    """Between two ticks: judge the positions of a coin as its price comes in, for *seconds*. Raises nothing."""
+    """Between two ticks: judge the positions of a coin as its price comes in, and begin each slice when it is due, for
+    *seconds*. Raises nothing."""
     desk, until = watchman.desk, watchman.desk.clock.monotonic() + seconds
     _attempt(watchman, _take_stock)
+    _attempt(watchman, _plan_slices)
     while (left := until - desk.clock.monotonic()) > 0:
-        ticks = desk.venue.wait_for_ticks(watchman.ticked, watchman.memory.roster.coins, left)
+        _begin_slices(watchman)
+        pause = watchman.slices.pause(desk.clock.now(), left)
+        ticks = desk.venue.wait_for_ticks(watchman.ticked, watchman.memory.roster.coins, pause)
         watchman.ticked = ticks.number
         if ticks.coins and not _attempt(watchman, partial(_judge, coins=ticks.coins), JUDGING):
             desk.clock.sleep(min(FAILED_PAUSE_SECONDS, max(until - desk.clock.monotonic(), 0.0)))
@@ -343,6 +349,15 @@ def _judge(watchman: Watchman, coins: Collection[Coin] | None) -> None:
 
 def _take_stock(watchman: Watchman) -> None:
     exits.take_stock(watchman.desk, watchman.memory)
+
+
+def _plan_slices(watchman: Watchman) -> None:
+    watchman.slices.plan(watchman.desk.store.book().live_trades())
+
+
+def _begin_slices(watchman: Watchman) -> None:
+    for trade_id in watchman.slices.begin(watchman.desk.clock.now()):
+        _hand_out(watchman, trade_id, partial(_take_up, watchman, trade_id))
 
 
 def _show_marks(watchman: Watchman) -> None:
