@@ -10,7 +10,7 @@ from unittest import mock
 
 from tests.engine.hands import join_all
 from tests.engine.resting_venue import RestingVenue
-from tests.engine.scripted_venue import Crash, Scene, a_scene, lost_after, lost_before, unknown_for
+from tests.engine.scripted_venue import Crash, Scene, a_scene, fine, lost_after, lost_before, unknown_for
 from trading.domain.desk_state import Cause, TradingState
 from trading.domain.errors import InvariantBroken, ResumeRefused
 from trading.domain.exit_plan import ExitReason
@@ -270,6 +270,55 @@ class Explained(LossCase):
         self.tick(3)
         self.assertEqual(self.scene.position(position.id).status, PositionStatus.CLOSED)
         self.assert_account_explained()
+
+    def test_a_leg_lost_beside_a_slice_of_its_close_in_doubt_is_booked_whole(self) -> None:
+        """Booked for what the slice left, the rest of the same fill never was, and the close wrote it off at a mark."""
+        position = self.scene.opened()
+        self.venue.script(lost_before())
+        closing.close(self.scene.desk, position.id, ExitReason.MANUAL, twap=TwapRequest(600, 5))
+        self.venue.take("ETH", "0.25", "3900", FillCause.LIQUIDATION)
+        self.assertTrue(self.scene.trades()[-1].in_doubt)
+        self.tick()
+        self.assertEqual([Decimal("0.25")], [one.quantity for one in self.losses(position)])
+        self.tick(15)
+        self.assertEqual(PositionStatus.CLOSED, self.scene.position(position.id).status)
+        self.assertFalse(self.scene.trades()[-1].gone)
+        self.assertFalse(self.reduced())
+        self.assert_account_explained()
+
+    def test_but_for_what_the_slice_took_that_nobody_has_confirmed(self) -> None:
+        position = self.scene.opened()
+        self.venue.hold("ETH", "1")
+        self.venue.script(unknown_for(60, BTC="0"))
+        closing.close(self.scene.desk, position.id, ExitReason.MANUAL, twap=TwapRequest(600, 5))
+        self.assertEqual(Decimal("1.2"), self.venue.held("ETH"))
+        self.venue.take("ETH", "1.2", "3900", FillCause.LIQUIDATION)
+        self.tick()
+        self.assertEqual([Decimal("0.2")], [one.quantity for one in self.losses(position)])
+        self.tick(90)
+        after = self.scene.position(position.id)
+        self.assertEqual((PositionStatus.CLOSED, Decimal("0.25")), (after.status, after.long.closed))
+
+    def test_nor_for_what_others_sold_of_theirs_before(self) -> None:
+        position = self.scene.opened()
+        self.venue.hold("ETH", "1")
+        self.scene.clock.advance(1)
+        self.venue.take("ETH", "1")
+        self.venue.script(lost_before())
+        closing.close(self.scene.desk, position.id, ExitReason.MANUAL, twap=TwapRequest(600, 5))
+        self.venue.take("ETH", "0.2", "3900", FillCause.LIQUIDATION)
+        self.tick()
+        self.assertEqual([Decimal("0.2")], [one.quantity for one in self.losses(position)])
+
+    def test_a_slice_of_an_opening_in_doubt_makes_nothing_more_lost(self) -> None:
+        self.venue.script(fine(), lost_before())
+        position, held = self.scene.opened(size="6000"), self.venue.held("ETH")
+        self.venue.hold("ETH", "1")
+        while not self.scene.trade(position.trade_id).in_doubt:
+            self.scene.tick(5)
+        self.venue.take("ETH", str(held + 1 - Decimal("0.02")), "3900", FillCause.LIQUIDATION)
+        working.book_losses(self.scene.desk)
+        self.assertEqual([held - Decimal("0.02")], [one.quantity for one in self.losses(position)])
 
     def test_the_timeline_says_what_was_taken_and_why(self) -> None:
         position = self.scene.opened()

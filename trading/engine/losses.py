@@ -3,7 +3,8 @@
 The law: a leg is lost only when a fill explains it; a holding that merely reads differently, or an account that
 suddenly reads empty, explains nothing. What rested for a position and was filled is its loss, also where others hold so
 much of the coin that nothing is missing. Of one fill every position loses its part once, and the parts add up to no
-more than the fill, and but for what rested, or was sold without a ledger, to no more than is missing.
+more than the fill, and but for what rested, was sold without a ledger, or was to be taken by an order in doubt, to no
+more than is sure to be missing.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -148,6 +149,7 @@ def explained(
     left = {one.id: one.leg_of(lack.coin).held for one in holders}
     losses: dict[PositionId, list[LegLost]] = {one.id: [] for one in holders}
     lacking, least = Decimal(lack.quantity), Decimal(lack.least)
+    untold = _untold(book, holders, lack.coin, fills)
     claims = _claims(book, holders, lack.coin) if may_land else {}
     for fill, quantity in _candidates(book, lack, fills, (*rested.values(), frozenset(sold))):
         owner = next((one for one, ids in rested.items() if fill.client_order_id in ids), None)
@@ -156,7 +158,9 @@ def explained(
         own = min(left[owner], least) if owner is not None else least if is_sold else ZERO
         if is_sold:
             without |= {one.id for one in holders if one.entered_at > fill.filled_at + CLOCK_SET_BACK_MAX}
-        quantity = Quantity(min(quantity, max(lacking, own)))
+        # A fill that took more than is sure to lack took what a close in doubt was to take: of one fill each loses its
+        # part once, so that there is no later for the rest.
+        quantity = Quantity(min(quantity, max(lacking + untold if lacking else ZERO, own)))
         claimant = _claimant(claims, fill, quantity) if owner is None and not is_sold else None
         parts = _parts(quantity, left, owner or claimant, step, without)
         why = "what rested for it fired at the venue" if owner is not None else "it was sold without a ledger"
@@ -169,6 +173,21 @@ def explained(
         lost = sum(parts.values(), ZERO)
         lacking, least = max(lacking - lost, ZERO), least - lost
     return {position_id: tuple(found) for position_id, found in losses.items() if found}
+
+
+def _untold(book: Book, holders: Iterable[Position], coin: Coin, fills: Iterable[AccountFill]) -> Decimal:
+    """Coins that orders in doubt were to take of *holders*, and that no fill of theirs tells of."""
+    left = {
+        order.client_order_id: Decimal(order.quantity)
+        for one in holders
+        for trade in book.trades_of_position(one.id)
+        for order in trade.in_doubt
+        if order.coin == coin and order.reduce_only
+    }
+    for fill in fills if left else ():
+        if fill.client_order_id in left:
+            left[fill.client_order_id] -= fill.quantity
+    return sum((max(one, ZERO) for one in left.values()), ZERO)
 
 
 @dataclass
