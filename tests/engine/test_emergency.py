@@ -457,6 +457,15 @@ class FlatTest(StopTestCase):
         self.tick()
         self.assertIs(TradingState.HALTED, self.state)
 
+    def test_flat_does_not_wait_for_a_clock_that_was_set_back(self) -> None:
+        """An entry of two hours later, as it seemed: the stop stayed one for that long, and no resume was taken."""
+        self.scene.opened()
+        self.scene.clock.instant -= timedelta(hours=2)
+        emergency.stop(self.scene.desk)
+        for _ in range(4):
+            self.tick()
+        self.assertIs(TradingState.HALTED, self.state)
+
     def test_flat_is_read_twice(self) -> None:
         emergency.stop(self.scene.desk)
         self.tick()

@@ -18,6 +18,8 @@ from trading.domain.trades import LegPlan, PositionEffect, Slice, Terms, TradeSt
 from trading.domain.units import DOLLAR, ONE, ZERO, Coin, PositionId, Price, Quantity, Ratio, TradeId, Usd, hash_of
 from trading.engine import closing, errands, flattening, unwinding, working
 from trading.engine.desk import Desk
+from trading.engine.instants import lasts
+from trading.engine.playbook import ENTRY_TTL
 from trading.engine.recovery import book_holdings, doubts, drifts
 from trading.engine.states import live_beat, with_baseline
 from trading.engine.unwinding import Unwritten
@@ -379,8 +381,9 @@ def _settled(desk: Desk, book: Book) -> bool:
     """No live trade, no doubt, and the last entry can no longer land: its expiry and five seconds have passed."""
     if book.live_trades() or book.standing_positions():
         return False
-    expiries = [trade.orders[-1].expires_at for trade in book.trades() if trade.opens and trade.orders]
-    return all(desk.clock.now() >= expiry + working.SETTLED_AFTER_EXPIRY for expiry in expiries)
+    now, pause = desk.clock.now(), ENTRY_TTL + working.SETTLED_AFTER_EXPIRY
+    sent = [trade.orders[-1].expires_at - ENTRY_TTL for trade in book.trades() if trade.opens and trade.orders]
+    return not any(lasts(now, at, pause) for at in sent)
 
 
 def _left(desk: Desk, book: Book, account: Account) -> Mapping[Coin, Quantity]:
