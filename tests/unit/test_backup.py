@@ -100,6 +100,17 @@ class BackupTest(BackupCase):
         with self.assertRaises(StoreCorrupt):
             write_backup(self.data_dir, self.target)
 
+    def test_a_backup_that_does_not_fit_leaves_nothing(self) -> None:
+        """Each night's kept what room there was."""
+        self.filled()
+        full = OSError(28, "No space left on device")
+        with (
+            patch.object(tarfile.TarFile, "addfile", side_effect=full),
+            self.assertRaisesRegex(StoreCorrupt, "No space"),
+        ):
+            write_backup(self.data_dir, self.target)
+        self.assertEqual([self.data_dir], list(self.folder.iterdir()))
+
     def test_a_backup_while_others_write_is_of_one_instant(self) -> None:
         self.store()
         writer = subprocess.Popen(

@@ -302,6 +302,9 @@ class EmergencyStopTest(CommandTestCase):
         self.venue.script(*(lost_before() for _ in range(2)))
         words = self.run_command("emergency_stop", "--timeout=120")
         self.assertEqual(1, words.count(f"closed {position.id}"))
+        self.assertIn(
+            f"on {self.scene.desk.venue.name} in {self.scene.desk.config.data_dir}\n", words.splitlines(True)[0]
+        )
         self.assertTrue(self.venue.flat)
 
     def test_it_goes_on_until_the_desk_is_halted_also_where_nobody_hears_what_it_says(self) -> None:

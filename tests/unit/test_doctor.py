@@ -3,6 +3,7 @@
 import io
 import tempfile
 import unittest
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -15,6 +16,7 @@ from tests.servers.hyperliquid import open_server
 from tests.servers.scout import ScoutServer
 from trading import bootstrap
 from trading.conf import Config, ConfigurationError
+from trading.domain.desk_state import Cause, DeskState, TradingState
 from trading.management.commands.doctor import examine
 from trading.utils.inspection import LedgerReport
 
@@ -54,6 +56,19 @@ class DemoTest(DoctorCase):
             desk.store.beat(desk.clock.now())
             self.assertEqual(self.verdicts(config)["monitor"], "ok")
         self.assertEqual(self.verdicts(config)["monitor"], "warning")
+
+    def test_a_desk_that_opens_nothing_is_told_with_the_cause(self) -> None:
+        config = self.config()
+        desk = bootstrap.build_desk(config)
+        self.assertEqual("ok", self.verdicts(config)["trading"])
+        for state, word in (
+            (DeskState(TradingState.REDUCING, frozenset({Cause.DRIFT})), "DRIFT"),
+            (DeskState(TradingState.HALTED, why="emergency stop"), "emergency stop"),
+        ):
+            desk.store.change_state(lambda old, new=state: replace(new, binding=old.binding))  # type: ignore[misc]  # a bound default
+            (row,) = [one for one in examine(config) if one.name == "trading"]
+            self.assertEqual("warning", row.verdict)
+            self.assertIn(word, row.words)
 
     def test_the_targets_of_alerts_are_counted_and_a_wrong_one_is_an_error(self) -> None:
         for urls, verdict in (("", "ok"), ("json://127.0.0.1:1/s3cret", "ok"), ("nonsense-s3cret", "error")):

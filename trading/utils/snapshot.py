@@ -127,13 +127,17 @@ def write_backup(data_dir: Path, target: Path, *, locked: bool = False) -> int:
         raise StoreCorrupt(f"{data_dir} has not been used yet: there is nothing to back up", file=str(data_dir))
     fresh = target.with_name(f".{target.name}.new")
     with frozen(data_dir, locked=locked) as snapshot, trouble_told(target, "written"):
-        with os.fdopen(os.open(fresh, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, FILE_MODE), "wb") as raw:
-            with _tar(target, raw) as tar:
-                for path in snapshot.paths:
-                    tar.addfile(_member(path.relative_to(data_dir), snapshot, path), _Reader(snapshot, path))
-            raw.flush()
-            os.fsync(raw.fileno())
-        os.replace(fresh, target)
+        try:
+            with os.fdopen(os.open(fresh, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, FILE_MODE), "wb") as raw:
+                with _tar(target, raw) as tar:
+                    for path in snapshot.paths:
+                        tar.addfile(_member(path.relative_to(data_dir), snapshot, path), _Reader(snapshot, path))
+                raw.flush()
+                os.fsync(raw.fileno())
+            os.replace(fresh, target)
+        finally:
+            # What did not fit stands in nobody's way.
+            fresh.unlink(missing_ok=True)
         SystemDisk().sync_directory(target.parent)
         return len(snapshot.paths)
 

@@ -13,8 +13,10 @@ from trading import bootstrap
 from trading.bootstrap import Diagnosis
 from trading.checks import exposure_findings, file_findings, folder_findings
 from trading.conf import Config, ConfigurationError
+from trading.domain.desk_state import TradingState
 from trading.domain.errors import DeskError, StoreCorrupt
 from trading.utils.json_storage import verify
+from trading.utils.ledger import STATE, state_of
 
 COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
 
@@ -47,6 +49,7 @@ def examine(config: Config) -> Iterator[Diagnosis]:
     yield from (Diagnosis("secrets", "warning", one.msg, one.hint or "") for one in file_findings(settings.ENV_FILE))
     yield _redis(config)
     yield _store(config)
+    yield from _trading(config)
     yield from _venue(config)
     yield from _agents(config)
     yield _monitor(config)
@@ -81,6 +84,20 @@ def _store(config: Config) -> Diagnosis:
         return Diagnosis("store", "error", report.problems[0], "run `manage.py verify_ledger` for all of it")
     counts = ", ".join(f"{name}: {count}" for name, count in report.counts.items()) or "nothing stored yet"
     return Diagnosis("store", "ok", counts)
+
+
+def _trading(config: Config) -> Iterator[Diagnosis]:
+    """Whether the desk opens anything; nothing where its state cannot be read, which is the store's row."""
+    path = config.data_dir / STATE
+    try:
+        state = state_of(path.read_bytes(), path)
+    except (OSError, StoreCorrupt):
+        return
+    if state.state is TradingState.ACTIVE:
+        yield Diagnosis("trading", "ok", "the desk is ACTIVE")
+        return
+    words = f"the desk is {state.state} and opens nothing: {', '.join(sorted(state.causes)) or state.why}"
+    yield Diagnosis("trading", "warning", words, "see docs/operations.md; resume when that has ended")
 
 
 def _venue(config: Config) -> Iterator[Diagnosis]:

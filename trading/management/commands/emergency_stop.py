@@ -66,6 +66,9 @@ class Command(BaseCommand):
 
     def _stop(self, desk: Desk, timeout: float, *, scope_account: bool) -> None:
         """Press it, then go on until the account reads flat: there may be no monitor to go on with it."""
+        # Started without the service's environment it would be another desk, and that one is soon flat.
+        which = "the demo" if desk.config.demo_mode else "the desk"
+        say(self.stdout, f"stopping {which} on {desk.venue.name} in {desk.config.data_dir}")
         until, unwritten = desk.clock.monotonic() + timeout, Unwritten()
         report = self._pressed(desk, until, unwritten, scope_account=scope_account)
         while _goes_on(report) and desk.clock.monotonic() < until:
