@@ -172,6 +172,14 @@ class UnitTest(unittest.TestCase):
                 known = name in VARIABLES or name.removesuffix("_FILE") in SECRETS
                 self.assertTrue(known, f"{unit.name} sets {name}")
 
+    def test_a_command_runs_on_the_desk_that_the_monitor_watches(self) -> None:
+        """Without the unit's environment it is the demo that is stopped, in a folder of its own, and soon flat."""
+        monitor, command = (
+            (DEPLOY / "systemd" / f"executor-agent-{name}.service").read_text(encoding="utf-8").partition("\nUser=")[2]
+            for name in ("monitor", "command@")
+        )
+        self.assertEqual(monitor.partition("\n[Install]")[0].strip(), command.strip())
+
     def test_each_credential_is_loaded_and_used(self) -> None:
         for unit in UNITS:
             text = unit.read_text(encoding="utf-8")
