@@ -70,7 +70,8 @@ class Venue(Protocol):
         """Everything listed, delisted coins included and marked."""
 
     def quotes(self, coins: Collection[Coin]) -> Mapping[Coin, Quote]:
-        """The latest quote of each coin; a coin without one is left out, never made up."""
+        """The latest quote of each coin, which may be old and tells how old; a coin without one is left out, never made
+        up."""
 
     def depths(self, coins: Collection[Coin]) -> Mapping[Coin, Depth]:
         """The order book of each coin; a coin without one is left out."""

@@ -139,10 +139,26 @@ class Markets(HyperliquidWorld):
         self.venue.instruments()
         self.server.faults.add(Fault(INFO, Answer.BAD_GATEWAY, Commit.NEVER, "l2Book ETH", None))
         self.assertEqual(set(self.venue.quotes([ETH, SOL])), {SOL})
-        self.clock.advance(5)
+        self.clock.advance(61)
         self.server.faults.down(INFO)
         with self.assertRaises(VenueUnavailable):
             self.venue.quotes([ETH, SOL])
+
+    def test_a_price_that_cannot_be_read_is_told_as_it_was_seen_last_for_a_minute(self) -> None:
+        seen_at = self.clock.now()
+        before = self.venue.quotes([ETH, SOL])
+        self.exchange.set_market(ETH, "3100")
+        self.server.faults.down(INFO)
+        for seconds in (5, 45):
+            self.clock.advance(seconds)
+            self.assertEqual(before, self.venue.quotes([ETH, SOL]))
+            self.assertEqual(seen_at, self.venue.depths([ETH])[ETH].taken_at)
+        self.clock.advance(15)
+        with self.assertRaises(VenueUnavailable):
+            self.venue.quotes([ETH, SOL])
+        self.server.faults.lift()
+        quote = self.venue.quotes([ETH])[ETH]
+        self.assertEqual((3100, self.clock.now()), (quote.mark, quote.taken_at))
 
     def test_a_side_without_orders_is_a_depth_but_no_quote(self) -> None:
         self.exchange.set_market(ETH, bids=[], asks=[("3001", "5")])
@@ -590,7 +606,7 @@ class Asking(HyperliquidWorld):
 class Waiting(HyperliquidWorld):
     def test_a_price_that_hangs_keeps_nobody_from_the_others_and_is_waited_for_once(self) -> None:
         self.venue.quotes([ETH, SOL])
-        self.clock.advance(20)
+        self.clock.advance(61)
         self.server.faults.add(Fault(INFO, Answer.HANGS, only="l2Book ETH", times=None, seconds=60))
         with mock.patch.object(self.venue._polls, "patience", Patience(others=1, alone=20)):
             began = time.monotonic()
@@ -606,7 +622,8 @@ class Waiting(HyperliquidWorld):
         self.clock.advance(4)
         self.server.faults.hang(2.5, INFO, only="metaAndAssetCtxs")
         with mock.patch.object(self.venue._polls, "patience", Patience(others=0.2, alone=0.2)):
-            self.assertEqual(len(self.venue.quotes([ETH, SOL])), 1)
+            quotes = self.venue.quotes([ETH, SOL])
+        self.assertEqual(1, sum(one.taken_at == self.clock.now() for one in quotes.values()))
 
     def test_a_read_that_hangs_holds_up_no_close(self) -> None:
         self.venue.submit([self.an_order(quantity="1")])

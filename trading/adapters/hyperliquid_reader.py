@@ -63,6 +63,7 @@ MARKS_AGES = tuple(timedelta(seconds=one) for one in (3, 6, 12, 20))
 STALE_ACCOUNT_SECONDS_MAX = 10.0
 OPENING_WEIGHT = 120
 STREAM_AGE_MAX = timedelta(seconds=2)
+LAST_PRICE_AGE_MAX = timedelta(seconds=60)
 STREAM_WAIT_SECONDS = 0.5
 # An exit of one coin does not wait longer for the price of another; who has no price at all waits for an exchange.
 POLL_PATIENCE = Patience(others=1.0, alone=3.2)
@@ -180,6 +181,7 @@ class HyperliquidReader:
         self._bars: dict[tuple[Coin, CandleInterval], _Bars] = {}
         self._marks_lock = threading.Lock()
         self._polls = Asking("the price of", self._polled, clock, POLL_PATIENCE)
+        self._last_seen: dict[Coin, _Seen] = {}
         self._books: dict[Coin, tuple[BookFrame, datetime]] = {}
         self._marks: tuple[datetime, Mapping[Coin, Price]] | None = None
 
@@ -253,7 +255,8 @@ class HyperliquidReader:
         """Book and mark with the instants of their last confirmation: from the stream where it is fresh, else polled.
 
         Those to be polled are asked for at once; while others are there, none is waited for longer than a second. A
-        coin that cannot be read is left out while another can; when none can, VenueUnavailable.
+        coin that cannot be read is told as it was seen last, with the age that has, for a minute: a close may work from
+        that. Then it is left out while another is there; when none is, VenueUnavailable.
         """
         listed = self._listed_for(coins)
         asked = [coin for coin in dict.fromkeys(coins) if coin in listed and not listed[coin].instrument.delisted]
@@ -263,10 +266,14 @@ class HyperliquidReader:
         for coin, answer in self._polls.answers([one for one in asked if one not in found]).items():
             if isinstance(answer, VenueUnavailable):
                 failure = answer
+                last = self._last_seen.get(coin)
+                if last is not None and self._clock.now() - last[1] <= LAST_PRICE_AGE_MAX:
+                    found[coin] = last
             elif answer is not None:
                 found[coin] = answer
         if failure is not None and not found:
             raise failure
+        self._last_seen.update(found)
         return found
 
     def _streamed(self, coins: Sequence[Coin]) -> dict[Coin, _Seen]:
