@@ -21,7 +21,7 @@ from trading.domain.units import Coin, PositionId, Usd, exact
 from trading.ports import Json
 from trading.utils.disk import Disk
 from trading.utils.journal import Journal
-from trading.utils.locks import make_directory
+from trading.utils.owner import make_directory
 
 MONTHS_OPEN_MAX = 14
 PREFIX = "account-"

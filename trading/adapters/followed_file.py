@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from trading.utils.locks import FILE_MODE
+from trading.utils.owner import for_owner
 
 
 class FollowedFile:
@@ -50,7 +50,7 @@ class FollowedFile:
 @contextmanager
 def opened(path: Path, flags: int) -> Iterator[int]:
     """The descriptor of *path*, which is made if need be."""
-    file = os.open(path, flags | os.O_CREAT, FILE_MODE)
+    file = for_owner(path, flags | os.O_CREAT)
     try:
         yield file
     finally:

@@ -60,7 +60,7 @@ from trading.domain.orders import Order, OrderReport, OrderStatus, RejectReason
 from trading.domain.resting import RestingOrder, RestingReport
 from trading.domain.units import ClientOrderId, Coin
 from trading.ports import Clock, Log
-from trading.utils.locks import for_this_user
+from trading.utils.owner import for_owner
 
 LEVERAGE_AGAIN_SECONDS = 1.0
 # The stream tells of fills about when the answer comes; asking for them costs a request of its own.
@@ -484,7 +484,7 @@ class HyperliquidVenue(HyperliquidReader):
     def _keep_proof(self) -> None:
         """A proof that cannot be written is asked for again by the next process."""
         if self._proof is not None:
-            with suppress(OSError), open(self._proof, "w", encoding="utf-8", opener=for_this_user) as file:
+            with suppress(OSError), open(self._proof, "w", encoding="utf-8", opener=for_owner) as file:
                 file.write(self._proof_text())
 
     def _proof_text(self) -> str:

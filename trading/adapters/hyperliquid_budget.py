@@ -15,7 +15,8 @@ from filelock import Timeout
 
 from trading.adapters.hyperliquid_values import milliseconds
 from trading.ports import Clock
-from trading.utils.locks import FILE_MODE, OpenLock, make_directory
+from trading.utils.locks import OpenLock
+from trading.utils.owner import for_owner, make_directory
 
 WINDOW_SECONDS = 60
 RESERVE = 4
@@ -98,7 +99,7 @@ class WeightMeter:
                 self._file_lock.release()
 
     def _write(self, weight: int, ceiling: int | None, now: int, age_seconds: int) -> bool:
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT, FILE_MODE)
+        file = for_owner(self._path, os.O_RDWR | os.O_CREAT)
         try:
             spent = _spent(os.read(file, _SLOT.size * _SLOTS), now)
             if ceiling is not None and sum(spent.values()) + weight > ceiling:

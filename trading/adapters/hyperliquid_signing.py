@@ -22,7 +22,8 @@ from trading.adapters.keys import Wallet
 from trading.domain.errors import Busy
 from trading.domain.units import ClientOrderId
 from trading.ports import Clock
-from trading.utils.locks import OpenLock, make_directory
+from trading.utils.locks import OpenLock
+from trading.utils.owner import make_directory
 
 LOCK_SECONDS_MAX = 2.0
 LOCK_POLL_SECONDS = 0.0002

@@ -14,7 +14,8 @@ from trading.domain.alerts import Outbox
 from trading.domain.codec import decode_outbox, encode_outbox
 from trading.domain.errors import StoreCorrupt
 from trading.utils.disk import SystemDisk, replace_whole, trouble_told
-from trading.utils.locks import ProcessLock, make_directory
+from trading.utils.locks import ProcessLock
+from trading.utils.owner import make_directory
 from trading.utils.sealing import sealed, unsealed
 
 _logger = logging.getLogger(__name__)

@@ -25,7 +25,8 @@ from trading.domain.units import ONE, ClientOrderId, Coin, Price, Quantity, Usd,
 from trading.ports import Clock
 from trading.utils.disk import SystemDisk, replace_whole, trouble_told
 from trading.utils.journal import Journal
-from trading.utils.locks import ProcessLock, make_directory
+from trading.utils.locks import ProcessLock
+from trading.utils.owner import make_directory
 from trading.utils.sealing import sealed, unsealed
 
 FOLDER = "stage"

@@ -19,7 +19,8 @@ from trading.adapters.hyperliquid_values import instant_of, milliseconds
 from trading.domain.errors import Busy
 from trading.domain.orders import Order, OrderReport, OrderStatus, RejectReason, Side
 from trading.domain.units import ClientOrderId, Coin, Price, Quantity, Usd
-from trading.utils.locks import ProcessLock, make_directory
+from trading.utils.locks import ProcessLock
+from trading.utils.owner import make_directory
 
 REGISTER_BYTES_MAX = 1 << 20
 # An opening that cannot have its turn is refused, unsent; a close waits for the write in hand, which may take seconds.

@@ -41,7 +41,8 @@ from trading.domain.trades import Trade, replay
 from trading.domain.units import PositionId, TradeId
 from trading.utils.disk import Disk, Stamp, replace_whole, trouble_told
 from trading.utils.journal import START, Entry, Journal, Place
-from trading.utils.locks import ProcessLock, make_directory
+from trading.utils.locks import ProcessLock
+from trading.utils.owner import make_directory
 from trading.utils.sealing import sealed, unsealed
 
 INDEX = "index"

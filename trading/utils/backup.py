@@ -17,7 +17,8 @@ from trading.utils.disk import SystemDisk, replace_whole, trouble_told
 from trading.utils.inspection import LedgerReport, newest_event, verify
 from trading.utils.journal import SCHEMA
 from trading.utils.ledger import ARCHIVE, LEDGER, LEDGER_LOCK, RESCUE, STATE, state_of
-from trading.utils.locks import DIRECTORY_MODE, FILE_MODE, ProcessLock, Seats, make_directory
+from trading.utils.locks import ProcessLock, Seats
+from trading.utils.owner import for_owner, make_directory
 from trading.utils.sealing import sealed
 from trading.utils.snapshot import write_backup as write_backup
 from trading.utils.takeover import LOCKS, STAGED, finish, take_over
@@ -64,8 +65,7 @@ def _swap(staged: Path, data_dir: Path, source: Path, *, force: bool) -> Path | 
             stack.enter_context(ProcessLock(data_dir / LOCKS / name, name, LOCK_SECONDS).held())
         # What was done without a ledger is in no ledger, restored or not: the rescue file stays.
         if (data_dir / RESCUE).exists():
-            shutil.copyfile(data_dir / RESCUE, staged / RESCUE)
-            (staged / RESCUE).chmod(FILE_MODE)
+            replace_whole(staged / RESCUE, (data_dir / RESCUE).read_bytes(), SystemDisk(), sync=True)
         _keep_stopped(data_dir / STATE, staged / STATE)
         return take_over(data_dir)
 
@@ -100,8 +100,8 @@ def _require_not_newer(fresh: Path, data_dir: Path, source: Path) -> None:
 
 def _extract(source: Path, folder: Path) -> None:
     """Regular files under plain names only, whatever else the archive holds."""
-    (folder / ARCHIVE).mkdir(mode=DIRECTORY_MODE, parents=True)
-    folder.chmod(DIRECTORY_MODE)
+    make_directory(folder)
+    make_directory(folder / ARCHIVE)
     try:
         with tarfile.open(source) as tar:
             for member in tar:
@@ -109,7 +109,7 @@ def _extract(source: Path, folder: Path) -> None:
                 content = tar.extractfile(member) if member.isreg() else None
                 if content is None or target.parent not in (folder, folder / ARCHIVE) or ".." in member.name:
                     raise StoreCorrupt(f"{source} is no backup: it has {member.name}", file=str(source))
-                with content, os.fdopen(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE_MODE), "wb") as file:
+                with content, os.fdopen(for_owner(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY), "wb") as file:
                     shutil.copyfileobj(content, file, 1 << 20)
                     file.flush()
                     os.fsync(file.fileno())

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from trading.domain.errors import StoreCorrupt
-from trading.utils.locks import FILE_MODE
+from trading.utils.owner import for_owner
 
 
 class Stamp(NamedTuple):
@@ -65,7 +65,7 @@ class SystemDisk:
     def open(self, path: Path, *, create: bool, write: bool) -> int:
         flags = os.O_RDWR if write else os.O_RDONLY
         flags |= os.O_CREAT if create else 0
-        return os.open(path, flags | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0), FILE_MODE)
+        return for_owner(path, flags | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
 
     def close(self, file: int) -> None:
         os.close(file)

@@ -24,7 +24,8 @@ from typing import NamedTuple
 from trading.domain.codec import Json
 from trading.domain.errors import InvariantBroken, StoreCorrupt
 from trading.utils.disk import Disk, Stamp, SystemDisk, trouble_told
-from trading.utils.locks import ProcessLock, make_directory
+from trading.utils.locks import ProcessLock
+from trading.utils.owner import make_directory
 from trading.utils.sealing import SEAL_BYTES, sealed, unsealed
 
 SCHEMA = 1

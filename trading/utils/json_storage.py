@@ -46,9 +46,10 @@ from trading.utils.ledger import (
     steps_after,
 )
 from trading.utils.ledger import STATE as STATE
-from trading.utils.locks import DIRECTORY_MODE, ProcessLock, Seats, make_directory
+from trading.utils.locks import ProcessLock, Seats
 from trading.utils.log_rolling import roll_log
 from trading.utils.migrations import MIGRATIONS, Migration, migrate
+from trading.utils.owner import DIRECTORY_MODE, make_directory
 from trading.utils.rescue import Rescue
 from trading.utils.reserve import Reserve, is_full
 from trading.utils.sealing import sealed

@@ -19,14 +19,13 @@ from typing import Protocol
 from filelock import FileLock, Timeout
 
 from trading.domain.errors import Busy, InvariantBroken, StoreCorrupt
+from trading.utils.owner import FILE_MODE, for_owner, make_directory
 
 if sys.platform != "win32":
     import fcntl
 
 POLL_SECONDS = 0.002
 NEXT_LOOKS_TIMES = 10
-FILE_MODE = 0o600
-DIRECTORY_MODE = 0o700
 MONITOR_SECONDS = 1.0
 LOOK_SECONDS = 2.0
 _SEAT = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -35,11 +34,6 @@ _RANGE = struct.Struct("hhqqi")
 _PLACE_BITS = 62
 HAS_RANGES = sys.platform == "linux"
 """Whether a byte of a file can be locked for an open file instead of for a process: Linux since 3.15."""
-
-
-def for_this_user(path: str, flags: int) -> int:
-    """The `opener` of a file that is made for this user only."""
-    return os.open(path, flags, FILE_MODE)
 
 
 class _OpenFile:
@@ -61,7 +55,7 @@ class _OpenFile:
         if self._file is None:
             try:
                 flags = os.O_RDONLY if self._reading else os.O_RDWR | os.O_CREAT
-                self._file = os.open(self.path, flags | os.O_CLOEXEC, FILE_MODE)
+                self._file = for_owner(self.path, flags | os.O_CLOEXEC)
             except FileNotFoundError:
                 if self._reading:
                     return True
@@ -191,7 +185,7 @@ class RangeLock:
         """One try. A lock on a file that somebody has removed meanwhile does not count."""
         if sys.platform != "linux":
             raise OSError("there are no locks of open files here")
-        self._file = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        self._file = for_owner(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
         try:
             fcntl.fcntl(self._file, fcntl.F_OFD_SETLK, self._wish)
             if os.fstat(self._file).st_nlink:
@@ -332,11 +326,3 @@ def acquire(lock: Lock, name: str, timeout_seconds: float) -> None:
         raise Busy(f"{name} is held by somebody else", lock=lock.lock_file) from error
     except OSError as error:
         raise StoreCorrupt(f"{lock.lock_file} cannot be locked: {error.strerror}", file=lock.lock_file) from error
-
-
-def make_directory(path: Path) -> None:
-    """Make *path* for its owner alone, parents included. Raises StoreCorrupt when the system refuses."""
-    try:
-        path.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreCorrupt(f"{path} cannot be made: {error.strerror}", file=str(path)) from error

@@ -14,7 +14,8 @@ from trading.domain.errors import StoreCorrupt
 from trading.utils.disk import Disk, trouble_told
 from trading.utils.journal import READ_AHEAD, Entry, Journal, lock_of, place_at_end, plain
 from trading.utils.ledger import LOG
-from trading.utils.locks import ProcessLock, make_directory
+from trading.utils.locks import ProcessLock
+from trading.utils.owner import make_directory
 from trading.utils.successor import Successor
 
 LOG_KEPT = timedelta(days=1)

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from trading.ports import Clock
 from trading.utils.disk import SystemDisk, replace_whole
-from trading.utils.locks import make_directory
+from trading.utils.owner import make_directory
 
 FOLDER = "metrics"
 WRITE_SECONDS = 5.0

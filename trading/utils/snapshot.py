@@ -16,7 +16,8 @@ from typing import NamedTuple
 from trading.domain.errors import Busy, StoreCorrupt
 from trading.utils.disk import Stamp, SystemDisk, trouble_told
 from trading.utils.ledger import ARCHIVE, BOOK, LEDGER, LEDGER_LOCK, STATE
-from trading.utils.locks import FILE_MODE, ProcessLock
+from trading.utils.locks import ProcessLock
+from trading.utils.owner import FILE_MODE
 from trading.utils.takeover import is_between, refuse_between
 
 LOCK_SECONDS = 2.0

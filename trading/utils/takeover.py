@@ -11,7 +11,8 @@ from pathlib import Path
 from trading.domain.errors import StoreCorrupt
 from trading.utils.disk import SystemDisk, trouble_told
 from trading.utils.ledger import LEDGER_LOCK
-from trading.utils.locks import DIRECTORY_MODE, ProcessLock
+from trading.utils.locks import ProcessLock
+from trading.utils.owner import make_directory
 
 STAGED = ".restoring"
 """What comes is written here, in DATA_DIR. As long as it has this name nothing has happened yet."""
@@ -46,7 +47,7 @@ def take_over(data_dir: Path) -> Path | None:
     kept = data_dir / f"{KEPT}{_last_number(data_dir) + 1}"
     with trouble_told(data_dir, "written"):
         if old:
-            kept.mkdir(mode=DIRECTORY_MODE)
+            make_directory(kept)
         _rename_synced(data_dir, STAGED, LEAVING)
         try:
             _move_out(data_dir)
@@ -80,7 +81,7 @@ def _move_out(data_dir: Path) -> None:
     """The old content to the folder that was made for it last."""
     if old := _content(data_dir):
         kept = data_dir / f"{KEPT}{max(1, _last_number(data_dir))}"
-        kept.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+        make_directory(kept)
         _move(old, kept)
     _rename_synced(data_dir, LEAVING, ARRIVING)
 
