@@ -36,7 +36,7 @@ from trading.utils.json_storage import STATE, JsonStore
 from trading.utils.late_tail import LateTail
 from trading.utils.logger import ActivityLog
 from trading.utils.redis_cache import RedisCache
-from trading.utils.takeover import finish
+from trading.utils.takeover import VENUE, finish
 
 if TYPE_CHECKING:
     from trading.adapters.hyperliquid import HyperliquidVenue
@@ -301,7 +301,7 @@ def _opened(config: Config, clock: Clock, log: Log) -> "HyperliquidVenue | PearV
     secret = key.get_secret_value() if key else ""
     wallet = open_wallet(secret, password.get_secret_value() if password else None) if key else None
     address = config.hyperliquid_account_address or ""
-    shared_dir = config.venue_shared_dir or config.data_dir / "venue"
+    shared_dir = config.venue_shared_dir or config.data_dir / VENUE
     if config.venue == "pear":
         return PearVenue.open(
             config.pear_api_url,

@@ -131,6 +131,14 @@ class TakeoverTest(unittest.TestCase):
                     continue
             self.assertIn(self.trades(self.data_dir), (1, 2))
 
+    def test_what_was_sent_to_the_venue_stays_known(self) -> None:
+        """A signal that has traded since the backup would be sent anew, under the same order ids."""
+        self.given("data")
+        (self.data_dir / "venue").mkdir()
+        (self.data_dir / "venue" / "0xabc.sent").write_text("what was sent")
+        self.restored()
+        self.assertEqual("what was sent", (self.data_dir / "venue" / "0xabc.sent").read_text())
+
     def test_a_start_finishes_it(self) -> None:
         self.given("data")
         self.left_between()

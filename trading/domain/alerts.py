@@ -74,6 +74,7 @@ CAUSES: Mapping[str, str] = {
     "LONG_DOUBT": "orders in doubt for too long",
     "BLIND": "blind",
     "DISK": "disk full",
+    "OPERATOR": "restored from a copy",
     "BROKEN_RECORD": "broken record",
     "OVERFILLED": "more held than asked for",
 }

@@ -6,12 +6,12 @@ The law: what is restored was verified first, line by line; nothing newer is giv
 import os
 import shutil
 import tarfile
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from trading.domain.codec import encode_state
-from trading.domain.desk_state import TradingState
+from trading.domain.desk_state import Cause, TradingState
 from trading.domain.errors import Busy, StoreCorrupt
 from trading.utils.disk import SystemDisk, replace_whole, trouble_told
 from trading.utils.inspection import LedgerReport, newest_event, verify
@@ -66,26 +66,30 @@ def _swap(staged: Path, data_dir: Path, source: Path, *, force: bool) -> Path | 
         # What was done without a ledger is in no ledger, restored or not: the rescue file stays.
         if (data_dir / RESCUE).exists():
             replace_whole(staged / RESCUE, (data_dir / RESCUE).read_bytes(), SystemDisk(), sync=True)
-        _keep_stopped(data_dir / STATE, staged / STATE)
+        _let_open_nothing(data_dir / STATE, staged / STATE, source)
         return take_over(data_dir)
 
 
-def _keep_stopped(here: Path, staged: Path) -> None:
-    """Whatever keeps this desk from trading, an emergency stop above all, is lifted by no old copy of the files."""
-    try:
-        present, restored = (state_of(path.read_bytes(), path) for path in (here, staged))
-    except (OSError, StoreCorrupt):
-        return
-    if _STRICTNESS.index(present.state) > _STRICTNESS.index(restored.state):
-        kept = replace(
-            restored,
-            state=present.state,
-            causes=present.causes,
-            why=present.why,
-            since=present.since,
-            scope_account=present.scope_account,
-        )
-        replace_whole(staged, sealed({"schema": SCHEMA, **encode_state(kept)}) + b"\n", SystemDisk(), sync=True)
+def _let_open_nothing(here: Path, staged: Path, source: Path) -> None:
+    """What the copy does not know of is nobody's at the venue, and watched by nobody: nothing is opened beside it until
+    somebody has looked and resumes. An emergency stop here, as all that keeps from trading, is lifted by no copy."""
+    restored = present = state_of(staged.read_bytes(), staged)
+    with suppress(OSError, StoreCorrupt):
+        present = state_of(here.read_bytes(), here)
+    state = max(restored, present, key=lambda one: _STRICTNESS.index(one.state))
+    if state.state in (TradingState.ACTIVE, TradingState.REDUCING):
+        word = f"restored from {source.name}: compare with the venue, then resume"
+        causes = present.causes | restored.causes | {Cause.OPERATOR}
+        state = replace(state, state=TradingState.REDUCING, causes=causes, why=word)
+    kept = replace(
+        restored,
+        state=state.state,
+        causes=state.causes,
+        why=state.why,
+        since=state.since,
+        scope_account=state.scope_account,
+    )
+    replace_whole(staged, sealed({"schema": SCHEMA, **encode_state(kept)}) + b"\n", SystemDisk(), sync=True)
 
 
 def _require_not_newer(fresh: Path, data_dir: Path, source: Path) -> None:

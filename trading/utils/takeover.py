@@ -20,6 +20,8 @@ LEAVING, ARRIVING = ".restored-leaving", ".restored-arriving"
 """The same folder, once it was decided that it comes: while the old content moves out, and then while it moves in."""
 KEPT = "before-restore-"
 LOCKS = "locks"
+VENUE = "venue"
+"""What was sent to the venue from this machine, and under which numbers: no copy of the ledger undoes that."""
 LOCK_SECONDS = 5.0
 
 
@@ -38,7 +40,7 @@ def refuse_between(data_dir: Path) -> None:
 
 def take_over(data_dir: Path) -> Path | None:
     """Move what is in *data_dir* out of the way, and what is staged there in; where the old content is now, None where
-    there was none. Locks stay where they are, and the caller holds them.
+    there was none. What was sent stays known, and locks stay where they are; the caller holds them.
 
     Raises StoreCorrupt, with the old content in its place, when something cannot be moved.
     """
@@ -110,7 +112,7 @@ def _rename_synced(data_dir: Path, name: str, other: str) -> None:
 
 def _content(data_dir: Path) -> list[Path]:
     """All that a restore replaces."""
-    stays = {LOCKS, STAGED, LEAVING, ARRIVING}
+    stays = {LOCKS, VENUE, STAGED, LEAVING, ARRIVING}
     with trouble_told(data_dir, "read"):
         names = SystemDisk().names(data_dir)
     return [data_dir / name for name in names if name not in stays and _number_of(name) is None]

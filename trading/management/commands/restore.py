@@ -32,4 +32,5 @@ class Command(BaseCommand):
             self.stdout.write(f"note: {note}")
         if kept is not None:
             self.stdout.write(f"what was there before is in {kept}")
-        self.stdout.write(self.style.SUCCESS(f"{data_dir} is as {file} had it; compare with the venue"))
+        self.stdout.write(self.style.SUCCESS(f"{data_dir} is as {file} had it"))
+        self.stdout.write("It opens nothing: compare with the venue, then resume (`manage.py emergency_stop --resume`)")
