@@ -6,14 +6,14 @@ import sys
 
 from django.core.management import execute_from_command_line
 
-from trading.management.unread import quiet_where_unread
+from trading.management.unread import quiet_end
 from trading.utils.collector import load_in_peace
 
 
 def main() -> None:
     load_in_peace()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "executor_agent.settings")
-    with quiet_where_unread():
+    with quiet_end():
         execute_from_command_line(sys.argv)
 
 

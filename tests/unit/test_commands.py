@@ -317,6 +317,13 @@ class EmergencyStopTest(CommandTestCase):
                 self.assertIs(TradingState.HALTED, self.scene.store.state().state)
                 self.run_command("emergency_stop", "--resume")
 
+    def test_who_interrupts_it_is_told_that_the_stop_stands(self) -> None:
+        self.scene.opened()
+        with mock.patch.object(emergency, "push", side_effect=KeyboardInterrupt):
+            words = self.refused("emergency_stop")
+        self.assertIn("what was begun stands", words)
+        self.assertIs(TradingState.LIQUIDATING, self.scene.store.state().state)
+
     def test_what_stays_open_is_an_error_with_its_why(self) -> None:
         position = self.scene.opened()
         self.venue.refusing = {"ETH": RejectReason.NO_MATCH}

@@ -1,6 +1,7 @@
-"""What a command does whose reader has gone, as one before `| head`: real processes, with and without a buffer."""
+"""What a command does whose reader has gone, as one before `| head`, or that Ctrl-C ends: real processes."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -8,7 +9,28 @@ import unittest
 
 from tests.processes import environ_of
 from trading.conf import PROJECT_ROOT
-from trading.management.unread import UNREAD_EXIT_CODE
+from trading.management.unread import INTERRUPTED_EXIT_CODE, UNREAD_EXIT_CODE
+
+
+@unittest.skipIf(sys.platform == "win32", "a pipe without a reader is another error there")
+class InterruptedTest(unittest.TestCase):
+    def test_a_ctrl_c_is_one_line_and_the_code_of_its_signal(self) -> None:
+        """It was a traceback of twenty lines, in the middle of a question."""
+        folder = self.enterContext(tempfile.TemporaryDirectory())
+        command = (sys.executable, "-u", "manage.py", "setup", "--file", f"{folder}/env")
+        asking = subprocess.Popen(
+            command,
+            cwd=PROJECT_ROOT,
+            env=environ_of(DATA_DIR=folder),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert asking.stdout is not None
+        self.assertTrue(asking.stdout.read(4))
+        asking.send_signal(signal.SIGINT)
+        _, words = asking.communicate(timeout=60)
+        self.assertEqual((INTERRUPTED_EXIT_CODE, b"\ninterrupted\n"), (asking.returncode, words))
 
 
 @unittest.skipIf(sys.platform == "win32", "a pipe without a reader is another error there")

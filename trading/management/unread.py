@@ -1,6 +1,6 @@
-"""How a program ends that nobody reads any more, as one before `| head` that has its lines.
+"""How a program ends that nobody reads any more, as one before `| head` that has its lines, or that Ctrl-C ends.
 
-The law: quietly, with the code that a shell gives for SIGPIPE, and in one place for all commands. The signal itself
+The law: quietly, with the code that a shell gives for the signal, and in one place for all commands. SIGPIPE itself
 stays ignored: by it a peer that hangs up would end the desk.
 """
 
@@ -12,6 +12,7 @@ from io import UnsupportedOperation
 from typing import Protocol
 
 UNREAD_EXIT_CODE = 141
+INTERRUPTED_EXIT_CODE = 130
 
 
 class Stream(Protocol):
@@ -23,8 +24,9 @@ class Stream(Protocol):
 
 
 @contextmanager
-def quiet_where_unread() -> Iterator[None]:
-    """Around all that a program does. Raises SystemExit when its stdout was closed before it had said everything.
+def quiet_end() -> Iterator[None]:
+    """Around all that a program does. Raises SystemExit when its stdout was closed before it had said everything, and
+    for a Ctrl-C that nothing else has taken.
 
     One that failed keeps its own code, and so does one that goes on unheard (see `beside`): it has let go of stdout.
     """
@@ -35,6 +37,10 @@ def quiet_where_unread() -> Iterator[None]:
             unread = _flushed_to_nobody(sys.stdout) | _flushed_to_nobody(sys.stderr, counts=False)
     except BrokenPipeError:
         raise SystemExit(UNREAD_EXIT_CODE) from None
+    except KeyboardInterrupt:
+        with suppress(OSError, ValueError, AttributeError):
+            sys.stderr.write("\ninterrupted\n")
+        raise SystemExit(INTERRUPTED_EXIT_CODE) from None
     if unread:
         raise SystemExit(UNREAD_EXIT_CODE)
 

@@ -15,6 +15,7 @@ from trading.engine.desk import Desk
 from trading.engine.emergency import StopReport
 from trading.engine.unwinding import Unwritten
 from trading.management.beside import say
+from trading.management.unread import INTERRUPTED_EXIT_CODE
 
 PAUSE_SECONDS = 1.0
 
@@ -52,6 +53,9 @@ class Command(BaseCommand):
                 self._resume(desk, [Coin(coin) for coin in options["accept_drift"]])
             else:
                 self._stop(desk, options["timeout"], scope_account=options["account"])
+        except KeyboardInterrupt:
+            word = "interrupted; what was begun stands, and a monitor goes on with it: run it again to see the end"
+            raise CommandError(word, returncode=INTERRUPTED_EXIT_CODE) from None
         except DeskError as error:
             raise CommandError(f"{error.code}: {error.detail}") from error
 
