@@ -506,7 +506,7 @@ class DemoTest(SimpleTestCase):
         closed = says(a_position("closed", exit_reason="TAKE_PROFIT", pnl=6.2))
         words, server = self.shown(self.health, self.offered, says(a_position(), 201), says(a_position()), closed)
         self.assertIn("signal strong: BTC/ETH, z-score -2.50", words)
-        self.assertIn("closed by TAKE_PROFIT: net +6.20 $", words)
+        self.assertIn("\nclosed by TAKE_PROFIT: net +6.20 $", words)
         self.assertEqual("strong", server.received[2].json["signal_id"])
         self.assertNotIn("twap", server.received[2].json)
 

@@ -65,8 +65,10 @@ class Command(BaseCommand):
                     position = api.get(f"/api/positions/{position['position_id']}")
                     live.update(_table(position))
         except KeyboardInterrupt:
+            _end_line(console)
             console.print("not watching any more; the position goes on under the monitor")
             return
+        _end_line(console)
         if position["status"] != "closed":
             raise CommandError(
                 f"still {position['status']} after {options['max_seconds'] + 60} s; is a monitor running?"
@@ -157,6 +159,12 @@ def _progress(execution: Body) -> str:
 
 def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
+
+
+def _end_line(console: Console) -> None:
+    """What `Live` shows last into a pipe or a file has no end of line."""
+    if not console.is_terminal:
+        console.line()
 
 
 def _verdict(console: Console, position: Body) -> None:
