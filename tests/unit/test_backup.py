@@ -75,7 +75,7 @@ class BackupCase(unittest.TestCase):
     def refused(self, word: str, *, force: bool = False) -> None:
         with self.assertRaises(StoreCorrupt) as caught:
             restore(self.target, self.data_dir, force=force)
-        self.assertIn(word, caught.exception.detail)
+        self.assertRegex(caught.exception.detail, word)
         self.assertEqual(list(self.folder.rglob(".*")), [])
 
 
@@ -173,6 +173,16 @@ class BackupTest(BackupCase):
         line.pop("checksum", None)
         ledger.write_bytes(b"[\n" + sealed(line) + b"\n]\n")
         self.assertIn("differs from its journal in pair", str(verify(self.data_dir).problems))
+
+    def test_the_backup_of_another_account_takes_no_place_unasked(self) -> None:
+        self.store().close()
+        other = self.folder / "other"
+        JsonStore(other, Binding("hyperliquid", "mainnet", "0xdef")).close()
+        write_backup(other, self.target)
+        self.refused("belongs to paper/demo/0xabc, and .*backup.tar to hyperliquid/mainnet/0xdef; --force")
+        restore(self.target, self.data_dir, force=True)
+        (self.data_dir / "desk.json").write_bytes(b"damaged")
+        restore(self.target, self.data_dir, force=False)
 
     def test_a_restored_desk_opens_nothing_until_somebody_resumes(self) -> None:
         """What an old copy did not know of passed for somebody else's holdings, and the desk traded on beside it."""

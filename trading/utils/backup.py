@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from trading.domain.codec import encode_state
-from trading.domain.desk_state import Cause, TradingState
+from trading.domain.desk_state import Binding, Cause, TradingState
 from trading.domain.errors import Busy, StoreCorrupt
 from trading.utils.disk import SystemDisk, replace_whole, trouble_told
 from trading.utils.inspection import LedgerReport, newest_event, verify
@@ -31,8 +31,8 @@ def restore(source: Path, data_dir: Path, *, force: bool) -> tuple[LedgerReport,
     """Put what `write_backup` made in the place of what is in *data_dir*; what was found in it, and where the old
     content is now.
 
-    Raises StoreCorrupt when the backup is not well, when the ledger here is newer or cannot be read (unless *force*),
-    and while a monitor runs; Busy while somebody writes.
+    Raises StoreCorrupt when the backup is not well, when the ledger here is newer, another account's or cannot be read
+    (unless *force*), and while a monitor runs; Busy while somebody writes.
     """
     with trouble_told(source, "read"), source.open("rb"):
         pass
@@ -60,6 +60,7 @@ def _swap(staged: Path, data_dir: Path, source: Path, *, force: bool) -> Path | 
             word = f"a monitor watches {data_dir}: stop the service first"
             raise StoreCorrupt(word, file=str(data_dir)) from error
         if not force and (data_dir / LEDGER).exists():
+            _require_same_account(staged, data_dir, source)
             _require_not_newer(staged, data_dir, source)
         for name in ("book.lock", "archive.lock", "desk.lock", LEDGER_LOCK):
             stack.enter_context(ProcessLock(data_dir / LOCKS / name, name, LOCK_SECONDS).held())
@@ -90,6 +91,21 @@ def _let_open_nothing(here: Path, staged: Path, source: Path) -> None:
         scope_account=state.scope_account,
     )
     replace_whole(staged, sealed({"schema": SCHEMA, **encode_state(kept)}) + b"\n", SystemDisk(), sync=True)
+
+
+def _require_same_account(fresh: Path, data_dir: Path, source: Path) -> None:
+    here, there = _binding_of(data_dir), _binding_of(fresh)
+    if here is not None and there is not None and here != there:
+        names = [f"{one.venue}/{one.network}/{one.account}" for one in (here, there)]
+        word = f"{data_dir} belongs to {names[0]}, and {source} to {names[1]}"
+        raise StoreCorrupt(f"{word}; --force puts it there all the same", file=str(data_dir))
+
+
+def _binding_of(data_dir: Path) -> Binding | None:
+    """None where the state cannot be read: that is no reason against a restore."""
+    with suppress(OSError, StoreCorrupt):
+        return state_of((data_dir / STATE).read_bytes(), data_dir / STATE).binding
+    return None
 
 
 def _require_not_newer(fresh: Path, data_dir: Path, source: Path) -> None:

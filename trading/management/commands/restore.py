@@ -18,7 +18,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", type=Path)
-        parser.add_argument("--force", action="store_true", help="also over a ledger that is newer or unreadable")
+        parser.add_argument(
+            "--force", action="store_true", help="also over a ledger that is newer, another account's or unreadable"
+        )
 
     def handle(self, *args: Any, file: Path, force: bool, **options: Any) -> None:
         data_dir = settings.DESK_CONFIG.data_dir
