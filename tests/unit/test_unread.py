@@ -32,6 +32,22 @@ class InterruptedTest(unittest.TestCase):
         _, words = asking.communicate(timeout=60)
         self.assertEqual((INTERRUPTED_EXIT_CODE, b"\ninterrupted\n"), (asking.returncode, words))
 
+    def test_a_terminal_that_closes_ends_no_emergency_stop(self) -> None:
+        """It did, as when a connection broke, and where no monitor was at work nobody went on."""
+        folder = self.enterContext(tempfile.TemporaryDirectory())
+        stopping = subprocess.Popen(
+            (sys.executable, "-u", "manage.py", "emergency_stop"),
+            cwd=PROJECT_ROOT,
+            env=environ_of(DATA_DIR=folder, REDIS_URL="redis://127.0.0.1:1/3"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        assert stopping.stdout is not None
+        self.assertTrue(stopping.stdout.readline())
+        stopping.stdout.close()
+        stopping.send_signal(signal.SIGHUP)
+        self.assertEqual(0, stopping.wait(60))
+
 
 @unittest.skipIf(sys.platform == "win32", "a pipe without a reader is another error there")
 class UnreadTest(unittest.TestCase):

@@ -1,6 +1,9 @@
 """The emergency stop from the command line: the same as the API's, without the web process."""
 
+import signal
 from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -52,7 +55,8 @@ class Command(BaseCommand):
             if options["resume"]:
                 self._resume(desk, [Coin(coin) for coin in options["accept_drift"]])
             else:
-                self._stop(desk, options["timeout"], scope_account=options["account"])
+                with _not_hung_up():
+                    self._stop(desk, options["timeout"], scope_account=options["account"])
         except KeyboardInterrupt:
             word = "interrupted; what was begun stands, and a monitor goes on with it: run it again to see the end"
             raise CommandError(word, returncode=INTERRUPTED_EXIT_CODE) from None
@@ -109,6 +113,20 @@ class Command(BaseCommand):
     def _tell(self, report: StopReport) -> None:
         for position_id in report.closed:
             say(self.stdout, f"closed {position_id}")
+
+
+@contextmanager
+def _not_hung_up() -> Iterator[None]:
+    """A terminal that closes, as a connection that breaks does it, ends no stop: there may be no monitor."""
+    hang_up = getattr(signal, "SIGHUP", None)
+    if hang_up is None:
+        yield
+        return
+    before = signal.signal(hang_up, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(hang_up, before)
 
 
 def _goes_on(report: StopReport) -> bool:
