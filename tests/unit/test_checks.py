@@ -88,9 +88,11 @@ class CommandsAsk(SimpleTestCase):
         before_there_is_one = {"create_api_token", "describe_config", "encrypt_key", "pear_login", "setup"}
         # A folder that cannot be written must not keep a holding from being closed.
         whatever_the_folder = {"emergency_stop"}
+        # They only read it: it may be a copy on a disk that cannot be written.
+        written_by_others = {"backup", "verify_ledger"}
         # What they find is a row of its table.
         itself = {"doctor"}
-        unasked = before_there_is_one | whatever_the_folder | itself
+        unasked = before_there_is_one | whatever_the_folder | written_by_others | itself
         self.assertEqual({name for name, tags in asked.items() if tags == ()}, unasked)
         self.assertEqual({name for name, tags in asked.items() if tags == (DESK,)}, names - unasked - {"runserver"})
 
