@@ -34,6 +34,9 @@ STREAMS_MAX = 6
 
 POLL_SECONDS = 1.0
 HEARTBEAT_SECONDS = 10.0
+HEARTBEAT = b": the stream is alive\nevent: beat\ndata: []\n\n"
+"""A comment, and an event besides: a page is told of no comments, and could not tell a quiet stream from a dead one."""
+
 STREAM_SECONDS_MAX = 3600.0
 RETRY_MILLISECONDS = 3000
 ITEMS_MAX = 100
@@ -90,13 +93,16 @@ class Feed:
         self._standing: dict[PositionId, Position] = {}
         self._views: dict[PositionId, PositionView] = {}
         self._lines: frozenset[str] = frozenset()
-        self._trouble = ""
+        self._trouble: Mapping[str, object] | None = None
 
     def opening(self, desk: Desk) -> tuple[int, bytes]:
         """What a new stream begins with, and the number of the last frame that it holds already."""
         with self._lock:
             self._look_when_due(desk)
-            return self._number, _frame(self._number, "positions", [*self._views.values()][-ITEMS_MAX:])
+            frame = _frame(self._number, "positions", [*self._views.values()])
+            if self._trouble is not None:
+                frame += _frame(self._number, "problems", [self._trouble])
+            return self._number, frame
 
     def since(self, desk: Desk, number: int) -> tuple[int, bytes]:
         """The frames after *number*, as one, and the number of the last."""
@@ -114,7 +120,9 @@ class Feed:
         except DeskError as error:
             self._tell_trouble(error)
         else:
-            self._trouble = ""
+            if self._trouble is not None:
+                self._trouble = None
+                self._add("problems", [])
 
     def _look(self, desk: Desk) -> None:
         book = desk.store.book()
@@ -128,7 +136,7 @@ class Feed:
         self._views = _views_of(desk, standing)
         if self._begun:
             self._tell("trades", [queries.trade(desk, one) for one in [*trades][:ITEMS_MAX]])
-            shown = [self._views.get(one) or queries.position(desk, one) for one in sorted(moved)[:ITEMS_MAX]]
+            shown = [self._views.get(one) or queries.position(desk, one) for one in sorted(moved)]
             self._tell("positions", shown)
         self._tell("marks", [mark_view(one) for key, one in self._views.items() if marked.get(key) != one.marked_at])
         self._newest = every[-1].id if every else None
@@ -145,15 +153,18 @@ class Feed:
 
     def _tell(self, name: str, items: Sequence[object]) -> None:
         if items:
-            self._number += 1
-            self._frames.append((self._number, _frame(self._number, name, items)))
+            self._add(name, items)
+
+    def _add(self, name: str, items: Sequence[object]) -> None:
+        self._number += 1
+        self._frames.append((self._number, _frame(self._number, name, items)))
 
     def _tell_trouble(self, error: DeskError) -> None:
-        """Once, not at every look, for as long as it lasts."""
-        problem = of_desk_error(error)
-        if problem.detail != self._trouble:
-            self._trouble = problem.detail
-            self._tell("problems", [problem.body])
+        """Once, not at every look, for as long as it lasts; that it is over is an event without problems."""
+        body = of_desk_error(error).body
+        if body != self._trouble:
+            self._trouble = body
+            self._add("problems", [body])
 
 
 class Stream:
@@ -181,7 +192,7 @@ class Stream:
             number, frames = self._feed.since(self._desk, number)
             if clock.monotonic() >= beats:
                 beats = clock.monotonic() + HEARTBEAT_SECONDS
-                frames += b": the stream is alive\n\n"
+                frames += HEARTBEAT
             if frames:
                 yield frames
 

@@ -74,7 +74,8 @@ class LogIn(PublicView):
 
     def get(self, request: Request) -> HttpResponseBase:
         config = configuration()
-        if not config.api_tokens:
+        # Who is sent here from there, behind a proxy say, must not be sent back.
+        if not config.api_tokens and caller_if_known(request.META, config) is not None:
             return redirect("/")
         cookie = cookie_of(request.META, config)
         ended = cookie is not None and session_of(cookie, config, process_clock().now()) is None

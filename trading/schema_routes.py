@@ -272,7 +272,8 @@ ROUTES: Mapping[str, Route] = {
             200: Answer(
                 "Events `positions`, `trades`, `marks`, `logs` and `problems`; the data of each is a JSON array of "
                 "PositionView, TradeView, MarkView, LogEntry or Problem. The first event holds the positions that "
-                "stand. A comment every ten seconds says that the stream is alive.",
+                "stand, and all positions are told however many move. `problems` without any says that they are "
+                "over. An event `beat` every ten seconds, with nothing in it, says that the stream is alive.",
                 "EventStream",
                 media=EVENT_STREAM.partition(";")[0],
                 example="events",

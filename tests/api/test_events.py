@@ -166,13 +166,25 @@ class FeedTest(FeedCase):
                 (problem,) = self.look()["problems"]
                 self.assertEqual(("STORE_CORRUPT", 503), (problem["code"], problem["status"]))
                 self.assertEqual({}, self.look())
-            self.assertEqual({}, self.look())
+                # Who comes now is told at once, and not only those who were there when it began.
+                self.assertEqual(["positions", "problems"], [name for name, _ in self.begin()])
+            self.assertEqual({"problems": []}, self.look())
+            self.assertEqual([("positions", [])], self.begin())
+
+    def test_all_positions_are_told_however_many_there_are(self) -> None:
+        self.begin()
+        for pair in ("BTC/ETH", "SOL/AVAX"):
+            self.execute({**OPENING, "signal_id": f"one of many {pair}", "pair": pair})
+        with mock.patch("trading.events.ITEMS_MAX", 1):
+            self.assertEqual(2, len(self.look()["positions"]))
+            ((_, found),) = self.begin()
+            self.assertEqual(2, len(found))
 
     def test_a_desk_that_is_in_trouble_at_first_does_not_tell_the_past_as_news(self) -> None:
         self.execute(OPENING)
         with mock.patch.object(type(self.desk.store), "book", side_effect=StoreCorrupt("x")):
             self.begin()
-        self.assertEqual({"marks"}, set(self.look()))
+        self.assertEqual({"marks", "problems"}, set(self.look()))
 
     def test_what_is_kept_is_bounded(self) -> None:
         self.begin()
@@ -203,7 +215,7 @@ class StreamTest(FeedCase):
     def test_a_busy_stream_has_its_heartbeats_too(self) -> None:
         self.execute(OPENING)
         names = [name for name, _ in parsed(b"".join(self.stream(Steps(self.clock, 21))))]
-        self.assertEqual(2, names.count(":"))
+        self.assertEqual(2, names.count("beat"))
         self.assertGreater(names.count("marks"), 15)
 
     def test_it_ends_when_its_client_has_gone(self) -> None:

@@ -254,3 +254,5 @@ class DemoPageTest(ApiTestCase):
     def test_a_proxy_makes_the_demo_no_page_for_strangers(self) -> None:
         response = self.get("/", X_Forwarded_For="203.0.113.7", **HTML)
         self.assertEqual((302, "/login"), (response.status_code, response["Location"]))
+        # And from there nobody is sent back, to and fro for ever.
+        self.assertEqual(200, self.get("/login", X_Forwarded_For="203.0.113.7", **HTML).status_code)
