@@ -22,6 +22,8 @@ export async function ask(method, path, body, headers = {}) {
   const sent = { Accept: "application/json", ...headers };
   if (body !== undefined) sent["Content-Type"] = "application/json";
   if (method !== "GET" && writeKey) sent["X-CSRF-Token"] = writeKey;
+  // No answer is no conclusion.
+  const unknown = method === "GET" ? "" : "; what was asked may have been done all the same";
   let response;
   try {
     response = await fetch(path, {
@@ -32,18 +34,19 @@ export async function ask(method, path, body, headers = {}) {
       signal: AbortSignal.timeout(TIMEOUT_MS),
     });
   } catch (failure) {
-    throw new Problem(0, { code: "NO_ANSWER", detail: "the service does not answer" });
+    throw new Problem(0, { code: "NO_ANSWER", detail: `the service does not answer${unknown}` });
   }
   let content = null;
   try {
     content = response.status === 204 ? null : await response.json();
   } catch (failure) {
-    throw new Problem(response.status, { code: "NO_ANSWER", detail: `the service answered with status ${response.status} and no JSON` });
+    throw new Problem(response.status, { code: "NO_ANSWER", detail: `the service answered with status ${response.status} and no JSON${unknown}` });
   }
-  // Health says 503 with a body of its own, which is an answer.
-  if (!response.ok && content && content.code) {
+  // Health says 503 with a body of its own, which is an answer. What has no code comes from somebody in between.
+  if (!response.ok && !(content && content.trading_state)) {
     if (response.status === 401 && path !== "/api/session") leave();
-    throw new Problem(response.status, content);
+    if (content && content.code) throw new Problem(response.status, content);
+    throw new Problem(response.status, { code: "NO_ANSWER", detail: `the way to the service answered with status ${response.status}${unknown}` });
   }
   return { status: response.status, body: content, total: Number(response.headers.get("X-Total-Count") || 0) };
 }

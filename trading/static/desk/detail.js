@@ -3,9 +3,9 @@
 import { ask, get } from "./api.js";
 import { lineChart } from "./chart.js";
 import { empty, fill, h, problemBox, skeleton, style, text, toast, wide } from "./dom.js";
-import { changeOf, distances, fields, reach, sideOf, told, valuesOf, zscoreAt } from "./exits.js";
+import { changeOf, distances, fields, reach, sideOf, told, unreadable, valuesOf, zscoreAt } from "./exits.js";
 import { learn } from "./feed.js";
-import { bps, dayTime, duration, number, percent, price, quantity, signedPercent, signedUsd, time, tone, usd, words } from "./format.js";
+import { bps, dayTime, duration, number, percent, price, quantity, signedPercent, signedUsd, spread, time, tone, usd, words } from "./format.js";
 import { desk, may, on, secondsSince } from "./state.js";
 
 const CHART_HEIGHT = 220;
@@ -13,7 +13,7 @@ const TRAIL_MS = 15000;
 const POINTS_MAX = 4000;
 const MEASURES = {
   exit_return: ["Return if closed", (value) => signedPercent(value)],
-  spread: ["Spread", price],
+  spread: ["Spread", spread],
   zscore: ["Z-score", number],
 };
 
@@ -53,7 +53,8 @@ export async function openDetail(place, position) {
   mine.stops.push(on("marks clock", () => standing(mine) && showDistances(mine, standing(mine))));
   showFacts(mine, position);
   await Promise.all([drawTrail(mine), showStory(mine)]);
-  mine.timer = setInterval(() => loadTrail(mine), TRAIL_MS);
+  // It may have been shut meanwhile.
+  if (shown === mine) mine.timer = setInterval(() => loadTrail(mine), TRAIL_MS);
 }
 
 export async function refreshDetail(id) {
@@ -325,6 +326,11 @@ function showExits(mine, one) {
   );
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
+    const wrong = unreadable(form);
+    if (wrong) {
+      fill(trouble, problemBox(wrong));
+      return;
+    }
     save.disabled = true;
     try {
       const { body } = await ask("PATCH", `/api/positions/${one.position_id}`, changeOf(form, one));

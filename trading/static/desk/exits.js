@@ -1,11 +1,11 @@
 // The barriers of a position: how far each is away, and the fields they are typed into.
 
 import { h } from "./dom.js";
-import { duration, number, percent, price, usd } from "./format.js";
+import { duration, number, percent, spread, usd } from "./format.js";
 import { secondsSince } from "./state.js";
 
 const PERCENT = 100;
-const PLACES = 10;
+const DIGITS = 12;
 
 // Name, title, unit, and what a typed number is divided by.
 const MAIN = [
@@ -66,8 +66,8 @@ export function distances(one) {
     if (one[name] === null || one[name] === undefined || at === null || at === undefined) return;
     rows.push([`${title} ${told(one[name])}`, way(at - from, one[name] - from), `${told(Math.abs(one[name] - at))} away`]);
   };
-  level("take_profit_spread", "Target spread", one.current_spread, one.entry_spread, price);
-  level("stop_loss_spread", "Stop spread", one.current_spread, one.entry_spread, price);
+  level("take_profit_spread", "Target spread", one.current_spread, one.entry_spread, spread);
+  level("stop_loss_spread", "Stop spread", one.current_spread, one.entry_spread, spread);
   const z = one.zscore;
   const away = z && z.current !== null ? z.current * sideOf(z) : null;
   level("take_profit_z", "Target z", away, z && Math.abs(z.entry), number);
@@ -82,14 +82,13 @@ export function distances(one) {
 export function fields(prefix, values, hints, disabled) {
   const one = ([name, title, unit, by]) => {
     const id = `${prefix}-${name}`;
-    const value = values[name];
     const input = h("input", {
       id,
       name,
       type: "number",
       step: "any",
       inputmode: "decimal",
-      value: value === null || value === undefined ? "" : String(Number((value * by).toFixed(6))),
+      value: written(values[name], by),
       placeholder: hints[name] || "off",
       disabled,
     });
@@ -99,16 +98,27 @@ export function fields(prefix, values, hints, disabled) {
   return [MAIN.map(one), h("details", { open: some, class: "more" }, h("summary", {}, "USD, spread, z-score"), h("div", { class: "more-fields" }, MORE.map(one)))];
 }
 
+// What a field says of a value: all of its digits, for what is read back must be what was there.
+const written = (value, by) => (value === null || value === undefined ? "" : by === 1 ? String(value) : String(Number((value * by).toPrecision(DIGITS))));
+
 export const valuesOf = (one) => ({ ...one, arm: one.trailing_stop && one.trailing_stop.arm, gap: one.trailing_stop && one.trailing_stop.gap });
 
-// What the fields say, by name; null where one is empty.
-function typed(form) {
+// What the fields say, by name; null where one is empty, and what *values* has where nobody has changed it.
+function typed(form, values = {}) {
   const said = {};
   for (const [name, , , by] of [...MAIN, ...MORE]) {
     const text = form.elements[name].value.trim();
-    said[name] = text === "" ? null : Number((Number(text) / by).toFixed(PLACES));
+    if (text === written(values[name], by)) said[name] = values[name] ?? null;
+    else said[name] = text === "" ? null : by === 1 ? Number(text) : Number((Number(text) / by).toPrecision(DIGITS));
   }
   return said;
+}
+
+// Fields of *form* in which something is written that is no number. A browser gives such a one as empty, and empty is
+// an order of its own: off.
+export function unreadable(form) {
+  const wrong = [...form.elements].filter((one) => one.validity && one.validity.badInput);
+  return wrong.length ? { code: "INVALID_REQUEST", detail: "nothing was sent", fields: Object.fromEntries(wrong.map((one) => [form.querySelector(`[for="${one.id}"]`)?.textContent || one.name, "holds something that is no number"])) } : null;
 }
 
 const trailingOf = ({ arm, gap }) => ({ ...(arm === null ? {} : { arm }), ...(gap === null ? {} : { gap }) });
@@ -123,7 +133,7 @@ export function exitsOf(form) {
 
 // As a change takes it: what differs from *one*; null takes a barrier away.
 export function changeOf(form, one) {
-  const said = typed(form);
+  const said = typed(form, valuesOf(one));
   const { arm, gap, ...rest } = said;
   const change = {};
   for (const [name, value] of Object.entries(rest)) {

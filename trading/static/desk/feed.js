@@ -9,6 +9,8 @@ const SIGNALS_MS = 10000;
 const CONNECTIONS_MS = 5000;
 const POLL_MS = 2000;
 const STREAM_RETRY_MS = 8000;
+// Of a stream that says nothing, not even its beat every ten seconds: it hangs somewhere on the way.
+const SILENCE_MAX_MS = 22000;
 const LOG_LINES_MAX = 500;
 const EQUITIES_MAX = 2000;
 const MARKED = ["current_spread", "pnl", "pnl_percent", "unrealized_pnl", "exit_return", "risk_level", "liquidation_distance", "marked_at"];
@@ -16,6 +18,7 @@ const STANDING = ["opening", "open", "closing"];
 
 let source = null;
 let openedAt = 0;
+let streamHeardAt = 0;
 let whole = true;
 let misses = 0;
 
@@ -45,10 +48,11 @@ function openStream() {
   source = new EventSource("/api/events");
   openedAt = Date.now();
   whole = true;
+  // Live is what has told what stands: an open connection may still be held back on the way.
   source.onopen = () => {
     whole = true;
-    linked("live");
-    log();
+    desk.problems.desk = null;
+    tell("problems");
   };
   source.onerror = () => {
     if (desk.link !== "live") return;
@@ -58,8 +62,12 @@ function openStream() {
   };
   hear("positions", (items) => {
     const before = desk.positions ? desk.positions.size : null;
-    if (whole) standing(items);
-    else items.forEach(moved);
+    if (whole) {
+      standing(items);
+      desk.problems.positions = null;
+      linked("live");
+      log();
+    } else items.forEach(moved);
     whole = false;
     tell("positions");
     // What is open decides about what would be taken.
@@ -75,25 +83,29 @@ function openStream() {
     portfolio();
   });
   hear("logs", (items) => {
-    desk.log = [...items, ...desk.log].slice(0, LOG_LINES_MAX);
+    const known = new Set(desk.log.map((one) => one.id));
+    desk.log = [...items.filter((one) => !known.has(one.id)), ...desk.log].slice(0, LOG_LINES_MAX);
     tell("log");
   });
   hear("problems", (items) => {
     desk.problems.desk = items[items.length - 1] || null;
     tell("problems");
   });
+  hear("beat", () => null);
 }
 
-// A stream that was refused, or that the browser has not got back by itself.
+// A stream that was refused, that the browser has not got back by itself, or that has fallen silent.
 function reopen() {
-  if (source.readyState === EventSource.OPEN || Date.now() - openedAt < STREAM_RETRY_MS) return;
+  const heard = source.readyState === EventSource.OPEN && !whole && Date.now() - streamHeardAt < SILENCE_MAX_MS;
+  if (heard || Date.now() - openedAt < STREAM_RETRY_MS) return;
   source.close();
+  if (desk.link === "live") linked("polling");
   openStream();
 }
 
 function hear(name, listener) {
   source.addEventListener(name, (event) => {
-    desk.heardAt = Date.now();
+    desk.heardAt = streamHeardAt = Date.now();
     listener(JSON.parse(event.data));
   });
 }
@@ -143,6 +155,8 @@ export function learn(position) {
 function marked(mark) {
   const position = desk.positions && desk.positions.get(mark.position_id);
   if (!position || mark.marked_at === null) return;
+  // What was on its way for longer tells nothing new.
+  if (position.marked_at !== null && Date.parse(mark.marked_at) < Date.parse(position.marked_at)) return;
   for (const name of MARKED) position[name] = mark[name];
   position.long.mark_price = mark.long_price;
   position.short.mark_price = mark.short_price;
@@ -159,7 +173,7 @@ async function health() {
     if (before && before !== desk.health.trading_state) signals();
     misses = 0;
     desk.heardAt = Date.now();
-    if (desk.link === "lost" || desk.link === "connecting") linked(source.readyState === EventSource.OPEN ? "live" : "polling");
+    if (desk.link === "lost" || desk.link === "connecting") linked(source.readyState === EventSource.OPEN && !whole ? "live" : "polling");
     tell("health");
   } catch (problem) {
     misses += 1;
@@ -197,7 +211,9 @@ const connections = () => look("connections", "/api/connections", (body) => (des
 
 async function poll() {
   try {
-    const pages = await Promise.all(STANDING.map((status) => get(`/api/positions?status=${status}&limit=1000`)));
+    // One after the other, in the order in which a position goes through them: none is missed on its way.
+    const pages = [];
+    for (const status of STANDING) pages.push(await get(`/api/positions?status=${status}&limit=1000`));
     if (desk.link === "live") return;
     const gone = [...(desk.positions || new Map()).keys()];
     standing(pages.flatMap((page) => page.body).sort((a, b) => (a.entry_time < b.entry_time ? 1 : -1)));

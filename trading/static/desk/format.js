@@ -35,9 +35,25 @@ export const number = (value, places = 2) => (known(value) ? `${sign(value, plac
 export function price(value) {
   if (!known(value)) return NONE;
   const size = Math.abs(value);
-  const places = size === 0 ? 2 : Math.min(Math.max(5 - Math.floor(Math.log10(size)), 0), 8);
+  const places = size === 0 ? 2 : Math.min(Math.max(5 - Math.floor(Math.log10(size)), 0), 18);
   return `${value < 0 ? MINUS : ""}${plain(value, places)}`;
 }
+
+// A ratio of prices less one, with as many digits as show six of the ratio: of kPEPE / BTC all of it is behind 0.99999.
+export function spread(value) {
+  if (!known(value)) return NONE;
+  const ratio = 1 + value;
+  const places = ratio > 0 ? Math.min(Math.max(5 - Math.floor(Math.log10(ratio)), 0), 14) : 6;
+  const least = Math.abs(value) < 1 ? 6 : 5 - Math.floor(Math.log10(Math.abs(value)));
+  const shown = Math.max(places, least, 0);
+  return `${sign(value, shown, "")}${plain(value, shown)}`;
+}
+
+// A limit, exactly: 2.5 % is not 3 %.
+export const limitPercent = (value) => (known(value) ? `${new Intl.NumberFormat("en-US", { maximumSignificantDigits: 6 }).format(value * 100)} %` : NONE);
+
+// An amount that is about to be sent, exactly.
+export const exactUsd = (value) => (known(value) ? `$${new Intl.NumberFormat("en-US", { maximumFractionDigits: 8 }).format(value)}` : NONE);
 
 export function quantity(value) {
   if (!known(value)) return NONE;

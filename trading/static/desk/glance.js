@@ -1,7 +1,7 @@
 // The strip at the top: what matters at one look, and how sure it is.
 
 import { $, h, mark, style, text } from "./dom.js";
-import { age, duration, number, percent, signedPercent, signedUsd, tone, usd, wholeUsd, words } from "./format.js";
+import { age, duration, limitPercent, number, percent, signedPercent, signedUsd, tone, usd, wholeUsd, words } from "./format.js";
 import { resumeWords } from "./resume.js";
 import { desk, now, on } from "./state.js";
 
@@ -82,12 +82,12 @@ function limitsInUse() {
   const count = of("max_positions");
   if (count) rows.push(["Positions", count.actual, count.limit, `${count.actual} of ${count.limit}`]);
   const gross = of("max_gross");
-  if (gross) rows.push(["Allocation", gross.actual, gross.limit, `${percent(gross.actual, 1)} of ${percent(gross.limit, 0)}`]);
+  if (gross) rows.push(["Allocation", gross.actual, gross.limit, `${percent(gross.actual, 1)} of ${limitPercent(gross.limit)}`]);
   const highest = Math.max(0, ...[...(desk.positions || new Map()).values()].map((one) => one.leverage));
   rows.push(["Leverage", highest, account.terms.max_leverage, `${highest}× of ${account.terms.max_leverage}×`]);
   if (account.daily_loss !== null) {
     const lost = account.daily_loss;
-    rows.push(["Daily loss", lost, account.terms.max_daily_loss, `${percent(lost, 2)} of ${percent(account.terms.max_daily_loss, 0)}`]);
+    rows.push(["Daily loss", lost, account.terms.max_daily_loss, `${percent(lost, 2)} of ${limitPercent(account.terms.max_daily_loss)}`]);
   }
   return rows;
 }

@@ -11,7 +11,7 @@ const SPANS = [
   [1, "Today"],
   [7, "7 days"],
   [30, "30 days"],
-  [366, "All"],
+  [366, "366 days"],
 ];
 const CHART_HEIGHT = 240;
 

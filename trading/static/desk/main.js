@@ -1,7 +1,7 @@
 // The page comes up: who is looking, then everything else.
 
 import { ask, get, leave, rememberKey } from "./api.js";
-import { $, mark, text } from "./dom.js";
+import { $, mark, text, toast } from "./dom.js";
 import * as feed from "./feed.js";
 import * as glance from "./glance.js";
 import * as history from "./history.js";
@@ -53,8 +53,13 @@ async function whoLooks() {
 
 $("theme").addEventListener("click", switchTheme);
 $("log-out").addEventListener("click", async () => {
-  await ask("DELETE", "/api/session").catch(() => null);
-  leave();
+  try {
+    await ask("DELETE", "/api/session");
+    leave();
+  } catch (problem) {
+    // The browser still has the session: to look as if it had not would leave it to whoever comes next.
+    toast(`You are still logged in: ${problem.detail}.`, "bad");
+  }
 });
 addEventListener("hashchange", showView);
 

@@ -4,7 +4,7 @@ import { $, empty, fill, h, mark, problemBox, skeleton, style, text } from "./do
 import { askClose } from "./closing.js";
 import { openDetail, refreshDetail } from "./detail.js";
 import { progress, reach } from "./exits.js";
-import { age, duration, percent, price, signedPercent, signedUsd, tone, wholeUsd, words } from "./format.js";
+import { age, duration, percent, signedPercent, signedUsd, spread, tone, wholeUsd, words } from "./format.js";
 import { desk, isOld, may, on, secondsSince } from "./state.js";
 
 const RISK_ORDER = { low: 0, medium: 1, unknown: 2, high: 3 };
@@ -141,7 +141,7 @@ function showFixed({ at, position: one, tr }) {
   mark(at.close, "aria-label", `Close ${one.pair}`);
   text(at.size, wholeUsd(one.size));
   text(at.leverage, `${one.leverage}×`);
-  text(at.entry, `from ${price(one.entry_spread)}`);
+  text(at.entry, `from ${spread(one.entry_spread)}`);
   const slices = (one.status === "closing" && one.exit_execution) || one.execution;
   const working = slices.slices_total > 1 ? ` ${slices.slices_done} / ${slices.slices_total}` : "";
   text(at.status, one.status === "open" ? "" : `${one.status}${working}`);
@@ -151,7 +151,7 @@ function showFixed({ at, position: one, tr }) {
 }
 
 function showMoving({ at, position: one }) {
-  text(at.spread, price(one.current_spread));
+  text(at.spread, spread(one.current_spread));
   text(at.pnl, signedUsd(one.pnl));
   mark(at.pnl, "data-tone", tone(one.pnl));
   text(at.percent, one.pnl_percent === null ? "–" : signedPercent(one.pnl_percent / 100));

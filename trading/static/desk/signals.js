@@ -29,9 +29,9 @@ function show() {
     list = h("ul", { class: "signals" });
     fill(place, list);
   }
-  const takes = desk.signals.filter((one) => one.would_take).length;
-  text($("signals-count"), `${takes} of ${desk.signals.length} would be taken`);
-  const order = [...desk.signals].sort((a, b) => b.would_take - a.would_take || Math.abs(b.zscore) - Math.abs(a.zscore));
+  const shown = oneAPair(desk.signals);
+  text($("signals-count"), `${shown.filter((one) => one.would_take).length} of ${shown.length} would be taken`);
+  const order = shown.sort((a, b) => b.would_take - a.would_take || Math.abs(b.zscore) - Math.abs(a.zscore));
   const wanted = new Set(order.map((one) => one.pair));
   for (const [pair, card] of cards) {
     if (!wanted.has(pair)) {
@@ -48,6 +48,16 @@ function show() {
     if (card.node === next) next = next.nextSibling;
     else list.insertBefore(card.node, next);
   }
+}
+
+// Of the signals of a pair the newest that would be taken, else the newest; they come newest first.
+function oneAPair(signals) {
+  const best = new Map();
+  for (const one of signals) {
+    const known = best.get(one.pair);
+    if (!known || (one.would_take && !known.would_take)) best.set(one.pair, one);
+  }
+  return [...best.values()];
 }
 
 // A card to a pair: a new signal of the same pair takes its place without moving what is around it.

@@ -49,8 +49,7 @@ function openStop() {
     go.disabled = true;
     text(go, "Stopping …");
     try {
-      const { body } = await ask("POST", "/api/emergency_stop", whole.checked ? { scope: "account" } : {});
-      progress(window, body);
+      await press(window, whole.checked ? { scope: "account" } : {});
     } catch (problem) {
       fill(trouble, problemBox(problem), h("p", {}, "If the service does not answer: manage.py emergency_stop"));
       idle();
@@ -71,6 +70,39 @@ function accountWords() {
   const others = held.length ? `Not the desk's: ${held.join(", ")}.` : "The account holds nothing else now.";
   return may("admin") ? others : `${others} What is not the desk's stays: to sell it takes a token with the scope admin.`;
 }
+
+async function press(window, asked, unled = false) {
+  const { body } = await ask("POST", "/api/emergency_stop", asked);
+  if (body.trading_state === "HALTED" && (unled || body.status === "closing")) withoutLedger(window, body, asked);
+  else progress(window, body);
+}
+
+// HALTED and still closing is a stop without a ledger, by what the venue holds: nothing but its own answer tells how far
+// it has come. Asked again it is the same stop.
+function withoutLedger(window, report, asked) {
+  const flat = report.status === "all_positions_closed";
+  const again = h("button", { type: "button", class: "danger", id: "stop-again" }, "Stop again and look");
+  const trouble = h("div", {});
+  again.addEventListener("click", async () => {
+    again.disabled = true;
+    try {
+      await press(window, asked, true);
+    } catch (problem) {
+      fill(trouble, problemBox(problem));
+      again.disabled = false;
+    }
+  });
+  fill(
+    window.body,
+    h("p", { class: "big" }, flat ? "Flat. The desk is halted." : "Not flat yet"),
+    h("p", { id: "stop-words", role: "status" }, flat ? "The ledger cannot be used; the venue was read, and holds nothing of the desk." : "The ledger cannot be used, so what the venue holds is being closed. This window does not follow it by itself."),
+    h("ul", { class: "small" }, report.remaining.map((one) => h("li", {}, `${one.pair}: ${one.why}`)), report.foreign.map(foreignLine)),
+    trouble,
+    flat ? null : h("div", { class: "buttons" }, again),
+  );
+}
+
+const foreignLine = (one) => h("li", {}, `${quantity(one.quantity)} ${one.coin} are not the desk's and stay`);
 
 // What the stop has reached, followed until the desk is HALTED.
 function progress(window, report) {
@@ -103,7 +135,7 @@ function progress(window, report) {
       text(step, left ? `Closing: ${left} of ${total} left` : "Closed. Proving that the venue is flat …");
       text(words, left ? "Every position is being closed at market." : `No late fill may be possible any more; this takes some seconds. ${duration((Date.now() - begun) / 1000)} so far.`);
     }
-    fill(list, left ? standing.map((one) => h("li", {}, `${one.pair}: ${one.status}`)) : [], report.foreign.map((one) => h("li", {}, `${quantity(one.quantity)} ${one.coin} are not the desk's and stay`)));
+    fill(list, left ? standing.map((one) => h("li", {}, `${one.pair}: ${one.status}`)) : [], report.foreign.map(foreignLine));
   };
   const stopListening = on("health positions clock", show);
   window.dialog.addEventListener("close", stopListening);

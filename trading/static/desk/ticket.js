@@ -3,9 +3,9 @@
 
 import { ask } from "./api.js";
 import { fill, h, mark, openDialog, problemBox, skeleton, text, toast, wide } from "./dom.js";
-import { exitsOf, fields, hintsOf } from "./exits.js";
+import { exitsOf, fields, hintsOf, unreadable } from "./exits.js";
 import { learn, portfolio as lookAtPortfolio } from "./feed.js";
-import { bps, duration, number, percent, price, quantity, usd, wholeUsd, words } from "./format.js";
+import { bps, duration, exactUsd, limitPercent, number, percent, price, quantity, usd, wholeUsd, words } from "./format.js";
 import { desk, may } from "./state.js";
 
 const SIZE_MIN_USD = 50;
@@ -32,7 +32,7 @@ export function openTicket(signal) {
     return;
   }
   const largest = Math.max(SIZE_MIN_USD, Math.floor(desk.portfolio.equity * terms.max_allocation));
-  const ticket = { signal, preview: null, asked: 0, body: null };
+  const ticket = { signal, asked: 0, body: null, key: null };
   const field = (name, title, unit, hint) =>
     h("div", { class: "field" }, h("label", { for: `ticket-${name}` }, title), h("span", { class: "unit" }, h("input", { id: `ticket-${name}`, name, type: "number", step: "any", inputmode: "decimal", placeholder: hint }), h("span", { "aria-hidden": "true" }, unit)));
   const size = h("input", { id: "ticket-size", name: "size", type: "range", min: String(SIZE_MIN_USD), max: String(largest), step: String(SIZE_STEP_USD), value: String(Math.min(1000, largest)) });
@@ -43,23 +43,26 @@ export function openTicket(signal) {
   const go = h("button", { type: "submit", class: "primary", id: "ticket-go", disabled: true }, "Execute");
   const answer = h("div", { id: "ticket-answer" });
   const twap = h("div", { class: "twap-fields", hidden: true }, field("duration", "Over", "s", String(terms.twap_duration_seconds)), field("slices", "Slices", "", String(terms.twap_slices)));
+  const controls = h(
+    "div",
+    { class: "ticket-form" },
+    h("div", { class: "field" }, h("label", { for: "ticket-size" }, "Size, both legs together"), h("span", { class: "size-row" }, size, h("span", { class: "unit before" }, h("span", { "aria-hidden": "true" }, "$"), exact)), h("p", { class: "small quiet num" }, `up to ${usd(largest, 0)}, ${limitPercent(terms.max_allocation)} of equity`)),
+    h("div", { class: "field" }, h("label", { for: "ticket-leverage" }, "Leverage"), leverage),
+    h("fieldset", {}, h("legend", {}, "Execution"), choice("", `by size, sliced above ${usd(terms.twap_threshold_usd, 0)}`, true), choice("market", "market"), choice("twap", "TWAP"), twap),
+    h("div", { class: "pair-of-fields" }, fields("ticket", {}, hintsOf(terms), false)),
+  );
   const form = h(
     "form",
     { class: "ticket", novalidate: true },
-    h(
-      "div",
-      { class: "ticket-form" },
-      h("div", { class: "field" }, h("label", { for: "ticket-size" }, "Size, both legs together"), h("span", { class: "size-row" }, size, h("span", { class: "unit before" }, h("span", { "aria-hidden": "true" }, "$"), exact)), h("p", { class: "small quiet num" }, `up to ${usd(largest, 0)}, ${percent(terms.max_allocation, 0)} of equity`)),
-      h("div", { class: "field" }, h("label", { for: "ticket-leverage" }, "Leverage"), leverage),
-      h("fieldset", {}, h("legend", {}, "Execution"), choice("", `by size, sliced above ${usd(terms.twap_threshold_usd, 0)}`, true), choice("market", "market"), choice("twap", "TWAP"), twap),
-      h("div", { class: "pair-of-fields" }, fields("ticket", {}, hintsOf(terms), false)),
-    ),
+    controls,
     h("div", { class: "ticket-preview", "aria-live": "polite" }, verdict, answer, h("div", { class: "buttons" }, go)),
   );
   const window = openDialog(`${signal.pair}: long ${signal.long_coin}, short ${signal.short_coin}`, form, { kind: "wide" });
 
   let timer = null;
   const changed = () => {
+    // An answer about what the form said before is no preview of what it says now.
+    ticket.asked += 1;
     ticket.body = null;
     go.disabled = true;
     mark(verdict, "aria-busy", "true");
@@ -71,12 +74,14 @@ export function openTicket(signal) {
     const turn = (ticket.asked += 1);
     const body = bodyOf(form, signal);
     try {
+      const wrong = unreadable(form);
+      if (wrong) throw wrong;
       const seen = (await ask("POST", "/api/trades/preview", body)).body;
       if (turn !== ticket.asked) return;
       ticket.body = body;
       fill(verdict, showPreview(seen));
       go.disabled = !(seen.would_execute && may("trade"));
-      text(go, may("trade") ? `Execute ${usd(body.position_size, 0)}` : "Read only");
+      text(go, may("trade") ? `Execute ${exactUsd(body.position_size)}` : "Read only");
     } catch (problem) {
       if (turn !== ticket.asked) return;
       fill(verdict, problemBox(problem));
@@ -96,20 +101,29 @@ export function openTicket(signal) {
     if (go.disabled || ticket.body === null) return;
     go.disabled = true;
     text(go, "Asking Guardian …");
+    fill(answer);
+    const asked = ticket.body;
+    // Nothing is changed under a request that is on its way.
+    controls.inert = true;
     try {
-      const { body } = await ask("POST", "/api/trades/execute", ticket.body);
+      const { body } = await ask("POST", "/api/trades/execute", asked, ticket.key === null ? {} : { "Idempotency-Key": ticket.key });
       learn(body);
       lookAtPortfolio();
       executed(window, body);
     } catch (problem) {
       fill(answer, problemBox(problem));
       answer.scrollIntoView({ block: "nearest" });
-      text(go, `Execute ${usd(ticket.body.position_size, 0)}`);
+      text(go, `Execute ${exactUsd(asked.position_size)}`);
       go.disabled = problem.code === "GUARDIAN_REJECTED";
+      controls.inert = false;
+      // That nothing was filled is the answer to this key for ever; to try again takes another.
+      if (problem.code === "VENUE_REJECTED") ticket.key = freshKey();
     }
   });
   preview();
 }
+
+const freshKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map((one) => one.toString(16).padStart(2, "0")).join("");
 
 function bodyOf(form, signal) {
   const given = (name) => (form.elements[name].value.trim() === "" ? undefined : Number(form.elements[name].value));
@@ -162,7 +176,7 @@ function executed(window, position) {
   toast(`${position.pair} is ${position.status}.`, "good");
   fill(
     window.body,
-    h("p", { class: "big" }, position.status === "opening" ? "Being worked" : "Opened"),
+    h("p", { class: "big" }, { opening: "Being worked", closing: "Opened, and being closed", closed: `Closed already: ${words(position.exit_reason)}` }[position.status] || "Opened"),
     h("p", {}, `${position.pair}: ${usd(position.size)} filled of ${usd(position.requested_size)}.`),
     said ? h("div", { class: "quote" }, h("h3", {}, "Guardian approved"), h("p", {}, said.reasoning || "No reasoning was given."), said.risk_score === null ? null : h("p", { class: "small quiet" }, `risk ${number(said.risk_score)}`)) : null,
     h("div", { class: "buttons" }, h("button", { type: "button", class: "primary", onclick: window.close }, "Done")),

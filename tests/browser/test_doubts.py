@@ -1,0 +1,290 @@
+"""The dashboard when what it is told is odd, late or missing: it sends what was seen and nothing else, and does not
+make up how anything ended."""
+
+from typing import Any
+
+from tests.browser.chromium import BrowserCase, until
+
+# Answers of the service that are held back, replaced or lost, and what the page has sent meanwhile. A stub without a
+# status lets the real answer through; one that is `held` waits for `window.release()`.
+STUBS = """
+const real = window.realFetch ??= window.fetch.bind(window);
+window.sent = [];
+const stubs = arguments[0];
+const open = new Promise((done) => { window.release = done; });
+window.fetch = async (path, options = {}) => {
+  const method = options.method || 'GET';
+  const key = (options.headers || {})['Idempotency-Key'] || null;
+  if (method !== 'GET') window.sent.push({path, key, body: options.body && JSON.parse(options.body)});
+  const one = stubs.find((stub) => stub.method === method && path.startsWith(stub.path));
+  if (one && one.held) await open;
+  if (!one || one.status === undefined) return real(path, options);
+  if (one.status === 0) throw new TypeError('the connection was lost');
+  return Response.json(one.body, {status: one.status});
+};
+"""
+# A stream that opens and then says what it is told to say.
+QUIET_STREAM = """
+window.EventSource = class extends EventTarget {
+  static OPEN = 1;
+  constructor() {
+    super();
+    this.readyState = 1;
+    window.stream = this;
+    window.streams = (window.streams || 0) + 1;
+    setTimeout(() => this.onopen && this.onopen(), 0);
+  }
+  close() { this.readyState = 2; }
+};
+window.told = (name, items) => window.stream.dispatchEvent(new MessageEvent(name, {data: JSON.stringify(items)}));
+"""
+EDITED_UNDER_A_PREVIEW = """
+const field = document.getElementById('ticket-exact');
+field.value = '2000';
+field.dispatchEvent(new Event('input', {bubbles: true}));
+window.release();
+await new Promise((done) => setTimeout(done, 150));
+return document.getElementById('ticket-go').disabled;
+"""
+NOTHING_TOUCHED = """
+const { h } = await import('/static/desk/dom.js');
+const { changeOf, fields, valuesOf } = await import('/static/desk/exits.js');
+const one = arguments[0];
+return changeOf(h('form', {}, fields('untouched', valuesOf(one), {}, false)), one);
+"""
+WRITTEN = """
+const format = await import('/static/desk/format.js');
+return arguments[0].map(([name, value]) => format[name](value));
+"""
+TIMERS = """
+window.trails = new Set();
+const { setInterval: begin, clearInterval: end } = window;
+window.setInterval = (job, every) => {
+  const id = begin(job, every);
+  if (every === 15000) window.trails.add(id);
+  return id;
+};
+window.clearInterval = (id) => { window.trails.delete(id); end(id); };
+"""
+OLDER_MARK = """
+const { desk } = await import('/static/desk/state.js');
+const one = [...desk.positions.values()][0];
+const mark = {...one, long_price: one.long.mark_price, short_price: one.short.mark_price, pnl: 12345,
+  marked_at: new Date(Date.parse(one.marked_at) - 5000).toISOString()};
+window.told('marks', [mark]);
+return one.pnl;
+"""
+A_POLL_MISSES_NOBODY = """
+const [one] = await (await fetch('/api/positions?status=open&limit=1')).json();
+const real = window.fetch.bind(window);
+const answer = (items) => Response.json(items);
+let filled = false;
+window.fetch = async (path, options) => {
+  const status = new URLSearchParams(path.split('?')[1]).get('status');
+  if (!path.startsWith('/api/positions?') || !status) return real(path, options);
+  if (status === 'opening') {
+    await new Promise((done) => setTimeout(done, 200));
+    filled = true;
+  }
+  return answer(status === 'open' && filled ? [one] : []);
+};
+const { desk, on } = await import('/static/desk/state.js');
+const seen = [];
+on('positions', () => seen.push(desk.positions.size));
+await new Promise((done) => setTimeout(done, 7000));
+return Math.min(...seen);
+"""
+SIGNALS = "await (await import('/static/desk/feed.js')).signals()"
+ODD = {
+    "take_profit": 0.0123456789,
+    "stop_loss": 0.07,
+    "trailing_stop": {"arm": 0.0123456789, "gap": 0.003},
+    "max_holding_seconds": None,
+    "take_profit_usd": 33.33333333,
+    "stop_loss_usd": None,
+    "take_profit_spread": -0.99998347621,
+    "stop_loss_spread": 0.0000012345,
+    "take_profit_z": None,
+    "stop_loss_z": None,
+}
+
+
+class DoubtsTest(BrowserCase):
+    def setUp(self) -> None:
+        self.addCleanup(self.make_flat)
+
+    def make_flat(self) -> None:
+        for position in self.service.ask("GET", "/api/positions"):
+            if position["status"] != "closed":
+                self.service.ask("POST", f"/api/positions/{position['position_id']}/close", {})
+
+    def trade(self, signal_id: str, pair: str) -> dict[str, Any]:
+        body = {"signal_id": signal_id, "pair": pair, "position_size": 1000, "take_profit": 0.5, "stop_loss": 0.3}
+        answer: dict[str, Any] = self.service.ask("POST", "/api/trades/execute", body)
+        self.assertEqual("open", answer.get("status"), answer)
+        return answer
+
+    def stub(self, *stubs: dict[str, object]) -> None:
+        self.browser.script(STUBS, list(stubs))
+
+    def sent(self, path: str) -> list[dict[str, Any]]:
+        return [one for one in self.browser.script("return window.sent") if one["path"].startswith(path)]
+
+    def wait_for_requests(self, count: int) -> None:
+        until(lambda: len(self.sent("/api/trades/execute")) == count, f"request {count}")
+
+    def ticket(self, *stubs: dict[str, object]) -> None:
+        """One that may be executed, before the *stubs* are put up."""
+        self.browser.log_in_as("trade")
+        self.browser.click(".signal[data-take=true] .ticket-button", "Ticket")
+        self.browser.see(".verdict-line", "would execute")
+        self.stub(*stubs)
+
+    def on_a_quiet_stream(self) -> None:
+        added = self.browser.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": QUIET_STREAM})
+        self.addCleanup(self.browser.driver.execute_cdp_cmd, "Page.removeScriptToEvaluateOnNewDocument", added)
+        self.browser.log_in_as("trade")
+
+    def test_a_preview_of_what_the_form_said_before_gives_no_button(self) -> None:
+        self.browser.log_in_as("trade")
+        self.browser.see(".signal[data-take=true]")
+        self.stub({"method": "POST", "path": "/api/trades/preview", "held": True})
+        self.browser.click(".signal[data-take=true] .ticket-button", "Ticket")
+        until(lambda: self.sent("/api/trades/preview"), "a preview being asked for")
+        self.assertTrue(self.browser.awaited(EDITED_UNDER_A_PREVIEW))
+        self.browser.see("#ticket-go", "Execute $2,000")
+
+    def test_the_button_says_exactly_what_is_sent_and_nothing_is_changed_under_it(self) -> None:
+        self.ticket({"method": "POST", "path": "/api/trades/execute", "held": True, "status": 0})
+        self.browser.type("#ticket-exact", "1500.75")
+        self.browser.click("#ticket-go", "Execute $1,500.75")
+        self.browser.see("#ticket-go", "Asking Guardian")
+        self.assertTrue(self.browser.script("return document.querySelector('.ticket-form').inert"))
+        self.browser.script("window.release()")
+        self.browser.see("#ticket-answer", "may have been done all the same")
+        self.browser.click("#ticket-go", "Execute $1,500.75")
+        first, again = self.sent("/api/trades/execute")
+        self.assertEqual((1500.75, None), (first["body"]["position_size"], first["key"]))
+        self.assertEqual(first, again)
+
+    def test_what_stands_between_is_not_taken_for_the_service(self) -> None:
+        self.ticket(
+            {"method": "POST", "path": "/api/trades/execute", "status": 502, "body": {"message": "bad gateway"}}
+        )
+        self.browser.click("#ticket-go", "Execute")
+        self.browser.see("#ticket-answer", "answered with status 502; what was asked may have been done all the same")
+        self.browser.see("#ticket-go", "Execute $1,000")
+
+    def test_what_the_venue_has_refused_is_tried_again_under_another_key(self) -> None:
+        no = {"code": "VENUE_REJECTED", "detail": "nothing was filled: no"}
+        self.ticket({"method": "POST", "path": "/api/trades/execute", "status": 502, "body": no})
+        for tries in (1, 2, 3):
+            self.browser.click("#ticket-go", "Execute")
+            self.wait_for_requests(tries)
+            self.browser.see("#ticket-answer", "nothing was filled: no")
+        keys = [one["key"] for one in self.sent("/api/trades/execute")]
+        self.assertIsNone(keys[0])
+        self.assertEqual(3, len(set(keys)))
+
+    def test_what_has_closed_again_already_is_not_called_opened(self) -> None:
+        position = self.trade("closed again", "LTC/BCH")
+        closed = self.service.ask("POST", f"/api/positions/{position['position_id']}/close", {})
+        self.ticket({"method": "POST", "path": "/api/trades/execute", "status": 200, "body": closed})
+        self.browser.click("#ticket-go", "Execute")
+        self.browser.see("dialog .big", "Closed already: manual")
+
+    def test_an_exit_that_nobody_touched_stays_as_it_is(self) -> None:
+        self.browser.open("/login")
+        self.assertEqual({}, self.browser.awaited(NOTHING_TOUCHED, ODD))
+
+    def test_what_is_no_number_takes_no_barrier_away(self) -> None:
+        position = self.trade("no number", "CRV/LDO")
+        self.service.ask("PATCH", f"/api/positions/{position['position_id']}", {"stop_loss_usd": 250})
+        self.browser.log_in_as("trade")
+        self.stub()
+        self.browser.click(".row-toggle", "CRV / LDO")
+        until(lambda: self.browser.see("[name=stop_loss_usd]").get_property("value") == "250", "the barrier")
+        self.browser.type(".exits-form [name=stop_loss_usd]", "1e-")
+        self.browser.click(".exits-form button", "Change exits")
+        self.browser.see(".exits-form .problem", "Loss holds something that is no number")
+        self.assertEqual([], self.sent("/api/positions"))
+
+    def test_numbers_keep_the_digits_that_matter(self) -> None:
+        self.browser.open("/login")
+        written = {
+            ("spread", -0.9999998911): "\N{MINUS SIGN}0.999999891100",
+            ("spread", -0.999167): "\N{MINUS SIGN}0.999167000",
+            ("spread", 0.0153): "0.015300",
+            ("spread", 29.1234567): "29.1235",
+            ("spread", -1e-9): "0.000000",
+            ("price", 0.0098765): "0.00987650",
+            ("price", 0.000000000012): "0.0000000000120000",
+            ("limitPercent", 0.025): "2.5 %",
+            ("limitPercent", 0.3): "30 %",
+            ("exactUsd", 1500.75): "$1,500.75",
+        }
+        told = self.browser.awaited(WRITTEN, [list(one) for one in written])
+        self.assertEqual(list(written.values()), told)
+
+    def test_of_two_signals_of_a_pair_the_one_that_would_be_taken_is_shown(self) -> None:
+        self.browser.log_in_as("trade")
+        self.browser.see(".signal[data-take=true]")
+        offered = next(one for one in self.service.ask("GET", "/api/signals") if one["would_take"])
+        why = [{"code": "SIGNAL_EXPIRED", "detail": "too old"}]
+        older = {**offered, "id": "older", "zscore": offered["zscore"] * 2, "would_take": False, "why_not": why}
+        self.stub({"method": "GET", "path": "/api/signals", "status": 200, "body": [offered, older]})
+        self.browser.awaited(SIGNALS)
+        self.browser.see("#signals-count", "1 of 1 would be taken")
+        self.browser.see(".signal", "\N{CHECK MARK} would take")
+
+    def test_a_stop_without_a_ledger_is_flat_only_when_the_venue_is(self) -> None:
+        self.browser.log_in_as("trade")
+        self.browser.see(".signal")
+        left = {"position_id": "BTC", "pair": "BTC", "status": "held", "why": "0.5 BTC are still held at the venue"}
+        report = {"status": "closing", "closed": [], "remaining": [left], "foreign": [], "trading_state": "HALTED"}
+        self.stub({"method": "POST", "path": "/api/emergency_stop", "status": 202, "body": report})
+        self.browser.click("#stop")
+        self.browser.type("#stop-word", "STOP")
+        self.browser.click("#stop-go", "Stop everything")
+        self.browser.see("dialog .big", "Not flat yet")
+        self.browser.see("dialog", "0.5 BTC are still held")
+        done = {**report, "status": "all_positions_closed", "remaining": []}
+        self.stub({"method": "POST", "path": "/api/emergency_stop", "status": 200, "body": done})
+        self.browser.click("#stop-again")
+        self.browser.see("dialog .big", "Flat. The desk is halted.")
+
+    def test_a_stream_that_is_held_back_on_its_way_is_not_live(self) -> None:
+        self.on_a_quiet_stream()
+        self.browser.see(".parts", "polling")
+        self.trade("held back", "ARB/OP")
+        self.browser.see(".row", "ARB / OP")
+        until(lambda: self.browser.script("return window.streams") > 1, "another stream being tried")
+        self.assertEqual(1, self.browser.awaited(A_POLL_MISSES_NOBODY))
+
+    def test_what_was_on_its_way_for_longer_tells_nothing_new(self) -> None:
+        position = self.trade("late marks", "SUI/APT")
+        self.on_a_quiet_stream()
+        self.browser.see(".row", "SUI / APT")
+        self.browser.script("window.told('positions', [arguments[0]])", position)
+        self.assertNotEqual(12345, self.browser.awaited(OLDER_MARK))
+
+    def test_who_could_not_be_logged_out_is_told(self) -> None:
+        self.browser.log_in_as("read")
+        self.browser.see(".signal")
+        self.stub({"method": "DELETE", "path": "/api/session", "status": 0})
+        told = self.browser.witness(".toast", "You are still logged in")
+        self.browser.click("#log-out")
+        told()
+
+    def test_a_position_that_was_shut_at_once_is_not_asked_about_any_more(self) -> None:
+        self.trade("shut at once", "DYDX/GMX")
+        self.browser.log_in_as("read")
+        self.browser.see(".row", "DYDX / GMX")
+        self.browser.script(TIMERS)
+        self.stub({"method": "GET", "path": "/api/positions", "held": True})
+        for _ in range(3):
+            self.browser.script("document.querySelector('.row-toggle').click()")
+        self.browser.script("window.release()")
+        self.browser.see(".timeline", "trade filled")
+        until(lambda: self.browser.script("return window.trails.size") > 0, "the trail being followed")
+        self.assertEqual(1, self.browser.script("return window.trails.size"))
