@@ -160,6 +160,14 @@ class Markets(HyperliquidWorld):
         quote = self.venue.quotes([ETH])[ETH]
         self.assertEqual((3100, self.clock.now()), (quote.mark, quote.taken_at))
 
+    def test_a_price_seen_before_the_clock_was_set_back_is_not_told(self) -> None:
+        """It would be of later than now, and so pass for fresh with everybody until the clock is there again."""
+        self.venue.quotes([ETH])
+        self.server.faults.down(INFO)
+        self.clock.advance(-600)
+        with self.assertRaises(VenueUnavailable):
+            self.venue.quotes([ETH])
+
     def test_a_side_without_orders_is_a_depth_but_no_quote(self) -> None:
         self.exchange.set_market(ETH, bids=[], asks=[("3001", "5")])
         self.assertEqual(self.venue.quotes([ETH]), {})

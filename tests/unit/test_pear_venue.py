@@ -44,6 +44,14 @@ class Unsent(PearWorld):
         reducing = self.an_order(ETH, Side.SELL, "1", reduce_only=True)
         self.assertIn("nothing was sent", self.assert_unsent(RejectReason.OTHER, reducing))
 
+    def test_an_opening_at_a_price_that_cannot_be_read_any_more(self) -> None:
+        """The last price serves a close. Pear lays the band of an opening around its own mid, wherever that is now."""
+        self.venue.quotes([ETH])
+        self.server.faults.add(Fault(INFO, Answer.BAD_GATEWAY, Commit.NEVER, "l2Book ETH", None))
+        self.clock.advance(4)
+        words = self.assert_unsent(RejectReason.OTHER, self.an_order(ETH, Side.BUY, "1"))
+        self.assertIn("no fresh price can be had: nothing was sent", words)
+
     def test_an_opening_that_gets_no_turn_or_gets_it_too_late(self) -> None:
         with (
             self.venue._register.turn(closes=True),

@@ -267,7 +267,8 @@ class HyperliquidReader:
             if isinstance(answer, VenueUnavailable):
                 failure = answer
                 last = self._last_seen.get(coin)
-                if last is not None and self._clock.now() - last[1] <= LAST_PRICE_AGE_MAX:
+                # One of later than now was seen before the clock was set back: nobody knows how old it is.
+                if last is not None and timedelta(0) <= self._clock.now() - last[1] <= LAST_PRICE_AGE_MAX:
                     found[coin] = last
             elif answer is not None:
                 found[coin] = answer

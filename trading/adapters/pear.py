@@ -55,6 +55,7 @@ ASK_PACES_SECONDS = ((2.0, 0.25), (15.0, 1.0), (float("inf"), 5.0))
 DEFAULT_LEVERAGE = 1
 # An agreed leverage is for the opening that follows at once; what is held since knows better.
 AGREED_SECONDS_MAX = 60.0
+OPENING_PRICE_AGE_MAX = timedelta(seconds=3)
 REMEMBERED_MAX = 4096
 _SPOILT = "another order of the group cannot be sent, so the group was not"
 _NO_REGISTER = "the register of orders cannot be had"
@@ -209,7 +210,11 @@ class PearVenue(HyperliquidReader):
         try:
             mistakes = self._mistakes(orders)
             if not any(mistakes):
-                mids = {coin: one.mid for coin, one in self.quotes([one.coin for one in orders]).items()}
+                quotes, now = self.quotes([one.coin for one in orders]), self._clock.now()
+                # A price that cannot be read now is told as it was. Pear lays the band around its own mid.
+                if any(abs(now - one.taken_at) > OPENING_PRICE_AGE_MAX for one in quotes.values()):
+                    return tuple(self._unsent(one, "no fresh price can be had: nothing was sent") for one in orders)
+                mids = {coin: one.mid for coin, one in quotes.items()}
                 mistakes = [_off_market(one, mids[one.coin]) if one.coin in mids else _NO_PRICE for one in orders]
             if any(mistakes):
                 return self._refused_unsent(orders, mistakes)
