@@ -569,6 +569,16 @@ class ListenTest(MonitorTestCase):
         for due, at in zip((0, 2, 4), went, strict=True):
             self.assertAlmostEqual(due, at, delta=0.11)
 
+    def test_a_slice_that_cannot_be_begun_ends_no_watch(self) -> None:
+        self.scene.opened(execution=Execution.TWAP, twap=TwapRequest(6, 3))
+        self.tick()
+        with mock.patch.object(monitor, "_hand_out", side_effect=RuntimeError("can't start new thread")):
+            for _ in range(5):
+                self.listen(0.5)
+        self.assertEqual(1, self.said("begin slices failed: a bug: RuntimeError: can't start new thread"))
+        self.tick()
+        self.assertEqual(2, len(self.venue.sent))
+
     def test_a_slice_that_cannot_go_at_its_instant_is_tried_again_by_the_ticks(self) -> None:
         self.scene.opened(execution=Execution.TWAP, twap=TwapRequest(6, 3))
         self.tick()

@@ -176,7 +176,7 @@ def listen(watchman: Watchman, seconds: float) -> None:
     _attempt(watchman, _take_stock)
     _attempt(watchman, _plan_slices)
     while (left := until - desk.clock.monotonic()) > 0:
-        _begin_slices(watchman)
+        _attempt(watchman, _begin_slices)
         pause = watchman.slices.pause(desk.clock.now(), left)
         ticks = desk.venue.wait_for_ticks(watchman.ticked, watchman.memory.roster.coins, pause)
         watchman.ticked = ticks.number
