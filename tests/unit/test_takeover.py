@@ -16,7 +16,9 @@ from trading.bootstrap import build_desk
 from trading.conf import Config, ConfigurationError
 from trading.domain.desk_state import Binding
 from trading.domain.errors import StoreCorrupt
+from trading.utils import backup
 from trading.utils.backup import restore, write_backup
+from trading.utils.disk import SystemDisk
 from trading.utils.inspection import verify
 from trading.utils.json_storage import JsonStore
 from trading.utils.takeover import finish
@@ -173,6 +175,65 @@ class TakeoverTest(unittest.TestCase):
             self.restored()
         self.assertEqual(2, self.trades(self.data_dir))
         self.assertEqual([], [*self.data_dir.glob(".*"), *self.data_dir.glob("before-*")])
+
+    def test_what_has_moved_out_stays_out_when_that_cannot_be_synced(self) -> None:
+        """Moved back, it would be overwritten by the start that finishes it."""
+        self.given("data")
+        real = SystemDisk.sync_directory
+
+        def failing(disk: SystemDisk, path: Path) -> None:
+            if (self.data_dir / ".restored-arriving").exists():
+                raise OSError(5, "Input/output error")
+            real(disk, path)
+
+        with (
+            patch.object(SystemDisk, "sync_directory", failing),
+            self.assertRaisesRegex(StoreCorrupt, "Input/output error"),
+        ):
+            self.restored()
+        self.assertTrue(finish(self.data_dir))
+        self.assertEqual(1, self.trades(self.data_dir))
+        self.assertEqual(2, self.trades(self.data_dir / "before-restore-1"))
+
+    def test_what_a_running_process_writes_anew_overwrites_nothing_that_is_kept(self) -> None:
+        self.given("data")
+        (self.data_dir / "metrics").mkdir()
+        (self.data_dir / "metrics" / "web").write_text("before")
+        self.died_between_after("metrics")
+        (self.data_dir / "metrics").mkdir()
+        (self.data_dir / "metrics" / "web").write_text("since")
+        self.assertTrue(finish(self.data_dir))
+        self.assertEqual(1, self.trades(self.data_dir))
+        kept = [self.data_dir / f"before-restore-{number}" / "metrics" / "web" for number in (1, 2)]
+        self.assertEqual(["before", "since"], [path.read_text() for path in kept])
+
+    def died_between_after(self, name: str) -> None:
+        """A restore that dies right after *name* has moved out."""
+        real = os.replace
+
+        def last(path: Path, to: Path) -> None:
+            real(path, to)
+            if Path(path).name == name:
+                raise Died
+
+        with patch.object(os, "replace", last), self.assertRaises(Died):
+            self.restored()
+
+    def test_two_restores_do_not_unpack_over_each_other(self) -> None:
+        self.given("data")
+        extract = backup._extract
+
+        def impatient(source: Path, folder: Path) -> None:
+            extract(source, folder)
+            with (
+                patch.object(backup, "_extract", extract),
+                self.assertRaisesRegex(StoreCorrupt, "another restore is at work"),
+            ):
+                self.restored()
+
+        with patch.object(backup, "_extract", impatient):
+            self.restored()
+        self.assertEqual(1, self.trades(self.data_dir))
 
     def test_a_mount_within_is_named(self) -> None:
         self.given("data")

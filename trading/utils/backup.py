@@ -6,7 +6,8 @@ The law: what is restored was verified first, line by line; nothing newer is giv
 import os
 import shutil
 import tarfile
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,14 +33,14 @@ def restore(source: Path, data_dir: Path, *, force: bool) -> tuple[LedgerReport,
     content is now.
 
     Raises StoreCorrupt when the backup is not well, when the ledger here is newer, another account's or cannot be read
-    (unless *force*), and while a monitor runs; Busy while somebody writes.
+    (unless *force*), and while a monitor runs or another restore does; Busy while somebody writes.
     """
     with trouble_told(source, "read"), source.open("rb"):
         pass
     make_directory(data_dir)
-    finish(data_dir)
     staged = data_dir / STAGED
-    with trouble_told(staged, "written"):
+    with _alone(data_dir), trouble_told(staged, "written"):
+        finish(data_dir)
         shutil.rmtree(staged, ignore_errors=True)
         try:
             _extract(source, staged)
@@ -51,14 +52,20 @@ def restore(source: Path, data_dir: Path, *, force: bool) -> tuple[LedgerReport,
             shutil.rmtree(staged, ignore_errors=True)
 
 
-def _swap(staged: Path, data_dir: Path, source: Path, *, force: bool) -> Path | None:
+@contextmanager
+def _alone(data_dir: Path) -> Iterator[None]:
+    """On the monitor's seat: none begins meanwhile, and two restores do not unpack over each other."""
     with ExitStack() as stack:
         try:
-            # No other monitor begins meanwhile.
             stack.enter_context(Seats(data_dir / LOCKS).monitor_seat())
         except Busy as error:
-            word = f"a monitor watches {data_dir}: stop the service first"
+            word = f"a monitor watches {data_dir}, or another restore is at work there: stop the service first"
             raise StoreCorrupt(word, file=str(data_dir)) from error
+        yield
+
+
+def _swap(staged: Path, data_dir: Path, source: Path, *, force: bool) -> Path | None:
+    with ExitStack() as stack:
         if not force and (data_dir / LEDGER).exists():
             _require_same_account(staged, data_dir, source)
             _require_not_newer(staged, data_dir, source)

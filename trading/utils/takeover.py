@@ -54,6 +54,8 @@ def take_over(data_dir: Path) -> Path | None:
         try:
             _move_out(data_dir)
         except OSError:
+            if not (data_dir / LEAVING).exists():
+                raise  # all has moved out, and only the last sync failed: the next start goes on from there
             _move_all(kept, data_dir)
             _rename_synced(data_dir, LEAVING, STAGED)
             kept.rmdir()
@@ -80,9 +82,12 @@ def finish(data_dir: Path) -> bool:
 
 
 def _move_out(data_dir: Path) -> None:
-    """The old content to the folder that was made for it last."""
+    """The old content to the folder that was made for it last; to another one where a process that still runs on the
+    old content has written something anew that is kept already."""
     if old := _content(data_dir):
-        kept = data_dir / f"{KEPT}{max(1, _last_number(data_dir))}"
+        number = max(1, _last_number(data_dir))
+        again = any(os.path.lexists(data_dir / f"{KEPT}{number}" / path.name) for path in old)
+        kept = data_dir / f"{KEPT}{number + again}"
         make_directory(kept)
         _move(old, kept)
     _rename_synced(data_dir, LEAVING, ARRIVING)
