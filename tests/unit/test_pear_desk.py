@@ -89,6 +89,22 @@ class Sizes(PearDesk):
         self.assertEqual(self.state, TradingState.ACTIVE)
 
 
+class Apart(PearDesk):
+    """A leg that is completed alone is a position of its own at Pear."""
+
+    def test_a_leg_of_which_the_pair_s_position_holds_next_to_nothing_leaves_from_where_the_rest_is(self) -> None:
+        """The exchange does not sell two dollars of a larger holding: it was asked again and again, a leg naked."""
+        for part, seconds in (("0.001", 10), ("0.2", 10), ("0.496", 10)):
+            with self.subTest(part=part):
+                self.exchange.cap_next_fill(ETH, part)
+                position = self.execute(part)
+                self.assertEqual(position.status, PositionStatus.OPEN)
+                closing.close(self.desk, position.id, ExitReason.MANUAL)
+                self.tick(seconds)
+                self.assert_flat()
+        self.assert_account_explained()
+
+
 NO_MATCH = "Order could not immediately match against any resting orders."
 HALF_TOLD = {"statusCode": 400, "error": "Bad Request", "message": "no liquidity", "code": "HL_IOC_NO_MATCH"}
 BUSY = {"statusCode": 408, "error": "Request Timeout", "message": "another trade", "code": "ACTIVE_TRADE_TIMEOUT"}
@@ -238,6 +254,20 @@ class SecondLine(PearDesk):
         self.assertEqual((position.status, position.exit_reason), (PositionStatus.CLOSED, ExitReason.LEG_LOST))
         paid = position.realized - position.fees
         self.assertAlmostEqual(self.venue.account().equity - 100_000, paid, delta=Decimal("0.01"))
+
+
+class OtherHands(PearDesk):
+    def test_what_somebody_takes_in_pear_s_own_page_is_not_booked_again_with_the_close_that_follows(self) -> None:
+        """The rest is closed within a second, the same coin on the same side: it took over the fills of the other."""
+        position = self.execute()
+        self.tick(2)
+        half = {"adjustmentType": "REDUCE", "adjustmentSize": 50, "executionType": "MARKET"}
+        self.pear.trading.adjust(self.venue.account_id, self.venue.baskets()[0].id, half)
+        self.tick(40, 0.2)
+        position = self.desk.store.book().position(position.id)
+        self.assertEqual((position.status, position.exit_reason), (PositionStatus.CLOSED, ExitReason.LEG_LOST))
+        self.assert_flat()
+        self.assert_account_explained()
 
 
 class Direct(PearDesk):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from trading.adapters.hyperliquid import HyperliquidVenue
 from trading.adapters.hyperliquid_actions import Refusal
-from trading.adapters.hyperliquid_api import EXCHANGE_SECONDS_MAX, HyperliquidApi, network_of
+from trading.adapters.hyperliquid_api import EXCHANGE_SECONDS_MAX, HyperliquidApi, Skew, network_of
 from trading.adapters.hyperliquid_budget import Lane, WeightMeter
 from trading.adapters.hyperliquid_reader import HyperliquidReader
 from trading.adapters.hyperliquid_reports import refused, unknown
@@ -25,7 +25,7 @@ from trading.adapters.pear_api import READ_SECONDS_MAX, SYNC_SECONDS_MAX, Done, 
 from trading.adapters.pear_cuts import cuts_of, swept
 from trading.adapters.pear_direct import DirectCloses, is_pear_s_own
 from trading.adapters.pear_register import Sent, WriteRegister
-from trading.adapters.pear_reports import CLOCK_MARGIN, Evidence, Window, own_fills, report_on
+from trading.adapters.pear_reports import CLOCK_MARGIN, CLOSE_MARGIN, Evidence, Window, own_fills, report_on
 from trading.adapters.pear_wire import (
     BUILDER_FEE,
     NOTIONAL_MIN,
@@ -454,10 +454,11 @@ class PearVenue(HyperliquidReader):
     def _from_fills(self, orders: Sequence[Order], known: Mapping[ClientOrderId, Sent]) -> list[OrderReport]:
         lane = Lane.CLOSE if any(one.reduce_only for one in orders) else Lane.WATCH
         # The clock first: what an order is found to be later is true of an instant after this one.
-        venue_now, skew = self._venue_now(lane), self._api.skew(lane).ahead
+        venue_now, clocks = self._venue_now(lane), self._api.skew(lane)
+        skew = clocks.ahead
         since = {one.client_order_id: _sent_at(one, known) for one in orders}
         fills = self._fills_between(min(since.values()), self._clock.now(), lane)
-        own = {one.client_order_id: own_fills(one, known, fills, _window(one, known, skew)) for one in orders}
+        own = {one.client_order_id: own_fills(one, known, fills, _window(one, known, clocks)) for one in orders}
         reports = []
         for order in orders:
             sent = known.get(order.client_order_id)
@@ -553,7 +554,7 @@ class PearVenue(HyperliquidReader):
         fills = self._fills_between(since, self._clock.now(), Lane.CLOSE)
         skew = self._api.skew(Lane.CLOSE)
         try:
-            owners = _owners(self._register.known(), fills, skew.ahead)
+            owners = _owners(self._register.known(), fills, skew)
         except (Busy, OSError, StoreCorrupt) as error:
             raise VenueUnavailable(f"{_NO_REGISTER}: {error}") from error
         first = since + skew.ahead - skew.uncertain
@@ -600,7 +601,7 @@ def _sent_at(order: Order, known: Mapping[ClientOrderId, Sent]) -> datetime:
     return sent.sent_at if sent is not None else order.intended_at
 
 
-def _window(order: Order, known: Mapping[ClientOrderId, Sent], skew: timedelta) -> Window:
+def _window(order: Order, known: Mapping[ClientOrderId, Sent], skew: Skew) -> Window:
     """From a moment before it was sent to when the next of its coin and side was: writes go one at a time."""
     sent_at = _sent_at(order, known)
     later = [
@@ -608,7 +609,13 @@ def _window(order: Order, known: Mapping[ClientOrderId, Sent], skew: timedelta) 
         for one in known.values()
         if one.coin == order.coin and one.side is order.side and one.sent_at > sent_at and one.key
     ]
-    return Window(sent_at + skew - CLOCK_MARGIN, min(later) + skew if later else None)
+    return Window(_begins(sent_at, skew, reduces=order.reduce_only), min(later) + skew.ahead if later else None)
+
+
+def _begins(sent_at: datetime, skew: Skew, *, reduces: bool) -> datetime:
+    """Since when a fill may be of an order sent then, by the exchange's clock. Once others have taken a part the desk
+    closes the rest within a moment, the same coin on the same side: what they took is not its own."""
+    return sent_at + skew.ahead - (skew.uncertain + CLOSE_MARGIN if reduces else CLOCK_MARGIN)
 
 
 def _same_group(one: Order, other: Order, known: Mapping[ClientOrderId, Sent]) -> bool:
@@ -626,7 +633,7 @@ def _ended_siblings(order: Order, known: Mapping[ClientOrderId, Sent], fills: Se
 
 
 def _owners(
-    known: Mapping[ClientOrderId, Sent], fills: Sequence[Fill], skew: timedelta
+    known: Mapping[ClientOrderId, Sent], fills: Sequence[Fill], skew: Skew
 ) -> Mapping[tuple[int, int], ClientOrderId]:
     """Whose each fill is, of those that are the desk's: as told, as claimed, or in the window of one in doubt."""
     owners: dict[tuple[int, int], ClientOrderId] = {}
@@ -636,7 +643,9 @@ def _owners(
                 owners[one.tid, one.oid] = sent.client_order_id
     for sent in known.values():
         if sent.final is None:
+            # What a write that reduces was to take is registered with it.
+            first = _begins(sent.sent_at, skew, reduces=sent.expected is not None)
             for one in fills:
-                if one.coin == sent.coin and one.side is sent.side and one.at >= sent.sent_at + skew - CLOCK_MARGIN:
+                if one.coin == sent.coin and one.side is sent.side and one.at >= first:
                     owners.setdefault((one.tid, one.oid), sent.client_order_id)
     return owners

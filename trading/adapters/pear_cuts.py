@@ -7,7 +7,7 @@ is never taken from it.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from trading.adapters.pear_wire import Basket, encode_close, encode_targets
+from trading.adapters.pear_wire import NOTIONAL_MIN, Basket, encode_close, encode_targets
 from trading.domain.market import Holding
 from trading.domain.orders import Order
 from trading.domain.units import ZERO, Coin, Quantity, hash_of
@@ -64,12 +64,13 @@ class Sweep:
 
 def cuts_of(orders: Sequence[Order], baskets: Collection[Basket]) -> list[Cut]:
     """The writes that carry out *orders*, one a basket: of those that hold a coin, one that holds all the coins, else
-    the one that was changed last, as far as it reaches."""
+    the one that was changed last, as far as it reaches. One that holds too little of it for a trade comes last."""
     newest = sorted(baskets, key=lambda one: one.updated_at, reverse=True)
-    whole = [one for one in newest if all(_holds(one, order) for order in orders)]
+    whole = [one for one in newest if all(_serves(one, order) for order in orders)]
     groups: dict[str, list[Order]] = {}
     for order in orders:
-        basket = next((one for one in (*whole, *newest) if _holds(one, order)), None)
+        serving = [one for one in (*whole, *newest) if _serves(one, order)]
+        basket = next((one for one in (*serving, *newest) if _holds(one, order)), None)
         if basket is not None:
             groups.setdefault(basket.id, []).append(order)
     return [
@@ -101,6 +102,15 @@ def _key_of(name: str, orders: Sequence[Order]) -> str:
 def _holds(basket: Basket, order: Order) -> bool:
     part = basket.part(order.coin)
     return part is not None and part.side is not order.side
+
+
+def _serves(basket: Basket, order: Order) -> bool:
+    """Holds *basket* all that *order* is to take, or as much of it as the exchange trades: a leg that was completed
+    alone is a basket of its own, beside one that may have got next to nothing of it."""
+    part = basket.part(order.coin)
+    if part is None or not _holds(basket, order):
+        return False
+    return part.quantity >= order.quantity or part.quantity * order.limit_price >= NOTIONAL_MIN
 
 
 def _targets(basket: Basket, orders: Sequence[Order]) -> Mapping[Coin, Quantity]:

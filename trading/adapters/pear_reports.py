@@ -25,8 +25,10 @@ ANSWER_SETTLED = timedelta(seconds=10)
 OPEN_PATIENCE = timedelta(seconds=90)
 # A close is safe to repeat (sizes at Pear are absolute, closes go by state), so that it is not waited for as long.
 CLOSE_PATIENCE = timedelta(seconds=15)
-# What was filled just before the order was sent is not its own; clocks differ by no more than this unnoticed.
+# What was filled longer than this before an opening was sent is not its own; clocks differ by no more unnoticed.
 CLOCK_MARGIN = timedelta(seconds=1)
+# A close may follow upon what others have taken of the same coin: as far as clocks part between two measurements.
+CLOSE_MARGIN = timedelta(milliseconds=50)
 
 
 @dataclass(frozen=True, slots=True)
