@@ -4,6 +4,7 @@ import unittest
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from unittest.mock import patch
 
 from tests.engine.bent_venue import a_bent_scene
 from tests.engine.hands import join_all
@@ -366,6 +367,37 @@ class CameAndGone(VenueSizesTestCase):
                 )
                 self.tick(31)
                 self.assertEqual([], self.adopted)
+
+    def test_nor_those_of_a_position_that_is_archived_already(self) -> None:
+        """Of a ledger that has outgrown its size within a minute of its end."""
+        self.archived()
+        own = {one.side: one for one in self.own}
+        self.tell(("3", Side.BUY, "2", "151", "0.2", 50))
+        for number, side, price in (("1", Side.SELL, "152"), ("2", Side.BUY, "151")):
+            name = own[side].client_order_id
+            self.venue.told_fills += (given_fill(number, "SOL", side, "2", price, "0.2", self.sent_at, name),)
+        self.tick(31)
+        self.assertEqual([], self.adopted)
+
+    def test_nor_is_what_turns_up_at_the_price_of_such_a_one(self) -> None:
+        self.archived()
+        name = next(one for one in self.own if one.side is Side.SELL).client_order_id
+        self.venue.told_fills = (given_fill("1", "SOL", Side.SELL, "2", "190", "5", self.sent_at, name),)
+        self.tell(("2", Side.SELL, "2", "152", "0.2", 3))
+        self.venue.hold("SOL", "-2")
+        self.tick(4)
+        (position,) = self.adopted
+        self.assertEqual(Decimal(152), position.leg_of(Coin("SOL")).entry_price)
+
+    def archived(self) -> None:
+        known = set(self.orders.values())
+        self.scene.close(self.scene.opened("again", pair="SOL/AVAX"))
+        self.own = [one for trade in self.scene.trades() for one in trade.orders if one.coin == "SOL"]
+        self.own = [one for one in self.own if one not in known]
+        self.tick(2)
+        self.scene.clock.advance(61)
+        with patch.object(self.scene.store, "_roll_bytes", 0):
+            self.assertEqual(1, self.scene.store.roll_over(self.scene.clock.now()))
 
     def test_not_what_no_such_opening_can_have_brought(self) -> None:
         more = str(self.orders[Coin("SOL")].quantity * 2)

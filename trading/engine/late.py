@@ -9,7 +9,7 @@ the account's fills say; only where they cannot be read, or do not add up to it,
 fee. What had gone again before anybody saw it is written down as the fills tell it, and nothing is sent for it.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -20,7 +20,7 @@ from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account, Holding
 from trading.domain.orders import Side
 from trading.domain.resting import AccountFill
-from trading.domain.trades import OVERFILL_MAX
+from trading.domain.trades import OVERFILL_MAX, Trade
 from trading.domain.units import ZERO, ClientOrderId, Coin, PositionId, Price, Quantity, Usd, floor_to_step
 from trading.engine import losses, working
 from trading.engine.desk import Desk
@@ -159,7 +159,8 @@ def _paid(desk: Desk, book: Book, expected: _Expected, holding: Holding, quantit
         fills = desk.venue.account_fills(expected.since) if desk.venue.traits.tells_fills else ()
     except VenueUnavailable:
         return arrived, Usd(ZERO)
-    others = {order.client_order_id for trade in book.trades() for order in trade.orders} - expected.orders
+    trades = (*book.trades(), *losses.trades_in(book, holding.coin, expected.since))
+    others = {order.client_order_id for trade in trades for order in trade.orders} - expected.orders
     own = [
         (fill, fill.quantity)
         for fill in sorted(fills, key=lambda one: (one.client_order_id not in expected.orders, one.filled_at, one.id))
@@ -210,8 +211,12 @@ def _book_passed(desk: Desk, memory: LateMemory, since: datetime, account: Accou
         for (coin, side), one in _expected(book, now - ARRIVES_WITHIN).items():
             low, high = bounds.get(coin, (ZERO, ZERO))
             agrees = conclude(low, high, account.held(coin), accepted.get(coin, ZERO)) is Conclusion.AGREES
-            came, went = _passed(book, coin, side, one, fills)
-            if not agrees or not came:
+            if not agrees or not _passed(book.trades(), coin, side, one, fills)[0]:
+                continue
+            # Looked for in the memory first, for the archive is read for it: of a large ledger what ended a minute ago
+            # is there.
+            came, went = _passed(losses.trades_in(book, coin, one.since), coin, side, one, fills)
+            if not came:
                 continue
             quantity = Quantity(sum((part for _, part in came), ZERO) * side.sign)
             terms = next_adoption(desk, book, Holding(coin, quantity, _price(came)), account)
@@ -224,11 +229,11 @@ def _book_passed(desk: Desk, memory: LateMemory, since: datetime, account: Accou
 
 
 def _passed(
-    book: Book, coin: Coin, side: Side, expected: _Expected, fills: Iterable[AccountFill]
+    trades: Collection[Trade], coin: Coin, side: Side, expected: _Expected, fills: Iterable[AccountFill]
 ) -> tuple[Sequence[_Part], Sequence[_Part]]:
-    """What of *fills* may be of *expected* openings and was taken over by nobody, as far as others of them have taken
-    it since; and what of those."""
-    free = losses.nobodys(book.trades(), coin, [one for one in fills if one.coin == coin], expected.orders)
+    """What of *fills* may be of *expected* openings, is of none of *trades* and was taken over by nobody, as far as
+    others of them have taken it since; and what of those."""
+    free = losses.nobodys(trades, coin, [one for one in fills if one.coin == coin], expected.orders)
     # One of more than they may have brought is somebody else's.
     came = [(one, quantity) for one, quantity in free if one.side is side and one.quantity <= expected.most]
     if not came:

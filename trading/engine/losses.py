@@ -269,11 +269,15 @@ def _candidates(
         return 0 if fill.client_order_id in ours else 2 if fill.cause is FillCause.ORDER else 1
 
     if reducing:
-        since = min(one.filled_at for one in reducing)
-        known = [one for one in back_to(book, since) if lack.coin in (one.long.coin, one.short.coin)]
-        trades = [trade for one in known for trade in book.trades_of_position(one.id)]
+        trades = trades_in(book, lack.coin, min(one.filled_at for one in reducing))
         free = nobodys(trades, lack.coin, reducing)
         yield from sorted(free, key=lambda one: (rank(one[0]), one[0].filled_at, one[0].id))
+
+
+def trades_in(book: Book, coin: Coin, since: datetime) -> tuple[Trade, ...]:
+    """The trades of every position in *coin* that may have stood at *since* or later, archived ones included."""
+    known = [one for one in back_to(book, since) if coin in (one.long.coin, one.short.coin)]
+    return tuple(trade for one in known for trade in book.trades_of_position(one.id))
 
 
 def nobodys(
