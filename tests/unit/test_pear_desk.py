@@ -242,6 +242,19 @@ class SecondLine(PearDesk):
         self.tick(12)
         self.assertIsNotNone(self.venue.baskets()[0].stop_loss)
 
+    def test_none_is_drawn_where_one_leg_of_the_pair_is_kept_elsewhere(self) -> None:
+        """The dollars of a pair, counted on one leg of it, are reached by a move that the pair does not feel."""
+        self.exchange.cap_next_fill(ETH, "0.01")
+        position = self.execute()
+        self.assertEqual((self.held(SOL), self.held(ETH)), (Decimal("7.5"), Decimal("-0.5")))
+        self.tick(12)
+        self.exchange.set_market(SOL, "190")
+        self.exchange.set_market(ETH, "2850")
+        self.pear.trading.look_at_lines()
+        self.assertEqual((self.held(SOL), self.held(ETH)), (Decimal("7.5"), Decimal("-0.5")))
+        self.tick(5)
+        self.assertEqual(self.desk.store.book().position(position.id).status, PositionStatus.OPEN)
+
     def test_the_desk_notices_that_it_has_fired(self) -> None:
         """The desk is blind while Pear sees the loss, closes, and the desk wakes up."""
         position = self.execute()

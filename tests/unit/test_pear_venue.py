@@ -143,7 +143,9 @@ class Resting(PearWorld):
         self.assertEqual(self.venue.cancel_resting([self.a_stop()]), frozenset())
 
     def test_lines_are_drawn_on_the_pair_s_own_basket_only(self) -> None:
-        line = PairLine(ETH, SOL, Usd(Decimal(50)), Usd(Decimal(20)))
+        line = PairLine(
+            ETH, Quantity(Decimal("0.5")), SOL, Quantity(Decimal("7.5")), Usd(Decimal(50)), Usd(Decimal(20))
+        )
         self.assertTrue(self.venue.draw_lines([]))
         self.assertFalse(self.venue.draw_lines([line]))
         self.held_pair()
@@ -151,12 +153,16 @@ class Resting(PearWorld):
         self.assertFalse(self.log.messages("error"))
         self.assertFalse(self.venue.draw_lines([replace(line, long_coin=SOL, short_coin=ETH)]))
         self.assertFalse(self.venue.draw_lines([replace(line, short_coin=Coin("BTC"))]))
+        self.assertFalse(self.venue.draw_lines([replace(line, long_quantity=Quantity(Decimal("0.4")))]))
+        self.assertFalse(self.venue.draw_lines([replace(line, short_quantity=Quantity(Decimal(8)))]))
         self.pear.faults.add(Fault("GET /positions", Answer.CLOSED, Commit.NEVER, "", None))
         self.assertFalse(self.venue.draw_lines([line]))
 
     def test_weights_that_pear_takes_otherwise_are_said_once(self) -> None:
         self.held_pair()
-        line = PairLine(ETH, SOL, Usd(Decimal(50)), Usd(Decimal(20)))
+        line = PairLine(
+            ETH, Quantity(Decimal("0.5")), SOL, Quantity(Decimal("7.5")), Usd(Decimal(50)), Usd(Decimal(20))
+        )
         with mock.patch("trading.adapters.pear.takes_weights_per_side", return_value=True):
             self.venue.draw_lines([line])
             self.venue.draw_lines([line])

@@ -68,7 +68,8 @@ class ToTheWire(unittest.TestCase):
         self.assertEqual(body, [row])
 
     def test_lines_are_dollars_and_positive(self) -> None:
-        body = wire.encode_lines(PairLine(BTC, ETH, Usd(Decimal("30.004")), Usd(Decimal("17.5"))))
+        one = Quantity(Decimal(1))
+        body = wire.encode_lines(PairLine(BTC, one, ETH, one, Usd(Decimal("30.004")), Usd(Decimal("17.5"))))
         self.assertEqual(body["takeProfit"], {"type": "DOLLAR", "value": 30.0})
         self.assertEqual(wire.decode_lines(body), (Decimal("30.00"), Decimal("17.50")))
 

@@ -57,6 +57,7 @@ DEFAULT_LEVERAGE = 1
 AGREED_SECONDS_MAX = 60.0
 OPENING_PRICE_AGE_MAX = timedelta(seconds=3)
 REMEMBERED_MAX = 4096
+LINE_TOLERANCE = Ratio(Decimal("0.05"))
 _SPOILT = "another order of the group cannot be sent, so the group was not"
 _NO_REGISTER = "the register of orders cannot be had"
 
@@ -517,7 +518,7 @@ class PearVenue(HyperliquidReader):
         return self.direct.cancel_resting(orders) if self.direct is not None else frozenset()
 
     def draw_lines(self, lines: Sequence[PairLine]) -> bool:
-        """As TP and SL of the positions that hold just these pairs, in dollars; what stands there already stays."""
+        """As TP and SL of the positions that hold just what these pairs do, in dollars; what stands there stays."""
         if not lines:
             return True
         try:
@@ -591,8 +592,13 @@ def _told_in(answer: object) -> Mapping[int, tuple[Coin, Quantity]]:
 
 
 def _is_pair(basket: Basket, line: PairLine) -> bool:
-    sides = {line.long_coin: Side.BUY, line.short_coin: Side.SELL}
-    return {one.coin: one.side for one in basket.parts} == sides
+    """Is *basket* the pair of *line*, and hardly more or less of it: a leg that was completed alone is kept elsewhere,
+    and the pair's dollars on the other are reached by a move that it does not feel; what is somebody else's stays."""
+    wanted = {(line.long_coin, Side.BUY): line.long_quantity, (line.short_coin, Side.SELL): line.short_quantity}
+    parts = {(one.coin, one.side): one.quantity for one in basket.parts}
+    return parts.keys() == wanted.keys() and all(
+        abs(parts[name] - quantity) <= quantity * LINE_TOLERANCE for name, quantity in wanted.items()
+    )
 
 
 def _sent_at(order: Order, known: Mapping[ClientOrderId, Sent]) -> datetime:

@@ -111,9 +111,12 @@ class AccountFill:
 
 @dataclass(frozen=True, slots=True)
 class PairLine:
-    """Where a venue that keeps pairs is to close one by itself: profit and loss in USD, both positive, fees aside."""
+    """Where a venue that keeps pairs is to close one by itself: profit and loss in USD, both positive, fees aside, on
+    the quantities that the desk holds."""
 
     long_coin: Coin
+    long_quantity: Quantity
     short_coin: Coin
+    short_quantity: Quantity
     take_profit: Usd
     stop_loss: Usd

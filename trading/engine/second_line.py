@@ -35,7 +35,9 @@ def line_of(position: Position) -> PairLine:
     room = FEES_ROOM * notional
     return PairLine(
         position.long.coin,
+        position.long.held,
         position.short.coin,
+        position.short.held,
         take_profit=Usd(max(plan.take_profit * notional, plan.take_profit_usd or 0) * WIDER + room),
         stop_loss=Usd(max(plan.stop_loss * notional, plan.stop_loss_usd or 0) * WIDER + room),
     )
