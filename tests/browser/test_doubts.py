@@ -1,9 +1,10 @@
 """The dashboard when what it is told is odd, late or missing: it sends what was seen and nothing else, and does not
 make up how anything ended."""
 
+import time
 from typing import Any
 
-from tests.browser.chromium import BrowserCase, until
+from tests.browser.chromium import PHONE, WIDE, BrowserCase, until
 
 # Answers of the service that are held back, replaced or lost, and what the page has sent meanwhile. A stub without a
 # status lets the real answer through; one that is `held` waits for `window.release()`.
@@ -94,6 +95,34 @@ on('positions', () => seen.push(desk.positions.size));
 await new Promise((done) => setTimeout(done, 7000));
 return Math.min(...seen);
 """
+A_SLOW_ANSWER = """
+const { desk } = await import('/static/desk/state.js');
+const real = window.fetch.bind(window);
+window.fetch = async (path, options) => {
+  const answer = await real(path, options);
+  if (path.startsWith('/api/portfolio')) await new Promise((done) => setTimeout(done, 3000));
+  return answer;
+};
+await (await import('/static/desk/feed.js')).portfolio();
+return desk.ahead;
+"""
+THIRTEEN_HOURS_AHEAD = "const now = Date.now; Date.now = () => now() + 13 * 3600 * 1000;"
+AN_OLD_ACCOUNT = """
+const { desk, now, tell } = await import('/static/desk/state.js');
+desk.portfolio.taken_at = new Date(now() - 60000).toISOString();
+tell('clock');
+"""
+SCROLLED = """
+const { tell } = await import('/static/desk/state.js');
+const frame = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+const place = document.querySelector('.detail-facts .scroll');
+place.focus();
+place.scrollLeft = 40;
+tell('marks');
+await frame();
+const now = document.querySelector('.detail-facts .scroll');
+return [now.scrollLeft, document.activeElement === now];
+"""
 SIGNALS = "await (await import('/static/desk/feed.js')).signals()"
 ODD = {
     "take_profit": 0.0123456789,
@@ -140,9 +169,14 @@ class DoubtsTest(BrowserCase):
         self.browser.see(".verdict-line", "would execute")
         self.stub(*stubs)
 
+    def before_the_page(self, script: str) -> None:
+        """Run *script* in every page from now on, before its own."""
+        driver = self.browser.driver
+        added = driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": script})
+        self.addCleanup(driver.execute_cdp_cmd, "Page.removeScriptToEvaluateOnNewDocument", added)
+
     def on_a_quiet_stream(self) -> None:
-        added = self.browser.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": QUIET_STREAM})
-        self.addCleanup(self.browser.driver.execute_cdp_cmd, "Page.removeScriptToEvaluateOnNewDocument", added)
+        self.before_the_page(QUIET_STREAM)
         self.browser.log_in_as("trade")
 
     def test_a_preview_of_what_the_form_said_before_gives_no_button(self) -> None:
@@ -288,3 +322,47 @@ class DoubtsTest(BrowserCase):
         self.browser.see(".timeline", "trade filled")
         until(lambda: self.browser.script("return window.trails.size") > 0, "the trail being followed")
         self.assertEqual(1, self.browser.script("return window.trails.size"))
+
+    def test_what_goes_wrong_behind_a_closed_window_is_told_all_the_same(self) -> None:
+        self.trade("behind", "INJ/SNX")
+        self.browser.log_in_as("trade")
+        self.browser.see(".row", "INJ / SNX")
+        no = {"code": "STORE_CORRUPT", "detail": "the ledger cannot be written"}
+        self.stub({"method": "POST", "path": "/api/positions", "held": True, "status": 503, "body": no})
+        self.browser.click(".row .actions button")
+        self.browser.see(".costs", "By the depth of the book at")
+        told = self.browser.witness(".toast", "store corrupt: the ledger cannot be written")
+        self.browser.click("dialog .danger")
+        self.browser.click("dialog .close")
+        self.browser.script("window.release()")
+        told()
+
+    def test_a_slow_answer_does_not_make_old_prices_young(self) -> None:
+        self.browser.log_in_as("read")
+        self.browser.see("#tile-state", "Active")
+        self.assertGreater(self.browser.awaited(A_SLOW_ANSWER), -1500)
+
+    def test_a_clock_that_is_wrong_ends_no_session_and_ages_no_price(self) -> None:
+        self.trade("wrong clock", "BTC/ETH")
+        self.before_the_page(THIRTEEN_HOURS_AHEAD)
+        self.browser.log_in_as("trade")
+        self.browser.see(".row:not([data-old])", "BTC / ETH")
+        self.browser.gone("#ended")
+        time.sleep(2)
+        self.browser.see(".row:not([data-old])", "BTC / ETH")
+
+    def test_an_account_that_was_read_long_ago_is_told_to_be_old(self) -> None:
+        self.browser.log_in_as("read")
+        self.browser.see("#tile-state", "Active")
+        self.stub({"method": "GET", "path": "/api/portfolio", "held": True})
+        self.browser.awaited(AN_OLD_ACCOUNT)
+        self.browser.see("#glance[data-old]", "the account of 1 min")
+
+    def test_what_was_scrolled_stays_where_it_is_when_prices_move(self) -> None:
+        self.trade("scrolled", "SOL/AVAX")
+        self.browser.resize(PHONE)
+        self.addCleanup(self.browser.resize, WIDE)
+        self.browser.log_in_as("read")
+        self.browser.click(".row-toggle", "SOL / AVAX")
+        self.browser.see(".detail-facts", "Naked at most")
+        self.assertEqual([40, True], self.browser.awaited(SCROLLED))

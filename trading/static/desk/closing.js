@@ -1,9 +1,10 @@
 // Closing a position, with what it will cost before it does.
 
 import { ask, get } from "./api.js";
-import { fill, h, openDialog, problemBox, skeleton, toast, wide } from "./dom.js";
+import { fill, h, openDialog, problemBox, showProblem, skeleton, toast, wide } from "./dom.js";
 import { learn } from "./feed.js";
-import { bps, price, quantity, signedPercent, signedUsd, tone, usd, words } from "./format.js";
+import { now } from "./state.js";
+import { bps, price, quantity, signedPercent, signedUsd, time, tone, usd, words } from "./format.js";
 
 export function askClose(position) {
   const costs = h("div", { class: "costs" }, skeleton(4));
@@ -20,7 +21,7 @@ export function askClose(position) {
       toast(`${body.pair} is ${body.status}${body.status === "closed" ? `: ${signedUsd(body.pnl)} net` : ""}`, "good");
       shut();
     } catch (problem) {
-      fill(trouble, problemBox(problem));
+      showProblem(trouble, problem);
       go.disabled = false;
       go.textContent = `Close ${position.pair}`;
     }
@@ -53,7 +54,7 @@ function costTable(preview) {
       fact("Net result expected", signedUsd(preview.expected_pnl), tone(preview.expected_pnl)),
       fact("Net return expected", signedPercent(preview.exit_return), tone(preview.exit_return, 6)),
     ),
-    h("p", { class: "small quiet" }, `By the depth of the book now. ${words(preview.status) === "closing" ? "It is being closed already." : "Both legs go together."}`),
+    h("p", { class: "small quiet" }, `By the depth of the book at ${time(new Date(now()).toISOString())}. ${words(preview.status) === "closing" ? "It is being closed already." : "Both legs go together."}`),
   ];
 }
 

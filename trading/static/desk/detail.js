@@ -2,7 +2,7 @@
 
 import { ask, get } from "./api.js";
 import { lineChart } from "./chart.js";
-import { empty, fill, h, problemBox, skeleton, style, text, toast, wide } from "./dom.js";
+import { empty, fill, h, problemBox, showProblem, skeleton, style, text, toast, wide } from "./dom.js";
 import { changeOf, distances, fields, reach, sideOf, told, unreadable, valuesOf, zscoreAt } from "./exits.js";
 import { learn } from "./feed.js";
 import { bps, dayTime, duration, number, percent, price, quantity, signedPercent, signedUsd, spread, time, tone, usd, words } from "./format.js";
@@ -189,17 +189,19 @@ function showFacts(mine, one) {
       h("td", { class: "num" }, signedUsd(of.funding)),
     );
   const head = ["Leg", "Coins", "Entry", "Mark", "Unrealized", "Fees", "Funding paid"];
+  // What scrolls stays, for whoever has scrolled it.
+  if (!mine.legs) {
+    mine.legs = h("table", { class: "plain-table" });
+    mine.costs = h("div", {});
+    fill(mine.facts, wide("Legs", mine.legs), mine.costs);
+  }
   fill(
-    mine.facts,
-    wide(
-      "Legs",
-      h(
-        "table",
-        { class: "plain-table" },
-        h("thead", {}, h("tr", {}, head.map((name, place) => h("th", { scope: "col", class: place ? "num" : "" }, name)))),
-        h("tbody", {}, leg(one.long), leg(one.short)),
-      ),
-    ),
+    mine.legs,
+    h("thead", {}, h("tr", {}, head.map((name, place) => h("th", { scope: "col", class: place ? "num" : "" }, name)))),
+    h("tbody", {}, leg(one.long), leg(one.short)),
+  );
+  fill(
+    mine.costs,
     h(
       "dl",
       { class: "facts" },
@@ -343,7 +345,7 @@ function showExits(mine, one) {
       if (mine.chart) mine.chart.repaint();
       toast(`${body.pair}: exits changed, ${told(body)}.`, "good");
     } catch (problem) {
-      fill(trouble, problemBox(problem));
+      showProblem(trouble, problem);
       save.disabled = false;
     }
   });

@@ -64,6 +64,12 @@ export function problemBox(problem) {
   );
 }
 
+// What went wrong, in *place*; where that is gone, because its window was closed meanwhile, for a while at the edge.
+export function showProblem(place, problem, ...more) {
+  fill(place, problemBox(problem), more);
+  if (!place.isConnected) toast(`${problem.code.replaceAll("_", " ").toLowerCase()}: ${problem.detail}`, "bad");
+}
+
 let dialogs = 0;
 
 // A modal dialog; its focus stays inside, Escape closes it, and it is gone once closed.

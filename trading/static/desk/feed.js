@@ -193,13 +193,17 @@ async function look(name, path, keep) {
   tell(name);
 }
 
-export const portfolio = () =>
-  look("portfolio", "/api/portfolio?days=1", (body) => {
+export const portfolio = () => {
+  const begun = Date.now();
+  return look("portfolio", "/api/portfolio?days=1", (body) => {
     desk.portfolio = body;
-    desk.ahead = Date.parse(body.taken_at) - Date.now();
+    // It was taken between the question and the answer: an answer that was slow says little about the clocks.
+    const taken = Date.parse(body.taken_at);
+    desk.ahead = Math.min(Math.max(desk.ahead, taken - Date.now()), taken - begun);
     if (body.equity !== null) desk.equities.push([Date.parse(body.taken_at) / 1000, body.equity]);
     if (desk.equities.length > EQUITIES_MAX) desk.equities = desk.equities.filter((_, place) => place % 2);
   });
+};
 
 export const signals = () =>
   look("signals", "/api/signals", (body) => {

@@ -3,7 +3,7 @@
 import { $, h, mark, style, text } from "./dom.js";
 import { age, duration, limitPercent, number, percent, signedPercent, signedUsd, tone, usd, wholeUsd, words } from "./format.js";
 import { resumeWords } from "./resume.js";
-import { desk, now, on } from "./state.js";
+import { desk, now, on, secondsSince } from "./state.js";
 
 const MODES = {
   demo: ["DEMO", "Paper venue. No real order is possible."],
@@ -19,6 +19,8 @@ const STATES = {
   HALTED: ["Halted", "bad", "opens nothing"],
 };
 const NAKED_NOTICE_USD = 1;
+// An account read longer ago than this is shown as old.
+const ACCOUNT_AGE_MAX = 15;
 
 const tile = (name) => document.querySelector(`[data-of="${name}"]`);
 
@@ -31,7 +33,7 @@ export function showMode() {
 export function start() {
   showMode();
   on("health portfolio positions session link problems", showState);
-  on("portfolio marks positions", showMoney);
+  on("portfolio marks positions clock", showMoney);
   on("portfolio positions", showLimits);
   on("health connections clock link", showParts);
   on("link clock portfolio problems health", showBanner);
@@ -59,7 +61,10 @@ function showMoney() {
   const account = desk.portfolio;
   if (!account) return;
   text(tile("equity"), usd(account.equity));
-  text(tile("free"), account.margin_available === null ? "the venue cannot be read" : `${usd(account.margin_available, 0)} free margin`);
+  const seconds = secondsSince(account.taken_at);
+  const old = seconds > ACCOUNT_AGE_MAX;
+  mark($("glance"), "data-old", old);
+  text(tile("free"), old ? `the account of ${duration(seconds)} ago` : account.margin_available === null ? "the venue cannot be read" : `${usd(account.margin_available, 0)} free margin`);
   text(tile("today"), signedUsd(account.today_pnl));
   mark(tile("today"), "data-tone", tone(account.today_pnl));
   const base = account.today_pnl === null || account.equity === null ? null : account.equity - account.today_pnl;

@@ -14,6 +14,7 @@ import * as stop from "./stop.js";
 
 const VIEWS = ["desk", "history", "log"];
 const SESSION_RETRY_MS = 3000;
+const SESSION_LOOK_MS = 60000;
 
 function showView() {
   const wanted = VIEWS.includes(location.hash.slice(1)) ? location.hash.slice(1) : "desk";
@@ -34,6 +35,12 @@ function switchTheme() {
   }
 }
 
+// By this machine's clock, which may be wrong by hours: the service is asked then whether it has ended.
+function untilItEnds(iso) {
+  const left = Date.parse(iso) - Date.now();
+  return Math.min(left > 0 ? left + 1000 : SESSION_LOOK_MS, 2 ** 31 - 1);
+}
+
 async function whoLooks() {
   try {
     const { body } = await get("/api/session");
@@ -43,7 +50,7 @@ async function whoLooks() {
     text($("who"), body.scope === "read" ? `${body.name}, read only` : `${body.name}, ${body.scope}`);
     $("log-out").hidden = body.ends_at === null;
     $("log-in").hidden = !body.tokens || body.ends_at !== null;
-    if (body.ends_at) setTimeout(leave, Math.min(Math.max(Date.parse(body.ends_at) - Date.now(), 0) + 1000, 2 ** 31 - 1));
+    if (body.ends_at) setTimeout(whoLooks, untilItEnds(body.ends_at));
     tell("session");
   } catch (problem) {
     if (problem.status === 401) leave();

@@ -2,7 +2,7 @@
 // The law: a holding is accepted as somebody else's only when it was ticked and the word was typed.
 
 import { ask } from "./api.js";
-import { fill, h, openDialog, problemBox, text, toast } from "./dom.js";
+import { fill, h, openDialog, showProblem, text, toast } from "./dom.js";
 import { portfolio } from "./feed.js";
 import { quantity, words } from "./format.js";
 import { desk, may, tell } from "./state.js";
@@ -70,7 +70,7 @@ export function openResume() {
       portfolio();
       close();
     } catch (problem) {
-      fill(trouble, problemBox(problem));
+      showProblem(trouble, problem);
       await portfolio();
       look();
     }

@@ -1,7 +1,7 @@
 // The emergency stop: typed, not clicked by mistake; then what happens until the desk is flat.
 
 import { ask } from "./api.js";
-import { $, fill, h, openDialog, problemBox, text } from "./dom.js";
+import { $, fill, h, openDialog, problemBox, showProblem, text } from "./dom.js";
 import { duration, quantity } from "./format.js";
 import { openResume } from "./resume.js";
 import { desk, may, on, tell } from "./state.js";
@@ -51,7 +51,7 @@ function openStop() {
     try {
       await press(window, whole.checked ? { scope: "account" } : {});
     } catch (problem) {
-      fill(trouble, problemBox(problem), h("p", {}, "If the service does not answer: manage.py emergency_stop"));
+      showProblem(trouble, problem, h("p", {}, "If the service does not answer: manage.py emergency_stop"));
       idle();
     }
   });

@@ -2,11 +2,11 @@
 // The law: what is executed is what was previewed; a change of the form takes the button away until it is previewed.
 
 import { ask } from "./api.js";
-import { fill, h, mark, openDialog, problemBox, skeleton, text, toast, wide } from "./dom.js";
+import { fill, h, mark, openDialog, problemBox, showProblem, skeleton, text, toast, wide } from "./dom.js";
 import { exitsOf, fields, hintsOf, unreadable } from "./exits.js";
 import { learn, portfolio as lookAtPortfolio } from "./feed.js";
-import { bps, duration, exactUsd, limitPercent, number, percent, price, quantity, usd, wholeUsd, words } from "./format.js";
-import { desk, may } from "./state.js";
+import { bps, duration, exactUsd, limitPercent, number, percent, price, quantity, time, usd, wholeUsd, words } from "./format.js";
+import { desk, may, now } from "./state.js";
 
 const SIZE_MIN_USD = 50;
 const SIZE_STEP_USD = 50;
@@ -111,7 +111,7 @@ export function openTicket(signal) {
       lookAtPortfolio();
       executed(window, body);
     } catch (problem) {
-      fill(answer, problemBox(problem));
+      showProblem(answer, problem);
       answer.scrollIntoView({ block: "nearest" });
       text(go, `Execute ${exactUsd(asked.position_size)}`);
       go.disabled = problem.code === "GUARDIAN_REJECTED";
@@ -157,6 +157,7 @@ function showPreview(seen) {
       fact("Margin", usd(seen.margin)),
       fact("Round trip", seen.round_trip_cost === null ? "–" : `${percent(seen.round_trip_cost)}, ${usd(seen.round_trip_cost * seen.position_size)}`),
       fact("Exits", `stop ${percent(seen.stop_loss)}, target ${percent(seen.take_profit)}`),
+      fact("Prices of", time(new Date(now()).toISOString())),
     ),
     h("h3", {}, "What is left of each limit"),
     h("dl", { class: "headroom" }, seen.headroom.map(limit)),
