@@ -123,6 +123,7 @@ await frame();
 const now = document.querySelector('.detail-facts .scroll');
 return [now.scrollLeft, document.activeElement === now];
 """
+BEYOND = "const one = document.querySelector('dialog'); return one.scrollWidth - one.clientWidth;"
 SIGNALS = "await (await import('/static/desk/feed.js')).signals()"
 ODD = {
     "take_profit": 0.0123456789,
@@ -366,3 +367,13 @@ class DoubtsTest(BrowserCase):
         self.browser.click(".row-toggle", "SOL / AVAX")
         self.browser.see(".detail-facts", "Naked at most")
         self.assertEqual([40, True], self.browser.awaited(SCROLLED))
+
+    def test_an_endless_word_of_guardian_stays_a_word_within_the_window(self) -> None:
+        self.service.agents.objection = "<img src=x>" + "W" * 3000
+        self.addCleanup(setattr, self.service.agents, "objection", "")
+        self.browser.resize(PHONE)
+        self.addCleanup(self.browser.resize, WIDE)
+        self.ticket()
+        self.browser.click("#ticket-go", "Execute")
+        self.browser.see("#ticket-answer", "<img src=x>WWW")
+        self.assertEqual(0, self.browser.script(BEYOND))
