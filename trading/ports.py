@@ -209,7 +209,8 @@ class Store(Protocol):
         answered upon before: a machine that dies first has neither.
 
         Events that others appended meanwhile (CancelWanted, CloseHurried, LegLost) are kept: the new ones are recorded
-        after them. Raises InvariantBroken when they cannot follow.
+        after them. Raises InvariantBroken when they cannot follow, and PositionNotFound for a new close of a position
+        that is not there.
         """
 
     def make_sure(self) -> None:

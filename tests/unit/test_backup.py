@@ -21,7 +21,7 @@ from django.test import SimpleTestCase, override_settings
 from tests.builders import T0, after, given_a_filled_close, given_a_filled_trade, given_a_trade, given_watch
 from trading.domain.codec import Json
 from trading.domain.desk_state import Binding, Cause, DeskState, TradingState
-from trading.domain.errors import Busy, StoreCorrupt
+from trading.domain.errors import Busy, PositionNotFound, StoreCorrupt
 from trading.domain.trades import Trade
 from trading.domain.units import Usd
 from trading.utils import backup, snapshot
@@ -256,6 +256,17 @@ class BackupTest(BackupCase):
         lock = ProcessLock(self.data_dir / "locks" / "book.lock", "the book", 1)
         with lock.held(), patch.object(backup, "LOCK_SECONDS", 0.02), self.assertRaises(Busy):
             restore(self.target, self.data_dir, force=False)
+
+    def test_whoever_still_works_on_a_close_that_the_copy_does_not_know_leaves_none_that_nobody_can_end(self) -> None:
+        """An emergency stop waits for each that is live."""
+        self.filled()
+        write_backup(self.data_dir, self.target)
+        store = self.store()
+        closing = given_a_filled_close(store.save(given_a_filled_trade("later", at=after(60))))
+        restore(self.target, self.data_dir, force=True)
+        with self.assertRaises(PositionNotFound):
+            store.save(closing)
+        self.assertEqual([], [one for one in store.book().trades() if not one.opens])
 
     def test_a_backup_that_is_not_well_is_refused(self) -> None:
         self.filled()

@@ -234,6 +234,8 @@ class JsonStore:
             if trade.opens:
                 first_watch(trade)  # without an exit plan there is no position to project
             stored = self._fold.book.find_trade(trade.id)
+            if stored is None and not trade.opens:
+                self._require_position(trade.terms.position_id)
             steps = steps_after(stored, trade)
             if not steps and durable:
                 self._with_reserve(self._write_projections)
@@ -265,13 +267,17 @@ class JsonStore:
         """Raises PositionNotFound when the ledger knows no such position."""
         with self._ledger_lock.held():
             self._with_reserve(self._catch_up)
-            if not self._fold.book.trades_of_position(watch.position_id):
-                raise PositionNotFound(f"there is no position {watch.position_id}")
+            self._require_position(watch.position_id)
             position = position_of(self._fold.book.trades_of_position(watch.position_id), watch)
             line = _position_line(watch.position_id, self._fold.as_of, encode_position(position), watch)
             entries = self._with_reserve(lambda: self._positions.append_followed([line]))
             self._fold.take_lines(entries, self._positions.path, self._ledger.seq)
             self._with_reserve(self._write_projections)
+
+    def _require_position(self, position_id: PositionId) -> None:
+        """Who works on what another ledger knew, from before a restore, would leave a close that nobody can end."""
+        if not self._fold.book.trades_of_position(position_id):
+            raise PositionNotFound(f"there is no position {position_id}")
 
     def state(self) -> DeskState:
         """Looked at each time, and read when another has been put in its place."""
