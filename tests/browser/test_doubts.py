@@ -287,6 +287,11 @@ class DoubtsTest(BrowserCase):
         self.stub({"method": "POST", "path": "/api/emergency_stop", "status": 200, "body": done})
         self.browser.click("#stop-again")
         self.browser.see("dialog .big", "Flat. The desk is halted.")
+        self.browser.click("dialog .close")
+        self.browser.click("#stop")
+        self.browser.type("#stop-word", "STOP")
+        self.browser.click("#stop-go", "Stop everything")
+        self.browser.see("#stop-words", "Nothing of the desk is left at the venue.")
 
     def test_a_stream_that_is_held_back_on_its_way_is_not_live(self) -> None:
         self.on_a_quiet_stream()
@@ -377,3 +382,14 @@ class DoubtsTest(BrowserCase):
         self.browser.click("#ticket-go", "Execute")
         self.browser.see("#ticket-answer", "<img src=x>WWW")
         self.assertEqual(0, self.browser.script(BEYOND))
+
+    def test_a_close_in_slices_is_hurried_by_hand(self) -> None:
+        position = self.trade("hurried", "STX/CFX")
+        slices = {"execution": "twap", "twap": {"duration_seconds": 600, "slices": 4}}
+        self.service.ask("POST", f"/api/positions/{position['position_id']}/close", slices)
+        self.browser.log_in_as("trade")
+        self.browser.see(".row", "closing 1 / 4")
+        self.browser.click(".row .actions button", "Close")
+        self.browser.see(".costs", "what is left of that goes at once")
+        self.browser.click("dialog .danger")
+        self.browser.gone(".row", "STX / CFX")

@@ -146,7 +146,9 @@ function showFixed({ at, position: one, tr }) {
   const working = slices.slices_total > 1 ? ` ${slices.slices_done} / ${slices.slices_total}` : "";
   text(at.status, one.status === "open" ? "" : `${one.status}${working}`);
   mark(tr, "data-status", one.status);
-  at.close.disabled = one.status === "closing";
+  // A close in slices is hurried by another at once; one that is at once already is not.
+  const hurried = one.exit_execution && one.exit_execution.slices_total > one.exit_execution.slices_done;
+  at.close.disabled = one.status === "closing" && !hurried;
   at.close.hidden = !may("trade");
 }
 

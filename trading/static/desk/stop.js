@@ -126,7 +126,9 @@ function progress(window, report) {
     accept.hidden = held === null || !may("admin");
     if (state === "HALTED") {
       text(step, "Flat. The desk is halted.");
-      text(words, `${total} ${total === 1 ? "position" : "positions"} closed. Nothing opens until somebody resumes.`);
+      // A stop without a ledger counts no positions.
+      const closed = total ? `${total} ${total === 1 ? "position" : "positions"} closed.` : "Nothing of the desk is left at the venue.";
+      text(words, `${closed} Nothing opens until somebody resumes.`);
       stopListening();
     } else if (held !== null) {
       text(step, "Closed, and not flat");
