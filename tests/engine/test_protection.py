@@ -11,6 +11,7 @@ from unittest import mock
 
 from tests.builders import after, given_a_filled_trade, given_account, given_instrument
 from tests.engine.bent_venue import corrupt, with_store
+from tests.engine.hands import join_all
 from tests.engine.scripted_venue import Crash, Scene, a_scene
 from tests.engine.test_losses import WAIT_SECONDS, LossCase
 from trading.domain.errors import StoreCorrupt
@@ -386,6 +387,15 @@ class Life(ProtectionCase):
         self.assertEqual((self.venue.cancels, len(self.resting(position))), ([], 4))
         self.tick(4)
         self.assertEqual(self.resting(position), ())
+
+    def test_a_position_that_somebody_is_at_is_looked_at_again_without_an_alarm(self) -> None:
+        position = self.scene.opened()
+        with self.scene.store.seat(position.id):
+            monitor.tick(self.watchman, wait_seconds=5)
+            join_all(self.watchman)
+        self.assertEqual((self.venue.placements, self.scene.log.messages("error")), ([], []))
+        self.tick(4, seconds=10)
+        self.assertEqual(len(self.resting(position)), 4)
 
     def test_a_failure_here_delays_no_exit(self) -> None:
         position = self.scene.opened()

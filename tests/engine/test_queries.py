@@ -433,6 +433,20 @@ class HealthTest(QueriesTestCase):
             self.scene.clock.advance(6)
             self.assertEqual((), self.health().problems)
 
+    def test_a_close_that_cannot_be_had_is_named(self) -> None:
+        position = self.scene.opened()
+        self.venue.reads_down.update({"quotes", "account"})
+        closing.close(self.scene.desk, position.id, ExitReason.STOP_LOSS, until=self.scene.clock.monotonic())
+        for seconds, told in (
+            (59, ("healthy", ())),
+            (2, ("degraded", ("the close of BTC/ETH is overdue and goes on",))),
+        ):
+            self.scene.clock.advance(seconds)
+            with self.scene.store.monitor_seat():
+                self.scene.store.beat(self.scene.clock.now())
+                health = self.health()
+            self.assertEqual(told, (health.status, health.problems))
+
     def test_a_stopped_desk_says_so_and_is_not_ill(self) -> None:
         self.scene.store.change_state(
             lambda state: replace(state, state=TradingState.REDUCING, causes=frozenset({Cause.DRIFT}), why="drift")

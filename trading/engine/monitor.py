@@ -6,6 +6,7 @@ Each trade and each close has a thread of its own, and one that is still busy fr
 
 import logging
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
@@ -500,7 +501,9 @@ def _leave_unlevel(watchman: Watchman) -> None:
 def _guardian(watchman: Watchman, position_id: PositionId) -> Job:
     def guard() -> None:
         desk = watchman.desk
-        protection.protect(desk, watchman.guards, position_id, partial(working.book_losses, desk))
+        # Whoever is at it, as a close is, sees to its orders; it is looked at again in half a minute.
+        with suppress(Busy):
+            protection.protect(desk, watchman.guards, position_id, partial(working.book_losses, desk))
 
     return guard
 

@@ -13,13 +13,13 @@ from trading.domain.errors import Busy, StoreCorrupt, VenueUnavailable
 from trading.domain.market import Account
 from trading.domain.naked import naked_in_all
 from trading.domain.positions import Position, PositionStatus
-from trading.domain.trades import Naked
+from trading.domain.trades import Naked, Trade
 from trading.domain.units import ZERO, Coin, PositionId, TradeId, Usd
 from trading.engine import planning
 from trading.engine.accounting import DAYS_DEFAULT, AccountHistory, history, since_of
 from trading.engine.desk import Desk
 from trading.engine.records import NakedView, PositionView, TradeView, position_view, trade_view
-from trading.engine.recovery import Drift, drifts, foreign_holdings
+from trading.engine.recovery import Drift, drifts, foreign_holdings, overdue_closes
 from trading.engine.states import live_beat
 from trading.engine.terms import DeskTerms, terms_of
 from trading.engine.timeline import timeline
@@ -187,6 +187,7 @@ def health(desk: Desk, version: str) -> Health:
     problems: list[str] = []
     state = beat = None
     failing: tuple[str, ...] = ()
+    overdue: tuple[Trade, ...] = ()
     standing = corrupt = busy = False
     try:
         if desk.store.trouble:
@@ -199,6 +200,8 @@ def health(desk: Desk, version: str) -> Health:
         state = desk.store.state()
         standing = bool(desk.store.book().standing_positions())
         problems += [f"trade {trade_id} does not replay: {why}" for trade_id, why in desk.store.broken.items()]
+        overdue = overdue_closes(desk)
+        problems += [f"the close of {one.terms.pair} is overdue and goes on" for one in overdue]
         beat = live_beat(desk)
         failing = desk.store.problems() if beat is not None else ()
         problems += [f"the monitor: {one}" for one in failing]
@@ -221,7 +224,7 @@ def health(desk: Desk, version: str) -> Health:
         problems.append("positions are open and no monitor is watching them")
     if state is not None and state.state is not TradingState.ACTIVE:
         problems.append(f"the desk is {state.state}: {state.why}")
-    degraded = not redis or unwatched or busy or bool(failing)
+    degraded = not redis or unwatched or busy or bool(failing) or bool(overdue)
     return Health(
         status="unhealthy" if corrupt else "degraded" if degraded else "healthy",
         service="executor_agent",
