@@ -11,18 +11,15 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from trading.domain.codec import encode_state
 from trading.domain.desk_state import Binding, Cause, TradingState
 from trading.domain.errors import Busy, StoreCorrupt
 from trading.utils.disk import SystemDisk, replace_whole, trouble_told
-from trading.utils.inspection import LedgerReport, newest_event, verify
-from trading.utils.journal import SCHEMA
-from trading.utils.ledger import ARCHIVE, LEDGER, LEDGER_LOCK, RESCUE, STATE, state_of
-from trading.utils.locks import ProcessLock, Seats
+from trading.utils.inspection import LedgerReport, newest_event, state_in, verify
+from trading.utils.ledger import ARCHIVE, LEDGER, LEDGER_LOCK, RESCUE, STATE, content_of
+from trading.utils.locks import LOCKS, ProcessLock, Seats
 from trading.utils.owner import for_owner, make_directory
-from trading.utils.sealing import sealed
 from trading.utils.snapshot import write_backup as write_backup
-from trading.utils.takeover import LOCKS, STAGED, finish, take_over
+from trading.utils.takeover import STAGED, finish, take_over
 
 LOCK_SECONDS = 5.0
 _STRICTNESS = (TradingState.ACTIVE, TradingState.REDUCING, TradingState.HALTED, TradingState.LIQUIDATING)
@@ -74,16 +71,16 @@ def _swap(staged: Path, data_dir: Path, source: Path, *, force: bool) -> Path | 
         # What was done without a ledger is in no ledger, restored or not: the rescue file stays.
         if (data_dir / RESCUE).exists():
             replace_whole(staged / RESCUE, (data_dir / RESCUE).read_bytes(), SystemDisk(), sync=True)
-        _let_open_nothing(data_dir / STATE, staged / STATE, source)
+        _let_open_nothing(data_dir, staged, source)
         return take_over(data_dir)
 
 
-def _let_open_nothing(here: Path, staged: Path, source: Path) -> None:
+def _let_open_nothing(data_dir: Path, staged: Path, source: Path) -> None:
     """What the copy does not know of is nobody's at the venue, and watched by nobody: nothing is opened beside it until
     somebody has looked and resumes. An emergency stop here, as all that keeps from trading, is lifted by no copy."""
-    restored = present = state_of(staged.read_bytes(), staged)
+    restored = present = state_in(staged)
     with suppress(OSError, StoreCorrupt):
-        present = state_of(here.read_bytes(), here)
+        present = state_in(data_dir)
     state = max(restored, present, key=lambda one: _STRICTNESS.index(one.state))
     if state.state in (TradingState.ACTIVE, TradingState.REDUCING):
         word = f"restored from {source.name}: compare with the venue, then resume"
@@ -97,7 +94,7 @@ def _let_open_nothing(here: Path, staged: Path, source: Path) -> None:
         since=state.since,
         scope_account=state.scope_account,
     )
-    replace_whole(staged, sealed({"schema": SCHEMA, **encode_state(kept)}) + b"\n", SystemDisk(), sync=True)
+    replace_whole(staged / STATE, content_of(kept), SystemDisk(), sync=True)
 
 
 def _require_same_account(fresh: Path, data_dir: Path, source: Path) -> None:
@@ -111,7 +108,7 @@ def _require_same_account(fresh: Path, data_dir: Path, source: Path) -> None:
 def _binding_of(data_dir: Path) -> Binding | None:
     """None where the state cannot be read: that is no reason against a restore."""
     with suppress(OSError, StoreCorrupt):
-        return state_of((data_dir / STATE).read_bytes(), data_dir / STATE).binding
+        return state_in(data_dir).binding
     return None
 
 

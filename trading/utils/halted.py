@@ -23,7 +23,7 @@ from trading.utils.archive import Archive
 from trading.utils.disk import Disk, SystemDisk
 from trading.utils.journal import Entry, Journal, salvaged
 from trading.utils.ledger import ARCHIVE, BOOK, LEDGER, STATE, Fold, state_of
-from trading.utils.locks import ProcessLock, Seats
+from trading.utils.locks import LOCKS, ProcessLock, Seats
 from trading.utils.rescue import Rescue
 
 BOOK_SECONDS = 2.0
@@ -106,7 +106,7 @@ class HaltedStore:
 
     @contextmanager
     def exclusive(self) -> Iterator[Book]:
-        with ProcessLock(self.data_dir / "locks" / "book.lock", "the book", BOOK_SECONDS).held():
+        with ProcessLock(self.data_dir / LOCKS / "book.lock", "the book", BOOK_SECONDS).held():
             yield self.book()
 
     @contextmanager
@@ -147,7 +147,7 @@ class HaltedStore:
         raise StoreCorrupt(f"the desk is halted: {self.why}", file=str(self.data_dir))
 
     def _seats(self) -> Seats:
-        return Seats(self.data_dir / "locks")
+        return Seats(self.data_dir / LOCKS)
 
     def _read(self) -> None:
         ledger, book = self.data_dir / LEDGER, self.data_dir / BOOK

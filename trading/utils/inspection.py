@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trading.domain.codec import Json, encode_position
+from trading.domain.desk_state import DeskState
 from trading.domain.errors import InvariantBroken, StoreCorrupt
 from trading.domain.positions import position_of
 from trading.utils.archive import Archive, filed_of
@@ -53,6 +54,11 @@ def newest_event(data_dir: Path) -> str:
         newest = max((_at(entry) for entry in _all(journal)), default="")
         until = journal.base.get("until")
         return max(newest, until if isinstance(until, str) else "")
+
+
+def state_in(folder: Path) -> DeskState:
+    """The desk's state in *folder*. Raises StoreCorrupt, and OSError where it cannot be read."""
+    return state_of((folder / STATE).read_bytes(), folder / STATE)
 
 
 def differs(stored: Json, derived: Json) -> bool:

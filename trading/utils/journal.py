@@ -24,7 +24,7 @@ from typing import NamedTuple
 from trading.domain.codec import Json
 from trading.domain.errors import InvariantBroken, StoreCorrupt
 from trading.utils.disk import Disk, Stamp, SystemDisk, trouble_told
-from trading.utils.locks import ProcessLock
+from trading.utils.locks import LOCKS, ProcessLock
 from trading.utils.owner import make_directory
 from trading.utils.sealing import SEAL_BYTES, sealed, unsealed
 
@@ -444,7 +444,7 @@ def plain(content: Mapping[str, Json]) -> dict[str, Json]:
 
 def lock_of(path: Path) -> ProcessLock:
     make_directory(path.parent)
-    return ProcessLock(path.parent / "locks" / f"{path.name}.lock", path.name, LOCK_SECONDS, reentrant=True)
+    return ProcessLock(path.parent / LOCKS / f"{path.name}.lock", path.name, LOCK_SECONDS, reentrant=True)
 
 
 def _closing(place: Place) -> bytes:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from trading.domain.book import Book
-from trading.domain.codec import Json, encode_position, encode_state, encode_watch
+from trading.domain.codec import Json, encode_position, encode_watch
 from trading.domain.desk_state import Binding, DeskState, TradingState
 from trading.domain.errors import Busy, PositionNotFound, StoreCorrupt
 from trading.domain.orders import Order
@@ -31,7 +31,7 @@ from trading.utils.disk import Disk, Stamp, SystemDisk, replace_whole, trouble_t
 from trading.utils.halted import HaltedStore
 from trading.utils.inspection import LedgerReport as LedgerReport
 from trading.utils.inspection import verify as verify
-from trading.utils.journal import READ_AHEAD, SCHEMA, START, Entry, Journal
+from trading.utils.journal import READ_AHEAD, START, Entry, Journal
 from trading.utils.ledger import (
     ARCHIVE,
     BEAT,
@@ -40,19 +40,19 @@ from trading.utils.ledger import (
     LEDGER_LOCK,
     RESERVE,
     Fold,
+    content_of,
     ledger_record,
     projection,
     state_of,
     steps_after,
 )
 from trading.utils.ledger import STATE as STATE
-from trading.utils.locks import ProcessLock, Seats
+from trading.utils.locks import LOCKS, ProcessLock, Seats
 from trading.utils.log_rolling import roll_log
 from trading.utils.migrations import MIGRATIONS, Migration, migrate
 from trading.utils.owner import DIRECTORY_MODE, make_directory
 from trading.utils.rescue import Rescue
 from trading.utils.reserve import Reserve, is_full
-from trading.utils.sealing import sealed
 from trading.utils.successor import Successor
 from trading.utils.takeover import refuse_between
 from trading.utils.whole_file import WholeFile
@@ -102,7 +102,7 @@ class JsonStore:
         self._disk: Disk = disk if disk is not None else SystemDisk()
         self._roll_bytes = roll_bytes
         make_directory(data_dir)
-        locks = data_dir / "locks"
+        locks = data_dir / LOCKS
         self._seats = Seats(locks)
         with trouble_told(data_dir, "closed to others"):
             data_dir.chmod(DIRECTORY_MODE)
@@ -659,7 +659,7 @@ class JsonStore:
             )
 
     def _write_state(self, state: DeskState) -> None:
-        content = sealed({"schema": SCHEMA, **encode_state(state)}) + b"\n"
+        content = content_of(state)
         with trouble_told(self._state_path, "written"):
             replace_whole(self._state_path, content, self._disk, sync=True)
         self._known_state = content, state

@@ -17,14 +17,22 @@ from itertools import takewhile
 from pathlib import Path
 
 from trading.domain.book import Book, History
-from trading.domain.codec import Json, decode_event, decode_state, decode_watch, encode_event, encode_position
+from trading.domain.codec import (
+    Json,
+    decode_event,
+    decode_state,
+    decode_watch,
+    encode_event,
+    encode_position,
+    encode_state,
+)
 from trading.domain.desk_state import DeskState
 from trading.domain.errors import InvariantBroken, PositionNotFound, StoreCorrupt
 from trading.domain.positions import Position, Watch
 from trading.domain.trades import CancelWanted, CloseHurried, Event, LegLost, Trade, accept, record
 from trading.domain.units import Coin, PositionId, TradeId
 from trading.utils.journal import SCHEMA, Entry
-from trading.utils.sealing import unsealed
+from trading.utils.sealing import sealed, unsealed
 
 LEDGER, BOOK, STATE, LOG, BEAT = "trades.json", "positions.json", "desk.json", "agent_logs.json", "monitor.beat"
 RESCUE, RESERVE, ARCHIVE = "rescue.json", "reserve", "archive"
@@ -244,6 +252,11 @@ def state_of(content: bytes, path: Path) -> DeskState:
         return decode_state(body)
     except StoreCorrupt as error:
         raise StoreCorrupt(f"{path}:1: {error.detail}", file=str(path), line=1) from error
+
+
+def content_of(state: DeskState) -> bytes:
+    """The bytes of a desk.json that says *state*."""
+    return sealed({"schema": SCHEMA, **encode_state(state)}) + b"\n"
 
 
 def steps_after(stored: Trade | None, trade: Trade) -> list[Trade]:

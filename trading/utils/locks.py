@@ -24,6 +24,8 @@ from trading.utils.owner import FILE_MODE, for_owner, make_directory
 if sys.platform != "win32":
     import fcntl
 
+LOCKS = "locks"
+"""The folder of the lock files, in DATA_DIR."""
 POLL_SECONDS = 0.002
 NEXT_LOOKS_TIMES = 10
 MONITOR_SECONDS = 1.0

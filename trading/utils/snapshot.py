@@ -16,7 +16,7 @@ from typing import NamedTuple
 from trading.domain.errors import Busy, StoreCorrupt
 from trading.utils.disk import Stamp, SystemDisk, trouble_told
 from trading.utils.ledger import ARCHIVE, BOOK, LEDGER, LEDGER_LOCK, STATE
-from trading.utils.locks import ProcessLock
+from trading.utils.locks import LOCKS, ProcessLock
 from trading.utils.owner import FILE_MODE
 from trading.utils.takeover import is_between, refuse_between
 
@@ -176,7 +176,7 @@ class _Reader(io.RawIOBase):
 @contextmanager
 def _writers_kept_out(data_dir: Path, *, locked: bool) -> Iterator[None]:
     """Hold the append locks of all journals. A folder without locks is a copy: nobody writes there."""
-    locks = data_dir / "locks"
+    locks = data_dir / LOCKS
     with ExitStack() as stack:
         if not locked:
             stack.enter_context(_held(locks / LEDGER_LOCK, "the ledger"))

@@ -11,7 +11,7 @@ from pathlib import Path
 from trading.domain.errors import StoreCorrupt
 from trading.utils.disk import SystemDisk, trouble_told
 from trading.utils.ledger import LEDGER_LOCK
-from trading.utils.locks import ProcessLock
+from trading.utils.locks import LOCKS, ProcessLock
 from trading.utils.owner import make_directory
 
 STAGED = ".restoring"
@@ -19,7 +19,6 @@ STAGED = ".restoring"
 LEAVING, ARRIVING = ".restored-leaving", ".restored-arriving"
 """The same folder, once it was decided that it comes: while the old content moves out, and then while it moves in."""
 KEPT = "before-restore-"
-LOCKS = "locks"
 VENUE = "venue"
 """What was sent to the venue from this machine, and under which numbers: no copy of the ledger undoes that."""
 LOCK_SECONDS = 5.0

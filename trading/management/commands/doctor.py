@@ -15,8 +15,7 @@ from trading.checks import exposure_findings, file_findings, folder_findings
 from trading.conf import Config, ConfigurationError
 from trading.domain.desk_state import TradingState
 from trading.domain.errors import DeskError, StoreCorrupt
-from trading.utils.json_storage import verify
-from trading.utils.ledger import STATE, state_of
+from trading.utils.inspection import state_in, verify
 
 COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
 
@@ -88,9 +87,8 @@ def _store(config: Config) -> Diagnosis:
 
 def _trading(config: Config) -> Iterator[Diagnosis]:
     """Whether the desk opens anything; nothing where its state cannot be read, which is the store's row."""
-    path = config.data_dir / STATE
     try:
-        state = state_of(path.read_bytes(), path)
+        state = state_in(config.data_dir)
     except (OSError, StoreCorrupt):
         return
     if state.state is TradingState.ACTIVE:
