@@ -19,6 +19,7 @@ PAINTS_MAX = 20
 # Of Chromium's own measure, in which 0.1 is still called good.
 SHIFT_MAX = 0.01
 TRANSFER_BYTES_MAX = 250_000
+TRANSFERRED = "return performance.getEntriesByType('resource').reduce((sum, one) => sum + one.encodedBodySize, 0)"
 
 OPERATIONS = sum(len(methods) for methods in json.loads(schema.document("json"))["paths"].values())
 
@@ -408,13 +409,15 @@ class PagesTest(BrowserCase):
     def test_it_is_fast_and_stands_still(self) -> None:
         self.trade("fast", "LTC/BCH")
         self.browser.log_in_as("read")
-        paints, jumps = [], dict[tuple[int, int], list[list[tuple[float, list[str]]]]]()
+        paints, transfers = [], []
+        jumps = dict[tuple[int, int], list[list[tuple[float, list[str]]]]]()
         for size in (WIDE, PHONE) * (TRIES // 2):
             self.browser.resize(size)
             self.browser.open()
             self.browser.see(".row", "LTC / BCH")
             self.browser.see(".signal")
             paints.append(self.browser.script(FIRST_PAINT))
+            transfers.append(self.browser.script(TRANSFERRED))
             jumps.setdefault(size, []).append(self.browser.awaited(SHIFTS))
         # The page stands as still, and is as fast, as in its best try: a banner that says how late something is, and
         # all that slows one down besides the page, is the machine's other work.
@@ -427,7 +430,5 @@ class PagesTest(BrowserCase):
         self.assertLess(min(paints), FIRST_PAINT_MS_MAX, paints)
         took = self.browser.awaited(A_TICK_OF_A_HUNDRED, TRIES * 2)
         self.assertLess(min(took), FRAME_MS_MAX, took)
-        transferred = self.browser.script(
-            "return performance.getEntriesByType('resource').reduce((sum, one) => sum + one.encodedBodySize, 0)"
-        )
-        self.assertLess(transferred, TRANSFER_BYTES_MAX)
+        # Until it stands: what it polls afterwards is the more, the longer a slow machine looks at it.
+        self.assertLess(min(transfers), TRANSFER_BYTES_MAX, transfers)
