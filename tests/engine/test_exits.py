@@ -196,6 +196,20 @@ class BarrierTest(ExitsTestCase):
         )
         self.assertEqual([], self.swept())
 
+    def test_an_account_of_before_the_pair_was_turned_round_is_no_liquidation(self) -> None:
+        """It held the same coins the other way, whose liquidation lies behind the present price: a second later the
+        new position would be closed for it."""
+        self.scene.opened()
+        self.venue.bend_account = lambda account: replace(
+            account,
+            holdings={
+                coin: replace(one, quantity=Quantity(-one.quantity), liquidation_price=Price(one.entry_price * 2))
+                for coin, one in account.holdings.items()
+            },
+        )
+        self.assertEqual([], self.swept())
+        self.assertEqual(0, self.log("comes near its liquidation"))
+
     def test_liquidation_is_warned_of_once_on_the_way(self) -> None:
         self.scene.opened()
         for price, lines in (("3000", 0), ("3300", 1), ("3300", 1), ("3000", 1), ("3300", 2)):

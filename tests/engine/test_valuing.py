@@ -199,6 +199,16 @@ class RiskTest(ValuingTestCase):
         free = replace(btc, liquidation_price=None)
         self.assertEqual(Decimal("0.25"), distance_of(self.position, given_account(holdings=(eth, free)), quotes))
 
+    def test_what_is_held_on_the_other_side_tells_of_no_leg(self) -> None:
+        """A pair that was turned round within a second: the account was read before, and had it the other way."""
+        before = given_account(
+            holdings=(
+                Holding(ETH, Quantity(Decimal("-0.25")), Price(Decimal(4_000)), Price(Decimal(5_000))),
+                Holding(BTC, Quantity(Decimal("0.01")), Price(Decimal(100_000)), Price(Decimal(-900_000))),
+            )
+        )
+        self.assertIsNone(distance_of(self.position, before, self.venue.quotes((ETH, BTC))))
+
     def test_a_mark_that_is_none_gives_no_distance(self) -> None:
         account = given_account(
             holdings=(Holding(ETH, Quantity(Decimal("0.25")), Price(Decimal(4_000)), Price(Decimal(3_000))),)

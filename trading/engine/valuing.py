@@ -154,11 +154,14 @@ def distance_of(position: Position, account: Account, quotes: Mapping[Coin, Quot
     """The nearer leg's distance to liquidation as a fraction of its mark; None when no leg can be liquidated.
 
     None too while either leg's is unknown, for the other one is then no answer: unless it is near, which is. The mark
-    may be old: it is the best that is known.
+    may be old: it is the best that is known. What is held on the other side is not the leg: an account that was read
+    before a pair was turned round says nothing of it, and drift is nobody's liquidation.
     """
     distances, unknown = [], False
     for leg in position.legs:
         holding, quote = account.holdings.get(leg.coin), quotes.get(leg.coin)
+        if holding is not None and holding.quantity * leg.side.sign <= 0:
+            holding = None
         if leg.held <= 0 or (holding is not None and holding.liquidation_price is None):
             continue
         if holding is None or quote is None or not _is_price(holding.liquidation_price) or not _is_price(quote.mark):
