@@ -202,6 +202,14 @@ class DoubtsTest(BrowserCase):
         self.assertEqual((1500.75, None), (first["body"]["position_size"], first["key"]))
         self.assertEqual(first, again)
 
+    def test_a_refusal_that_tells_the_trading_state_is_a_refusal(self) -> None:
+        detail = "the desk is LIQUIDATING: emergency stop"
+        no = {"code": "TRADING_HALTED", "detail": detail, "trading_state": "LIQUIDATING", "causes": []}
+        self.ticket({"method": "POST", "path": "/api/trades/execute", "status": 409, "body": no})
+        self.browser.click("#ticket-go", "Execute")
+        self.browser.see("#ticket-answer", detail)
+        self.browser.see("#ticket-go", "Execute $1,000")
+
     def test_what_stands_between_is_not_taken_for_the_service(self) -> None:
         self.ticket(
             {"method": "POST", "path": "/api/trades/execute", "status": 502, "body": {"message": "bad gateway"}}

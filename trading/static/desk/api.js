@@ -42,8 +42,9 @@ export async function ask(method, path, body, headers = {}) {
   } catch (failure) {
     throw new Problem(response.status, { code: "NO_ANSWER", detail: `the service answered with status ${response.status} and no JSON${unknown}` });
   }
-  // Health says 503 with a body of its own, which is an answer. What has no code comes from somebody in between.
-  if (!response.ok && !(content && content.trading_state)) {
+  // Health says 503 with a body of its own, which is an answer. A problem has a code, and may tell the trading state
+  // besides; what has neither comes from somebody in between.
+  if (!response.ok && !(content && content.trading_state && !content.code)) {
     if (response.status === 401 && path !== "/api/session") leave();
     if (content && content.code) throw new Problem(response.status, content);
     throw new Problem(response.status, { code: "NO_ANSWER", detail: `the way to the service answered with status ${response.status}${unknown}` });
