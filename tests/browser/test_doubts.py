@@ -124,6 +124,7 @@ const now = document.querySelector('.detail-facts .scroll');
 return [now.scrollLeft, document.activeElement === now];
 """
 BEYOND = "const one = document.querySelector('dialog'); return one.scrollWidth - one.clientWidth;"
+HEALTH = "await (await import('/static/desk/feed.js')).health()"
 SIGNALS = "await (await import('/static/desk/feed.js')).signals()"
 ODD = {
     "take_profit": 0.0123456789,
@@ -300,6 +301,38 @@ class DoubtsTest(BrowserCase):
         self.browser.type("#stop-word", "STOP")
         self.browser.click("#stop-go", "Stop everything")
         self.browser.see("#stop-words", "Nothing of the desk is left at the venue.")
+
+    def test_a_stop_that_cannot_be_followed_any_more_is_not_called_flat(self) -> None:
+        self.browser.log_in_as("trade")
+        self.browser.see(".signal")
+        left = {"position_id": "one", "pair": "SOL/AVAX", "status": "closing", "why": "being closed"}
+        report = {"status": "closing", "closed": [], "remaining": [left], "foreign": [], "trading_state": "LIQUIDATING"}
+        stop = {"method": "POST", "path": "/api/emergency_stop", "status": 202, "body": report}
+        health = self.service.ask("GET", "/api/health")
+
+        def is_told(code: int, **what: str) -> dict[str, object]:
+            return {"method": "GET", "path": "/api/health", "status": code, "body": {**health, **what}}
+
+        def told(code: int, **what: str) -> None:
+            self.stub(stop, is_told(code, **what))
+            self.browser.awaited(HEALTH)
+
+        self.stub(stop, is_told(503, status="unhealthy", trading_state="HALTED"))
+        self.browser.click("#stop")
+        self.browser.type("#stop-word", "STOP")
+        self.browser.click("#stop-go", "Stop everything")
+        self.browser.see("dialog .big", "Not flat yet")
+        self.browser.see("#stop-words", "The ledger cannot be used any more")
+        told(200, trading_state="LIQUIDATING")
+        self.browser.click("#stop-again")
+        self.browser.see("dialog .big", "Closed. Proving that the venue is flat")
+        told(0)
+        self.browser.see("dialog .big", "The service does not answer")
+        self.browser.see("#stop-words", "manage.py emergency_stop")
+        told(200, trading_state="HALTED")
+        self.browser.see("dialog .big", "Flat. The desk is halted.")
+        told(200, trading_state="ACTIVE")
+        self.browser.see("dialog .big", "Flat, and resumed since")
 
     def test_a_stream_that_is_held_back_on_its_way_is_not_live(self) -> None:
         self.on_a_quiet_stream()

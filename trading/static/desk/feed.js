@@ -165,10 +165,12 @@ function marked(mark) {
   if (position.zscore) position.zscore.current = mark.zscore;
 }
 
-async function health() {
+export async function health() {
   try {
     const before = desk.health && desk.health.trading_state;
+    const asked = performance.now();
     desk.health = (await get("/api/health")).body;
+    desk.healthAskedAt = asked;
     // What would be taken is another matter in another state.
     if (before && before !== desk.health.trading_state) signals();
     misses = 0;

@@ -4,6 +4,8 @@
 export const desk = {
   session: null,
   health: null,
+  // By performance.now(): an answer says nothing of what was done after its question.
+  healthAskedAt: null,
   connections: null,
   portfolio: null,
   // Standing positions by id; null until the first answer.

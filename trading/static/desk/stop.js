@@ -2,6 +2,7 @@
 
 import { ask } from "./api.js";
 import { $, fill, h, openDialog, problemBox, showProblem, text } from "./dom.js";
+import { health as lookAtHealth } from "./feed.js";
 import { duration, quantity } from "./format.js";
 import { openResume } from "./resume.js";
 import { desk, may, on, tell } from "./state.js";
@@ -74,12 +75,15 @@ function accountWords() {
 async function press(window, asked, unled = false) {
   const { body } = await ask("POST", "/api/emergency_stop", asked);
   if (body.trading_state === "HALTED" && (unled || body.status === "closing")) withoutLedger(window, body, asked);
-  else progress(window, body);
+  else progress(window, body, asked);
 }
+
+const BY_HOLDINGS = "The ledger cannot be used, so what the venue holds is being closed. This window does not follow it by itself.";
+const LEDGER_LOST = "The ledger cannot be used any more, so how far the stop has come is not known here. Stop again: what the venue holds is closed then.";
 
 // HALTED and still closing is a stop without a ledger, by what the venue holds: nothing but its own answer tells how far
 // it has come. Asked again it is the same stop.
-function withoutLedger(window, report, asked) {
+function withoutLedger(window, report, asked, words = BY_HOLDINGS) {
   const flat = report.status === "all_positions_closed";
   const again = h("button", { type: "button", class: "danger", id: "stop-again" }, "Stop again and look");
   const trouble = h("div", {});
@@ -95,7 +99,7 @@ function withoutLedger(window, report, asked) {
   fill(
     window.body,
     h("p", { class: "big" }, flat ? "Flat. The desk is halted." : "Not flat yet"),
-    h("p", { id: "stop-words", role: "status" }, flat ? "The ledger cannot be used; the venue was read, and holds nothing of the desk." : "The ledger cannot be used, so what the venue holds is being closed. This window does not follow it by itself."),
+    h("p", { id: "stop-words", role: "status" }, flat ? "The ledger cannot be used; the venue was read, and holds nothing of the desk." : words),
     h("ul", { class: "small" }, report.remaining.map((one) => h("li", {}, `${one.pair}: ${one.why}`)), report.foreign.map(foreignLine)),
     trouble,
     flat ? null : h("div", { class: "buttons" }, again),
@@ -104,12 +108,14 @@ function withoutLedger(window, report, asked) {
 
 const foreignLine = (one) => h("li", {}, `${quantity(one.quantity)} ${one.coin} are not the desk's and stay`);
 
-// What the stop has reached, followed until the desk is HALTED.
-function progress(window, report) {
+// What the stop has reached, followed until the desk is HALTED. The law: flat is what the stop's own answer said, or a
+// health that was asked for since and has a ledger: without one the desk is HALTED whatever is open.
+function progress(window, report, asked) {
   // The state is known from the answer before health is looked at again.
   if (desk.health) desk.health.trading_state = report.trading_state;
   tell("health");
-  const begun = Date.now();
+  const begun = performance.now();
+  const ended = report.trading_state === "HALTED";
   const total = report.closed.length + report.remaining.length;
   const step = h("p", { class: "big" });
   const words = h("p", { id: "stop-words", role: "status" });
@@ -118,30 +124,42 @@ function progress(window, report) {
   const accept = h("button", { type: "button", hidden: true, onclick: openResume }, "Leave what is left to somebody else");
   fill(window.body, step, meter, words, list, h("div", { class: "buttons" }, accept));
   const show = () => {
-    const state = desk.health ? desk.health.trading_state : report.trading_state;
+    const health = !ended && desk.healthAskedAt > begun ? desk.health : null;
+    if (health && health.status === "unhealthy") {
+      stopListening();
+      withoutLedger(window, { ...report, status: "closing", remaining: [] }, asked, LEDGER_LOST);
+      return;
+    }
+    const state = (health && health.trading_state) || report.trading_state;
     const standing = [...(desk.positions || new Map()).values()];
-    const left = state === "HALTED" ? 0 : standing.length;
+    const left = state === "LIQUIDATING" ? standing.length : 0;
     const held = state === "LIQUIDATING" && !left ? stillHeld() : null;
     meter.value = Math.max(total - left, 0);
     accept.hidden = held === null || !may("admin");
-    if (state === "HALTED") {
+    if (!ended && desk.link === "lost") {
+      text(step, "The service does not answer");
+      text(words, "How far the stop has come is not known. Without the service: manage.py emergency_stop");
+    } else if (state === "ACTIVE" || state === "REDUCING") {
+      text(step, "Flat, and resumed since");
+      text(words, "Every position was closed; somebody has taken the desk back to trading.");
+    } else if (state === "HALTED") {
       text(step, "Flat. The desk is halted.");
       // A stop without a ledger counts no positions.
       const closed = total ? `${total} ${total === 1 ? "position" : "positions"} closed.` : "Nothing of the desk is left at the venue.";
       text(words, `${closed} Nothing opens until somebody resumes.`);
-      stopListening();
     } else if (held !== null) {
       text(step, "Closed, and not flat");
       text(words, held);
     } else {
       text(step, left ? `Closing: ${left} of ${total} left` : "Closed. Proving that the venue is flat …");
-      text(words, left ? "Every position is being closed at market." : `No late fill may be possible any more; this takes some seconds. ${duration((Date.now() - begun) / 1000)} so far.`);
+      text(words, left ? "Every position is being closed at market." : `No late fill may be possible any more; this takes some seconds. ${duration((performance.now() - begun) / 1000)} so far.`);
     }
     fill(list, left ? standing.map((one) => h("li", {}, `${one.pair}: ${one.status}`)) : [], report.foreign.map(foreignLine));
   };
-  const stopListening = on("health positions clock", show);
+  const stopListening = on("health positions clock link", show);
   window.dialog.addEventListener("close", stopListening);
   show();
+  lookAtHealth();
 }
 
 // The desk's words when all is closed and the account holds something all the same; else null.
