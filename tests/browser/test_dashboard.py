@@ -65,13 +65,15 @@ return took;
 
 
 THE_WAYS = """
-const { distances } = await import('/static/desk/exits.js');
-return distances({
+const { distances, even, progress } = await import('/static/desk/exits.js');
+const one = {
   size: 2000, exit_return: 0.006, stop_loss: 0.01, take_profit: 0.02, take_profit_usd: 30, stop_loss_usd: null,
-  trailing_stop: {arm: 0.012, gap: 0.004}, window_expires_at: null, liquidation_distance: null,
+  trailing_stop: {arm: 0.012, gap: 0.004}, high_water: null, window_expires_at: null, liquidation_distance: null,
   entry_spread: 9, current_spread: 8.5, take_profit_spread: 8, stop_loss_spread: 10,
   zscore: {entry: -1.2, current: -0.7}, take_profit_z: 0.2, stop_loss_z: 6,
-});
+};
+const armed = {...one, trailing_stop: {arm: 0.012, gap: 0.008}, high_water: 0.013};
+return {ways: distances(one), armed: distances(armed)[2], zero: even(one), bar: [even(armed), progress(armed)]};
 """
 
 OF_NO_OTHER_TEST = ("INJ/SNX", "DOGE/RNDR", "AVAX/INJ", "RNDR/SNX", "SOL/DOGE", "ETH/INJ", "BTC/SNX", "BNB/RNDR")
@@ -359,7 +361,8 @@ class PagesTest(BrowserCase):
 
     def test_a_bar_to_an_exit_is_the_part_of_the_way_that_is_used_up(self) -> None:
         self.browser.open("/login")
-        told = {name: round(used, 6) for name, used, _ in self.browser.awaited(THE_WAYS)}
+        found = self.browser.awaited(THE_WAYS)
+        told = {name: round(used, 6) for name, used, _ in found["ways"]}
         self.assertEqual(
             {
                 "Stop loss \N{MINUS SIGN}1.00 %": 0,
@@ -372,6 +375,11 @@ class PagesTest(BrowserCase):
             },
             told,
         )
+        self.assertAlmostEqual(0.4, found["zero"])
+        # What has armed it is gone: it leaves at 1.3 % less 0.8 % all the same, and nothing is lost by then.
+        name, used, left = found["armed"]
+        self.assertEqual(("Stop, trailing 0.50 %", 0.875, "0.10 % away"), (name, round(used, 6), left))
+        self.assertEqual([0, 0.1], [round(one, 6) for one in found["bar"]])
 
     def test_an_old_price_is_greyed_and_says_how_old_it_is(self) -> None:
         self.trade("stale", "BNB/ETH")

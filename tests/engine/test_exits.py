@@ -12,7 +12,7 @@ from trading.domain.exit_plan import ExitPlan, ExitReason
 from trading.domain.market import Account, Depth, Holding, Level, Quote
 from trading.domain.positions import Position, PositionStatus, Watch
 from trading.domain.units import Coin, PositionId, Price, Quantity, Ratio, Usd
-from trading.engine import closing, exits
+from trading.engine import closing, exits, queries
 from trading.engine.exits import LooseningNeedsAdmin, Memory
 from trading.engine.requests import Execution, ExitChange, TwapRequest
 from trading.engine.valuing import publish_marks
@@ -111,6 +111,10 @@ class BarrierTest(ExitsTestCase):
         for price in ("4040", "4070"):
             self.venue.move("ETH", price)
             self.assertEqual([], self.swept())
+        # Whoever looks sees what it goes by, and that it stays armed when that is gone.
+        highest = queries.position(self.scene.desk, position.id).high_water
+        assert highest is not None
+        self.assertGreater(highest, Decimal("0.006"))
         self.venue.move("ETH", "4035")
         self.assertEqual([ExitReason.TRAILING_STOP], self.swept())
 

@@ -115,7 +115,11 @@ class GuardianWords:
 
 @dataclass(frozen=True, slots=True)
 class PositionView:
-    """A position as the contract names it. What is not known now is None."""
+    """A position as the contract names it. What is not known now is None.
+
+    `high_water` is the highest net return that its trailing stop goes by, written down once that is armed and whenever
+    it has risen by a twentieth of the gap: armed from `arm` on, and for good, it leaves at `high_water` less `gap`.
+    """
 
     position_id: PositionId
     trade_id: TradeId
@@ -142,6 +146,7 @@ class PositionView:
     take_profit: Decimal
     stop_loss: Decimal
     trailing_stop: TrailingStop | None
+    high_water: Decimal | None
     max_holding_seconds: int | None
     take_profit_usd: Usd | None
     stop_loss_usd: Usd | None
@@ -275,6 +280,7 @@ def position_view(book: Book, position: Position, mark: Mark | None, now: dateti
         take_profit=plan.take_profit,
         stop_loss=plan.stop_loss,
         trailing_stop=plan.trailing,
+        high_water=position.high_water,
         max_holding_seconds=plan.max_holding_seconds,
         take_profit_usd=plan.take_profit_usd,
         stop_loss_usd=plan.stop_loss_usd,

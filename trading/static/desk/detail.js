@@ -3,7 +3,7 @@
 import { ask, get } from "./api.js";
 import { lineChart } from "./chart.js";
 import { empty, fill, h, problemBox, showProblem, skeleton, style, text, toast, wide } from "./dom.js";
-import { changeOf, distances, fields, reach, sideOf, told, unreadable, valuesOf, zscoreAt } from "./exits.js";
+import { barriers, changeOf, distances, fields, sideOf, told, trail, unreadable, valuesOf, zscoreAt } from "./exits.js";
 import { learn } from "./feed.js";
 import { bps, dayTime, duration, number, percent, price, quantity, signedPercent, signedUsd, spread, time, tone, usd, words } from "./format.js";
 import { desk, may, on, secondsSince } from "./state.js";
@@ -126,11 +126,13 @@ function levels(mine) {
     ];
     return lines.filter(([value]) => typeof value === "number");
   }
-  const { stop, target } = reach(position);
+  const { stop, target } = barriers(position);
+  const trailing = trail(position);
   return [
     [target, `take profit ${percent(target)}`, "--gain"],
     [0, "even", "--quiet"],
     [-stop, `stop loss ${percent(-stop)}`, "--loss"],
+    ...(trailing === null ? [] : [[trailing, `trailing ${percent(trailing)}`, "--loss"]]),
   ];
 }
 

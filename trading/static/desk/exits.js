@@ -25,17 +25,39 @@ const MORE = [
 ];
 const NEVER_OFF = ["take_profit", "stop_loss"];
 
-// The nearer of the stops, and of the targets, as net returns: USD barriers are returns on what was entered.
-export function reach(one) {
+// The nearer of the fixed stops, and of the targets, as net returns: USD barriers are returns on what was entered.
+export function barriers(one) {
   const asReturn = (amount) => (amount === null || amount === undefined || !one.size ? Infinity : amount / one.size);
   return { stop: Math.min(one.stop_loss, asReturn(one.stop_loss_usd)), target: Math.min(one.take_profit, asReturn(one.take_profit_usd)) };
 }
+
+// The net return at which an armed trailing stop leaves; null while it is not armed. What has armed it may be gone again.
+export function trail(one) {
+  const trailing = one.trailing_stop;
+  const armed = trailing && one.high_water !== null && one.high_water >= trailing.arm;
+  return armed ? one.high_water - trailing.gap : null;
+}
+
+// The same with an armed trailing stop among the stops; `stop` is below zero where that keeps a profit.
+export function reach(one) {
+  const { stop, target } = barriers(one);
+  const trailing = trail(one);
+  return { stop: trailing === null ? stop : Math.min(stop, -trailing), target };
+}
+
+const share = (part, whole) => (whole > 0 ? Math.min(1, Math.max(0, part / whole)) : 1);
 
 // 0 at the stop, 1 at the target; null without a price.
 export function progress(one) {
   if (one.exit_return === null) return null;
   const { stop, target } = reach(one);
-  return Math.min(1, Math.max(0, (one.exit_return + stop) / (stop + target)));
+  return share(one.exit_return + stop, stop + target);
+}
+
+// Where nothing is won or lost between the two.
+export function even(one) {
+  const { stop, target } = reach(one);
+  return share(stop, stop + target);
 }
 
 // The side of the mean that a position was entered on: barriers in z count from there.
@@ -47,7 +69,7 @@ export const zscoreAt = (zscore, spread) => (spread === null ? null : (Math.log(
 // Every exit that is on: its name, how much of the way to it is used up, and what is left, told.
 export function distances(one) {
   const rows = [];
-  const { stop, target } = reach(one);
+  const { stop, target } = barriers(one);
   const present = one.exit_return;
   const way = (used, whole) => (whole === 0 ? 1 : Math.min(1, Math.max(0, used / whole)));
   if (present !== null) {
@@ -55,7 +77,9 @@ export function distances(one) {
     rows.push([`Take profit ${percent(target)}`, way(present, target), `${percent(target - present)} away`]);
     if (one.trailing_stop) {
       const { arm, gap } = one.trailing_stop;
-      rows.push([`Trailing ${percent(gap)} from ${percent(arm)}`, way(present, arm), present >= arm ? "armed" : `arms in ${percent(arm - present)}`]);
+      const level = trail(one);
+      if (level === null) rows.push([`Trailing ${percent(gap)} from ${percent(arm)}`, way(present, arm), present >= arm ? "arms now" : `arms in ${percent(arm - present)}`]);
+      else rows.push([`Stop, trailing ${percent(level)}`, way(one.high_water - present, gap), `${percent(present - level)} away`]);
     }
   }
   if (one.window_expires_at) {

@@ -3,7 +3,7 @@
 import { $, empty, fill, h, mark, problemBox, skeleton, style, text } from "./dom.js";
 import { askClose } from "./closing.js";
 import { openDetail, refreshDetail } from "./detail.js";
-import { progress, reach } from "./exits.js";
+import { even, progress, reach } from "./exits.js";
 import { age, duration, percent, signedPercent, signedUsd, spread, tone, wholeUsd, words } from "./format.js";
 import { desk, isOld, may, on, secondsSince } from "./state.js";
 
@@ -160,7 +160,7 @@ function showMoving({ at, position: one }) {
   mark(at.percent, "data-tone", tone(one.pnl));
   const at01 = progress(one);
   const { stop, target } = reach(one);
-  const zero = stop / (stop + target);
+  const zero = even(one);
   style(at.zero, "left", `${(zero * 100).toFixed(2)}%`);
   mark(at.bar, "data-tone", tone(one.exit_return, 6) || "none");
   if (at01 === null) {
