@@ -349,6 +349,27 @@ class DoubtsTest(BrowserCase):
         self.browser.script("window.told('positions', [arguments[0]])", position)
         self.assertNotEqual(12345, self.browser.awaited(OLDER_MARK))
 
+    def test_what_is_not_known_or_not_worked_is_not_told_to_be_well(self) -> None:
+        position = self.trade("not well", "AVAX/INJ")
+        self.on_a_quiet_stream()
+        self.browser.see(".row", "AVAX / INJ")
+        self.browser.script("window.told('positions', [arguments[0]])", position)
+        self.browser.see(".risk", "low")
+        blind = {**position, "marked_at": None, "risk_level": "medium"}
+        self.browser.script("window.told('positions', [arguments[0]])", blind)
+        self.browser.see(".risk", "medium")
+        self.browser.script("window.told('marks', [arguments[0]])", {**blind, "risk_level": "high"})
+        self.browser.see(".risk", "high")
+        account = {**self.service.ask("GET", "/api/portfolio"), "naked_exposure": 40.0}
+        self.stub({"method": "GET", "path": "/api/portfolio", "status": 200, "body": account})
+        self.browser.awaited("await (await import('/static/desk/feed.js')).portfolio()")
+        self.browser.see("#tile-naked", "legs do not match")
+        for status, told in (("REPAIRING", "legs are being levelled"), ("SUSPENDED", "a trade is suspended")):
+            one = {**position, "status": "opening", "execution": {**position["execution"], "status": status}}
+            self.browser.script("window.told('positions', [arguments[0]])", one)
+            self.browser.see("#tile-naked", told)
+        self.browser.see(".row .status", "suspended")
+
     def test_who_could_not_be_logged_out_is_told(self) -> None:
         self.browser.log_in_as("read")
         self.browser.see(".signal")

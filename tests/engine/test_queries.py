@@ -125,6 +125,14 @@ class PositionTest(QueriesTestCase):
         self.assertIsNotNone(view.current_spread)
         self.assertEqual(self.venue.account().equity - 100_000, view.pnl)
 
+    def test_a_leg_that_is_gone_while_its_sister_is_held_is_nothing_and_the_rest_is_no_hedge(self) -> None:
+        position = self.scene.opened()
+        self.venue.refusing = {"BTC": RejectReason.NO_MATCH}
+        closing.close(self.scene.desk, position.id, ExitReason.MANUAL, until=self.scene.clock.monotonic())
+        view = self.view(position)
+        self.assertEqual((PositionStatus.CLOSING, "high"), (view.status, view.risk_level))
+        self.assertEqual((0, position.short.held), (view.long.quantity, view.short.quantity))
+
     def test_without_a_venue_nothing_is_made_up(self) -> None:
         position = self.scene.opened()
         self.venue.reads_down = {"quotes", "account"}

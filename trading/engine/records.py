@@ -13,7 +13,7 @@ from trading.domain.orders import Order, OrderReport, Side
 from trading.domain.positions import Leg, Position, PositionStatus, Watch
 from trading.domain.signals import Approval, Signal
 from trading.domain.trades import Trade
-from trading.domain.units import ZERO, Coin, PositionId, Price, TradeId, Usd
+from trading.domain.units import ZERO, Coin, PositionId, Price, Quantity, TradeId, Usd
 from trading.engine.schedule import average_price, next_slice_due, pace_of, slices_done, slices_skipped
 from trading.engine.timeline import TimelineEntry, events_of
 from trading.engine.valuing import Mark, risk_level, unrealized_of
@@ -22,7 +22,8 @@ from trading.utils.trade_calculator import BASIS_POINTS, calculate_spread, leg_s
 
 @dataclass(frozen=True, slots=True)
 class LegView:
-    """One leg; money in USD, prices in USD a coin. `mark_price` is the mid that the leg is marked to."""
+    """One leg; money in USD, prices in USD a coin. `mark_price` is the mid that the leg is marked to, `quantity` what is
+    held, of a closed position what was."""
 
     coin: Coin
     side: str
@@ -265,8 +266,8 @@ def position_view(book: Book, position: Position, mark: Mark | None, now: dateti
         position_size=position.entry_notional,
         requested_size=position.requested_usd,
         leverage=position.leverage,
-        long=_view_leg(position.long, mids.get(position.long.coin)),
-        short=_view_leg(position.short, mids.get(position.short.coin)),
+        long=_view_leg(position, position.long, mids.get(position.long.coin)),
+        short=_view_leg(position, position.short, mids.get(position.short.coin)),
         entry_spread=_spread(position, {leg.coin: leg.entry_price for leg in position.legs}),
         current_spread=_spread(position, mids),
         pnl=pnl,
@@ -331,8 +332,9 @@ def _mids(position: Position, mark: Mark | None) -> dict[Coin, Price | None]:
     return {position.long.coin: mark.long_mid, position.short.coin: mark.short_mid}
 
 
-def _view_leg(leg: Leg, price: Price | None) -> LegView:
-    shown = leg.held if leg.held > 0 else leg.opened
+def _view_leg(position: Position, leg: Leg, price: Price | None) -> LegView:
+    # A leg that is gone while its sister is still held is nothing, whatever it was.
+    shown = max(leg.held, Quantity(ZERO)) if position.holds else leg.opened
     return LegView(
         coin=leg.coin,
         side="long" if leg.side is Side.BUY else "short",

@@ -187,7 +187,7 @@ def risk_level(position: Position, mark: Mark | None) -> str:
     """
     if not position.holds:
         return "low"
-    if position.lost is not None:
+    if position.lost is not None or not all(leg.held > 0 for leg in position.legs):
         return "high"
     present, ratio = (None, None) if mark is None else (mark.exit_return, mark.exit_ratio)
     if mark is not None and present is None:

@@ -13,7 +13,7 @@ const STREAM_RETRY_MS = 8000;
 const SILENCE_MAX_MS = 22000;
 const LOG_LINES_MAX = 500;
 const EQUITIES_MAX = 2000;
-const MARKED = ["current_spread", "pnl", "pnl_percent", "unrealized_pnl", "exit_return", "risk_level", "liquidation_distance", "marked_at"];
+const MARKED = ["current_spread", "pnl", "pnl_percent", "unrealized_pnl", "exit_return", "liquidation_distance", "marked_at"];
 const STANDING = ["opening", "open", "closing"];
 
 let source = null;
@@ -122,7 +122,8 @@ function standing(items) {
   desk.positions = new Map(kept);
 }
 
-// A position without a price now keeps the last one that was known, which its age tells to be old.
+// A position without a price now keeps the last one that was known, which its age tells to be old. Its risk is judged
+// without one: nobody knows, and that is never low.
 function withLastMark(position) {
   const before = desk.positions && desk.positions.get(position.position_id);
   if (position.marked_at !== null || !before || before.marked_at === null) return position;
@@ -154,10 +155,14 @@ export function learn(position) {
 
 function marked(mark) {
   const position = desk.positions && desk.positions.get(mark.position_id);
-  if (!position || mark.marked_at === null) return;
+  if (!position) return;
+  if (mark.marked_at === null) {
+    position.risk_level = mark.risk_level;
+    return;
+  }
   // What was on its way for longer tells nothing new.
   if (position.marked_at !== null && Date.parse(mark.marked_at) < Date.parse(position.marked_at)) return;
-  for (const name of MARKED) position[name] = mark[name];
+  for (const name of [...MARKED, "risk_level"]) position[name] = mark[name];
   position.long.mark_price = mark.long_price;
   position.short.mark_price = mark.short_price;
   position.long.unrealized_pnl = mark.long_unrealized_pnl;

@@ -33,7 +33,7 @@ export function showMode() {
 export function start() {
   showMode();
   on("health portfolio positions session link problems", showState);
-  on("portfolio marks positions clock", showMoney);
+  on("portfolio marks positions clock health", showMoney);
   on("portfolio positions", showLimits);
   on("health connections clock link", showParts);
   on("link clock portfolio problems health", showBanner);
@@ -72,11 +72,19 @@ function showMoney() {
   text(tile("naked"), usd(account.naked_exposure));
   const open = account.naked_exposure >= NAKED_NOTICE_USD;
   mark($("tile-naked"), "data-level", open ? "warn" : "ok");
-  text(tile("naked-words"), open ? "legs are being levelled" : "every leg has its match");
+  text(tile("naked-words"), open ? nakedWords() : "every leg has its match");
   const { max_usd: most, usd_seconds: integral } = account.naked_today;
   const worst = most >= NAKED_NOTICE_USD ? `worst today ${wholeUsd(most)}, ${number(integral, 0)} USD·s` : "nothing else today";
   text(tile("naked-worst"), worst);
   mark(tile("naked-worst"), "title", worst);
+}
+
+// Legs are levelled by a trade that closes or repairs, as long as somebody works it; a small rest may stay for good.
+function nakedWords() {
+  const working = [...(desk.positions || new Map()).values()].map((one) => (one.status === "closing" ? "CLOSING" : one.execution.status));
+  if (working.includes("SUSPENDED")) return "a trade is suspended";
+  const worked = desk.health && desk.health.monitor.alive && desk.link !== "lost";
+  return worked && working.some((one) => one === "CLOSING" || one === "REPAIRING") ? "legs are being levelled" : "legs do not match";
 }
 
 function limitsInUse() {

@@ -144,7 +144,8 @@ function showFixed({ at, position: one, tr }) {
   text(at.entry, `from ${spread(one.entry_spread)}`);
   const slices = (one.status === "closing" && one.exit_execution) || one.execution;
   const working = slices.slices_total > 1 ? ` ${slices.slices_done} / ${slices.slices_total}` : "";
-  text(at.status, one.status === "open" ? "" : `${one.status}${working}`);
+  const worked = slices.status === "SUSPENDED" ? "suspended" : one.status;
+  text(at.status, worked === "open" ? "" : `${worked}${working}`);
   mark(tr, "data-status", one.status);
   // A close in slices is hurried by another at once; one that is at once already is not.
   const hurried = one.exit_execution && one.exit_execution.slices_total > one.exit_execution.slices_done;
