@@ -124,6 +124,8 @@ const now = document.querySelector('.detail-facts .scroll');
 return [now.scrollLeft, document.activeElement === now];
 """
 BEYOND = "const one = document.querySelector('dialog'); return one.scrollWidth - one.clientWidth;"
+PORTFOLIO = "await (await import('/static/desk/feed.js')).portfolio()"
+PLACEHOLDERS = "return [...document.querySelectorAll('.pair-of-fields > .field input')].map((one) => one.placeholder)"
 HEALTH = "await (await import('/static/desk/feed.js')).health()"
 SIGNALS = "await (await import('/static/desk/feed.js')).signals()"
 ODD = {
@@ -218,6 +220,39 @@ class DoubtsTest(BrowserCase):
         self.browser.click("#ticket-go", "Execute")
         self.browser.see("#ticket-answer", "answered with status 502; what was asked may have been done all the same")
         self.browser.see("#ticket-go", "Execute $1,000")
+
+    def test_what_would_be_done_unasked_is_told_before_it_is(self) -> None:
+        self.browser.log_in_as("admin")
+        self.browser.see(".signal[data-take=true]")
+        account = self.service.ask("GET", "/api/portfolio")
+        pair = {"signal_id": "unasked", "pair": "SOL/AVAX", "position_size": 1000}
+        own = {"trailing_stop": {"arm": 0.01, "gap": 0.00425}, "max_holding_seconds": 90}
+        would = {**self.service.ask("POST", "/api/trades/preview", pair), **own, "exits": {"stop_loss_usd": 7.5}}
+
+        def looks_at(**account_is: object) -> None:
+            self.stub(
+                {"method": "GET", "path": "/api/portfolio", "status": 200, "body": {**account, **account_is}},
+                {"method": "POST", "path": "/api/trades/preview", "status": 200, "body": would},
+                {"method": "GET", "path": "/api/health", "status": 200, "body": {**health, "trading_state": "HALTED"}},
+            )
+            self.browser.awaited(PORTFOLIO)
+
+        health = self.service.ask("GET", "/api/health")
+        looks_at(terms={**account["terms"], **own})
+        self.browser.click(".signal[data-take=true] .ticket-button", "Ticket")
+        self.browser.see(".facts", "stop 1 %, target 2 %, trailing 0.425 % from 1 %, after 1 min 30 s, loss $7.50")
+        self.assertEqual(["2", "1", "1", "0.425", "90"], self.browser.script(PLACEHOLDERS))
+        self.browser.click("dialog .close")
+        # Of an account that nobody can read nothing is known, and not that there is nothing.
+        looks_at(equity=None, foreign_holdings={})
+        self.browser.click("#stop")
+        self.browser.see("#stop-foreign", "cannot be read now")
+        self.browser.click("dialog .close")
+        # A key that is held down a little too long must not confirm what has come up under it.
+        self.browser.awaited(HEALTH)
+        self.browser.click("#resume")
+        self.browser.see("#resume-why")
+        self.assertNotEqual("resume-go", self.browser.script("return document.activeElement.id"))
 
     def test_what_the_venue_has_refused_is_tried_again_under_another_key(self) -> None:
         no = {"code": "VENUE_REJECTED", "detail": "nothing was filled: no"}
@@ -362,7 +397,7 @@ class DoubtsTest(BrowserCase):
         self.browser.see(".risk", "high")
         account = {**self.service.ask("GET", "/api/portfolio"), "naked_exposure": 40.0}
         self.stub({"method": "GET", "path": "/api/portfolio", "status": 200, "body": account})
-        self.browser.awaited("await (await import('/static/desk/feed.js')).portfolio()")
+        self.browser.awaited(PORTFOLIO)
         self.browser.see("#tile-naked", "legs do not match")
         for status, told in (("REPAIRING", "legs are being levelled"), ("SUSPENDED", "a trade is suspended")):
             one = {**position, "status": "opening", "execution": {**position["execution"], "status": status}}

@@ -35,7 +35,7 @@ from trading.domain.orders import RejectReason
 from trading.domain.positions import PositionStatus
 from trading.domain.trades import Trade, TradeStatus
 from trading.domain.units import Coin, PositionId, Ratio, TradeId, Usd
-from trading.engine import closing, emergency, entry, planning
+from trading.engine import closing, emergency, entry, planning, previews, queries
 from trading.engine.entry import Outcome
 from trading.engine.requests import Execution, TwapRequest
 
@@ -141,6 +141,13 @@ class DefaultTrailingTests(EntryTestCase):
     def test_the_desks_own_trailing_stop_and_holding_time_serve_where_none_is_asked(self) -> None:
         plan = self.scene.opened().exit_plan
         self.assertEqual((Decimal("0.01"), 77), (plan.trailing and plan.trailing.arm, plan.max_holding_seconds))
+
+    def test_whoever_asks_what_it_would_be_hears_of_them(self) -> None:
+        self.scene.offer()
+        shown, terms = previews.preview(self.scene.desk, a_request()), queries.portfolio(self.scene.desk).terms
+        trailing = TrailingStop(Ratio(Decimal("0.01")), Ratio(Decimal("0.004")))
+        self.assertEqual((trailing, 77), (shown.trailing_stop, shown.max_holding_seconds))
+        self.assertEqual((trailing, 77), (terms.trailing_stop, terms.max_holding_seconds))
 
 
 class GateTests(EntryTestCase):

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from trading.conf import Config
 from trading.domain.errors import InvalidRequest
-from trading.domain.exit_plan import FURTHER_EXITS, TIME_WINDOWS, ExitPlan, Reversion, TrailingStop
+from trading.domain.exit_plan import FURTHER_EXITS, TIME_WINDOWS, ExitPlan, Reversion
 from trading.domain.market import Candle, CandleInterval, Pair
 from trading.domain.units import ONE, Ratio, Usd
 from trading.engine.desk import Desk
@@ -47,9 +47,7 @@ def read_bars(desk: Desk, pair: Pair, until: datetime) -> Bars:
 def requested_plan(config: Config, request: ExecuteRequest) -> ExitPlan:
     """The request's barriers over the desk's defaults, as far as they need no price. Raises InvalidRequest for barriers
     that contradict each other or the size."""
-    trailing = request.trailing
-    if trailing is None and config.trailing_arm is not None and config.trailing_gap is not None:
-        trailing = TrailingStop(Ratio(config.trailing_arm), Ratio(config.trailing_gap))
+    trailing = config.trailing if request.trailing is None else request.trailing
     holding = request.max_holding_seconds
     if holding is None and request.time_window is not None:
         holding = TIME_WINDOWS[request.time_window].duration_seconds

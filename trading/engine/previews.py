@@ -9,6 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from trading.domain.errors import InvalidRequest, Refused
+from trading.domain.exit_plan import TrailingStop
 from trading.domain.market import Depth, Pair
 from trading.domain.orders import Side
 from trading.domain.signals import Signal
@@ -83,6 +84,8 @@ class Preview:
     round_trip_cost: Decimal | None
     take_profit: Decimal
     stop_loss: Decimal
+    trailing_stop: TrailingStop | None
+    max_holding_seconds: int | None
     exits: Mapping[str, Decimal]
     headroom: tuple[Headroom, ...]
 
@@ -139,6 +142,8 @@ def preview(desk: Desk, request: ExecuteRequest) -> Preview:
         round_trip_cost=entry.round_trip_cost,
         take_profit=plan.exit_plan.take_profit,
         stop_loss=plan.exit_plan.stop_loss,
+        trailing_stop=plan.exit_plan.trailing,
+        max_holding_seconds=plan.exit_plan.max_holding_seconds,
         exits=further(plan.exit_plan),
         headroom=headroom(entry, exposure, planning.limits_of(desk)),
     )

@@ -22,8 +22,8 @@ from trading.utils.trade_calculator import BASIS_POINTS, calculate_spread, leg_s
 
 @dataclass(frozen=True, slots=True)
 class LegView:
-    """One leg; money in USD, prices in USD a coin. `mark_price` is the mid that the leg is marked to, `quantity` what is
-    held, of a closed position what was."""
+    """One leg; money in USD, prices in USD a coin. `mark_price` is the mid that the leg is marked to, `quantity` what
+    is held, of a closed position what was."""
 
     coin: Coin
     side: str

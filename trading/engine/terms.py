@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from decimal import Decimal
 
+from trading.domain.exit_plan import TrailingStop
 from trading.engine.desk import Desk
 
 
@@ -17,6 +18,7 @@ class DeskTerms:
     min_signal_confidence: Decimal
     take_profit: Decimal
     stop_loss: Decimal
+    trailing_stop: TrailingStop | None
     max_holding_seconds: int | None
     twap_threshold_usd: Decimal
     twap_duration_seconds: int
@@ -33,6 +35,7 @@ def terms_of(desk: Desk) -> DeskTerms:
         min_signal_confidence=Decimal(config.min_signal_confidence),
         take_profit=Decimal(config.take_profit),
         stop_loss=Decimal(config.stop_loss),
+        trailing_stop=config.trailing,
         max_holding_seconds=config.max_holding_seconds,
         twap_threshold_usd=Decimal(config.twap_threshold_usd),
         twap_duration_seconds=config.twap_duration_seconds,

@@ -208,7 +208,7 @@ function showFacts(mine, one) {
       "dl",
       { class: "facts" },
       fact("Entry against arrival", bps(one.execution.slippage_bps)),
-      fact("Slices", `${one.execution.slices_done} of ${one.execution.slices_total} (${one.execution.type})`),
+      fact("Slices", `${one.execution.slices_done} of ${one.execution.slices_total}${skipped(one.execution)} (${one.execution.type})`),
       one.execution.next_slice_at ? fact("Next slice", soon(one.execution.next_slice_at)) : null,
       fact("Naked at most", usd(one.naked.max_usd)),
       fact("Naked over time", `${number(one.naked.usd_seconds)} USD·s`),
@@ -313,6 +313,7 @@ function orders(list) {
   );
 }
 
+const skipped = (execution) => (execution.slices_skipped ? `, ${execution.slices_skipped} skipped` : "");
 const soon = (iso) => (secondsSince(iso) < 0 ? `in ${duration(-secondsSince(iso))}` : "due now");
 const fact = (name, value) => h("div", {}, h("dt", {}, name), h("dd", { class: "num" }, value));
 

@@ -1,7 +1,7 @@
 // The barriers of a position: how far each is away, and the fields they are typed into.
 
 import { h } from "./dom.js";
-import { duration, number, percent, spread, usd } from "./format.js";
+import { duration, limitPercent, number, percent, spread, usd } from "./format.js";
 import { secondsSince } from "./state.js";
 
 const PERCENT = 100;
@@ -175,10 +175,21 @@ export function changeOf(form, one) {
 
 // What the desk goes by where a field is empty.
 export const hintsOf = (terms) => ({
-  take_profit: number(terms.take_profit * PERCENT),
-  stop_loss: number(terms.stop_loss * PERCENT),
+  take_profit: written(terms.take_profit, PERCENT),
+  stop_loss: written(terms.stop_loss, PERCENT),
+  arm: terms.trailing_stop && written(terms.trailing_stop.arm, PERCENT),
+  gap: terms.trailing_stop && written(terms.trailing_stop.gap, PERCENT),
   max_holding_seconds: terms.max_holding_seconds ? String(terms.max_holding_seconds) : "off",
 });
+
+// Every exit of a preview, in one line.
+export function exitsTold(seen) {
+  const trailing = seen.trailing_stop && `trailing ${limitPercent(seen.trailing_stop.gap)} from ${limitPercent(seen.trailing_stop.arm)}`;
+  const limit = seen.max_holding_seconds && `after ${duration(seen.max_holding_seconds)}`;
+  const write = (name) => (name.endsWith("_usd") ? usd : name.endsWith("_spread") ? spread : number);
+  const more = MORE.filter(([name]) => name in seen.exits).map(([name, title]) => `${title.toLowerCase()} ${write(name)(seen.exits[name])}`);
+  return [`stop ${limitPercent(seen.stop_loss)}`, `target ${limitPercent(seen.take_profit)}`, trailing, limit, ...more].filter(Boolean).join(", ");
+}
 
 // In one line: for a toast.
 export const told = (one) => `stop ${percent(one.stop_loss)}${one.stop_loss_usd ? ` or ${usd(one.stop_loss_usd)}` : ""}, target ${percent(one.take_profit)}`;

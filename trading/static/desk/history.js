@@ -151,7 +151,7 @@ function showClosed(closed, total) {
       h("td", { class: "num" }, one.exit_time ? duration((Date.parse(one.exit_time) - Date.parse(one.entry_time)) / 1000) : "–"),
       h("td", { class: "num" }, wholeUsd(one.size)),
       h("td", { class: "num", "data-tone": tone(one.pnl) }, signedUsd(one.pnl)),
-      h("td", { class: "num", "data-tone": tone(one.pnl) }, one.pnl_percent === null ? "–" : signedPercent(one.pnl_percent / 100)),
+      h("td", { class: "num", "data-tone": tone(one.pnl) }, one.pnl_percent === null || !one.size ? "–" : signedPercent(one.pnl_percent / 100)),
       h("td", { class: "num" }, usd(one.fees)),
       h("td", { class: "num" }, bps(one.execution.slippage_bps)),
       h("td", {}, words(one.exit_reason)),

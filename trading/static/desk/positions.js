@@ -143,7 +143,7 @@ function showFixed({ at, position: one, tr }) {
   text(at.leverage, `${one.leverage}×`);
   text(at.entry, `from ${spread(one.entry_spread)}`);
   const slices = (one.status === "closing" && one.exit_execution) || one.execution;
-  const working = slices.slices_total > 1 ? ` ${slices.slices_done} / ${slices.slices_total}` : "";
+  const working = slices.slices_total > 1 ? ` ${slices.slices_done} / ${slices.slices_total}${slices.slices_skipped ? `, ${slices.slices_skipped} skipped` : ""}` : "";
   const worked = slices.status === "SUSPENDED" ? "suspended" : one.status;
   text(at.status, worked === "open" ? "" : `${worked}${working}`);
   mark(tr, "data-status", one.status);

@@ -39,7 +39,7 @@ export function openResume() {
   const field = h("input", { id: "resume-word", type: "text", autocomplete: "off", autocapitalize: "characters", spellcheck: "false" });
   const confirmation = h("div", { class: "field", hidden: true }, h("label", { for: "resume-word" }, `Type ${WORD} to confirm`), field);
   const trouble = h("div", {});
-  const go = h("button", { type: "submit", class: "primary", id: "resume-go", "data-first": true });
+  const go = h("button", { type: "submit", class: "primary", id: "resume-go" });
   const form = h("form", {}, why, found, confirmation, trouble, h("div", { class: "buttons" }, go));
   const ticked = () => [...found.querySelectorAll("input:checked")].map((one) => one.value);
   const idle = () => {

@@ -67,8 +67,10 @@ function bookWords() {
 
 // What else the account holds, and who may sell it.
 function accountWords() {
-  const held = Object.entries((desk.portfolio && desk.portfolio.foreign_holdings) || {}).map(([coin, amount]) => `${quantity(amount)} ${coin}`);
-  const others = held.length ? `Not the desk's: ${held.join(", ")}.` : "The account holds nothing else now.";
+  const account = desk.portfolio;
+  const held = Object.entries((account && account.foreign_holdings) || {}).map(([coin, amount]) => `${quantity(amount)} ${coin}`);
+  const none = account && account.equity !== null ? "The account holds nothing else now." : "What else the account holds cannot be read now.";
+  const others = held.length ? `Not the desk's: ${held.join(", ")}.` : none;
   return may("admin") ? others : `${others} What is not the desk's stays: to sell it takes a token with the scope admin.`;
 }
 

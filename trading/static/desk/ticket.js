@@ -3,7 +3,7 @@
 
 import { ask } from "./api.js";
 import { fill, h, mark, openDialog, problemBox, showProblem, skeleton, text, toast, wide } from "./dom.js";
-import { exitsOf, fields, hintsOf, unreadable } from "./exits.js";
+import { exitsOf, exitsTold, fields, hintsOf, unreadable } from "./exits.js";
 import { learn, portfolio as lookAtPortfolio } from "./feed.js";
 import { bps, duration, exactUsd, limitPercent, number, percent, price, quantity, time, usd, wholeUsd, words } from "./format.js";
 import { desk, may, now } from "./state.js";
@@ -31,7 +31,8 @@ export function openTicket(signal) {
     openDialog("No ticket now", h("p", {}, "The account cannot be read, so no size can be offered. It is asked again every few seconds."));
     return;
   }
-  const largest = Math.max(SIZE_MIN_USD, Math.floor(desk.portfolio.equity * terms.max_allocation));
+  const allowed = Math.floor(desk.portfolio.equity * terms.max_allocation);
+  const largest = Math.max(SIZE_MIN_USD, allowed);
   const ticket = { signal, asked: 0, body: null, key: null };
   const field = (name, title, unit, hint) =>
     h("div", { class: "field" }, h("label", { for: `ticket-${name}` }, title), h("span", { class: "unit" }, h("input", { id: `ticket-${name}`, name, type: "number", step: "any", inputmode: "decimal", placeholder: hint }), h("span", { "aria-hidden": "true" }, unit)));
@@ -46,7 +47,7 @@ export function openTicket(signal) {
   const controls = h(
     "div",
     { class: "ticket-form" },
-    h("div", { class: "field" }, h("label", { for: "ticket-size" }, "Size, both legs together"), h("span", { class: "size-row" }, size, h("span", { class: "unit before" }, h("span", { "aria-hidden": "true" }, "$"), exact)), h("p", { class: "small quiet num" }, `up to ${usd(largest, 0)}, ${limitPercent(terms.max_allocation)} of equity`)),
+    h("div", { class: "field" }, h("label", { for: "ticket-size" }, "Size, both legs together"), h("span", { class: "size-row" }, size, h("span", { class: "unit before" }, h("span", { "aria-hidden": "true" }, "$"), exact)), h("p", { class: "small quiet num" }, `up to ${usd(allowed, 0)}, ${limitPercent(terms.max_allocation)} of equity`)),
     h("div", { class: "field" }, h("label", { for: "ticket-leverage" }, "Leverage"), leverage),
     h("fieldset", {}, h("legend", {}, "Execution"), choice("", `by size, sliced above ${usd(terms.twap_threshold_usd, 0)}`, true), choice("market", "market"), choice("twap", "TWAP"), twap),
     h("div", { class: "pair-of-fields" }, fields("ticket", {}, hintsOf(terms), false)),
@@ -156,7 +157,7 @@ function showPreview(seen) {
       fact("Execution", seen.execution === "twap" ? `TWAP, ${seen.slices.length} slices in ${duration(seen.duration_seconds)}` : "market, at once"),
       fact("Margin", usd(seen.margin)),
       fact("Round trip", seen.round_trip_cost === null ? "–" : `${percent(seen.round_trip_cost)}, ${usd(seen.round_trip_cost * seen.position_size)}`),
-      fact("Exits", `stop ${percent(seen.stop_loss)}, target ${percent(seen.take_profit)}`),
+      fact("Exits", exitsTold(seen)),
       fact("Prices of", time(new Date(now()).toISOString())),
     ),
     h("h3", {}, "What is left of each limit"),
