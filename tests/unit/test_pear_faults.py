@@ -89,6 +89,14 @@ class OpeningFaults(PearWorld):
         eth, sol = self.told(orders)
         self.assertEqual((eth.status, sol.status), (OrderStatus.FILLED, OrderStatus.REJECTED))
 
+    def test_a_403_of_no_code_is_not_believed_where_it_was_done(self) -> None:
+        """As of the exchange's gateway, handed on; Pear's own has a code."""
+        body = {"statusCode": 403, "error": "Forbidden", "message": "Request failed with status code 403"}
+        self.pear.faults.say(body, route=OPEN, committed=True)
+        orders = self.a_pair()
+        self.venue.submit(orders)
+        self.assert_filled(orders, self.told(orders))
+
     def test_an_error_that_took_its_time_is_not_believed_before_what_was_done_can_be_read(self) -> None:
         body = {"statusCode": 400, "error": "Bad Request", "message": "no liquidity", "code": "HL_IOC_NO_MATCH"}
         self.exchange.refuse_next(SOL, "Order could not immediately match against any resting orders.")
@@ -201,6 +209,21 @@ class ClosingFaults(PearWorld):
     def test_a_whole_pair_leaves_by_one_close(self) -> None:
         reports = self.venue.submit(self.a_way_out())
         self.assertEqual([one.status for one in reports], [OrderStatus.FILLED] * 2)
+        self.assertEqual((self.pear.count(CLOSE), self.pear.count(CUT)), (1, 0))
+        self.assert_closed()
+
+    def test_a_size_that_is_a_sum_of_binary_fractions_is_a_whole_one(self) -> None:
+        """What Pear adds up is off by a hair: cut down to that hair, a position would not be closed."""
+        shown = self.pear.trading.positions
+
+        def noisy(address: str, *, sync: bool) -> list[Any]:
+            rows: list[Any] = list(shown(address, sync=sync))
+            for part in (one for row in rows for side in ("longAssets", "shortAssets") for one in row[side]):
+                part["actualSize"] = float(part["actualSize"]) * (1 + 2**-51)
+            return rows
+
+        with mock.patch.object(self.pear.trading, "positions", noisy):
+            self.venue.submit(self.a_way_out())
         self.assertEqual((self.pear.count(CLOSE), self.pear.count(CUT)), (1, 0))
         self.assert_closed()
 

@@ -81,6 +81,7 @@ class Refusals(unittest.TestCase):
     def test_a_4xx_in_pear_s_own_words_is_a_no(self) -> None:
         for code, reason, nothing in (
             ("HL_INSUFFICIENT_MARGIN", RejectReason.MARGIN, False),
+            ("HL_INSUFFICIENT_SPOT_BALANCE", RejectReason.MARGIN, False),
             ("HL_AGENT_WALLET_REVOKED", RejectReason.NOT_TRADABLE, False),
             ("HL_SOMETHING_NEW", RejectReason.OTHER, False),
             ("INVALID_FIELD_VALUE", RejectReason.OTHER, True),
@@ -90,7 +91,7 @@ class Refusals(unittest.TestCase):
                 found = self.said(400, {"statusCode": 400, "message": "no", "code": code})
                 assert isinstance(found, Refused)
                 self.assertEqual((found.reason, found.surely_nothing), (reason, nothing))
-        for status, nothing in ((400, False), (401, True), (403, True), (404, True)):
+        for status, nothing in ((400, False), (401, True), (403, False), (404, True)):
             found = self.said(status, {"statusCode": status, "message": "no"})
             assert isinstance(found, Refused)
             self.assertIs(found.surely_nothing, nothing)
@@ -143,6 +144,26 @@ class Answers(unittest.TestCase):
                 (basket,) = wire.decode_baskets([a_basket(takeProfit=line)])
                 self.assertIsNone(basket.take_profit)
 
+    def test_what_no_close_needs_hides_no_position(self) -> None:
+        odd: tuple[dict[str, object], ...] = (
+            {"takeProfit": {"type": "DOLLAR", "value": "soon"}},
+            {"stopLoss": {"type": "DOLLAR", "value": {}}},
+            {"stopLoss": {"type": "DOLLAR", "value": Decimal("1e30")}},
+            {"entryRatio": "NaN"},
+            {"entryPriceRatio": []},
+        )
+        for more in odd:
+            with self.subTest(more=more):
+                (basket,) = wire.decode_baskets([a_basket(**more)])
+                self.assertEqual([one.coin for one in basket.parts], [BTC, ETH])
+                self.assertEqual((basket.take_profit, basket.stop_loss), (None, None))
+                self.assertFalse(wire.takes_weights_per_side(basket))
+
+    def test_a_hair_of_a_coin_is_none(self) -> None:
+        sizes = {"longAssets": [{"coin": "BTC", "actualSize": Decimal("5.551115123125783e-17")}]}
+        (basket,) = wire.decode_baskets([a_basket(**sizes)])
+        self.assertEqual([one.coin for one in basket.parts], [ETH])
+
     def test_a_position_of_one_side_may_come_without_the_other(self) -> None:
         (basket,) = wire.decode_baskets([a_basket(shortAssets=None)])
         self.assertEqual([one.coin for one in basket.parts], [BTC])
@@ -176,6 +197,7 @@ class Answers(unittest.TestCase):
             (wire.decode_baskets, [a_basket(longAssets=[{"coin": "BTC", "actualSize": "NaN"}])]),
             (wire.decode_baskets, [a_basket(longAssets=[{"coin": "BTC", "actualSize": "1e999999"}])]),
             (wire.decode_baskets, [a_basket(longAssets=[{"coin": "BTC", "actualSize": True}])]),
+            (wire.decode_baskets, [a_basket(longAssets=[{"coin": "BTC", "actualSize": Decimal("1e30")}])]),
             (wire.decode_created, {"fills": []}),
             (wire.decode_created, {"orderId": "a", "fills": [{"coin": "ETH", "sz": "1"}]}),
         ):

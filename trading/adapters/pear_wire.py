@@ -12,6 +12,7 @@ from decimal import ROUND_FLOOR, Decimal
 from typing import NewType
 
 from trading.adapters.wire_values import Answers, Record, one_line
+from trading.domain.errors import VenueUnavailable
 from trading.domain.orders import Order, RejectReason, Side
 from trading.domain.resting import PairLine
 from trading.domain.units import ONE, ZERO, Coin, Price, Quantity, Ratio, Usd
@@ -34,6 +35,8 @@ CENT = Decimal("0.01")
 WEIGHT_STEP = Decimal("0.0000000001")
 USD_STEP = Decimal("0.00000001")
 SLIPPAGE_STEP = Decimal("0.000001")
+# No lot of the exchange is finer. Pear adds sizes up as binary fractions, and what they are off by is no coin.
+SIZE_STEP = Decimal("0.00000001")
 
 _ANSWERS = Answers("Pear")
 unreadable, mapping, items, text = _ANSWERS.unreadable, _ANSWERS.mapping, _ANSWERS.items, _ANSWERS.text
@@ -41,6 +44,7 @@ unreadable, mapping, items, text = _ANSWERS.unreadable, _ANSWERS.mapping, _ANSWE
 # Errors that Pear raises for what it could not do at the exchange: one leg may have been done all the same.
 _REASONS: Mapping[str, RejectReason] = {
     "HL_INSUFFICIENT_MARGIN": RejectReason.MARGIN,
+    "HL_INSUFFICIENT_SPOT_BALANCE": RejectReason.MARGIN,
     "HL_TICK_SIZE": RejectReason.PRICE,
     "HL_MIN_TRADE_VALUE": RejectReason.NOTIONAL_MIN,
     "HL_REDUCE_ONLY": RejectReason.REDUCE_ONLY,
@@ -57,8 +61,9 @@ _REASONS: Mapping[str, RejectReason] = {
 }
 
 
-# No token, no right and no such thing are said before anything is tried, with a code or without.
-_BEFORE_ANYTHING = frozenset({401, 403, 404})
+# No token and no such thing are said before anything is tried, with a code or without. No right is not: without a code
+# it may be what stands before the exchange.
+_BEFORE_ANYTHING = frozenset({401, 404})
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,30 +269,30 @@ def _basket(record: Record) -> Basket:
     parts = tuple(
         _part(mapping(one), side) for side, name in sides if record.get(name) is not None for one in items(record[name])
     )
-    weighted, plain = record.get("entryRatio"), record.get("entryPriceRatio")
+    weighted, plain = _perhaps(record.get("entryRatio")), _perhaps(record.get("entryPriceRatio"))
     return Basket(
         id=text(record, "positionId"),
         parts=tuple(one for one in parts if one.quantity),
         updated_at=str(record.get("updatedAt")),
-        weighted_ratio=None if weighted is None else WeightedRatio(number(weighted, "entryRatio")),
-        price_ratio=None if plain is None else PriceRatio(number(plain, "entryPriceRatio")),
+        weighted_ratio=None if weighted is None else WeightedRatio(weighted),
+        price_ratio=None if plain is None else PriceRatio(plain),
         take_profit=decode_lines(record)[0],
         stop_loss=decode_lines(record)[1],
     )
 
 
 def _part(record: Record, side: Side) -> Part:
-    return Part(Coin(text(record, "coin")), side, Quantity(abs(number(record.get("actualSize"), "actualSize"))))
+    size = _rounded(number(record.get("actualSize"), "actualSize"), SIZE_STEP, "actualSize")
+    return Part(Coin(text(record, "coin")), side, Quantity(abs(size)))
 
 
 def _dollars(line: object) -> Usd | None:
     if not isinstance(line, Mapping) or line.get("type") != "DOLLAR":
         return None
     value = line.get("value")
+    dollars = _perhaps(str(value) if isinstance(value, float) else value, CENT)
     # A line that trails has no value of its own, or not one that is ours.
-    if value is None or line.get("isTrailing") is True:
-        return None
-    return Usd(abs(number(str(value) if isinstance(value, float) else value, "value")).quantize(CENT))
+    return None if dollars is None or line.get("isTrailing") is True else Usd(abs(dollars))
 
 
 # Values ---------------------------------------------------------------------------------------------------------------
@@ -298,6 +303,22 @@ def number(value: object, name: str) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
         raise unreadable(f"{name} is missing")
     return _ANSWERS.decimal(value, name)
+
+
+def _rounded(value: Decimal, step: Decimal, name: str) -> Decimal:
+    try:
+        return value.quantize(step)
+    except ArithmeticError as error:
+        raise unreadable(f"{name} is beyond all measure") from error
+
+
+def _perhaps(value: object, step: Decimal | None = None) -> Decimal | None:
+    """Of what no close needs: None for what cannot be read, which hides no position."""
+    try:
+        found = number(value, "a number")
+        return found if step is None else _rounded(found, step, "a number")
+    except VenueUnavailable:
+        return None
 
 
 def _plain(value: object) -> str:
