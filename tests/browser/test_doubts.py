@@ -126,6 +126,12 @@ return [now.scrollLeft, document.activeElement === now];
 BEYOND = "const one = document.querySelector('dialog'); return one.scrollWidth - one.clientWidth;"
 PORTFOLIO = "await (await import('/static/desk/feed.js')).portfolio()"
 PLACEHOLDERS = "return [...document.querySelectorAll('.pair-of-fields > .field input')].map((one) => one.placeholder)"
+CONNECTIONS = """
+const { desk, tell } = await import('/static/desk/state.js');
+desk.connections = await (await fetch('/api/connections')).json();
+tell('connections');
+await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+"""
 HEALTH = "await (await import('/static/desk/feed.js')).health()"
 SIGNALS = "await (await import('/static/desk/feed.js')).signals()"
 ODD = {
@@ -404,6 +410,39 @@ class DoubtsTest(BrowserCase):
             self.browser.script("window.told('positions', [arguments[0]])", one)
             self.browser.see("#tile-naked", told)
         self.browser.see(".row .status", "suspended")
+
+    def test_a_venue_that_does_not_answer_is_told_wherever_it_matters(self) -> None:
+        position = self.trade("no venue", "RNDR/SNX")
+        path = f"/api/positions/{position['position_id']}/close"
+        blind = {**self.service.ask("GET", path), "cost": None, "expected_pnl": None, "exit_return": None}
+        venue = {"name": "Venue", "status": "down", "heard_at": None, "words": "timed out"}
+        report = {"status": "closing", "closed": [], "remaining": [], "foreign": [], "trading_state": "LIQUIDATING"}
+        health = {**self.service.ask("GET", "/api/health"), "trading_state": "LIQUIDATING"}
+        self.on_a_quiet_stream()
+        self.browser.see(".row", "RNDR / SNX")
+        self.stub(
+            {"method": "GET", "path": "/api/connections", "status": 200, "body": [venue]},
+            {"method": "GET", "path": "/api/health", "status": 200, "body": health},
+            {"method": "GET", "path": path, "status": 200, "body": blind},
+            {"method": "POST", "path": "/api/emergency_stop", "status": 202, "body": report},
+        )
+        self.browser.awaited(CONNECTIONS)
+        self.assertEqual("Venuedown", self.browser.see("[data-part=Venue]", "down").text.replace("\n", ""))
+        self.browser.click(".row .actions button")
+        self.browser.see(".costs", "No price is known now; it can be closed all the same.")
+        self.browser.click("dialog .close")
+        at_once = {**position["execution"], "slices_done": 0, "status": "WORKING"}
+        closing = {**position, "status": "closing", "exit_execution": at_once}
+        self.browser.script("window.told('positions', [arguments[0]])", closing)
+        self.browser.see(".row .status", "closing")
+        self.assertFalse(self.browser.see(".row .actions button").is_enabled())
+        self.browser.click("#stop")
+        self.browser.type("#stop-word", "STOP")
+        self.browser.click("#stop-go", "Stop everything")
+        self.browser.see("#stop-words", "The venue does not answer: timed out.")
+        gone = {**position, "status": "closed", "exit_reason": "STOP_LOSS", "pnl": -12.5}
+        self.browser.script("window.told('positions', [arguments[0]])", gone)
+        self.browser.see(".toast", "RNDR/SNX has closed: stop loss, \N{MINUS SIGN}$12.50 net.")
 
     def test_who_could_not_be_logged_out_is_told(self) -> None:
         self.browser.log_in_as("read")

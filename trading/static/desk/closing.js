@@ -54,7 +54,7 @@ function costTable(preview) {
       fact("Net result expected", signedUsd(preview.expected_pnl), tone(preview.expected_pnl)),
       fact("Net return expected", signedPercent(preview.exit_return), tone(preview.exit_return, 6)),
     ),
-    h("p", { class: "small quiet" }, `By the depth of the book at ${time(new Date(now()).toISOString())}. ${words(preview.status) === "closing" ? "It is being closed already; what is left of that goes at once." : "Both legs go together."}`),
+    h("p", { class: "small quiet" }, `${preview.cost === null ? "No price is known now; it can be closed all the same." : `By the depth of the book at ${time(new Date(now()).toISOString())}.`} ${words(preview.status) === "closing" ? "It is being closed already; what is left of that goes at once." : "Both legs go together."}`),
   ];
 }
 

@@ -77,8 +77,7 @@ function openStream() {
     for (const item of items) marked(item);
     tell("marks");
   });
-  hear("trades", (items) => {
-    for (const trade of items) desk.lastTrade = trade;
+  hear("trades", () => {
     tell("trades");
     portfolio();
   });
@@ -139,8 +138,7 @@ function withLastMark(position) {
 function moved(position) {
   if (desk.positions === null) desk.positions = new Map();
   if (position.status === "closed") {
-    desk.positions.delete(position.position_id);
-    desk.lastClosed = position;
+    if (desk.positions.delete(position.position_id)) desk.left.push(position);
     tell("closed");
   } else {
     desk.positions.set(position.position_id, withLastMark(position));
@@ -150,6 +148,8 @@ function moved(position) {
 // What an answer to a write says of a position is known before the stream tells it.
 export function learn(position) {
   moved(position);
+  // Whoever asked for it tells of it.
+  desk.left = desk.left.filter((one) => one !== position);
   tell("positions");
 }
 
@@ -215,7 +215,6 @@ export const portfolio = () => {
 export const signals = () =>
   look("signals", "/api/signals", (body) => {
     desk.signals = body;
-    desk.signalsAt = Date.now();
   });
 
 const connections = () => look("connections", "/api/connections", (body) => (desk.connections = body));

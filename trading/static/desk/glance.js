@@ -130,7 +130,8 @@ function partsNow() {
   for (const one of desk.connections || []) {
     const level = { up: "ok", late: "warn", down: "bad", unknown: "none" }[one.status];
     const since = one.heard_at === null ? "not heard yet" : age((now() - Date.parse(one.heard_at)) / 1000);
-    rows.push([one.name, level, one.status === "down" ? `down, ${since}` : since, one.words]);
+    // Of one that fails there may be no telling when it was heard last, and that is not never.
+    rows.push([one.name, level, one.status !== "down" ? since : one.heard_at === null ? "down" : `down, ${since}`, one.words]);
   }
   return lost ? rows.map(([name, level, told, why], place) => (place ? [name, "none", told, why] : [name, level, told, why])) : rows;
 }

@@ -1,6 +1,6 @@
 // The table of what stands. A row is built once; a mark touches the cells that changed and nothing else.
 
-import { $, empty, fill, h, mark, problemBox, skeleton, style, text } from "./dom.js";
+import { $, empty, fill, h, mark, problemBox, skeleton, style, text, toast } from "./dom.js";
 import { askClose } from "./closing.js";
 import { openDetail, refreshDetail } from "./detail.js";
 import { even, progress, reach } from "./exits.js";
@@ -35,6 +35,7 @@ export function start() {
   on("marks", () => rows.forEach(showMoving));
   on("clock link", () => rows.forEach(showTime));
   on("trades", () => opened && refreshDetail(opened));
+  on("closed", tellWhoLeft);
 }
 
 function show() {
@@ -64,6 +65,11 @@ function show() {
     showTime(row);
   }
   arrange();
+}
+
+// A row that goes while somebody looks at it says why.
+function tellWhoLeft() {
+  for (const one of desk.left.splice(0)) toast(`${one.pair} has closed: ${words(one.exit_reason)}, ${signedUsd(one.pnl)} net.`);
 }
 
 function build(place) {
@@ -148,7 +154,8 @@ function showFixed({ at, position: one, tr }) {
   text(at.status, worked === "open" ? "" : `${worked}${working}`);
   mark(tr, "data-status", one.status);
   // A close in slices is hurried by another at once; one that is at once already is not.
-  const hurried = one.exit_execution && one.exit_execution.slices_total > one.exit_execution.slices_done;
+  const leaving = one.exit_execution;
+  const hurried = leaving && leaving.type === "twap" && leaving.slices_total > leaving.slices_done;
   at.close.disabled = one.status === "closing" && !hurried;
   at.close.hidden = !may("trade");
 }

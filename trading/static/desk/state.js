@@ -10,8 +10,9 @@ export const desk = {
   portfolio: null,
   // Standing positions by id; null until the first answer.
   positions: null,
+  // Closed before the page's eyes, and not told of yet.
+  left: [],
   signals: null,
-  signalsAt: null,
   log: [],
   // [seconds, USD] as each look at the account found it, since the page was opened.
   equities: [],

@@ -154,14 +154,20 @@ function progress(window, report, asked) {
       text(words, held);
     } else {
       text(step, left ? `Closing: ${left} of ${total} left` : "Closed. Proving that the venue is flat …");
-      text(words, left ? "Every position is being closed at market." : `No late fill may be possible any more; this takes some seconds. ${duration((performance.now() - begun) / 1000)} so far.`);
+      text(words, left ? closingWords() : `No late fill may be possible any more; this takes some seconds. ${duration((performance.now() - begun) / 1000)} so far.`);
     }
     fill(list, left ? standing.map((one) => h("li", {}, `${one.pair}: ${one.status}`)) : [], report.foreign.map(foreignLine));
   };
-  const stopListening = on("health positions clock link", show);
+  const stopListening = on("health positions connections clock link", show);
   window.dialog.addEventListener("close", stopListening);
   show();
   lookAtHealth();
+}
+
+function closingWords() {
+  const venue = (desk.connections || []).find((one) => one.name === "Venue");
+  const down = venue && venue.status === "down";
+  return down ? `The venue does not answer: ${venue.words}. Every close is tried again until it does.` : "Every position is being closed at market.";
 }
 
 // The desk's words when all is closed and the account holds something all the same; else null.
