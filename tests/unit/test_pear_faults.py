@@ -146,6 +146,21 @@ class OpeningFaults(PearWorld):
                 orders = self.a_pair()
                 self.assertEqual([one.status for one in self.venue.submit(orders)], [OrderStatus.UNKNOWN] * 2)
 
+    def test_while_pear_wants_to_be_left_alone_nothing_is_opened(self) -> None:
+        """One more 429 would be a doubt of ninety seconds, and the end of the signal."""
+        self.fault(OPEN, Answer.TOO_MANY, Commit.NEVER)
+        self.venue.submit(self.a_pair())
+        orders = self.a_pair()
+        for report in self.venue.submit(orders):
+            self.assertIs(report.status, OrderStatus.REJECTED)
+            self.assertIn("nothing was sent", report.detail)
+        self.assertEqual(self.pear.count(OPEN), 1)
+        with self.assertRaises(VenueUnavailable):
+            self.venue.require_room()
+        self.clock.advance(15)
+        again = self.a_pair()
+        self.assert_filled(again, self.venue.submit(again))
+
     def test_a_validation_error_is_a_refusal_at_once(self) -> None:
         self.whims.strict_weights = True
         body = {"statusCode": 400, "error": "Bad Request", "message": ["usdValue must not be less than 1"]}
@@ -250,6 +265,7 @@ class ClosingFaults(PearWorld):
                 self.venue.submit(orders)
                 self.assertEqual([one.status for one in self.told(orders)], [OrderStatus.FILLED] * 2)
                 self.assert_closed()
+                self.clock.advance(15)
                 self.held_pair()
 
     def test_lost_and_never_done_may_be_tried_again_after_fifteen_seconds(self) -> None:
@@ -262,6 +278,28 @@ class ClosingFaults(PearWorld):
         again = self.a_way_out()
         self.venue.submit(again)
         self.assertEqual([one.status for one in self.told(again)], [OrderStatus.FILLED] * 2)
+        self.assert_closed()
+
+    def test_a_close_that_pear_has_not_begun_may_be_tried_again_at_once(self) -> None:
+        """Another trade was under way, or too much was asked: it stood for fifteen seconds for nothing."""
+        for status, code in ((408, "ACTIVE_TRADE_TIMEOUT"), (429, None)):
+            with self.subTest(status=status):
+                self.pear.faults.say({"statusCode": status, "message": "no", "code": code}, route=CLOSE)
+                orders, began = self.a_way_out(), self.clock.now()
+                self.venue.submit(orders)
+                self.assertEqual([one.status for one in self.told(orders)], [OrderStatus.REJECTED] * 2)
+                self.assertLess((self.clock.now() - began).total_seconds(), 3)
+                again = self.a_way_out()
+                self.assertEqual([one.status for one in self.venue.submit(again)], [OrderStatus.FILLED] * 2)
+                self.clock.advance(15)
+                self.held_pair()
+
+    def test_a_close_that_pear_says_it_has_not_begun_and_did_is_found_by_its_fills(self) -> None:
+        body = {"statusCode": 408, "message": "no", "code": "ACTIVE_TRADE_TIMEOUT"}
+        self.pear.faults.say(body, route=CLOSE, committed=True)
+        orders = self.a_way_out()
+        self.venue.submit(orders)
+        self.assertEqual([one.status for one in self.told(orders)], [OrderStatus.FILLED] * 2)
         self.assert_closed()
 
     def test_a_reading_that_takes_pear_longer_than_a_read_may_is_waited_for_by_the_next_close(self) -> None:
@@ -473,6 +511,10 @@ class WithAKey(PearWorld):
         self.assertLess((self.clock.now() - began).total_seconds(), 5)
         self.assertEqual((self.held(ETH), self.held(SOL)), (0, 0))
         self.assertEqual((self.pear.count(CLOSE), self.direct_orders()), (1, 2))
+
+    def test_a_close_that_pear_is_too_busy_for_goes_directly(self) -> None:
+        self.pear.faults.say({"statusCode": 408, "message": "no", "code": "ACTIVE_TRADE_TIMEOUT"}, route=CLOSE)
+        self.assert_closed_directly()
 
     def test_a_close_of_what_pear_holds_no_more_is_refused_as_such(self) -> None:
         body = {"statusCode": 404, "message": "Position not found", "code": "POSITION_NOT_FOUND"}

@@ -153,9 +153,9 @@ class PearVenue(HyperliquidReader):
         }
 
     def require_room(self) -> None:
-        """Raises VenueUnavailable, too, when Pear gives no token."""
+        """Raises VenueUnavailable, too, when Pear gives no token or wants to be left alone."""
         super().require_room()
-        self.pear.log_in()
+        self.pear.require_room()
 
     def set_leverage(self, coin: Coin, leverage: int) -> None:
         """Nothing is sent: Pear sets it with the opening that it is for."""
@@ -230,7 +230,7 @@ class PearVenue(HyperliquidReader):
 
     def _open_in_turn(self, orders: Sequence[Order], body: object, key: str) -> tuple[OrderReport, ...]:
         try:
-            self.pear.log_in()
+            self.pear.require_room()
             with self._register.turn(closes=False):
                 late = [one for one in orders if self._clock.now() > one.expires_at]
                 if late:
@@ -353,7 +353,10 @@ class PearVenue(HyperliquidReader):
                 return tuple(self._kept(one, refused(one, reason, words, now)) for one in orders)
             case Refused(reason, words):
                 self._register.refused(orders, now, reason, words)
-            case Unclear(words):
+            case Unclear(words, not_begun):
+                if not_begun and all(one.reduce_only for one in orders):
+                    # A close may be sent again: it waits for no longer than what was done takes to show.
+                    self._register.refused(orders, now, RejectReason.OTHER, words)
                 self._log.write("warning", f"Pear left it open what became of an order: {words}", event="PearUnclear")
         return ()
 

@@ -29,7 +29,8 @@ RENEW_SHARE = 0.25
 # A refused log-in is not tried again at once: it would be refused again, and counted.
 LOGIN_AGAIN_SECONDS = 2.0
 LOGIN_REFUSED = frozenset({400, 401, 403})
-# After a 429 nothing is read for as long as Pear says, or a second; no longer than a close at Pear is waited for.
+# After a 429 nothing is opened, and after one to a read nothing is read, for as long as Pear says, or a second; no
+# longer than a close at Pear is waited for.
 REST_SECONDS = 1.0
 REST_SECONDS_MAX = 15.0
 _TRY_AGAIN = frozenset({500, 502, 503, 504})
@@ -66,7 +67,8 @@ class PearApi:
         self._lock = threading.Lock()
         self._session: _Session | None = None
         self._refused: tuple[float, str] | None = None
-        self._rests_until = 0.0
+        self._reads_at = 0.0
+        self._opens_at = 0.0
 
     def healthy(self) -> None:
         """Raises VenueUnavailable when Pear does not answer."""
@@ -75,6 +77,11 @@ class PearApi:
     def log_in(self) -> None:
         """Have a valid token. Raises VenueUnavailable, with a `status` in LOGIN_REFUSED when Pear refused the key."""
         self._token()
+
+    def require_room(self) -> None:
+        """Raises VenueUnavailable while Pear wants to be left alone, and when it gives no token."""
+        self._check_rest(self._opens_at)
+        self.log_in()
 
     def read(
         self, path: str, params: Mapping[str, str] | None = None, within_seconds: float = READ_SECONDS_MAX
@@ -95,14 +102,16 @@ class PearApi:
         return self._decoded(self._asked(path, params, ends_at))
 
     def _asked(self, path: str, params: Mapping[str, str] | None, ends_at: float) -> Answer:
-        rest = self._rests_until - self._clock.monotonic()
-        if rest > 0:
-            raise VenueUnavailable(f"Pear wants to be left alone for {rest:.0f} s more (429)", status=429)
+        self._check_rest(self._reads_at)
         answer = self._authorized("GET", path, params, None, ends_at - self._clock.monotonic())
         if answer.status == 429:
-            seconds = REST_SECONDS if answer.retry_after is None else min(answer.retry_after, REST_SECONDS_MAX)
-            self._rests_until = self._clock.monotonic() + seconds
+            self._reads_at = self._opens_at
         return answer
+
+    def _check_rest(self, until: float) -> None:
+        rest = until - self._clock.monotonic()
+        if rest > 0:
+            raise VenueUnavailable(f"Pear wants to be left alone for {rest:.0f} s more (429)", status=429)
 
     def _decoded(self, answer: Answer) -> object:
         return self._peer.decoded(answer) if answer.content or not answer.ok else None
@@ -144,7 +153,11 @@ class PearApi:
         self, method: str, path: str, params: Mapping[str, str] | None, body: object, token: str, seconds: float
     ) -> Answer:
         headers = {"Authorization": f"Bearer {token}"}
-        return self._peer.exchange(method, path, params=params, body=body, headers=headers, within_seconds=seconds)
+        answer = self._peer.exchange(method, path, params=params, body=body, headers=headers, within_seconds=seconds)
+        if answer.status == 429:
+            rest = REST_SECONDS if answer.retry_after is None else min(answer.retry_after, REST_SECONDS_MAX)
+            self._opens_at = self._clock.monotonic() + rest
+        return answer
 
     # The session
 

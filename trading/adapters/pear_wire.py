@@ -64,6 +64,8 @@ _REASONS: Mapping[str, RejectReason] = {
 # No token and no such thing are said before anything is tried, with a code or without. No right is not: without a code
 # it may be what stands before the exchange.
 _BEFORE_ANYTHING = frozenset({401, 404})
+# Another trade of the account was under way for as long as Pear waits. A 408 of no code may be of a gateway before it.
+_BUSY = (408, "ACTIVE_TRADE_TIMEOUT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +81,11 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Unclear:
-    """An answer, or none, from which nothing can be concluded."""
+    """An answer, or none, from which nothing can be concluded. `not_begun`: Pear says that it has not begun, which is
+    enough where it may be sent again."""
 
     words: str
+    not_begun: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +207,8 @@ def refusal_in(status: int, content: bytes) -> Refused | Unclear:
     words = _plain(record.get("message"))
     told = f"{words} ({code})" if isinstance(code, str) else words
     if status in (408, 409, 429) or not 400 <= status < 500 or not words:
-        return Unclear(f"Pear answered with status {status}: {told}")
+        not_begun = bool(words) and (status == 429 or (status, code) == _BUSY)
+        return Unclear(f"Pear answered with status {status}: {told}", not_begun)
     code = code if isinstance(code, str) else ""
     reason = _REASONS.get(code, RejectReason.OTHER)
     validated = status in _BEFORE_ANYTHING or isinstance(record.get("message"), list)
