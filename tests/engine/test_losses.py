@@ -10,7 +10,7 @@ from unittest import mock
 
 from tests.engine.hands import join_all
 from tests.engine.resting_venue import RestingVenue
-from tests.engine.scripted_venue import Crash, Scene, a_scene, fine, lost_after, lost_before, unknown_for
+from tests.engine.scripted_venue import Crash, Scene, a_scene, fine, late, lost_after, lost_before, unknown_for
 from trading.domain.desk_state import Cause, TradingState
 from trading.domain.errors import InvariantBroken, ResumeRefused
 from trading.domain.exit_plan import ExitReason
@@ -285,6 +285,52 @@ class Explained(LossCase):
         self.assertFalse(self.scene.trades()[-1].gone)
         self.assertFalse(self.reduced())
         self.assert_account_explained()
+
+    def test_and_where_the_slice_comes_between_the_look_at_the_account_and_that_at_the_fills(self) -> None:
+        """Taken for older than the account, what it took was left out, and the rest of the fill never booked."""
+        for resting in (False, True):
+            with self.subTest(resting=resting):
+                self.setUp()
+                position = self.scene.opened()
+                self.tick()
+                self.venue.script(late(4))
+                now = self.scene.clock.monotonic()
+                closing.close(self.scene.desk, position.id, ExitReason.MANUAL, twap=TwapRequest(600, 5), until=now)
+                if resting:
+                    self.venue.fire("ETH", "stop", "0.22")
+                else:
+                    self.venue.take("ETH", "0.22", "3900", FillCause.LIQUIDATION)
+                self.scene.clock.advance(1)
+                self.venue.on_read = self.late_slice
+                working.book_losses(self.scene.desk)
+                self.venue.on_read = None
+                self.tick(20)
+                self.assertEqual([Decimal("0.22")], [one.quantity for one in self.losses(position)])
+                self.assertEqual(PositionStatus.CLOSED, self.scene.position(position.id).status)
+                self.assertFalse(self.scene.trades()[-1].gone)
+                self.assert_account_explained()
+
+    def late_slice(self, read: str) -> None:
+        if read == "fills":
+            self.scene.clock.advance(4)
+            self.venue.held("ETH")
+
+    def test_what_fired_beside_a_slice_in_doubt_and_beside_others_is_booked_when_the_doubt_has_ended(self) -> None:
+        """Booked in part before, the rest passed for held, and was sold of what was somebody else's."""
+        position = self.scene.opened()
+        self.tick(2)
+        self.venue.hold("ETH", "1")
+        self.tick(4)
+        emergency.resume(self.scene.desk, [ETH])
+        self.venue.script(lost_before())
+        self.venue.cancel_fails = True
+        now = self.scene.clock.monotonic()
+        closing.close(self.scene.desk, position.id, ExitReason.MANUAL, twap=TwapRequest(600, 5), until=now)
+        self.venue.fire("ETH", "stop")
+        self.tick(20)
+        self.assertEqual([Decimal("0.25")], [one.quantity for one in self.losses(position)])
+        self.assertEqual(PositionStatus.CLOSED, self.scene.position(position.id).status)
+        self.assertEqual(Decimal(1), self.venue.held("ETH"))
 
     def test_but_for_what_the_slice_took_that_nobody_has_confirmed(self) -> None:
         position = self.scene.opened()

@@ -25,6 +25,9 @@ from trading.engine.holdings import back_to
 from trading.engine.recovery import book_holdings
 
 CLOCK_SET_BACK_MAX = timedelta(minutes=2)
+READS_APART = timedelta(seconds=3)
+"""By how much a fill must be older than the account for that to show it: clocks differ by two seconds at most while the
+desk opens, and one read may lag another by a second."""
 RESTED_REMEMBERED = 64
 """How many of a position's latest resting groups a late fill is recognised by."""
 UNCONFIRMED = "its close, which nobody had confirmed, did it"
@@ -135,12 +138,16 @@ def explained(
     now: datetime,
     sold: Collection[ClientOrderId] = (),
     *,
+    read_at: datetime,
     may_land: bool = False,
 ) -> Mapping[PositionId, tuple[LegLost, ...]]:
     """The part of *lack* that *fills* explain, by position: what rested for a position is its own loss, missing or not,
     the rest is everybody's, pro rata on the lots of *step*, what that leaves over the largest holder's. Missing or not
     is also what was *sold* without a ledger, of those who stood then. Where what was given up *may land* all the same,
-    what a position's closes can have taken so is its own before it is anybody else's."""
+    what a position's closes can have taken so is its own before it is anybody else's. Nothing yet where a
+    fill would be booked in part beside an order in doubt: one that is told to have filled since about when the account
+    was read, at *read_at*, for a later reading shows what it took; or one that may be what rested for a position has
+    left nothing for, until that is known."""
     holders = _holders(book, [lack.coin])
     if not holders:
         # Who held it has closed since.
@@ -149,7 +156,9 @@ def explained(
     left = {one.id: one.leg_of(lack.coin).held for one in holders}
     losses: dict[PositionId, list[LegLost]] = {one.id: [] for one in holders}
     lacking, least = Decimal(lack.quantity), Decimal(lack.least)
-    untold = _untold(book, holders, lack.coin, fills)
+    doubted = _doubted(book, holders, lack.coin)
+    untold = _untold(doubted, fills)
+    is_early = any(one.client_order_id in doubted and one.filled_at > read_at - READS_APART for one in fills)
     claims = _claims(book, holders, lack.coin) if may_land else {}
     for fill, quantity in _candidates(book, lack, fills, (*rested.values(), frozenset(sold))):
         owner = next((one for one, ids in rested.items() if fill.client_order_id in ids), None)
@@ -160,7 +169,11 @@ def explained(
             without |= {one.id for one in holders if one.entered_at > fill.filled_at + CLOCK_SET_BACK_MAX}
         # A fill that took more than is sure to lack took what a close in doubt was to take: of one fill each loses its
         # part once, so that there is no later for the rest.
-        quantity = Quantity(min(quantity, max(lacking + untold if lacking else ZERO, own)))
+        most = max(lacking + untold if lacking else ZERO, own)
+        is_bounded = owner is not None and bool(doubted) and left[owner] > most
+        if quantity > most > 0 and (is_early or is_bounded):
+            return {}
+        quantity = Quantity(min(quantity, most))
         claimant = _claimant(claims, fill, quantity) if owner is None and not is_sold else None
         parts = _parts(quantity, left, owner or claimant, step, without)
         why = "what rested for it fired at the venue" if owner is not None else "it was sold without a ledger"
@@ -175,15 +188,20 @@ def explained(
     return {position_id: tuple(found) for position_id, found in losses.items() if found}
 
 
-def _untold(book: Book, holders: Iterable[Position], coin: Coin, fills: Iterable[AccountFill]) -> Decimal:
-    """Coins that orders in doubt were to take of *holders*, and that no fill of theirs tells of."""
-    left = {
-        order.client_order_id: Decimal(order.quantity)
+def _doubted(book: Book, holders: Iterable[Position], coin: Coin) -> Mapping[ClientOrderId, Quantity]:
+    """The orders in doubt that were to take coins of *holders*, and how many."""
+    return {
+        order.client_order_id: order.quantity
         for one in holders
         for trade in book.trades_of_position(one.id)
         for order in trade.in_doubt
         if order.coin == coin and order.reduce_only
     }
+
+
+def _untold(doubted: Mapping[ClientOrderId, Quantity], fills: Iterable[AccountFill]) -> Decimal:
+    """Coins that orders in doubt were to take, and that no fill of theirs tells of."""
+    left = {client_order_id: Decimal(quantity) for client_order_id, quantity in doubted.items()}
     for fill in fills if left else ():
         if fill.client_order_id in left:
             left[fill.client_order_id] -= fill.quantity

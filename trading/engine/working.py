@@ -193,7 +193,8 @@ def book_losses(desk: Desk, beside_others: Collection[Coin] = ()) -> tuple[Posit
     sold = {one.client_order_id: one.coin for one in losses.sold_since(book, rescued)}
     before = losses.versions(book, [leg.coin for one in book.standing_positions() for leg in one.legs])
     try:
-        lacks = losses.missing(book, desk.venue.account(), {*beside_others, *sold.values()})
+        account = desk.venue.account()
+        lacks = losses.missing(book, account, {*beside_others, *sold.values()})
         coins = [lack.coin for lack in lacks]
         if not coins:
             return ()
@@ -207,8 +208,10 @@ def book_losses(desk: Desk, beside_others: Collection[Coin] = ()) -> tuple[Posit
             return None
         for lack in lacks:
             step = instruments[lack.coin].quantity_step
-            may_land = not desk.venue.traits.proves_absence
-            explained = losses.explained(book, lack, fills, step, desk.clock.now(), sold, may_land=may_land)
+            may_land, read_at = not desk.venue.traits.proves_absence, account.taken_at
+            explained = losses.explained(
+                book, lack, fills, step, desk.clock.now(), sold, read_at=read_at, may_land=may_land
+            )
             for position_id, lost in explained.items():
                 found.setdefault(position_id, []).extend(lost)
             told = sum((loss.quantity for lost in explained.values() for loss in lost), ZERO)
