@@ -372,6 +372,22 @@ class DepthTest(unittest.TestCase):
         # long 2 in at 201 out at 197, short 0.5 in at 49.5 out at 50: 4.5 lost, fees on 497.5, over 250.5
         self.assertEqual(round_trip_cost(depth, depth, 2, "0.5", "0.001"), D("4.9975") / D("250.5"))
 
+    def test_what_is_opened_in_slices_is_closed_whole(self) -> None:
+        depth = Depth(Coin("A"), self.bids, self.asks, T0)
+        # Both 2 in, by slices of 1: 200 paid and 198 had; out at once at 197 and 201: 6 lost, fees on 796, over 398.
+        self.assertEqual(round_trip_cost(depth, depth, 2, 2, "0.001", 1, 1), D("6.796") / 398)
+        # What the book does not show costs its last price at least.
+        last = (self.bids[-1].price, self.asks[-1].price)
+        out = D(295) + 7 * last[0], D(302) + 7 * last[1]
+        lost = D(1000) - out[0] + out[1] - 990
+        wanted = (lost + D("0.001") * (1990 + sum(out))) / 1990
+        cost = round_trip_cost(depth, depth, 10, 10, "0.001", 1, 1)
+        assert cost is not None
+        self.assertAlmostEqual(cost, wanted, places=20)
+        self.assertIsNone(round_trip_cost(depth, depth, 10, 10, "0.001", 1, 9))
+        self.assertIsNone(round_trip_cost(depth, depth, 10, 10, "0.001", 9, 1))
+        self.assertIsNone(round_trip_cost(depth, depth, 10, 10, "0.001"))
+
     def test_a_round_trip_without_depth_on_any_of_four_sides_has_no_price(self) -> None:
         full = Depth(Coin("A"), self.bids, self.asks, T0)
         cases = (

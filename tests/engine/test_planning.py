@@ -106,6 +106,33 @@ class BookTest(PlanningTestCase):
         # Half a spread four times, a thousandth of one leg of two, and a fee of 4.5 bp four times.
         self.assertAlmostEqual(Decimal("0.0002") + Decimal("0.0005") + Decimal("0.0009"), cost, places=6)
 
+    def test_the_way_back_of_what_is_opened_in_slices_is_that_of_the_whole(self) -> None:
+        """A stop closes all of it at once: opened by the cost of a slice, it was stopped out by its own way out."""
+        for second, dear in (("0.0010", False), ("0.0060", True)):
+            for usd in ("5000", "50"):
+                with self.subTest(second=second, usd=usd):
+                    self.setUp()
+                    self.venue.bend_depth = self.steps(Decimal(second), usd)
+                    if dear:
+                        self.assertEqual(["COST_TOO_HIGH"], self.denied(size="4000", twap=TwapRequest(60, 5)))
+                    else:
+                        self.trade("4000", twap=TwapRequest(60, 5))
+
+    def steps(self, second: Decimal, usd: str) -> Callable[[Depth], Depth]:
+        """A book that carries a slice of 400 USD at its touch, and *usd* more so much further away."""
+
+        def bend(depth: Depth) -> Depth:
+            mid = self.venue.mids[depth.coin]
+            first, rest = Quantity(500 / mid), Quantity(Decimal(usd) / mid)
+            bid, ask = depth.bids[0].price, depth.asks[0].price
+            return replace(
+                depth,
+                bids=(Level(bid, first), Level(Price(bid * (1 - second)), rest)),
+                asks=(Level(ask, first), Level(Price(ask * (1 + second)), rest)),
+            )
+
+        return bend
+
     def test_a_coin_without_a_book_costs_nobody_knows_what(self) -> None:
         for coin in (BTC, ETH):
             with self.subTest(coin):

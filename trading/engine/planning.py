@@ -315,10 +315,10 @@ def _entry(
     longs, shorts = [one[0] for one in slices], [one[1] for one in slices]
     long = _entry_leg(world, signal.long_coin, Side.BUY, longs, slippage)
     short = _entry_leg(world, signal.short_coin, Side.SELL, shorts, slippage)
-    depths = world.depths.get(long.coin), world.depths.get(short.coin)
+    long_depth, short_depth = world.depths.get(long.coin), world.depths.get(short.coin)
     cost = None
-    if long.largest and short.largest and depths[0] is not None and depths[1] is not None:
-        cost = round_trip_cost(depths[0], depths[1], long.largest, short.largest, fee)
+    if long.quantity and short.quantity and long_depth is not None and short_depth is not None:
+        cost = round_trip_cost(long_depth, short_depth, long.quantity, short.quantity, fee, long.largest, short.largest)
     return Entry(
         pair=signal.pair,
         long=long,

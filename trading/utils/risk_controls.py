@@ -92,8 +92,8 @@ class EntryLeg:
 class Entry:
     """An intended opening. `position_size` is gross USD over both legs, `stop_loss` and the rest are fractions.
 
-    `round_trip_cost` is that of opening and closing at once at present depth, fees included, over gross notional; None
-    when it could not be measured.
+    `round_trip_cost` is that of opening, by its slices, and closing all of it at once at present depth, fees included,
+    over gross notional; None when it could not be measured.
     """
 
     pair: Pair

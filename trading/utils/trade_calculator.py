@@ -287,28 +287,44 @@ def _taken(levels: Iterable[Level], wanted: Decimal) -> tuple[Decimal, Decimal]:
 
 
 def round_trip_cost(
-    long_depth: Depth, short_depth: Depth, long_quantity: Number, short_quantity: Number, taker_fee: Number
+    long_depth: Depth,
+    short_depth: Depth,
+    long_quantity: Number,
+    short_quantity: Number,
+    taker_fee: Number,
+    long_slice: Number | None = None,
+    short_slice: Number | None = None,
 ) -> Decimal | None:
-    """What opening and closing the pair at once would cost, as a fraction of the gross notional it opens at.
+    """What opening the pair and closing all of it at once would cost, as a fraction of the gross notional it opens at.
 
-    Four depth-weighted fills, each charged *taker_fee*: the long bought and sold, the short sold and bought back. None
-    when one of the four finds too little depth.
+    Four depth-weighted fills, each charged *taker_fee*: the long bought and sold, the short sold and bought back. What
+    is opened in slices costs on its way in what the largest, of *long_slice* and *short_slice* coins, would; on its way
+    out a stop takes the whole, and what the book does not show of that costs its last price at least. None when one of
+    the four finds too little depth for a slice.
     """
     fee = _fraction(taker_fee, "taker_fee")
+    long, short = exact(long_quantity, "long_quantity"), exact(short_quantity, "short_quantity")
+    long_part = long if long_slice is None else exact(long_slice, "long_slice")
+    short_part = short if short_slice is None else exact(short_slice, "short_slice")
     prices = (
-        executable_price(long_depth.asks, long_quantity),
-        executable_price(short_depth.bids, short_quantity),
-        executable_price(long_depth.bids, long_quantity),
-        executable_price(short_depth.asks, short_quantity),
+        executable_price(long_depth.asks, long_part),
+        executable_price(short_depth.bids, short_part),
+        _leaving_price(long_depth.bids, long, long_part),
+        _leaving_price(short_depth.asks, short, short_part),
     )
     long_in, short_in, long_out, short_out = prices
     if long_in is None or short_in is None or long_out is None or short_out is None:
         return None
-    long, short = exact(long_quantity, "long_quantity"), exact(short_quantity, "short_quantity")
     opened = long * long_in + short * short_in
     closed = long * long_out + short * short_out
     lost = long * (long_in - long_out) + short * (short_out - short_in)
     return (lost + fee * (opened + closed)) / opened
+
+
+def _leaving_price(levels: Sequence[Level], quantity: Decimal, part: Decimal) -> Price | None:
+    """The best average price that *quantity* coins may have at once; None for too little depth for *part* of them."""
+    filled, paid = _taken(levels, _amount(quantity, "quantity"))
+    return Price((paid + (quantity - filled) * levels[-1].price) / quantity) if filled >= part else None
 
 
 def average_entry(fills: Iterable[tuple[Number, Number]]) -> Decimal | None:
