@@ -4,6 +4,7 @@ import unittest
 from collections.abc import Sequence
 from decimal import Decimal
 
+from tests.builders import after, given_a_working_trade, given_report
 from tests.engine.bent_venue import with_store
 from tests.engine.scripted_venue import (
     Scene,
@@ -22,9 +23,20 @@ from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account
 from trading.domain.orders import Order, RejectReason
 from trading.domain.positions import Position, PositionStatus
-from trading.domain.trades import Trade, TradeStatus, close_trade_id
-from trading.domain.units import Coin, PositionId, TradeId
-from trading.engine import closing, emergency, working
+from trading.domain.trades import (
+    Event,
+    LegLost,
+    OrdersReported,
+    Trade,
+    TradeCanceled,
+    TradeResumed,
+    TradeStatus,
+    TradeSuspended,
+    close_trade_id,
+    record,
+)
+from trading.domain.units import ZERO, Coin, PositionId, Price, Quantity, TradeId, Usd
+from trading.engine import closing, emergency, entry, working
 from trading.engine.requests import TwapRequest
 
 TWAP = TwapRequest(60, 4)
@@ -312,6 +324,35 @@ class CancelTests(ClosingTestCase):
             closing.cancel(self.scene.desk, closing_id)
 
 
+class LeftUnlevelTests(unittest.TestCase):
+    SUSPENDED, RESUMED = TradeSuspended(after(2), "odd"), TradeResumed(after(2), "on request")
+
+    def is_left_unlevel(self, long: str, short: str, *events: Event) -> bool:
+        """Of an opening filled to these parts, after *events* and a cancel."""
+        trade = given_a_working_trade()
+        reports = [given_report(one, part, after(1)) for one, part in zip(trade.orders, (long, short), strict=True)]
+        for event in (OrdersReported(after(1), tuple(reports)), *events, TradeCanceled(after(3), "on request")):
+            trade = record(trade, event)
+        return closing.left_unlevel(trade)
+
+    def test_a_twentieth_of_a_leg_may_stay_whichever_is_ahead(self) -> None:
+        for long, short, unlevel in (("0.95", "0.9", False), ("0.96", "0.9", True), ("0.9", "0.96", True)):
+            with self.subTest(long=long, short=short):
+                self.assertIs(unlevel, self.is_left_unlevel(long, short, self.SUSPENDED))
+
+    def test_only_what_was_suspended_when_it_was_canceled(self) -> None:
+        self.assertFalse(self.is_left_unlevel("1", "0.5"))
+        self.assertFalse(self.is_left_unlevel("1", "0.5", self.SUSPENDED, self.RESUMED))
+        self.assertTrue(self.is_left_unlevel("1", "0.5", self.SUSPENDED, self.RESUMED, self.SUSPENDED))
+
+    def test_what_has_lost_a_leg_is_left_for_that(self) -> None:
+        price, at = Price(Decimal(4000)), after(2)
+        lost = LegLost(
+            at, Coin("ETH"), Quantity(Decimal("0.1")), price, Usd(ZERO), at, "1", ExitReason.LIQUIDATION, "taken"
+        )
+        self.assertFalse(self.is_left_unlevel("1", "0.5", self.SUSPENDED, lost))
+
+
 class ResumedTradeTests(ClosingTestCase):
     """A trade in doubt for so long that somebody was told."""
 
@@ -337,6 +378,19 @@ class ResumedTradeTests(ClosingTestCase):
         self.assertEqual(1, len(self.venue.sent))
         # The doubt is as old as it was.
         self.assertEqual("SUSPENDED", view.status)
+
+    def resumed_in_doubt_for(self, seconds: float) -> str:
+        """The answer to a resume of what was suspended with its orders in doubt for so many seconds more."""
+        self.venue.script(unknown_for(entry.ANSWER_SECONDS + seconds))
+        position = self.scene.opened("signal_2", pair="SOL/AVAX")
+        working.suspend(self.scene.desk, self.scene.trade(position.trade_id), "odd")
+        return closing.resume(self.scene.desk, position.trade_id).status
+
+    def test_a_doubt_that_ends_while_the_answer_is_awaited_is_waited_for(self) -> None:
+        self.assertEqual("FILLED", self.resumed_in_doubt_for(closing.ANSWER_SECONDS - 2))
+
+    def test_a_doubt_that_does_not_end_is_answered_in_time(self) -> None:
+        self.assertEqual("WORKING", self.resumed_in_doubt_for(closing.ANSWER_SECONDS + 2))
 
     def test_what_is_not_suspended_is_not_resumed(self) -> None:
         self.scene.ticks(30, 10.0)
