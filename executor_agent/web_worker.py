@@ -1,18 +1,22 @@
 """gunicorn's worker with threads, but that what it cannot read is answered like everything else that is wrong, and that
-nobody holds a thread by saying nothing.
+nobody's slowness is anybody else's.
 
-The law: a connection has a thread only once something of a request is there, and the whole request is there within
-`REQUEST_SECONDS` of that, or the rest of it is not waited for. What stands behind slow callers is an emergency stop.
+The law: no thread waits for what a caller sends, and none for long until he reads. The main thread gathers each request
+and gives it a thread once it is whole; it waits for many at once and for nobody alone. What stands behind slow callers
+is an emergency stop.
 """
 
+import errno
+import re
 import selectors
 import socket
 import time
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from gunicorn import util
+from gunicorn import http, util
 from gunicorn.http.errors import (
     InvalidResponseHeader,
     InvalidResponseHeaderName,
@@ -23,55 +27,191 @@ from gunicorn.http.errors import (
 from gunicorn.workers.gthread import ThreadWorker
 
 REQUEST_SECONDS = 10.0
+"""From the first byte of a request to its last."""
+ANSWER_SECONDS = 10.0
+"""For a caller to read what is sent in one piece; an event stream is many."""
+PARTING_SECONDS = 2.0
+"""For a caller to hang up once everything is said."""
+READ_BYTES_MAX = 64 * 1024
+HEAD_BYTES_MAX = 32 * 1024
+BODY_BYTES_MAX = 64 * 1024
+"""What the application reads of a body at most; a longer one it refuses by what the head says of its length."""
+
+_HEAD_END = b"\r\n\r\n"
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,18})[ \t]*\r\n", re.IGNORECASE)
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
+_EXPECTED = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*\r\n", re.IGNORECASE)
+
+
+@dataclass(eq=False, slots=True)
+class Arriving:
+    """A request on its way in: what there is of it, and until when the rest is waited for."""
+
+    until: float
+    content: bytearray = field(default_factory=bytearray)
+    told_to_go_on: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class Parting:
+    """A connection that has its last answer, and until when, or how many bytes, its end is waited for. Closed before
+    what was sent is read, it would take the answer with it."""
+
+    until: float
+    bytes_left: int = READ_BYTES_MAX
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     request_seconds = REQUEST_SECONDS
+    answer_seconds = ANSWER_SECONDS
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        # Of each connection whose request is read: until when, and the request once its head is there. Written by all
-        # threads, a key by one at a time.
-        self._arriving: dict[Any, tuple[float, Any]] = {}
+        # The main thread's own, but that a request's thread asks whether it was cut, or its head has no end.
+        self._arriving: dict[Any, Arriving] = {}
+        self._cut: set[Any] = set()
+        self._endless: set[Any] = set()
+        self._parting: dict[Any, Parting] = {}
 
     def load_wsgi(self) -> None:
         """Called before the application is there; the end of the process is the end of gunicorn, too."""
+        if self.cfg.is_ssl:
+            _refuse("--certfile: this service speaks no TLS; leave it out, and let a proxy speak it")
         for one in self.sockets:
             _refuse_strangers(one.getsockname())
         super().load_wsgi()
 
     def enqueue_req(self, conn: Any) -> None:
-        """Called in the main thread for a new connection, and for one that can be read; gunicorn would give the new one
-        a thread for five seconds, whether it says something or not."""
-        if conn.initialized or conn.data_ready:
-            self._arriving[conn] = (time.monotonic() + self.request_seconds, None)
-            super().enqueue_req(conn)
+        """Called in the main thread for a new connection, and for a kept one that can be read or has more than the last
+        request in its buffer; gunicorn would let a thread read it."""
+        content = bytearray(conn.parser.unreader.take_buffered() if conn.parser is not None else b"")
+        now = time.monotonic()
+        self._arriving[conn] = Arriving(now + (self.request_seconds if content else self.cfg.keepalive), content)
+        conn.sock.setblocking(False)
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._receive, conn))
+        if content:
+            self._look_at(conn)
+        else:
+            self._receive(conn, conn.sock)
+
+    def _receive(self, conn: Any, _client: Any) -> None:
+        """Called in the main thread when there is more of a request, or its connection has ended."""
+        arriving = self._arriving[conn]
+        data = _read(conn.sock)
+        if data is None:
             return
-        conn.set_timeout()
-        self.pending_conns.append(conn)
-        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
+        if data and not arriving.content:
+            arriving.until = time.monotonic() + self.request_seconds
+        arriving.content += data
+        if data:
+            self._look_at(conn)
+        else:
+            self._give_up_on(conn)
+
+    def _look_at(self, conn: Any) -> None:
+        """Give the request a thread if all of it is there, or as much as anybody would read."""
+        arriving = self._arriving[conn]
+        end = arriving.content.find(_HEAD_END)
+        if end < 0:
+            if len(arriving.content) > HEAD_BYTES_MAX:
+                self._endless.add(conn)
+                self._hand_over(conn, cut=True)
+            return
+        head = bytes(arriving.content[: end + 2])
+        length = _LENGTH.search(head)
+        body = 0 if length is None else int(length[1])
+        if _CHUNKED.search(head) or body > BODY_BYTES_MAX:
+            self._hand_over(conn, cut=True)
+        elif len(arriving.content) >= end + len(_HEAD_END) + body:
+            self._hand_over(conn, cut=False)
+        elif not arriving.told_to_go_on and _EXPECTED.search(head):
+            arriving.told_to_go_on = True
+            with suppress(OSError):
+                conn.sock.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _give_up_on(self, conn: Any) -> None:
+        """No more of it comes: what there is may still be worth an answer."""
+        if self._arriving[conn].content:
+            self._hand_over(conn, cut=True)
+        else:
+            self._forget(conn)
+            self.nr_conns -= 1
+            conn.close()
+
+    def _hand_over(self, conn: Any, *, cut: bool) -> None:
+        content = self._forget(conn).content
+        if conn.parser is None:
+            # Of no socket: the end of what is there is the end of what can be read.
+            conn.parser = http.get_parser(self.cfg, (), conn.client)
+        conn.parser.unreader.unread(bytes(content))
+        conn.data_ready = True
+        if cut:
+            self._cut.add(conn)
+        super().enqueue_req(conn)
+
+    def _forget(self, conn: Any) -> Arriving:
+        self.poller.unregister(conn.sock)
+        return self._arriving.pop(conn)
 
     def handle(self, conn: Any) -> Any:
-        try:
+        """Called in a thread."""
+        if conn not in self._endless:
             return super().handle(conn)
-        finally:
-            self._arriving.pop(conn, None)
+        self.handle_error(None, conn.sock, conn.client, LimitRequestHeaders("limit request headers size"))
+        return False
 
     def handle_request(self, req: Any, conn: Any) -> Any:
-        """Called when the head of a request is there; the application reads its body."""
-        if conn in self._arriving:
-            self._arriving[conn] = (self._arriving[conn][0], req)
-        return super().handle_request(req, conn)
+        """Called in a thread when the head of a request is read."""
+        if conn in self._cut:
+            req.force_close()
+        conn.sock.settimeout(self.answer_seconds)
+        try:
+            return super().handle_request(req, conn)
+        except TimeoutError as error:
+            # One of those that gunicorn says nothing about.
+            raise ConnectionResetError(errno.ECONNRESET, "the answer was not read in time") from error
+
+    def finish_request(self, conn: Any, future: Any) -> None:
+        """Called in the main thread when a request's thread is done; gunicorn would wait here, and everybody with it,
+        until the caller has hung up."""
+        for marked in (self._cut, self._endless):
+            marked.discard(conn)
+        if not future.cancelled() and future.exception() is None and future.result():
+            super().finish_request(conn, future)
+        else:
+            self._part_with(conn)
+
+    def _part_with(self, conn: Any) -> None:
+        try:
+            conn.sock.shutdown(socket.SHUT_WR)
+            conn.sock.setblocking(False)
+            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._wait_for_the_end, conn))
+        except (OSError, ValueError):  # who called is gone
+            self.nr_conns -= 1
+            conn.close()
+        else:
+            self._parting[conn] = Parting(time.monotonic() + PARTING_SECONDS)
+
+    def _wait_for_the_end(self, conn: Any, _client: Any) -> None:
+        parting, data = self._parting[conn], _read(conn.sock)
+        if data is not None:
+            parting.bytes_left -= len(data)
+            if not data or parting.bytes_left <= 0:
+                self._end(conn)
+
+    def _end(self, conn: Any) -> None:
+        del self._parting[conn]
+        self.poller.unregister(conn.sock)
+        self.nr_conns -= 1
+        conn.close()
 
     def murder_pending(self) -> None:
         """Called by the main thread each second, and after each event."""
-        super().murder_pending()
         now = time.monotonic()
-        for conn, (until, request) in tuple(self._arriving.items()):
-            if now > until and not _is_whole(request):
-                # Whoever waits for the rest reads an end; what is there is still read, and the answer still sent.
-                with suppress(OSError):
-                    conn.sock.shutdown(socket.SHUT_RD)
+        for conn in [one for one, arriving in self._arriving.items() if now > arriving.until]:
+            self._give_up_on(conn)
+        for conn in [one for one, parting in self._parting.items() if now > parting.until]:
+            self._end(conn)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Called for what never reaches the application, or escapes it; gunicorn itself would send a page of HTML."""
@@ -84,8 +224,15 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             util.write_nonblock(client, answer_to(exc))
 
 
-def _refuse_strangers(address: object) -> None:
+def _refuse(mistake: str) -> None:
     # Imported here: gunicorn's master loads this module, and the configuration only its workers.
+    from executor_agent.settings import refused_start
+    from trading.conf import ConfigurationError
+
+    raise refused_start(ConfigurationError((mistake,)))
+
+
+def _refuse_strangers(address: object) -> None:
     from trading.conf import ConfigurationError, refuse_strangers
 
     if isinstance(address, tuple):  # and no path
@@ -97,8 +244,14 @@ def _refuse_strangers(address: object) -> None:
             raise refused_start(error) from None
 
 
-def _is_whole(request: Any) -> bool:
-    return request is not None and not getattr(request.body.reader, "length", 0)
+def _read(connection: socket.socket) -> bytes | None:
+    """What has come; nothing when the caller has ended, in whatever way; None when there is nothing yet."""
+    try:
+        return connection.recv(READ_BYTES_MAX)
+    except BlockingIOError:
+        return None
+    except OSError:
+        return b""
 
 
 def answer_to(error: ParseException) -> bytes:

@@ -1,5 +1,6 @@
 """Tests of what the web server answers by itself to what never reaches the application."""
 
+import io
 import json
 import logging
 import os
@@ -11,11 +12,13 @@ import time
 import unittest
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
+from typing import ClassVar
 from unittest import mock
 
 from django.conf import settings
 
 from tests.processes import environ_of, free_port, wait_until
+from trading import parsers
 from trading.management.commands.serve import GUNICORN_OPTIONS, port_is_free
 from trading.problems import CONTENT_TYPE
 
@@ -30,6 +33,7 @@ if sys.platform != "win32":
     from gunicorn.util import load_class
     from gunicorn.workers.gthread import ThreadWorker
 
+    from executor_agent import web_worker
     from executor_agent.web_worker import Worker
 
 
@@ -39,17 +43,26 @@ THREADS = 2
 SILENT = b""
 HALF_A_HEAD = b"GET /api/health HTTP/1.1\r\nHost: local"
 HALF_A_BODY = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{"
+HALF_IN_CHUNKS = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"
+HALF_TOO_MUCH = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999999\r\n\r\n{"
+UNTOLD = b"POST / HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+THE_LAST_WORD = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+FOR_MUCH = b"GET /much HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
-# An application as small as can be: it answers the body that it was sent.
+# An application as small as can be: it answers the body that it was sent, of those that the service would read.
 SERVED = """
 from executor_agent.web_worker import Worker
 
 class Hasty(Worker):
-    request_seconds = 0.5
+    request_seconds = %s
+    answer_seconds = 0.2
 
 def echo(environ, start_response):
-    body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    length = int(environ.get("CONTENT_LENGTH") or 0)
+    body = environ["wsgi.input"].read(length) if length < 65536 else b""
+    if environ["PATH_INFO"] == "/much":
+        body = bytes(16 * 1024 * 1024)
     start_response("200 OK", [("Content-Length", str(len(body)))])
     return [body]
 """
@@ -85,6 +98,16 @@ class WebWorkerTest(unittest.TestCase):
                 self.assertEqual((problem["code"], list(problem["fields"])), ("INVALID_REQUEST", [field]))
                 self.assertNotIn("script", text)
 
+    def test_a_head_without_an_end_is_refused(self) -> None:
+        conn = mock.Mock(sock=self.ours, client=FROM)
+        self.worker._endless = {conn}
+        with self.assertLogs("tests.web_worker", "WARNING"):
+            self.assertFalse(self.worker.handle(conn))
+        self.ours.close()
+        response = HTTPResponse(self.theirs)
+        response.begin()
+        self.assertEqual(["headers"], list(json.loads(response.read())["fields"]))
+
     def test_who_has_hung_up_is_sent_nothing(self) -> None:
         self.theirs.close()
         with self.assertLogs("tests.web_worker", "WARNING"):
@@ -95,6 +118,15 @@ class WebWorkerTest(unittest.TestCase):
             with mock.patch.object(ThreadWorker, "handle_error") as told:
                 self.worker.handle_error(None, self.ours, FROM, error)
             told.assert_called_once_with(None, self.ours, FROM, error)
+
+    def test_as_much_is_gathered_of_a_body_as_the_application_reads(self) -> None:
+        self.assertEqual(parsers.BODY_BYTES_MAX, web_worker.BODY_BYTES_MAX)
+
+    def test_tls_is_refused_and_not_taken_for_something_that_cannot_be_read(self) -> None:
+        self.worker.cfg = mock.Mock(is_ssl=True)
+        with mock.patch.object(sys, "stderr", io.StringIO()) as said, self.assertRaises(SystemExit):
+            self.worker.load_wsgi()
+        self.assertIn("--certfile", said.getvalue())
 
     def test_the_service_is_served_by_it(self) -> None:
         name = GUNICORN_OPTIONS[GUNICORN_OPTIONS.index("--worker-class") + 1]
@@ -108,20 +140,25 @@ def read(connection: socket.socket) -> bytes:
 
 
 @unittest.skipIf(sys.platform == "win32", "no gunicorn on Windows")
-class SlowCallersTest(unittest.TestCase):
-    """A real server with two threads, and more callers than that who do not come to an end."""
+class ServedTestCase(unittest.TestCase):
+    """A real server with two threads."""
 
-    def setUp(self) -> None:
-        folder = self.enterContext(tempfile.TemporaryDirectory())
-        Path(folder, "served.py").write_text(SERVED, encoding="utf-8")
-        self.port = free_port()
-        said = ("--bind", f"127.0.0.1:{self.port}", "--worker-class", "served.Hasty", "--log-level", "error")
+    REQUEST_SECONDS: ClassVar[float]
+    port: ClassVar[int]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        folder = cls.enterClassContext(tempfile.TemporaryDirectory())
+        Path(folder, "served.py").write_text(SERVED % cls.REQUEST_SECONDS, encoding="utf-8")
+        cls.port = free_port()
+        said = ("--bind", f"127.0.0.1:{cls.port}", "--worker-class", "served.Hasty", "--log-level", "error")
         command = ("-m", "gunicorn", *said, "--threads", str(THREADS), "--no-control-socket")
         environ = environ_of(PYTHONPATH=os.pathsep.join((str(ROOT), folder)))
         server = subprocess.Popen((sys.executable, *command, "served:echo"), cwd=ROOT, env=environ)
-        self.addCleanup(server.wait)
-        self.addCleanup(server.terminate)
-        wait_until(lambda: not port_is_free(self.port), "a server")
+        cls.addClassCleanup(server.wait)
+        cls.addClassCleanup(server.terminate)
+        wait_until(lambda: not port_is_free(cls.port), "a server")
 
     def caller(self, words: bytes) -> socket.socket:
         connection = socket.create_connection(("127.0.0.1", self.port), 10)
@@ -129,21 +166,66 @@ class SlowCallersTest(unittest.TestCase):
         connection.sendall(words)
         return connection
 
-    def answer(self) -> bytes:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
+
+class SlowCallersTest(ServedTestCase):
+    """More callers than threads who do not come to an end; a request has longer than any of these tests."""
+
+    REQUEST_SECONDS = 8
+
+    def assert_answered_at_once(self) -> None:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=20)
         self.addCleanup(connection.close)
+        began = time.monotonic()
         connection.request("POST", "/", b"stop")
-        return connection.getresponse().read()
+        self.assertEqual(b"stop", connection.getresponse().read())
+        self.assertLess(time.monotonic() - began, 4)
 
     def test_who_says_nothing_or_stops_in_the_middle_keeps_nobody_waiting(self) -> None:
-        """Two who had sent half a head held both threads for ever, and two who had sent nothing for five seconds."""
-        for words in (SILENT, HALF_A_HEAD, HALF_A_BODY):
+        """Two who had sent half a head held both threads for as long as a request may take, and two with half of
+        a body in chunks for ever, refused as it was."""
+        for words in (SILENT, HALF_A_HEAD, HALF_A_BODY, HALF_IN_CHUNKS, HALF_TOO_MUCH, UNTOLD):
             with self.subTest(words):
                 for _ in range(4 * THREADS):
                     self.caller(words)
-                began = time.monotonic()
-                self.assertEqual(b"stop", self.answer())
-                self.assertLess(time.monotonic() - began, 4)
+                self.assert_answered_at_once()
+
+    def test_who_does_not_hang_up_keeps_nobody_waiting(self) -> None:
+        """The one thread that every connection goes through waited two seconds for each of them."""
+        for _ in range(4 * THREADS):
+            self.assertEqual(b"", read(self.caller(THE_LAST_WORD)))
+        self.assert_answered_at_once()
+
+    def test_who_does_not_read_the_answer_is_given_up(self) -> None:
+        """Two who asked for much and read nothing held both threads for ever."""
+        for _ in range(THREADS):
+            self.caller(FOR_MUCH)
+        self.assert_answered_at_once()
+
+    def test_who_waits_to_be_told_to_go_on_is_told(self) -> None:
+        one = self.caller(UNTOLD)
+        self.assertEqual(b"HTTP/1.1 100 Continue\r\n\r\n", one.recv(64))
+        one.sendall(b"go")
+        self.assertEqual(b"go", read(one))
+
+    def test_requests_that_come_together_are_answered_in_their_order(self) -> None:
+        words = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n"
+        one = self.caller(words + b"one" + words + b"two" + words + b"th")
+        heard = b""
+        while not heard.endswith(b"two"):
+            heard += one.recv(1024)
+        self.assertLess(heard.index(b"one"), heard.index(b"two"))
+        one.sendall(b"r")
+        self.assertEqual(b"thr", read(one))
+
+    def test_a_head_without_an_end_is_not_gathered_for_ever(self) -> None:
+        one = self.caller(b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"A: b\r\n" * 6000)
+        self.assertEqual(b"", one.recv(64))
+
+
+class PatienceTest(ServedTestCase):
+    """A request has half a second."""
+
+    REQUEST_SECONDS = 0.5
 
     def test_a_request_that_takes_its_time_but_arrives_is_answered_on_the_same_connection_too(self) -> None:
         one = self.caller(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Le")
@@ -155,6 +237,11 @@ class SlowCallersTest(unittest.TestCase):
         time.sleep(1)
         one.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nagain")
         self.assertEqual(b"again", read(one))
+
+    def test_the_rest_of_a_request_is_not_waited_for_any_longer(self) -> None:
+        head, body = self.caller(HALF_A_HEAD), self.caller(HALF_A_BODY)
+        self.assertEqual(b"{", read(body))
+        self.assertEqual(b"", head.recv(64))
 
 
 if __name__ == "__main__":
