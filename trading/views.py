@@ -458,6 +458,7 @@ def health_without_desk(error: StoreCorrupt) -> queries.Health:
         redis="disconnected",
         demo_mode=config.demo_mode,
         venue="paper" if config.demo_mode else config.venue,
+        network=None,
         trading_state=TradingState.HALTED,
         monitor=queries.MonitorView(alive=False, last_beat_seconds=None),
         version=__version__,

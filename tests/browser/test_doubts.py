@@ -444,6 +444,33 @@ class DoubtsTest(BrowserCase):
         self.browser.script("window.told('positions', [arguments[0]])", gone)
         self.browser.see(".toast", "RNDR/SNX has closed: stop loss, \N{MINUS SIGN}$12.50 net.")
 
+    def test_what_changes_behind_the_page_is_followed(self) -> None:
+        position = self.trade("behind the page", "BNB/ETH")
+        path = f"/api/positions/{position['position_id']}"
+        self.browser.log_in_as("trade")
+        self.browser.click(".row-toggle", "BNB / ETH")
+        stop = ".exits-form [name=stop_loss]"
+        self.browser.see(stop)
+        self.service.ask("PATCH", path, {"stop_loss": 0.25})
+        until(lambda: self.browser.see(stop).get_property("value") == "25", "the new stop in its field")
+        self.browser.type(stop, "24")
+        self.service.ask("PATCH", path, {"stop_loss": 0.2})
+        self.browser.see(".exits-form", "these exits were changed elsewhere")
+        self.assertEqual("24", self.browser.see(stop).get_property("value"))
+        health = {**self.service.ask("GET", "/api/health"), "status": "degraded", "problems": ["nobody is watching"]}
+        no = {"code": "STORE_CORRUPT", "detail": "the ledger is damaged"}
+        self.stub(
+            {"method": "GET", "path": "/api/health", "status": 200, "body": health},
+            {"method": "GET", "path": "/api/portfolio", "status": 503, "body": no},
+        )
+        self.browser.awaited(PORTFOLIO)
+        self.browser.awaited(HEALTH)
+        self.browser.see("#banner", "the ledger is damaged \N{MIDDLE DOT} nobody is watching")
+        # What was a demo when the page came is none any more.
+        another = {**health, "demo_mode": False, "network": "mainnet"}
+        self.stub({"method": "GET", "path": "/api/health", "status": 200, "body": another})
+        until(lambda: self.browser.script("return window.realFetch === undefined"), "the page being loaded anew")
+
     def test_who_could_not_be_logged_out_is_told(self) -> None:
         self.browser.log_in_as("read")
         self.browser.see(".signal")

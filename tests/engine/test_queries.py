@@ -402,6 +402,7 @@ class HealthTest(QueriesTestCase):
             self.scene.store.beat(self.scene.clock.now() - timedelta(seconds=2))
             health = self.health()
         self.assertEqual(("healthy", "connected", True), (health.status, health.redis, health.demo_mode))
+        self.assertEqual(self.venue.network, health.network)
         self.assertEqual(("executor_agent", "scripted", "1.0"), (health.service, health.venue, health.version))
         self.assertEqual((True, 2.0), (health.monitor.alive, health.monitor.last_beat_seconds))
         self.assertEqual((TradingState.ACTIVE, ()), (health.trading_state, health.problems))

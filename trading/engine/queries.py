@@ -82,13 +82,15 @@ class MonitorView:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """`status` is healthy, degraded or unhealthy; `problems` says why it is not healthy."""
+    """`status` is healthy, degraded or unhealthy; `problems` says why it is not healthy. `network` is whose money it
+    is: paper, testnet, mainnet or local; None while no desk can be built."""
 
     status: str
     service: str
     redis: str
     demo_mode: bool
     venue: str
+    network: str | None
     trading_state: TradingState | None
     monitor: MonitorView
     version: str
@@ -231,6 +233,7 @@ def health(desk: Desk, version: str) -> Health:
         redis="connected" if redis else "disconnected",
         demo_mode=desk.config.demo_mode,
         venue=desk.venue.name,
+        network=desk.venue.network,
         trading_state=TradingState.HALTED if corrupt else state.state if state else None,
         monitor=MonitorView(beat is not None, _age(beat, desk.clock.now())),
         version=version,

@@ -3,7 +3,7 @@
 import { ask, get } from "./api.js";
 import { lineChart } from "./chart.js";
 import { empty, fill, h, problemBox, showProblem, skeleton, style, text, toast, wide } from "./dom.js";
-import { barriers, changeOf, distances, fields, sideOf, told, trail, unreadable, valuesOf, zscoreAt } from "./exits.js";
+import { barriers, changeOf, distances, fields, sameExits, sideOf, told, trail, unreadable, valuesOf, zscoreAt } from "./exits.js";
 import { learn } from "./feed.js";
 import { bps, dayTime, duration, number, percent, price, quantity, signedPercent, signedUsd, spread, time, tone, usd, words } from "./format.js";
 import { desk, may, on, secondsSince } from "./state.js";
@@ -50,6 +50,7 @@ export async function openDetail(place, position) {
   showExits(mine, position);
   mine.stops.push(on("marks", () => follow(mine)));
   mine.stops.push(on("positions marks", () => standing(mine) && showFacts(mine, standing(mine))));
+  mine.stops.push(on("positions", () => standing(mine) && followExits(mine, standing(mine))));
   mine.stops.push(on("marks clock", () => standing(mine) && showDistances(mine, standing(mine))));
   showFacts(mine, position);
   await Promise.all([drawTrail(mine), showStory(mine)]);
@@ -319,13 +320,25 @@ const fact = (name, value) => h("div", {}, h("dt", {}, name), h("dd", { class: "
 
 // The exits --------------------------------------------------------------------------------------------------------
 
+// Exits that somebody else has changed are shown, unless something is being typed over them: then that is told.
+function followExits(mine, one) {
+  const form = mine.exits.firstElementChild;
+  if (sameExits(mine.exitsShown, one) || !form) return;
+  const typing = form.contains(document.activeElement) || unreadable(form) || Object.keys(changeOf(form, mine.exitsShown)).length;
+  if (!typing) showExits(mine, one);
+  else text(mine.changed, "Meanwhile these exits were changed elsewhere; the distances above are what holds.");
+}
+
 function showExits(mine, one) {
+  mine.exitsShown = one;
+  mine.changed = h("p", { class: "small quiet", role: "status" });
   const trouble = h("div", {});
   const save = h("button", { type: "submit" }, "Change exits");
   const form = h(
     "form",
     { novalidate: true },
     fields(one.position_id, valuesOf(one), {}, !may("trade")),
+    mine.changed,
     trouble,
     may("trade") ? h("div", { class: "buttons" }, save) : null,
   );

@@ -127,6 +127,11 @@ const written = (value, by) => (value === null || value === undefined ? "" : by 
 
 export const valuesOf = (one) => ({ ...one, arm: one.trailing_stop && one.trailing_stop.arm, gap: one.trailing_stop && one.trailing_stop.gap });
 
+export const sameExits = (one, other) => {
+  const [mine, theirs] = [valuesOf(one), valuesOf(other)];
+  return [...MAIN, ...MORE].every(([name]) => (mine[name] ?? null) === (theirs[name] ?? null));
+};
+
 // What the fields say, by name; null where one is empty, and what *values* has where nobody has changed it.
 function typed(form, values = {}) {
   const said = {};

@@ -30,8 +30,19 @@ export function showMode() {
   text($("mode-words"), wordsOfIt);
 }
 
+// The page came from a desk of this mode.
+const SERVED = document.documentElement.dataset.mode;
+
+// Behind an open page the service may be started anew as another desk: what was paper is real money then.
+function followMode() {
+  const health = desk.health;
+  const mode = health && (health.demo_mode ? "demo" : health.network);
+  if (mode && mode !== SERVED) location.reload();
+}
+
 export function start() {
   showMode();
+  on("health", followMode);
   on("health portfolio positions session link problems", showState);
   on("portfolio marks positions clock health", showMoney);
   on("portfolio positions", showLimits);
@@ -96,8 +107,8 @@ function limitsInUse() {
   if (count) rows.push(["Positions", count.actual, count.limit, `${count.actual} of ${count.limit}`]);
   const gross = of("max_gross");
   if (gross) rows.push(["Allocation", gross.actual, gross.limit, `${percent(gross.actual, 1)} of ${limitPercent(gross.limit)}`]);
-  const highest = Math.max(0, ...[...(desk.positions || new Map()).values()].map((one) => one.leverage));
-  rows.push(["Leverage", highest, account.terms.max_leverage, `${highest}× of ${account.terms.max_leverage}×`]);
+  const highest = desk.positions && Math.max(0, ...[...desk.positions.values()].map((one) => one.leverage));
+  if (desk.positions) rows.push(["Leverage", highest, account.terms.max_leverage, `${highest}× of ${account.terms.max_leverage}×`]);
   if (account.daily_loss !== null) {
     const lost = account.daily_loss;
     rows.push(["Daily loss", lost, account.terms.max_daily_loss, `${percent(lost, 2)} of ${limitPercent(account.terms.max_daily_loss)}`]);
@@ -161,9 +172,8 @@ function bannerWords(lost) {
     const old = seconds === null ? "" : ` What you see is ${duration(seconds)} old.`;
     return `The service does not answer; trying again.${old}`;
   }
-  const trouble = desk.problems.portfolio || desk.problems.desk;
-  if (trouble) return trouble.detail;
-  if (desk.health && desk.health.status !== "healthy" && desk.health.problems.length) return desk.health.problems.join(" · ");
-  return null;
+  const ill = desk.health && desk.health.status !== "healthy" ? desk.health.problems : [];
+  const told = [desk.problems.portfolio, desk.problems.desk].filter(Boolean).map((one) => one.detail);
+  return [...new Set([...told, ...ill])].join(" · ") || null;
 }
 
