@@ -1,5 +1,6 @@
 """News of the account: believed in their order, waited for with a bound, and forgotten with their connection."""
 
+import json
 import unittest
 from datetime import timedelta
 from decimal import Decimal
@@ -134,6 +135,42 @@ class StreamedAccountTest(HyperliquidWorld):
         self.clock.advance(2.1)
         self.venue.account()
         self.assertEqual(counted + 1, self.asked("clearinghouseState"))
+
+    def test_a_standing_that_was_on_its_way_when_an_order_was_answered_is_not_of_after_it(self) -> None:
+        """A close right after it would be clamped to what was held before, and the book be called wrong."""
+        news = self.venue._news
+        assert news is not None
+        self.venue.clock_skew()
+        before = {"user": MASTER, "dex": "", "clearinghouseState": self.server.info.state({"user": MASTER, "coin": ""})}
+        self.clock.advance(1)
+        self.server.streams.silent = True
+        self.venue.submit([self.an_order(quantity="0.4")])
+        news.take("clearinghouseState", before, self.clock.now())
+        self.assertEqual(Decimal("0.4"), self.venue.account().held(ETH))
+        self.clock.advance(1)
+        after = {**before, "clearinghouseState": self.server.info.state({"user": MASTER, "coin": ""})}
+        news.take("clearinghouseState", after, self.clock.now())
+        counted = self.asked("clearinghouseState")
+        self.assertEqual(Decimal("0.4"), self.venue.account().held(ETH))
+        self.assertEqual(counted, self.asked("clearinghouseState"))
+        self.clock.advance(3)
+        news.take("clearinghouseState", after, self.clock.now())
+        self.venue.account()
+        self.assertEqual(counted + 1, self.asked("clearinghouseState"), "what comes late is old")
+
+    def test_a_stream_that_is_seconds_behind_is_asked_past_and_said_once(self) -> None:
+        """It lived, and so its price was told as of this moment."""
+        stream = self.venue._stream
+        assert stream is not None
+        self.venue.clock_skew()
+        frame = {"channel": "l2Book", "data": self.server.info.book({"coin": ETH})}
+        self.clock.advance(3)
+        self.server.streams.silent = True
+        self.exchange.set_market(ETH, "3100")
+        for _ in range(2):
+            stream._take(json.dumps(frame))
+            self.assertGreater(self.venue.quotes([ETH])[ETH].mid, 3090)
+        self.assertEqual(1, sum("seconds behind" in one for one in self.log.messages("warning")))
 
     def test_the_days_bars_are_asked_for_once_a_minute_and_anew_with_a_new_bar(self) -> None:
         def read(coin: Coin = ETH) -> None:

@@ -146,8 +146,13 @@ class HyperliquidApi:
     def correction(self) -> timedelta | None:
         """What makes an instant of ours one of the venue's, by the last skew seen, however long ago: nothing where our
         clock is not surely wrong. None when no skew is known. Asks nothing."""
+        known = self.last_skew()
+        return None if known is None else known.correction
+
+    def last_skew(self) -> Skew | None:
+        """The last skew seen, however long ago. None when none is known. Asks nothing."""
         known = self._known_skew()
-        return None if known is None else known[0].correction
+        return None if known is None else known[0]
 
     def _known_skew(self) -> tuple[Skew, float] | None:
         """The last skew seen and its age in seconds; None when there is none, or our clock was set since."""

@@ -178,6 +178,8 @@ class HyperliquidReader:
         self._changes = 0
         self._news = stream.news if stream is not None else None
         self._changed_by = 0
+        self._changed_at: datetime | None = None
+        self._stream_is_late = False
         self._bars: dict[tuple[Coin, CandleInterval], _Bars] = {}
         self._marks_lock = threading.Lock()
         self._polls = Asking("the price of", self._polled, clock, POLL_PATIENCE)
@@ -282,12 +284,25 @@ class HyperliquidReader:
             return {}
         self._stream.want(coins)
         prices = self._stream.prices(coins, STREAM_WAIT_SECONDS)
+        late = {coin for coin, price in prices.items() if self._came_late(price.book.at, price.booked_at)}
+        self._note_lateness(bool(late))
         now = self._clock.now()
         return {
             coin: (price.book, price.confirmed_at, (price.mark, price.confirmed_at))
             for coin, price in prices.items()
-            if now - price.confirmed_at <= STREAM_AGE_MAX
+            if coin not in late and now - price.confirmed_at <= STREAM_AGE_MAX
         }
+
+    def _came_late(self, at: datetime, seen_at: datetime) -> bool:
+        """Had what the venue stamped *at* surely grown too old before it was there, at *seen_at* by our clock."""
+        skew = self._api.last_skew()
+        return skew is not None and seen_at + skew.ahead - skew.uncertain - at > STREAM_AGE_MAX
+
+    def _note_lateness(self, late: bool) -> None:
+        """One line when the stream falls behind."""
+        if late and not self._stream_is_late:
+            self._log.write("warning", "the venue's price stream is seconds behind; polling meanwhile")
+        self._stream_is_late = late
 
     def _kept_price(self, coin: Coin) -> _Seen | None:
         """What was polled a moment ago, if it need not be asked for again."""
@@ -383,6 +398,7 @@ class HyperliquidReader:
         self._changes += 1
         self._account = None
         self._changed_by = self._news.number if self._news is not None else 0
+        self._changed_at = self._clock.now()
 
     def _pressure(self) -> int:
         """How full the minute's budget is: an index into the paces."""
@@ -403,9 +419,19 @@ class HyperliquidReader:
         if self._news is None:
             return None
         told = self._news.standing_after(self._changed_by, STANDING_WAIT_SECONDS)
-        if told is None or self._clock.now() - told[1] > STREAM_AGE_MAX or self.unified():
+        if told is None or self._clock.now() - told[1] > STREAM_AGE_MAX or self._came_late(told[0].at, told[1]):
+            return None
+        if not self._holds_changes(told[0]) or self.unified():
             return None
         return _account_of(told[0], told[0].account_value, told[1])
+
+    def _holds_changes(self, state: PerpState) -> bool:
+        """Is *state* surely of after this process's last change. A frame may have been on its way when that was
+        answered; one that follows its fills, in the same connection, was not."""
+        if self._changed_at is None:
+            return True
+        skew = self._api.last_skew()
+        return skew is not None and state.at >= self._changed_at + skew.ahead + skew.uncertain
 
     def _read_account(self) -> Account:
         # Stamped before asking: what was filled while the answer was on its way may not be in it.

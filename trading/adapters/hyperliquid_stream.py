@@ -41,11 +41,13 @@ KINDS = ("l2Book", "activeAssetCtx")
 
 @dataclass(frozen=True, slots=True)
 class Streamed:
-    """A book and a mark of one coin as the live connection last confirmed them at `confirmed_at`, by our clock."""
+    """A book and a mark of one coin as the live connection last confirmed them at `confirmed_at`, by our clock, and
+    when the book came."""
 
     book: BookFrame
     mark: Price
     confirmed_at: datetime
+    booked_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ class PriceStream:
                 if book is None or mark is None or self._confirmed_at is None:
                     continue
                 if now - book[1] <= COIN_SILENCE_MAX and now - mark[1] <= COIN_SILENCE_MAX:
-                    found[coin] = Streamed(book[0], mark[0], self._confirmed_at)
+                    found[coin] = Streamed(book[0], mark[0], self._confirmed_at, book[1])
             return found
 
     def _has_spoken_of(self, coins: Collection[Coin]) -> bool:
