@@ -197,6 +197,32 @@ class RunServer(SimpleTestCase):
         with override_settings(DESK_CONFIG=settings.DESK_CONFIG.model_copy(update={"api_tokens": (token,)})):
             self.assertTrue(self.starts("0.0.0.0:8004"))
 
+    def test_a_folder_that_cannot_be_ends_it(self) -> None:
+        """Django's own check happens below its reloader, which then waits for ever for the code to change."""
+        wrong = settings.DESK_CONFIG.model_copy(update={"data_dir": Path(__file__)})
+        with (
+            override_settings(DESK_CONFIG=wrong),
+            patch.object(django_runserver.Command, "run") as run,
+            self.assertRaisesMessage(CommandError, "DATA_DIR"),
+        ):
+            call_command("runserver", stderr=io.StringIO())
+        run.assert_not_called()
+
+    def test_what_refuses_to_start_below_the_reloader_ends_the_process(self) -> None:
+        """The reloader serves in a thread: it went on without one, nobody listened, and no supervisor saw an end."""
+        command = runserver.Command()
+        with patch.object(django_runserver.Command, "inner_run", side_effect=SystemExit(3)) as refused:
+            with patch.object(os, "_exit") as ended:
+                threads = threading.Thread(target=command.inner_run)
+                threads.start()
+                threads.join()
+            ended.assert_called_once_with(1)
+            with self.assertRaises(SystemExit) as told:
+                command.inner_run()
+            self.assertEqual(3, told.exception.code)
+            refused.side_effect = None
+            command.inner_run()
+
     def starts(self, address: str) -> bool:
         with patch.object(django_runserver.Command, "run") as run:
             try:
