@@ -110,7 +110,7 @@ def owner_of(token: str, tokens: tuple[ApiToken, ...]) -> ApiToken:
 def caller_with_session(cookie: str, config: Config, write_key: str | None) -> Caller:
     """Who has logged in; *write_key* is None for a request that changes nothing. Raises AuthenticationFailed,
     PermissionDenied."""
-    session = session_of(cookie, config, process_clock().now())
+    session = session_of(cookie, config, process_clock())
     if session is None:
         raise AuthenticationFailed("the session has ended; log in again")
     if write_key is not None and not session.may_write_with(write_key):

@@ -10,18 +10,18 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.template.loader import render_to_string
-from rest_framework.exceptions import NotAuthenticated
+from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from trading import schema_routes
 from trading.authentication import caller_if_known, configuration, owner_of
 from trading.bootstrap import get_desk, process_clock
-from trading.conf import Config, Scope
+from trading.conf import ApiToken, Config, Scope
 from trading.domain.errors import StoreCorrupt
 from trading.parsers import body_of
 from trading.serializers import log_in_request, render
-from trading.sessions import Session, SessionView, begin, cookie_name, cookie_of, session_of
+from trading.sessions import Session, SessionView, begin, cookie_name, cookie_of, end, session_of
 from trading.throttling import CallerThrottle
 from trading.views import PublicView
 
@@ -78,16 +78,12 @@ class LogIn(PublicView):
         if not config.api_tokens and caller_if_known(request.META, config) is not None:
             return redirect("/")
         cookie = cookie_of(request.META, config)
-        ended = cookie is not None and session_of(cookie, config, process_clock().now()) is None
+        ended = cookie is not None and session_of(cookie, config, process_clock()) is None
         return page("login.html", {"mode": mode_of_desk(), "ended": ended})
 
 
 class Sessions(PublicView):
     """GET, POST and DELETE /api/session : who is looking, log in, log out."""
-
-    def get_throttles(self) -> list[CallerThrottle]:  # type: ignore[override]  # a list of the one kind there is
-        """Guessing is slow; asking and leaving are free."""
-        return [CallerThrottle()] if self.request.method == "POST" else []
 
     def get(self, request: Request) -> Response:
         config = configuration()
@@ -95,22 +91,37 @@ class Sessions(PublicView):
         if caller is None:
             raise NotAuthenticated
         cookie = None if "Authorization" in request.headers else cookie_of(request.META, config)
-        session = session_of(cookie, config, process_clock().now()) if cookie is not None else None
+        session = session_of(cookie, config, process_clock()) if cookie is not None else None
         if session is not None:
             return Response(render(_shown(session)))
         return Response(render(SessionView(caller.name, caller.scope, None, None, bool(config.api_tokens))))
 
     def post(self, request: Request) -> Response:
         config = configuration()
-        session = begin(owner_of(log_in_request(body_of(request)), config.api_tokens), process_clock().now())
+        session = begin(self._owner(request, config), process_clock().now())
         response = Response(render(_shown(session)), 201)
         keep(response, session, request, config)
         return response
 
     def delete(self, request: Request) -> Response:
+        config = configuration()
+        cookie = cookie_of(request.META, config)
+        if cookie is not None:
+            end(cookie, config, process_clock())
         response = Response(status=204)
-        response.delete_cookie(cookie_name(configuration()), samesite="Strict")
+        response.delete_cookie(cookie_name(config), samesite="Strict")
         return response
+
+    def _owner(self, request: Request, config: Config) -> ApiToken:
+        """Whose token is shown. Guessing is slow; who shows a right one is let in, whoever guesses at the same address,
+        which behind a proxy is everybody's."""
+        try:
+            return owner_of(log_in_request(body_of(request)), config.api_tokens)
+        except AuthenticationFailed:
+            throttle = CallerThrottle()
+            if not throttle.allow_request(request, self):
+                self.throttled(request, throttle.wait())
+            raise
 
 
 def page(template: str, context: Mapping[str, object]) -> HttpResponse:

@@ -1,23 +1,29 @@
 """A browser's session: who has shown a token on the log-in page, in a signed cookie that no script can read.
 
 The law: the cookie holds no token, only the name of one and what is needed to see that it is still the same; it ends at
-its instant, with its token, or with the key that signed it, whichever comes first.
+its instant, with its token, with the key that signed it, or when its owner logs out, whichever comes first. Who has
+logged out is remembered by this process alone.
 """
 
 import hashlib
 import hmac
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from threading import Lock
+from weakref import WeakKeyDictionary
 
 from django.core.signing import BadSignature, Signer
 from django.http import parse_cookie
 from django.utils.crypto import salted_hmac
 
 from trading.conf import ApiToken, Config, Scope
+from trading.ports import Clock
 
 SESSION_AGE_MAX = timedelta(hours=12)
 COOKIE_CHARS_MAX = 2048
+LOGGED_OUT_MAX = 1000
 WRITE_HEADER = "X-CSRF-Token"
 _SALT = "trading.sessions"
 _MARK_CHARS = 16
@@ -61,7 +67,8 @@ def cookie_name(config: Config) -> str:
 def begin(token: ApiToken, now: datetime) -> Session:
     """A session of the owner of *token*."""
     ends = now.replace(microsecond=0) + SESSION_AGE_MAX
-    content = {"name": token.name, "mark": _mark(token), "ends": int(ends.timestamp())}
+    # The instant tells it from one that was begun, and left, in the same second.
+    content = {"name": token.name, "mark": _mark(token), "begun": now.isoformat(), "ends": int(ends.timestamp())}
     return Session(token.name, token.scope, ends, Signer(salt=_SALT).sign_object(content))
 
 
@@ -73,7 +80,7 @@ def cookie_of(meta: Mapping[str, object], config: Config) -> str | None:
     return value or None
 
 
-def session_of(value: str, config: Config, now: datetime) -> Session | None:
+def session_of(value: str, config: Config, clock: Clock) -> Session | None:
     """The session of a cookie's *value*; None for one that has ended, whose token is gone, or that is not ours."""
     if len(value) > COOKIE_CHARS_MAX:
         return None
@@ -82,10 +89,34 @@ def session_of(value: str, config: Config, now: datetime) -> Session | None:
     except (BadSignature, ValueError):
         return None
     ends = datetime.fromtimestamp(content["ends"], UTC)
+    if clock.now() >= ends or value in _logged_out_by(clock):
+        return None
     for token in config.api_tokens:
-        if token.name == content["name"] and hmac.compare_digest(_mark(token), content["mark"]) and now < ends:
+        if token.name == content["name"] and hmac.compare_digest(_mark(token), content["mark"]):
             return Session(token.name, token.scope, ends, value)
     return None
+
+
+def end(value: str, config: Config, clock: Clock) -> None:
+    """Let a cookie's *value* be nobody's session from here on, whoever else has it. Bounded: of too many the one that
+    was ended first is forgotten."""
+    if session_of(value, config, clock) is None:
+        return
+    with _lock:
+        left = _logged_out.setdefault(clock, OrderedDict())
+        left[value] = None
+        if len(left) > LOGGED_OUT_MAX:
+            left.popitem(last=False)
+
+
+# One to a clock: what has ended by another clock means nothing.
+_logged_out: WeakKeyDictionary[Clock, OrderedDict[str, None]] = WeakKeyDictionary()
+_lock = Lock()
+
+
+def _logged_out_by(clock: Clock) -> OrderedDict[str, None]:
+    with _lock:
+        return _logged_out.get(clock, OrderedDict())
 
 
 def _mark(token: ApiToken) -> str:

@@ -76,6 +76,8 @@ class LogInTest(SessionCase):
         self.configure(throttle_trade_per_minute=2)
         answers = [self.post("/api/session", {"token": "x" * 43}).status_code for _ in range(3)]
         self.assertEqual([401, 401, 429], answers)
+        # Behind a proxy everybody has the guesser's address.
+        self.log_in("admin")
         self.assertEqual(204, self.send("DELETE", "/api/session").status_code)
 
     def test_logging_out_takes_the_cookie_away(self) -> None:
@@ -83,6 +85,34 @@ class LogInTest(SessionCase):
         self.assertEqual(204, self.send("DELETE", "/api/session").status_code)
         self.assertEqual("", self.morsel().value)
         self.assert_problem(self.get("/api/positions"), 401, "NOT_AUTHENTICATED")
+
+    def test_logging_out_ends_the_session_for_whoever_else_has_its_cookie(self) -> None:
+        self.log_in("read")
+        other = self.morsel().value
+        self.log_in()
+        copied = self.morsel().value
+        self.send("DELETE", "/api/session")
+        for value, status in ((copied, 401), (other, 200)):
+            self.with_cookie(value)
+            self.assertEqual(status, self.get("/api/positions").status_code)
+        # In the same second.
+        self.clock.advance(0.001)
+        self.log_in()
+        self.assertEqual(200, self.get("/api/positions").status_code)
+
+    def test_as_many_as_have_logged_out_are_remembered(self) -> None:
+        self.log_in()
+        first = self.morsel().value
+        with mock.patch("trading.sessions.LOGGED_OUT_MAX", 2):
+            for number in range(2):
+                self.send("DELETE", "/api/session")
+                self.with_cookie(first)
+                self.assertEqual(401, self.get("/api/positions").status_code, number)
+                self.clock.advance(0.001)
+                self.log_in()
+            self.send("DELETE", "/api/session")
+        self.with_cookie(first)
+        self.assertEqual(200, self.get("/api/positions").status_code)
 
     def test_who_is_looking(self) -> None:
         self.assert_problem(self.get("/api/session"), 401, "NOT_AUTHENTICATED")
