@@ -289,9 +289,7 @@ class Config(BaseSettings):
     Ratios are fractions, money is USD. `load_config` is how the service gets one; `Config.of` is how a test does.
     """
 
-    model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", hide_input_in_errors=True, str_strip_whitespace=True, use_attribute_docstrings=True
-    )
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, str_strip_whitespace=True)
 
     executor_port: int = Field(8004, ge=1, le=65535)
     """Port of the web process, on 127.0.0.1."""

@@ -3,11 +3,15 @@
 The law: both say what the code says, or `--check` fails; nothing of the running configuration is in either.
 """
 
+import ast
+import inspect
 import re
 import textwrap
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -86,16 +90,29 @@ def groups() -> Iterator[Group]:
     """The variables in their order; those without words of their own belong to the one above that has some."""
     group: list[str] = []
     for name in VARIABLES:
-        if Config.model_fields[name.lower()].description and group:
+        if name in words_of_variables() and group:
             yield tuple(group)
             group = []
         group.append(name)
     yield tuple(group)
 
 
+@cache
+def words_of_variables() -> dict[str, str]:
+    """The docstring under each attribute that has one, by variable. Read here and not by pydantic, which would look for
+    the source at every start of the service."""
+    (body,) = (one.body for one in ast.parse(inspect.getsource(Config)).body if isinstance(one, ast.ClassDef))
+    found = {}
+    for field, below in pairwise(body):
+        match field, below:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(words))):
+                found[name.upper()] = words
+    return found
+
+
 def meaning(group: Group) -> str:
     """The words of a group on one line, and whether it is secret."""
-    words = " ".join((Config.model_fields[group[0].lower()].description or "").split())
+    words = " ".join(words_of_variables()[group[0]].split())
     return f"Secret. {words}" if SECRETS.intersection(group) == set(group) else words
 
 
