@@ -13,6 +13,8 @@ from pathlib import Path
 
 WAIT_SECONDS = 60.0
 PAUSE_SECONDS = 0.02
+PAUSE_SECONDS_MAX = 0.1
+PAUSE_SHARE = 0.05
 TRIES_MAX = 5
 NOBODY = 65534
 LOOPBACK = "127.0.0.1"
@@ -61,11 +63,18 @@ def bound_by_modes() -> Iterator[None]:
 
 def wait_until(true: Callable[[], bool], what: str, seconds: float = WAIT_SECONDS) -> None:
     """Come back as soon as *true* is; fail the test, saying *what* did not happen, when it takes too long."""
-    give_up_at = time.monotonic() + seconds
+    began = time.monotonic()
     while not true():
-        if time.monotonic() > give_up_at:
+        waited = time.monotonic() - began
+        if waited > seconds:
             raise unittest.TestCase.failureException(f"{what} did not happen within {seconds} s")
-        time.sleep(PAUSE_SECONDS)
+        time.sleep(pause_after(waited))
+
+
+def pause_after(seconds: float) -> float:
+    """How long to sleep before the next look when *seconds* have been waited: to look is mostly to ask a program under
+    test, which has the processor for itself meanwhile."""
+    return min(max(PAUSE_SECONDS, seconds * PAUSE_SHARE), PAUSE_SECONDS_MAX)
 
 
 def least(measured: Callable[[], float], enough: float, tries: int = TRIES_MAX) -> float:

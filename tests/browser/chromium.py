@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.processes import environ_of, free_port
+from tests.processes import environ_of, free_port, pause_after
 from tests.servers.service import family_of
 from tests.servers.siblings import Agents, serve
 from trading.conf import PROJECT_ROOT, Config
@@ -35,7 +35,6 @@ AXE = Path(__file__).parent / "vendor" / "axe" / "axe.min.js"
 # Of axe's four levels these are failures; the lower two are advice.
 SERIOUS = ("serious", "critical")
 WAIT_SECONDS = 60.0
-PAUSE_SECONDS = 0.05
 START_SECONDS = 120.0
 # The first element of a selector that is to be seen and says some words: one question instead of three an element.
 SEEN = """
@@ -336,9 +335,10 @@ def until(
 ) -> Any:
     """What *true* gives as soon as that is something; fails the test after *seconds*, saying *what* did not happen and
     what the *page* said."""
-    give_up_at = time.monotonic() + seconds
+    began = time.monotonic()
     while not (found := true()):
-        if time.monotonic() > give_up_at:
+        waited = time.monotonic() - began
+        if waited > seconds:
             raise unittest.TestCase.failureException(f"{what} did not happen within {seconds:g} s. {page()[:2000]}")
-        time.sleep(PAUSE_SECONDS)
+        time.sleep(pause_after(waited))
     return found

@@ -27,7 +27,7 @@ from decimal import Decimal
 from pathlib import Path
 from random import Random
 
-from tests.processes import lives, wait_until
+from tests.processes import lives, pause_after, wait_until
 from tests.servers.island import Island
 from tests.servers.service import family_of
 from tests.servers.test_live_hyperliquid import LiveCase
@@ -263,12 +263,13 @@ class KillCase(LiveCase):
         """Like `wait_until`, with the time that expiry and proof of an order take, and the story of a failure."""
         began, load = time.monotonic(), os.getloadavg()[0]
         while not true():
-            if time.monotonic() - began > self.settled_seconds:
+            waited = time.monotonic() - began
+            if waited > self.settled_seconds:
                 self.fail(
                     f"{what} did not happen within {self.settled_seconds} s "
                     f"(load {load:.1f} before, {os.getloadavg()[0]:.1f} now)\n{self.told()}"
                 )
-            time.sleep(0.05)
+            time.sleep(pause_after(waited))
 
     def told(self) -> str:
         """All that there is to judge a failure by: counts, the exchange's truth, every trade that has not ended, and
