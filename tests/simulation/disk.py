@@ -27,21 +27,28 @@ class _Node:
         self.durable = b""
         self.current = bytearray()
         self.unsynced: list[tuple[int, bytes | None]] = []
-        self.changes = 0
+        self._changes = 0
+        self._note_state()
 
     def apply(self, offset: int, content: bytes | None) -> None:
         self.unsynced.append((offset, content))
-        self.changes += 1
+        self._changes += 1
         if content is None:
             del self.current[offset:]
             self.current.extend(bytes(offset - len(self.current)))
-            return
-        if offset > len(self.current):
-            self.current.extend(bytes(offset - len(self.current)))
-        self.current[offset : offset + len(content)] = content
+        else:
+            if offset > len(self.current):
+                self.current.extend(bytes(offset - len(self.current)))
+            self.current[offset : offset + len(content)] = content
+        self._note_state()
 
     def settle(self, content: bytes) -> None:
         self.durable, self.current, self.unsynced = content, bytearray(content), []
+        self._note_state()
+
+    def _note_state(self) -> None:
+        # Made when it changes: it is asked for a thousand times as often.
+        self.stamp = Stamp(1, self.number, len(self.current), self._changes)
 
 
 class SimulatedDisk:
@@ -60,20 +67,22 @@ class SimulatedDisk:
         self._dead = False
         self._count = 0
         self._handles: dict[int, _Node] = {}
-        self._names: dict[Path, _Node] = {}
-        self._durable_names: dict[Path, _Node] = {}
-        self._unsynced: list[tuple[Path, _Node | None]] = []
+        # By the text of a path, which is hashed and compared in a tenth of the time that a path is.
+        self._names: dict[str, _Node] = {}
+        self._durable_names: dict[str, _Node] = {}
+        self._unsynced: list[tuple[str, _Node | None]] = []
 
     def open(self, path: Path, *, create: bool, write: bool) -> int:
         self._live()
-        if path not in self._names:
+        name = str(path)
+        if name not in self._names:
             if not create:
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
             self._step()
             self._count += 1
-            self._name(path, _Node(self._count))
+            self._name(name, _Node(self._count))
         self._count += 1
-        self._handles[self._count] = self._names[path]
+        self._handles[self._count] = self._names[name]
         return self._count
 
     def close(self, file: int) -> None:
@@ -81,11 +90,12 @@ class SimulatedDisk:
 
     def stamp(self, path: Path) -> Stamp | None:
         self._live()
-        return self._stamp(self._names[path]) if path in self._names else None
+        node = self._names.get(str(path))
+        return None if node is None else node.stamp
 
     def stamp_of(self, file: int) -> Stamp:
         self._live()
-        return self._stamp(self._handles[file])
+        return self._handles[file].stamp
 
     def read(self, file: int, size: int, offset: int) -> bytes:
         self._live()
@@ -116,18 +126,18 @@ class SimulatedDisk:
 
     def replace(self, source: Path, target: Path) -> None:
         self._step()
-        node = self._names[source]
-        self._name(target, node)
-        self._name(source, None)
+        node = self._names[str(source)]
+        self._name(str(target), node)
+        self._name(str(source), None)
 
     def remove(self, path: Path) -> None:
-        if path in self._names:
+        if str(path) in self._names:
             self._step()
-            self._name(path, None)
+            self._name(str(path), None)
 
     def names(self, path: Path) -> tuple[str, ...]:
         self._live()
-        return tuple(sorted(one.name for one in self._names if one.parent == path))
+        return tuple(sorted(one.name for one in map(Path, self._names) if one.parent == path))
 
     def sync_directory(self, path: Path) -> None:
         self._step()
@@ -141,7 +151,7 @@ class SimulatedDisk:
 
     def durable_files(self) -> dict[Path, bytes]:
         """What the files hold that a power failure now would leave for certain."""
-        return {path: node.durable for path, node in self._durable_names.items()}
+        return {Path(name): node.durable for name, node in self._durable_names.items()}
 
     def kill(self) -> None:
         """The process is gone; what it wrote stays as it is, synced or not."""
@@ -152,11 +162,11 @@ class SimulatedDisk:
         """The machine is gone and back: decide what of the unsynced survives."""
         self.kill()
         names = dict(self._durable_names)
-        for path, node in self._unsynced[: self._random.randint(0, len(self._unsynced))]:
+        for name, node in self._unsynced[: self._random.randint(0, len(self._unsynced))]:
             if node is None:
-                names.pop(path, None)
+                names.pop(name, None)
             else:
-                names[path] = node
+                names[name] = node
         for node in {id(one): one for one in names.values()}.values():
             node.settle(self._survivors(node))
         self._names, self._durable_names, self._unsynced = names, dict(names), []
@@ -187,21 +197,18 @@ class SimulatedDisk:
                 content[offset + at : offset + at + len(part)] = part
             at = end
 
-    def _stamp(self, node: _Node) -> Stamp:
-        return Stamp(1, node.number, len(node.current), node.changes)
-
     def _room(self, node: _Node, offset: int, content: bytes) -> int:
         """How many bytes of *content* there is room for."""
         if self.capacity is None or self.late:
             return len(content)
         return max(0, min(len(content), self.capacity - self.used + len(node.current) - offset))
 
-    def _name(self, path: Path, node: _Node | None) -> None:
-        self._unsynced.append((path, node))
+    def _name(self, name: str, node: _Node | None) -> None:
+        self._unsynced.append((name, node))
         if node is None:
-            self._names.pop(path, None)
+            self._names.pop(name, None)
         else:
-            self._names[path] = node
+            self._names[name] = node
 
     def _live(self) -> None:
         if self._dead:
