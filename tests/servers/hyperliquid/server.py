@@ -133,6 +133,7 @@ class HyperliquidServer:
         self._lock = threading.Lock()
         self._sockets: dict[socket.socket, int] = {}
         self._closing = threading.Event()
+        self._due = threading.Event()
         self._ticks = ticks
         exchange.on_news = self.streams.publish_news
         exchange.on_markets = self.streams.publish_markets
@@ -178,12 +179,20 @@ class HyperliquidServer:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._closing.set()
+        self._due.set()
         self.streams.cut()
         self._tcp.shutdown()
         self._tcp.server_close()
         self.drop_connections()
         for thread in (*self._threads, *self.late):
             thread.join()
+
+    def bring_late(self) -> None:
+        """Let all that is on its way arrive now, and come back when it has."""
+        self._due.set()
+        for thread in self.late:
+            thread.join()
+        self._due.clear()
 
     def drop_connections(self) -> None:
         """End every open HTTP connection but the caller's own, as an idle timeout or a restarted gateway does."""
@@ -308,10 +317,12 @@ class HyperliquidServer:
         return None
 
     def _carry_out_late(self, request: Mapping[str, object], seconds: float) -> None:
-        """Let the action happen after *seconds*; whatever is still waiting when the server closes never happens."""
+        """Let the action happen after *seconds*, or when it is brought; what is still waiting when the server closes
+        never happens."""
 
         def carry_out() -> None:
-            if not self._closing.wait(seconds):
+            self._due.wait(seconds)
+            if not self._closing.is_set():
                 self.exchange.act(request)
 
         self.exchange.read_envelope(request)
