@@ -456,6 +456,11 @@ class HealthTest(QueriesTestCase):
                 health = self.health()
             self.assertEqual(told, (health.status, health.problems))
 
+    def test_a_full_disk_is_degraded_whatever_else_stops_the_desk(self) -> None:
+        health = queries.health(with_store(self.scene, disk_full=True), "1.0")
+        self.assertEqual(("degraded", (queries.DISK_FULL,)), (health.status, health.problems))
+        self.assertEqual(TradingState.ACTIVE, health.trading_state)
+
     def test_a_stopped_desk_says_so_and_is_not_ill(self) -> None:
         self.scene.store.change_state(
             lambda state: replace(state, state=TradingState.REDUCING, causes=frozenset({Cause.DRIFT}), why="drift")

@@ -37,6 +37,7 @@ from trading.utils.risk_controls import Headroom, headroom
 CACHED_MARK_AGE_MAX = timedelta(seconds=5)
 CLOSED_VIEWS_MAX = 250
 UNCOMPARED = "the monitor has not compared the book with the venue yet: nothing is opened until it has"
+DISK_FULL = "the disk is full: nothing is opened until there is room, and closing goes on from a small reserve"
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +191,7 @@ def health(desk: Desk, version: str) -> Health:
     state = beat = None
     failing: tuple[str, ...] = ()
     overdue: tuple[Trade, ...] = ()
-    standing = corrupt = busy = False
+    standing = corrupt = busy = full = False
     try:
         if desk.store.trouble:
             raise StoreCorrupt(desk.store.trouble)
@@ -199,6 +200,9 @@ def health(desk: Desk, version: str) -> Health:
             problems.append(
                 "DATA_DIR cannot be written: nothing is opened, and what is left is closed by what the venue holds"
             )
+        full = desk.store.disk_full
+        if full:
+            problems.append(DISK_FULL)
         state = desk.store.state()
         standing = bool(desk.store.book().standing_positions())
         problems += [f"trade {trade_id} does not replay: {why}" for trade_id, why in desk.store.broken.items()]
@@ -226,7 +230,7 @@ def health(desk: Desk, version: str) -> Health:
         problems.append("positions are open and no monitor is watching them")
     if state is not None and state.state is not TradingState.ACTIVE:
         problems.append(f"the desk is {state.state}: {state.why}")
-    degraded = not redis or unwatched or busy or bool(failing) or bool(overdue)
+    degraded = not redis or unwatched or busy or full or bool(failing) or bool(overdue)
     return Health(
         status="unhealthy" if corrupt else "degraded" if degraded else "healthy",
         service="executor_agent",
