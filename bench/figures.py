@@ -1,6 +1,8 @@
 """What a benchmark has found: figures with their aims, and the comparison with those that were committed.
 
 The law: what is promised is a ratio or has a bound of its own; a figure that depends on the machine is only told.
+Ratios depend on it, too: what waits for a disk and what computes do not become faster alike. So a run is compared with
+one of the same pace.
 """
 
 import json
@@ -11,6 +13,8 @@ from pathlib import Path
 from time import perf_counter
 
 REGRESSION_MAX = 1.25
+PACE_APART_MAX = 1.25
+"""How many times as long a fixed piece of work may take on a machine whose ratios are still comparable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,7 @@ class Figures:
         }
 
     def regressions(self, baseline: Mapping[str, float]) -> list[str]:
-        """The ratios that are worse than the committed ones by more than REGRESSION_MAX, in words."""
+        """The ratios that are worse than those of `baseline`, by name, by more than REGRESSION_MAX, in words."""
         worse = []
         for name, figure in self.found.items():
             before = baseline.get(name)
@@ -100,15 +104,46 @@ class Figures:
                 worse.append(f"{name}: {figure.value:.2f}, was {before:.2f}")
         return worse
 
-    def baseline(self) -> dict[str, float]:
+    def ratios(self) -> dict[str, float]:
         return {name: round(one.value, 3) for name, one in sorted(self.found.items()) if one.ratio}
 
 
-def read_baseline(path: Path) -> dict[str, float]:
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """The ratios of one run, and the milliseconds that the fixed piece of work took in it."""
+
+    pace: float
+    ratios: Mapping[str, float]
+
+    def apart(self, pace: float) -> float:
+        """How many times as long the slower of the two takes; 1 for the same."""
+        return max(pace, self.pace) / min(pace, self.pace)
+
+
+def read_baselines(path: Path) -> list[Baseline]:
     """Empty when there is none yet."""
     if not path.exists():
-        return {}
-    return {str(name): float(value) for name, value in json.loads(path.read_text(encoding="utf-8")).items()}
+        return []
+    return [Baseline(one["pace_ms"], one["ratios"]) for one in json.loads(path.read_text(encoding="utf-8"))]
+
+
+def write_baselines(path: Path, baselines: Sequence[Baseline]) -> None:
+    rows = [
+        {"pace_ms": round(one.pace, 2), "ratios": dict(one.ratios)}
+        for one in sorted(baselines, key=lambda one: one.pace)
+    ]
+    path.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+
+
+def comparable(baselines: Sequence[Baseline], pace: float) -> Baseline | None:
+    """The one whose pace is nearest; None where even that was a machine too different."""
+    nearest = min(baselines, key=lambda one: one.apart(pace), default=None)
+    return nearest if nearest is not None and nearest.apart(pace) <= PACE_APART_MAX else None
+
+
+def with_run(baselines: Sequence[Baseline], run: Baseline) -> list[Baseline]:
+    """`run` in the place of those that it would be compared with."""
+    return [*(one for one in baselines if one.apart(run.pace) > PACE_APART_MAX), run]
 
 
 def _row(name: str, figure: Figure) -> str:

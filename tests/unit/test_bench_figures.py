@@ -1,6 +1,8 @@
+import tempfile
 import unittest
+from pathlib import Path
 
-from bench.figures import Figures, spread_of
+from bench.figures import Baseline, Figures, comparable, read_baselines, spread_of, with_run, write_baselines
 
 
 class FiguresTest(unittest.TestCase):
@@ -24,7 +26,7 @@ class FiguresTest(unittest.TestCase):
         figures.ratio("new", 9.0)
         figures.note("milliseconds", 9.0, "ms")
         self.assertEqual([], figures.regressions({"milliseconds": 1.0}))
-        self.assertEqual({"new": 9.0}, figures.baseline())
+        self.assertEqual({"new": 9.0}, figures.ratios())
 
     def test_the_table_begins_with_the_ratios_and_says_which_aims_hold(self) -> None:
         figures = Figures()
@@ -38,3 +40,26 @@ class FiguresTest(unittest.TestCase):
 
     def test_the_slow_end_is_a_sample(self) -> None:
         self.assertEqual(100.0, spread_of([float(one) for one in range(1, 101)]).p99)
+
+
+class BaselinesTest(unittest.TestCase):
+    fast = Baseline(0.7, {"open": 1.4})
+    slow = Baseline(1.3, {"open": 1.2})
+
+    def test_a_run_is_compared_with_the_one_of_its_pace(self) -> None:
+        rows = ((0.7, self.fast), (0.85, self.fast), (1.1, self.slow), (1.6, self.slow), (0.5, None), (1.7, None))
+        for pace, expected in rows:
+            with self.subTest(pace):
+                self.assertEqual(expected, comparable([self.fast, self.slow], pace))
+        self.assertIsNone(comparable([], 0.7))
+
+    def test_a_run_takes_the_place_of_those_of_its_pace_alone(self) -> None:
+        faster = Baseline(0.8, {"open": 1.0})
+        self.assertEqual([self.slow, faster], with_run([self.fast, self.slow], faster))
+
+    def test_they_come_back_as_they_were_written(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "baseline.json"
+            self.assertEqual([], read_baselines(path))
+            write_baselines(path, [self.slow, self.fast])
+            self.assertEqual([self.fast, self.slow], read_baselines(path))
