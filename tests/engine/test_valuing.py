@@ -67,6 +67,16 @@ class MarkTest(ValuingTestCase):
         self.venue.reads_down = {"depths"}
         self.assertEqual(Prices({}, {}), read_prices(self.scene.desk, (ETH,)))
 
+    def test_a_coin_whose_price_is_old_is_asked_for_once(self) -> None:
+        """While reads fail each look is waited for: a time limit must not wait for two."""
+        for ages, asked in (({"ETH": 5.1}, 1), ({"ETH": 5.1, "BTC": 5.1}, 0), ({"ETH": 5.0}, 2)):
+            with self.subTest(ages=ages):
+                self.venue.quotes_age = ages
+                self.venue.calls.clear()
+                prices = read_prices(self.scene.desk, (ETH, BTC))
+                self.assertEqual((2, asked), (len(prices.quotes), len(prices.depths)))
+                self.assertEqual(min(asked, 1), self.venue.calls.count("depths"))
+
     def test_an_old_book_values_nothing(self) -> None:
         self.venue.bend_depth = lambda one: replace(one, taken_at=one.taken_at - timedelta(seconds=6))
         self.assertIsNone(self.certain().exit_return)

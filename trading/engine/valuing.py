@@ -65,9 +65,13 @@ class Mark:
 
 
 def read_prices(desk: Desk, coins: Collection[Coin]) -> Prices:
-    """Quotes and depths of *coins*; empty where the venue cannot be read."""
+    """Quotes and depths of *coins*; empty where the venue cannot be read. The book of a coin whose price is too old for
+    an exit would be as old: it is not waited for once more."""
     try:
-        return Prices(desk.venue.quotes(coins), desk.venue.depths(coins))
+        quotes = desk.venue.quotes(coins)
+        now = desk.clock.now()
+        fresh = [coin for coin, quote in quotes.items() if now - quote.taken_at <= EXIT_PRICE_AGE_MAX]
+        return Prices(quotes, desk.venue.depths(fresh) if fresh else {})
     except VenueUnavailable:
         return Prices({}, {})
 
