@@ -158,6 +158,13 @@ class CloseTests(ClosingTestCase):
         self.scene.ticks(12)
         self.assert_flat(position)
 
+    def test_one_leg_alone_is_closed_at_once_although_slices_were_asked_for(self) -> None:
+        self.venue.script(refused(BTC=RejectReason.MARGIN), *[refused(ETH=RejectReason.OTHER)] * 12)
+        position = self.scene.opened()
+        self.scene.ticks(60)
+        closing.close(self.scene.desk, position.id, ExitReason.MANUAL, twap=TWAP)
+        self.assert_flat(position)
+
 
 class CloseOfAnOpeningTests(ClosingTestCase):
     def test_a_twap_in_the_middle_is_stopped_and_what_it_holds_is_sold(self) -> None:
@@ -301,6 +308,15 @@ class CancelTests(ClosingTestCase):
         after = self.scene.position(position.id)
         self.assertEqual((PositionStatus.CLOSED, ExitReason.REPAIR), (after.status, after.exit_reason))
         self.assertTrue(self.venue.flat)
+
+    def test_one_that_closes_what_it_leaves_is_answered_in_time_all_the_same(self) -> None:
+        position = self.suspended_with_one_leg()
+        self.venue.script(unknown_for(60))
+        self.venue.delay_seconds = {"quotes": 2.0}
+        began = self.scene.clock.monotonic()
+        closing.cancel(self.scene.desk, position.trade_id)
+        self.assertIs(PositionStatus.CLOSING, self.scene.position(position.id).status)
+        self.assertLess(self.scene.clock.monotonic() - began, closing.ANSWER_SECONDS + 1)
 
     def test_what_was_suspended_level_stands_when_it_is_canceled(self) -> None:
         position = self.scene.opened(twap=TWAP)

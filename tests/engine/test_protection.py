@@ -12,7 +12,7 @@ from unittest import mock
 from tests.builders import after, given_a_filled_trade, given_account, given_instrument
 from tests.engine.bent_venue import corrupt, with_store
 from tests.engine.hands import join_all
-from tests.engine.scripted_venue import Crash, Scene, a_scene
+from tests.engine.scripted_venue import Crash, Scene, a_scene, lost_before
 from tests.engine.test_losses import WAIT_SECONDS, LossCase
 from trading.domain.errors import StoreCorrupt
 from trading.domain.exit_plan import ExitReason
@@ -246,6 +246,16 @@ class Life(ProtectionCase):
         self.scene.close(position)
         self.assertEqual((self.venue.rests, self.resting(position)), ({}, ()))
         self.assertEqual((self.events("ProtectionPlaced"), self.events("ProtectionRemoved")), (1, 1))
+
+    def test_a_close_that_is_not_through_leaves_it_there(self) -> None:
+        """Its orders may all be lost, and the desk with them."""
+        position = self.scene.opened()
+        self.tick()
+        self.venue.script(lost_before())
+        now = self.scene.clock.monotonic()
+        closing.close(self.scene.desk, position.id, ExitReason.MANUAL, until=now)
+        self.assertIs(PositionStatus.CLOSING, self.scene.position(position.id).status)
+        self.assertEqual((4, []), (len(self.venue.rests), self.venue.cancels))
 
     def test_the_detail_view_shows_what_rests(self) -> None:
         position = self.scene.opened()
