@@ -127,10 +127,11 @@ class NeverExplained(VenueSizesTestCase):
         with self.assertRaises(VenueRejected):
             self.scene.execute()
         self.venue.hold("BTC", "-0.01")
+        self.venue.hold("ETH", "0.25")
         self.tick(4)
         self.assertTrue(self.venue.flat)
         adopted = [one for one in self.scene.desk.store.book().positions() if one.exit_reason is ExitReason.REPAIR]
-        self.assertEqual([one.status for one in adopted], [PositionStatus.CLOSED])
+        self.assertEqual([one.status for one in adopted], [PositionStatus.CLOSED] * 2)
         self.assertTrue(any("turned up" in one for one in self.scene.log.messages("error")))
         self.tick(4)
         self.assertEqual(self.state, TradingState.ACTIVE)
@@ -165,6 +166,29 @@ class NeverExplained(VenueSizesTestCase):
         self.tick(4)
         self.assertTrue(self.venue.flat)
         self.assertEqual(self.scene.position(adopted.id).exit_reason, ExitReason.REPAIR)
+
+    def test_only_what_two_readings_a_second_apart_show_alike_has_turned_up(self) -> None:
+        """One reading alone may be of before a close, or of an order that is still coming in."""
+        for readings, taken_over in (
+            ((("-0.01", 0.0), ("-0.01", 0.9)), []),
+            ((("-0.01", 0.0), ("-0.01", 1.0)), ["0.01"]),
+            ((("-0.006", 0.0), ("-0.01", 1.0), ("-0.01", 1.9)), []),
+            ((("-0.006", 0.0), ("-0.01", 1.0), ("-0.01", 2.0)), ["0.01"]),
+            ((("-0.01", 0.0), ("0", 0.5), ("-0.01", 1.0)), []),
+        ):
+            with self.subTest(readings=readings):
+                self.setUp()
+                self.venue.script(UNEXPLAINED)
+                with self.assertRaises(VenueRejected):
+                    self.scene.execute()
+                memory, before = LateMemory(), self.scene.clock.now()
+                for quantity, seconds in readings:
+                    self.venue.hold("BTC", str(Decimal(quantity) - self.venue.held("BTC")))
+                    account = replace(self.venue.account(), taken_at=before + timedelta(seconds=seconds))
+                    book = self.scene.store.book()
+                    late.flatten(self.scene.desk, memory, book, account, lambda one, reason: None)
+                adopted = [one.short.held for one in self.scene.store.book().standing_positions()]
+                self.assertEqual([Decimal(one) for one in taken_over], adopted)
 
     def test_what_turns_up_late_has_cost_what_its_fills_say(self) -> None:
         """Whose fills they are: not of the time before, not of other coins, sides and orders of the desk."""
