@@ -7,6 +7,7 @@ from decimal import Decimal
 from unittest import mock
 
 from tests.processes import free_port, wait_until
+from tests.servers.hyperliquid.streams import Connection, Subscription
 from tests.unit.hyperliquid_world import ETH, SOL, HyperliquidWorld
 from trading.adapters.hyperliquid_stream import COINS_MAX, FRAME_CHARACTERS_MAX, PriceStream, Streamed, stream_url
 from trading.domain.units import Coin
@@ -144,6 +145,30 @@ class Streams(HyperliquidWorld):
         self.stream.want([SOL])
         self.stream.prices([ETH, SOL], WAIT)
         self.assertIsNotNone(price_of(self.stream, SOL))
+
+    def test_a_coin_that_the_venue_will_not_stream_is_waited_for_once_and_said(self) -> None:
+        """Each reading of all prices took half a second, for as long as the connection lived."""
+        change, sentence = self.server.streams._change, "Cannot subscribe to more than 1000 channels."
+
+        def refusing(connection: Connection, method: str, subscription: Subscription) -> None:
+            if (subscription.coin, subscription.type) == (SOL, "l2Book"):
+                self.server.streams._error(connection, sentence)
+            else:
+                change(connection, method, subscription)
+
+        with mock.patch.object(self.server.streams, "_change", refusing):
+            self.listening(ETH)
+            self.stream.want([SOL])
+            wait_until(lambda: any(sentence in one for one in self.log.messages("warning")), "the refusal being said")
+            with mock.patch.object(self.stream._changed, "wait_for", return_value=False) as waited:
+                for seconds, times in ((0.3, 1), (0.3, 2), (0.0, 2), (60.0, 2)):
+                    self.assertEqual([ETH], list(self.stream.prices([ETH, SOL], 0.5)))
+                    self.assertEqual(times, sum(call.args[1] > 0 for call in waited.call_args_list))
+                    self.clock.advance(seconds)
+                self.stream._forget()
+                self.stream._confirmed_at = self.clock.now()
+                self.stream.prices([SOL], 0.5)
+                self.assertEqual(0.5, waited.call_args.args[1], "a new connection may speak of it")
 
     def test_after_close_nothing_is_started_and_closing_again_does_nothing(self) -> None:
         self.listening(ETH)

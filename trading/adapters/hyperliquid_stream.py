@@ -18,6 +18,7 @@ import websocket
 from trading.adapters.hyperliquid_news import AccountNews
 from trading.adapters.hyperliquid_values import mapping, text
 from trading.adapters.hyperliquid_wire import BookFrame, decode_book, decode_mark
+from trading.adapters.wire_values import one_line
 from trading.domain.errors import VenueUnavailable
 from trading.domain.units import Coin, Price
 from trading.ports import Clock, Log, Ticks
@@ -37,6 +38,7 @@ COIN_SILENCE_MAX = timedelta(seconds=15)
 # The first frame of an account's fills holds two thousand of them, some 400 characters each.
 FRAME_CHARACTERS_MAX = 1 << 22
 KINDS = ("l2Book", "activeAssetCtx")
+REFUSALS_SAID_MAX = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,8 @@ class PriceStream:
         self._books: dict[Coin, tuple[BookFrame, datetime]] = {}
         self._marks: dict[Coin, tuple[Price, datetime]] = {}
         self._confirmed_at: datetime | None = None
+        self._awaited_since: dict[Coin, float] = {}
+        self._refusals: set[str] = set()
         self._ticks: dict[Coin, int] = {}
         self._ticked = 0
         self._changed = threading.Condition()
@@ -102,13 +106,14 @@ class PriceStream:
                 self._thread.start()
 
     def prices(self, coins: Collection[Coin], seconds: float) -> dict[Coin, Streamed]:
-        """What the live connection says of *coins*, which it waits for at most *seconds*, and not at all when there is
-        no connection. A coin is left out when it has not said all of it, or is cut, or has been silent about it for
-        long."""
+        """What the live connection says of *coins*, which it waits for at most *seconds*, once a coin, and not at all
+        when there is no connection. A coin is left out when it has not said all of it, or is cut, or has been silent
+        about it for long."""
         asked = [coin for coin in coins if coin in self._wanted]
         with self._changed:
             if self.alive and not self._has_spoken_of(asked):
-                self._changed.wait_for(lambda: not self.alive or self._has_spoken_of(asked), seconds)
+                hoped, patience = self._hoped_for(asked, seconds)
+                self._changed.wait_for(lambda: not self.alive or self._has_spoken_of(hoped), patience)
             now, found = self._clock.now(), {}
             for coin in coins:
                 book, mark = self._books.get(coin), self._marks.get(coin)
@@ -117,6 +122,15 @@ class PriceStream:
                 if now - book[1] <= COIN_SILENCE_MAX and now - mark[1] <= COIN_SILENCE_MAX:
                     found[coin] = Streamed(book[0], mark[0], self._confirmed_at, book[1])
             return found
+
+    def _hoped_for(self, coins: Collection[Coin], seconds: float) -> tuple[Collection[Coin], float]:
+        """Those of *coins* that this connection may still come to speak of, and for how long to wait for them: one that
+        it is never told of, as where its subscription was refused, would hold every reading of all prices."""
+        now = self._clock.monotonic()
+        silent = [coin for coin in coins if not self._has_spoken_of((coin,))]
+        left = {coin: seconds - (now - self._awaited_since.setdefault(coin, now)) for coin in silent}
+        hoped = [coin for coin in silent if left[coin] > 0]
+        return hoped, max((left[coin] for coin in hoped), default=0.0)
 
     def _has_spoken_of(self, coins: Collection[Coin]) -> bool:
         return self._books.keys() >= set(coins) and self._marks.keys() >= set(coins)
@@ -210,6 +224,8 @@ class PriceStream:
         if not isinstance(frame, str) or not frame or len(frame) > FRAME_CHARACTERS_MAX:
             raise websocket.WebSocketException("the venue closed the stream or sent something else than text")
         now, told = self._clock.now(), _decoded(frame)
+        if told is not None and told[0] == "error":
+            self._note_refusal(one_line(str(told[1])))
         with self._changed:
             if self._confirmed_at is None:
                 self.connections += 1
@@ -217,6 +233,12 @@ class PriceStream:
             if told is None or not self._believed(*told, now):
                 return
             self._changed.notify_all()
+
+    def _note_refusal(self, words: str) -> None:
+        """One line for each thing that the venue will not stream: it is polled, and nobody would see that."""
+        if words not in self._refusals and len(self._refusals) < REFUSALS_SAID_MAX:
+            self._refusals.add(words)
+            self._log.write("warning", f"the venue's stream says no: {words}")
 
     def _believed(self, channel: object, payload: object, now: datetime) -> bool:
         """False for news that make no sense."""
@@ -247,6 +269,7 @@ class PriceStream:
             self._confirmed_at = None
             self._books.clear()
             self._marks.clear()
+            self._awaited_since.clear()
             self._changed.notify_all()
         if self.news is not None:
             self.news.forget()
