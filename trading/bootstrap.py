@@ -275,7 +275,7 @@ def _live(config: Config, clock: Clock, log: Log) -> "HyperliquidVenue | PearVen
     try:
         check_ready(_findings(venue, clock))
     except VenueUnavailable as error:
-        log.write("warning", f"the venue could not be asked at start: {error.detail}", event="VenueDown")
+        log.write("warning", f"the venue is not ready at start: {error.detail}", event="VenueDown")
     except ConfigurationError:
         venue.close()
         raise

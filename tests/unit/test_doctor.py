@@ -167,7 +167,7 @@ class LiveTest(DoctorCase):
     def test_a_venue_that_cannot_be_reached_is_no_reason_not_to_start(self) -> None:
         desk = bootstrap.build_desk(self.live(NOWHERE))
         self.assertEqual(desk.venue.name, "hyperliquid")
-        self.assertIn("could not be asked", str(desk.log.tail(5)))
+        self.assertIn("is not ready at start", str(desk.log.tail(5)))
         self.assertEqual(self.verdicts(self.live(NOWHERE))["venue"], "error")
 
     def test_a_key_that_is_none_is_a_mistake_of_the_configuration(self) -> None:

@@ -131,6 +131,21 @@ class Readiness(HyperliquidWorld):
         self.assertEqual(self.findings(later)["wallet key"].verdict, "ok")
         self.assertEqual(self.server.info.calls["userRole"], asked)
 
+    def test_a_key_that_was_proven_and_is_approved_no_more_is_told_and_does_not_keep_a_desk_from_watching(self) -> None:
+        """An API wallet ends after ninety days, or its owner takes it back: the doctor called it well."""
+        self.assertTrue(self.venue.is_proven())
+        self.exchange.revoke_agent(AGENT)
+        for name in ("", "another"):
+            with self.subTest(name=name):
+                if name:
+                    self.exchange.approve_agent(MASTER, STRANGER, name)
+                later = self.opened()
+                finding = self.findings(later)["wallet key"]
+                self.assertEqual((finding.verdict, finding.unavailable), ("error", True))
+                self.assertIn(f"{AGENT} is approved no more", finding.words)
+                with self.assertRaises(VenueUnavailable):
+                    check_ready(readiness(later, self.clock))
+
     def test_a_spent_budget_is_a_warning_and_not_a_fault_of_the_account(self) -> None:
         self.venue.meter.limit = 1200
         self.venue.meter.charge(1100)

@@ -29,7 +29,8 @@ Verdict = Literal["ok", "warning", "error"]
 class Finding:
     """One row of the doctor's table; `remedy` is empty when all is well.
 
-    `unavailable` tells an error that may pass by itself from one that somebody has to mend.
+    `unavailable` tells an error that the service may start on, because it may pass by itself or came while there was
+    something to watch, from one that somebody has to mend before.
     """
 
     name: str
@@ -69,8 +70,8 @@ def clock_question(venue: HyperliquidReader) -> dict[str, Callable[[], Finding]]
 def check_ready(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
     """*findings* again, when the service may start on them.
 
-    Raises ConfigurationError with a line for each error that somebody has to mend, and VenueUnavailable when something
-    could not be asked.
+    Raises ConfigurationError with a line for each error that somebody has to mend before, and VenueUnavailable for
+    those that it may start on.
     """
     wrong = [one for one in findings if one.verdict == "error"]
     lasting = tuple(f"{one.words}; {one.remedy}" for one in wrong if not one.unavailable)
@@ -148,6 +149,11 @@ def wallet_key(venue: HyperliquidVenue, clock: Clock) -> Finding:
         remedy = f"approve {signer} as an API wallet of {venue.account_id}, or set the right {KEY_VARIABLE}"
         return Finding("wallet key", "error", f"{KEY_VARIABLE}: the key of {signer} {whose}", remedy)
     named = next((one for one in venue.agents() if one.address == signer), None)
+    # Proven once for all processes, and perhaps long ago; an unnamed one is not among them.
+    if named is None and venue.role_of(signer).owner != venue.account_id:
+        words = f"API wallet {signer} is approved no more: nothing can be opened or closed with it"
+        remedy = f"approve a new one of {venue.account_id} and set {KEY_VARIABLE}"
+        return Finding("wallet key", "error", words, remedy, unavailable=True)
     if named is not None and named.valid_until - clock.now() < AGENT_EXPIRY_WARNING:
         words = f"API wallet {signer} ends at {named.valid_until:%Y-%m-%d %H:%M} UTC"
         return Finding("wallet key", "warning", words, "approve a new one in good time")
