@@ -6,6 +6,7 @@ import unittest
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 from unittest import mock
 
 from tests.fakes import FakeClock
@@ -120,6 +121,22 @@ class Markets(HyperliquidWorld):
         self.clock.advance(16)
         self.venue.instruments()
         self.assertGreaterEqual(self.server.info.calls["meta"], 2)
+
+    def test_a_list_in_which_a_coin_has_lost_its_place_is_not_believed(self) -> None:
+        """Its place is its id, which it keeps when it is delisted: an order would have been for another coin."""
+        known = self.venue.instruments()
+        universe: Any = self.server.info.meta({})["universe"]
+        for rows in ([], universe[1:], universe[:3], [universe[1], universe[0], *universe[2:]]):
+            with self.subTest(coins=len(rows)):
+                self.clock.advance(301)
+                self.server.faults.say({"universe": rows}, only="meta")
+                self.assertEqual(self.venue.instruments(), known)
+                (report,) = self.venue.submit([self.an_order(quantity="0.1")])
+                self.assertIs(report.status, OrderStatus.FILLED, report)
+        self.assertEqual(self.held(ETH), Decimal("0.4"))
+        self.server.faults.say({"universe": []}, only="meta")
+        with self.assertRaises(VenueUnavailable):
+            self.opened().instruments()
 
     def test_polled_prices_are_kept_for_a_second_and_marks_for_three(self) -> None:
         for _ in range(3):

@@ -173,6 +173,7 @@ class HyperliquidReader:
         self._traits = traits
         self._listings = _Kept("instruments", clock, INSTRUMENTS_AGE_MIN_SECONDS, self._read_listings)
         self._unified = _Kept("account modes", clock, INSTRUMENTS_AGE_MIN_SECONDS, self._read_unified)
+        self._listed: Mapping[Coin, Listing] = {}
         self._instruments: tuple[Mapping[Coin, Listing], Mapping[Coin, Instrument]] | None = None
         self._account: tuple[float, Account] | None = None
         self._changes = 0
@@ -358,7 +359,20 @@ class HyperliquidReader:
             self._marks_lock.release()
 
     def _read_listings(self) -> Mapping[Coin, Listing]:
-        return decode_meta(self._api.read({"type": "meta"}, HEAVY, Lane.LOOK))
+        """A coin keeps its place, which is its id to the venue, also when it is delisted: a list in which one has lost
+        it is not believed. An order by it would be for another coin."""
+        listings = decode_meta(self._api.read({"type": "meta"}, HEAVY, Lane.LOOK))
+        moved = [
+            coin for coin, one in self._listed.items() if coin not in listings or listings[coin].asset != one.asset
+        ]
+        if moved:
+            words = (
+                f"Hyperliquid lists {len(moved)} coins no more, or in other places: a service that starts takes them so"
+            )
+            self._log.write("error", words, coins=moved[:5])
+            raise VenueUnavailable(words)
+        self._listed = listings
+        return listings
 
     def _listed_for(self, coins: Iterable[Coin]) -> Mapping[Coin, Listing]:
         """The listings, read anew when one of *coins* is not among them: it may just have been listed."""

@@ -212,6 +212,8 @@ def decode_meta(answer: object) -> Mapping[Coin, Listing]:
         )
         isolated = record.get("onlyIsolated") is True or record.get("marginMode") in ("strictIsolated", "noCross")
         listings[coin] = Listing(instrument, asset, isolated)
+    if not listings:
+        raise unreadable("universe")
     return listings
 
 
