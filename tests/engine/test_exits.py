@@ -187,11 +187,28 @@ class BarrierTest(ExitsTestCase):
         self.scene.opened()
         for share, expected in (("0.5", []), ("0.51", [ExitReason.LIQUIDATION])):
             with self.subTest(share):
-                maintenance = Usd(Decimal(share) * 1000)
-                self.venue.bend_account = lambda account, kept=maintenance: replace(
-                    account, equity=Usd(Decimal(1000)), maintenance_margin=kept
-                )
-                self.assertEqual(expected, self.swept())
+                self.strain(share)
+                self.assertEqual([], self.swept())
+                self.assertEqual(expected, self.swept(2))
+
+    def test_a_strain_of_one_reading_is_no_liquidation(self) -> None:
+        """The money of a unified account is read apart from its margin: one answer without it closed everything."""
+        self.scene.opened()
+        for _ in range(2):
+            self.strain("0.51")
+            self.assertEqual([], self.swept())
+            self.assertEqual([], self.swept(1))
+            self.venue.reads_down.add("account")
+            self.assertEqual([], self.swept(3), "the same reading once more")
+            self.venue.reads_down.clear()
+            self.strain("0.4")
+            self.assertEqual([], self.swept())
+
+    def strain(self, share: str) -> None:
+        """The account's maintenance margin is *share* of its equity."""
+        self.venue.bend_account = lambda account: replace(
+            account, equity=Usd(Decimal(1000)), maintenance_margin=Usd(Decimal(share) * 1000)
+        )
 
     def test_an_account_that_suddenly_reads_empty_is_no_liquidation(self) -> None:
         self.scene.opened()

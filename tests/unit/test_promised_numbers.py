@@ -94,6 +94,7 @@ NUMBERS: tuple[tuple[ModuleType, dict[str, object]], ...] = (
             "ACCOUNT_AGE_MAX": seconds(10),
             "JUMP": D("0.03"),
             "JUMP_PATIENCE": seconds(1),
+            "STRAIN_PATIENCE": seconds(2),
         },
     ),
     (

@@ -56,6 +56,7 @@ PRICED = (ExitReason.STOP_LOSS, ExitReason.TRAILING_STOP, ExitReason.TAKE_PROFIT
 ACCOUNT_AGE_MAX = timedelta(seconds=10)
 JUMP = Decimal("0.03")
 JUMP_PATIENCE = timedelta(seconds=1)
+STRAIN_PATIENCE = timedelta(seconds=2)
 HIGH_WATER_STEPS = 20
 """A trailing mark is written down each time it has risen by this part of its gap: the loss of one is bounded by
 that."""
@@ -84,6 +85,8 @@ class Memory:
     warned: set[PositionId] = field(default_factory=set)
     account: Account | None = field(default=None, compare=False)
     """As its keeper read it last: a sweep does not wait for the account to be read."""
+    strained_since: datetime | None = field(default=None, compare=False)
+    """When the first was read of the accounts in a row whose margin is strained beyond what may stand."""
     roster: Roster = field(default_factory=Roster, compare=False)
 
 
@@ -103,6 +106,7 @@ def sweep(desk: Desk, memory: Memory, leave: Leave, coins: Collection[Coin] | No
     asked = memory.roster.coins if coins is None else coins_of([one.position for one in concerned])
     prices, now, fee = read_prices(desk, asked), desk.clock.now(), desk.venue.traits.taker_fee
     account = _known_account(memory, now)
+    _note_strain(memory, account)
     sights, news = memory.roster.sights(prices, account, now)
     _note_jumps(memory, prices, news, now)
     strained = account is not None and maintenance_share(account) > MAINTENANCE_WARN
@@ -300,7 +304,17 @@ def _liquidation_near(
             maintenance_share=share,
             event="LiquidationNear",
         )
-    return (distance is not None and distance <= LIQUIDATION_NEAR) or share > MAINTENANCE_NEAR
+    since = memory.strained_since
+    strained = since is not None and not lasts(account.taken_at, since, STRAIN_PATIENCE)
+    return (distance is not None and distance <= LIQUIDATION_NEAR) or strained
+
+
+def _note_strain(memory: Memory, account: Account | None) -> None:
+    """Equity and margin may come of two answers, and one of them without the money is never believed on one reading."""
+    if account is None or maintenance_share(account) <= MAINTENANCE_NEAR:
+        memory.strained_since = None
+    else:
+        memory.strained_since = first_of(memory.strained_since, account.taken_at)
 
 
 def _raised(desk: Desk, memory: Memory, position: Position, mark: Mark, present: Decimal) -> Decimal | None:
