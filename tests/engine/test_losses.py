@@ -10,7 +10,8 @@ from unittest import mock
 
 from tests.engine.hands import join_all
 from tests.engine.resting_venue import RestingVenue
-from tests.engine.scripted_venue import Crash, Scene, a_scene, fine, late, lost_after, lost_before, unknown_for
+from tests.engine.scripted_venue import Crash, Scene, a_scene, fine, lost_after, lost_before, partly, unknown_for
+from tests.engine.scripted_venue import late as comes_late
 from trading.domain.desk_state import Cause, TradingState
 from trading.domain.errors import InvariantBroken, ResumeRefused
 from trading.domain.exit_plan import ExitReason
@@ -20,8 +21,9 @@ from trading.domain.positions import Position, PositionStatus
 from trading.domain.resting import FillCause, RestingOrder
 from trading.domain.trades import CancelWanted, HoldingGone, LegLost, Trade, record
 from trading.domain.units import ClientOrderId, Coin, Quantity
-from trading.engine import closing, emergency, losses, monitor, queries, working
+from trading.engine import closing, emergency, late, losses, monitor, queries, working
 from trading.engine.accounting import account_of
+from trading.engine.late import LateMemory
 from trading.engine.monitor import Watchman
 from trading.engine.requests import TwapRequest
 from trading.utils.inspection import verify
@@ -293,7 +295,7 @@ class Explained(LossCase):
                 self.setUp()
                 position = self.scene.opened()
                 self.tick()
-                self.venue.script(late(4))
+                self.venue.script(comes_late(4))
                 now = self.scene.clock.monotonic()
                 closing.close(self.scene.desk, position.id, ExitReason.MANUAL, twap=TwapRequest(600, 5), until=now)
                 if resting:
@@ -918,6 +920,38 @@ class Shared(SharedCase):
         self.restart()
         working.book_losses(self.scene.desk)
         self.assertEqual((self.lost(self.first), self.lost(self.second)), (Decimal("0.1"), Decimal("0.2")))
+
+
+class HandedOn(LossCase):
+    """BTC/ETH and SOL/ETH, both closed but for 8 USD of ETH each, which nobody could sell alone."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        first, second = self.scene.opened(), self.scene.opened("signal_2", pair="SOL/ETH")
+        self.venue.script(partly(ETH="0.992"), partly(ETH="0.992"))
+        for one in (first, second):
+            self.scene.close(one)
+        self.assertEqual(Decimal("0.004"), self.venue.held("ETH"))
+
+    def test_it_is_sold_as_one_and_no_money_is_lost_on_the_way(self) -> None:
+        self.tick(75)
+        self.assertEqual([Decimal("0.002")] * 2, [one.quantity for each in self.scene.trades() for one in each.gone])
+        (rest,) = [one for one in self.scene.trades() if one.opens and one.adopted]
+        self.assertEqual(ExitReason.REPAIR, self.scene.position(rest.terms.position_id).exit_reason)
+        self.assert_account_explained()
+
+    def test_not_while_the_account_has_less_of_it_beside_what_somebody_else_holds(self) -> None:
+        self.scene.ticks(75)
+        self.scene.desk.store.change_state(lambda state: replace(state, accepted_drift={ETH: Quantity(Decimal(1))}))
+        for held, adopted in (("1.0039", 0), ("0.004", 0), ("1.004", 1)):
+            with self.subTest(held=held):
+                self.venue.hold("ETH", str(Decimal(held) - self.venue.held("ETH")))
+                memory = LateMemory()
+                for _ in range(2):
+                    self.scene.clock.advance(1)
+                    book = self.scene.desk.store.book()
+                    late.flatten(self.scene.desk, memory, book, self.venue.account(), lambda one, reason: None)
+                self.assertEqual(adopted, len(self.scene.desk.store.book().standing_positions()))
 
 
 class Unconfirmed(SharedCase):

@@ -237,15 +237,41 @@ class NeverExplained(VenueSizesTestCase):
         self.tick(4)
         self.assertEqual((self.venue.held("BTC"), self.venue.held("SOL")), (Decimal("0.01"), Decimal(5)))
 
+    def test_what_was_accepted_as_somebody_else_s_has_not_turned_up(self) -> None:
+        self.venue.hold("BTC", "-0.01")
+        emergency.resume(self.scene.desk, [Coin("BTC")])
+        self.venue.script(UNEXPLAINED)
+        with self.assertRaises(VenueRejected):
+            self.scene.execute()
+        self.tick(4)
+        self.assertEqual(self.venue.held("BTC"), Decimal("-0.01"))
+        self.venue.hold("BTC", "-0.01")
+        self.tick(4)
+        self.assertEqual(self.venue.held("BTC"), Decimal("-0.01"))
+        self.assertEqual(1, sum(one.adopted for one in self.scene.trades()))
+
+    def test_where_the_account_has_less_than_the_book_nothing_has_turned_up(self) -> None:
+        self.scene.opened("first")
+        self.venue.script(refused(BTC=RejectReason.UNEXPLAINED, SOL=RejectReason.UNEXPLAINED))
+        with self.assertRaises(VenueRejected):
+            self.scene.execute("second", pair="BTC/SOL")
+        self.venue.hold("BTC", "0.004")
+        account = self.venue.account()
+        memory, book = LateMemory(), self.scene.store.book()
+        self.assertFalse(late.flatten(self.scene.desk, memory, book, account, lambda one, reason: None))
+
     def test_no_more_is_ever_taken_for_it_than_it_may_have_bought_and_only_whole_lots(self) -> None:
         self.venue.script(UNEXPLAINED)
         with self.assertRaises(VenueRejected):
             self.scene.execute()
+        self.venue.hold("BTC", "-0.004")
+        self.tick(4)
+        self.assertTrue(self.venue.flat)
         self.venue.hold("BTC", "-0.05")
         self.tick(30)
         (asked,) = [one.quantity for trade in self.scene.trades() for one in trade.unexplained if one.coin == "BTC"]
         left = self.venue.held("BTC")
-        self.assertEqual(left, Decimal("-0.05") + floor_to_step(asked * OVERFILL_MAX, Decimal("0.00001")))
+        self.assertEqual(left, Decimal("-0.054") + floor_to_step(asked * OVERFILL_MAX, Decimal("0.00001")))
         self.tick(30)
         self.assertEqual(self.venue.held("BTC"), left)
 
