@@ -250,6 +250,17 @@ class NeverExplained(VenueSizesTestCase):
         self.assertEqual(self.venue.held("BTC"), Decimal("-0.01"))
         self.assertEqual(1, sum(one.adopted for one in self.scene.trades()))
 
+    def test_what_was_taken_over_for_earlier_ones_leaves_room_for_what_may_come_of_later_ones(self) -> None:
+        for number in range(2):
+            with self.subTest(number):
+                self.venue.script(UNEXPLAINED)
+                with self.assertRaises(VenueRejected):
+                    self.scene.execute(f"signal_{number}")
+                self.venue.hold("BTC", "-0.01")
+                self.tick(4)
+                self.assertTrue(self.venue.flat)
+                self.scene.clock.advance(16 * 60)
+
     def test_where_the_account_has_less_than_the_book_nothing_has_turned_up(self) -> None:
         self.scene.opened("first")
         self.venue.script(refused(BTC=RejectReason.UNEXPLAINED, SOL=RejectReason.UNEXPLAINED))
