@@ -10,7 +10,7 @@ from unittest import mock
 
 from tests.engine.hands import join_all
 from tests.engine.resting_venue import RestingVenue
-from tests.engine.scripted_venue import Crash, Scene, a_scene, fine, lost_after, lost_before, partly, unknown_for
+from tests.engine.scripted_venue import Crash, Fault, Scene, a_scene, fine, lost_after, lost_before, partly, unknown_for
 from tests.engine.scripted_venue import late as comes_late
 from trading.domain.desk_state import Cause, TradingState
 from trading.domain.errors import InvariantBroken, ResumeRefused
@@ -317,22 +317,35 @@ class Explained(LossCase):
             self.scene.clock.advance(4)
             self.venue.held("ETH")
 
-    def test_what_fired_beside_a_slice_in_doubt_and_beside_others_is_booked_when_the_doubt_has_ended(self) -> None:
-        """Booked in part before, the rest passed for held, and was sold of what was somebody else's."""
+    def fired_beside_a_slice(self, fault: Fault) -> Position:
+        """What rested for all of a position fires beside somebody else's, and beside a slice of its close in doubt."""
         position = self.scene.opened()
         self.tick(2)
         self.venue.hold("ETH", "1")
         self.tick(4)
         emergency.resume(self.scene.desk, [ETH])
-        self.venue.script(lost_before())
+        self.venue.script(fault)
         self.venue.cancel_fails = True
         now = self.scene.clock.monotonic()
         closing.close(self.scene.desk, position.id, ExitReason.MANUAL, twap=TwapRequest(600, 5), until=now)
         self.venue.fire("ETH", "stop")
+        return position
+
+    def test_what_fired_beside_a_slice_in_doubt_and_beside_others_is_booked_when_the_doubt_has_ended(self) -> None:
+        """Booked in part before, the rest passed for held, and was sold of what was somebody else's."""
+        position = self.fired_beside_a_slice(lost_before())
         self.tick(20)
         self.assertEqual([Decimal("0.25")], [one.quantity for one in self.losses(position)])
         self.assertEqual(PositionStatus.CLOSED, self.scene.position(position.id).status)
         self.assertEqual(Decimal(1), self.venue.held("ETH"))
+
+    def test_and_in_part_where_the_doubt_does_not_end_for_the_sister_must_not_stand_alone(self) -> None:
+        position = self.fired_beside_a_slice(unknown_for(60))
+        self.tick(14)
+        self.assertEqual([], self.losses(position))
+        self.tick(20)
+        self.assertTrue(self.scene.trades()[-1].in_doubt)
+        self.assertEqual([Decimal("0.2")], [one.quantity for one in self.losses(position)])
 
     def test_but_for_what_the_slice_took_that_nobody_has_confirmed(self) -> None:
         position = self.scene.opened()

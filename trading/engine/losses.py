@@ -28,6 +28,8 @@ CLOCK_SET_BACK_MAX = timedelta(minutes=2)
 READS_APART = timedelta(seconds=3)
 """By how much a fill must be older than the account for that to show it: clocks differ by two seconds at most while the
 desk opens, and one read may lag another by a second."""
+DOUBT_ENDS_WITHIN = timedelta(seconds=10)
+"""After its expiry an order that reduces is in doubt no longer than this where the venue can be asked."""
 RESTED_REMEMBERED = 64
 """How many of a position's latest resting groups a late fill is recognised by."""
 UNCONFIRMED = "its close, which nobody had confirmed, did it"
@@ -147,7 +149,7 @@ def explained(
     what a position's closes can have taken so is its own before it is anybody else's. Nothing yet where a
     fill would be booked in part beside an order in doubt: one that is told to have filled since about when the account
     was read, at *read_at*, for a later reading shows what it took; or one that may be what rested for a position has
-    left nothing for, until that is known."""
+    left nothing for, until that is known, as it soon is."""
     holders = _holders(book, [lack.coin])
     if not holders:
         # Who held it has closed since.
@@ -158,6 +160,7 @@ def explained(
     lacking, least = Decimal(lack.quantity), Decimal(lack.least)
     doubted = _doubted(book, holders, lack.coin)
     untold = _untold(doubted, fills)
+    ends_soon = any(now - one.expires_at <= DOUBT_ENDS_WITHIN for one in doubted.values())
     is_early = any(one.client_order_id in doubted and one.filled_at > read_at - READS_APART for one in fills)
     claims = _claims(book, holders, lack.coin) if may_land else {}
     for fill, quantity in _candidates(book, lack, fills, (*rested.values(), frozenset(sold))):
@@ -170,7 +173,7 @@ def explained(
         # A fill that took more than is sure to lack took what a close in doubt was to take: of one fill each loses its
         # part once, so that there is no later for the rest.
         most = max(lacking + untold if lacking else ZERO, own)
-        is_bounded = owner is not None and bool(doubted) and left[owner] > most
+        is_bounded = owner is not None and ends_soon and left[owner] > most
         if quantity > most > 0 and (is_early or is_bounded):
             return {}
         quantity = Quantity(min(quantity, most))
@@ -188,10 +191,10 @@ def explained(
     return {position_id: tuple(found) for position_id, found in losses.items() if found}
 
 
-def _doubted(book: Book, holders: Iterable[Position], coin: Coin) -> Mapping[ClientOrderId, Quantity]:
-    """The orders in doubt that were to take coins of *holders*, and how many."""
+def _doubted(book: Book, holders: Iterable[Position], coin: Coin) -> Mapping[ClientOrderId, Order]:
+    """The orders in doubt that were to take coins of *holders*."""
     return {
-        order.client_order_id: order.quantity
+        order.client_order_id: order
         for one in holders
         for trade in book.trades_of_position(one.id)
         for order in trade.in_doubt
@@ -199,9 +202,9 @@ def _doubted(book: Book, holders: Iterable[Position], coin: Coin) -> Mapping[Cli
     }
 
 
-def _untold(doubted: Mapping[ClientOrderId, Quantity], fills: Iterable[AccountFill]) -> Decimal:
+def _untold(doubted: Mapping[ClientOrderId, Order], fills: Iterable[AccountFill]) -> Decimal:
     """Coins that orders in doubt were to take, and that no fill of theirs tells of."""
-    left = {client_order_id: Decimal(quantity) for client_order_id, quantity in doubted.items()}
+    left = {client_order_id: Decimal(order.quantity) for client_order_id, order in doubted.items()}
     for fill in fills if left else ():
         if fill.client_order_id in left:
             left[fill.client_order_id] -= fill.quantity
