@@ -132,6 +132,18 @@ class OpeningFaults(PearWorld):
         orders = self.a_pair()
         self.assert_filled(orders, self.venue.submit(orders))
 
+    def test_fills_that_are_told_by_other_ids_than_the_exchange_s_are_found_all_the_same(self) -> None:
+        """The legs were called unfilled and stood there as somebody else's."""
+        for oid in (0, "7", 1.5):
+            with self.subTest(oid=oid):
+                fills = [{"coin": "ETH", "sz": "0.5", "oid": oid}, {"coin": "SOL", "sz": "7.5", "oid": 8}]
+                self.pear.faults.say({"orderId": "0" * 32, "fills": fills}, route=OPEN, committed=True)
+                orders = self.a_pair()
+                self.venue.submit(orders)
+                self.assert_filled(orders, self.told(orders))
+                self.venue.submit(self.a_way_out())
+                self.clock.advance(5)
+
     def test_success_of_which_nothing_was_filled_is_a_refusal(self) -> None:
         self.pear.faults.say({"orderId": "0" * 32}, route=OPEN)
         orders = self.a_pair()

@@ -61,12 +61,13 @@ class Window:
 def own_fills(
     order: Order, known: Mapping[ClientOrderId, Sent], fills: Iterable[Fill], window: Window
 ) -> tuple[Fill, ...]:
-    """The fills of *order*: those of the exchange's order ids that Pear told, else those of its coin and side in its
-    *window* that belong to no other order, Pear's own by their mark where there are any."""
+    """The fills of *order*: those of the exchange's order ids that Pear told; where there are none, those of its coin
+    and side in its *window* that belong to no other order, Pear's own by their mark where there are any."""
     sent = known.get(order.client_order_id)
     there = [one for one in fills if one.coin == order.coin and one.side is order.side]
-    if sent is not None and sent.told:
-        return tuple(one for one in there if one.oid in sent.told)
+    told = tuple(one for one in there if sent is not None and one.oid in sent.told)
+    if told:
+        return told
     rest = [one for one in known.values() if one.client_order_id != order.client_order_id]
     tids, oids = {tid for one in rest for tid in one.tids}, {oid for one in rest for oid in one.told}
     free = [
