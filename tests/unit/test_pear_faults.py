@@ -254,6 +254,23 @@ class ClosingFaults(PearWorld):
         self.assertEqual((self.pear.count(CLOSE), self.pear.count(CUT)), (1, 0))
         self.assert_closed()
 
+    def test_a_position_that_pear_shows_as_it_was_before_is_never_bought_back(self) -> None:
+        """Sizes at Pear are absolute: of one and a half ETH, half of which was to be sold, one was to be left."""
+        shown = self.pear.trading.positions
+
+        def lagging(address: str, *, sync: bool) -> list[Any]:
+            rows: list[Any] = list(shown(address, sync=sync))
+            for part in (one for row in rows for side in ("longAssets", "shortAssets") for one in row[side]):
+                part["actualSize"] *= 3
+            return rows
+
+        with mock.patch.object(self.pear.trading, "positions", lagging):
+            self.venue.submit([self.an_order(ETH, Side.SELL, "0.2", reduce_only=True)])
+            self.assertEqual((self.held(ETH), self.held(SOL)), (Decimal("0.3"), Decimal("-7.5")))
+            rest = self.an_order(ETH, Side.SELL, "0.3", reduce_only=True)
+            self.venue.submit([rest, self.an_order(SOL, Side.BUY, "7.5", reduce_only=True)])
+        self.assert_closed()
+
     def test_a_part_leaves_by_absolute_sizes(self) -> None:
         part = (
             self.an_order(ETH, Side.SELL, "0.2", reduce_only=True),

@@ -7,8 +7,10 @@ from decimal import Decimal
 
 from tests.fakes import NOON
 from trading.adapters import pear_wire as wire
+from trading.adapters.pear_cuts import as_held
 from trading.adapters.pear_wire import Basket, Part, Refused, Unclear
 from trading.domain.errors import VenueUnavailable
+from trading.domain.market import Holding
 from trading.domain.orders import Order, RejectReason, Side
 from trading.domain.resting import PairLine
 from trading.domain.units import ClientOrderId, Coin, Price, Quantity, Usd
@@ -66,6 +68,16 @@ class ToTheWire(unittest.TestCase):
         body = wire.encode_targets(basket, {ETH: Quantity(Decimal("0.1"))})
         row = {"longAssets": [{"asset": "BTC", "size": 0.01}], "shortAssets": [{"asset": "ETH", "size": 0.1}]}
         self.assertEqual(body, [row])
+
+    def test_no_more_is_left_of_a_coin_than_is_held_but_where_one_lies_against_another(self) -> None:
+        one, oil = Quantity(Decimal(1)), Coin("xyz:CL")
+        parts = Part(BTC, Side.BUY, one), Part(ETH, Side.SELL, one), Part(SOL, Side.SELL, one), Part(oil, Side.BUY, one)
+        pair = Basket("pos_1", parts, "", None, None, None, None)
+        against = Basket("pos_2", (Part(SOL, Side.BUY, one),), "", None, None, None, None)
+        held = {coin: Holding(coin, Quantity(Decimal("0.4")), MIDS[coin]) for coin in (BTC, ETH)}
+        first, _ = as_held((pair, against), held, MIDS)
+        sizes = {part.coin: part.quantity for part in first.parts}
+        self.assertEqual({BTC: Decimal("0.4"), ETH: Decimal(0), SOL: one, oil: one}, sizes)
 
     def test_lines_are_dollars_and_positive(self) -> None:
         one = Quantity(Decimal(1))

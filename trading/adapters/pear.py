@@ -22,7 +22,7 @@ from trading.adapters.hyperliquid_stream import PriceStream, stream_url
 from trading.adapters.hyperliquid_wire import Fill, account_fill
 from trading.adapters.keys import Wallet
 from trading.adapters.pear_api import READ_SECONDS_MAX, SYNC_SECONDS_MAX, Done, PearApi
-from trading.adapters.pear_cuts import cuts_of, swept
+from trading.adapters.pear_cuts import as_held, cuts_of, swept
 from trading.adapters.pear_direct import DirectCloses, is_pear_s_own
 from trading.adapters.pear_register import Sent, WriteRegister
 from trading.adapters.pear_reports import CLOCK_MARGIN, CLOSE_MARGIN, Evidence, Window, own_fills, report_on
@@ -272,7 +272,7 @@ class PearVenue(HyperliquidReader):
         try:
             self.pear.log_in()
             with self._register.turn(closes=True):
-                baskets = self.baskets()
+                baskets, held = self._as_held(self.baskets(), held)
                 for cut in swept(cuts_of(orders, baskets), baskets, held):
                     reports |= {
                         one.client_order_id: one
@@ -292,6 +292,17 @@ class PearVenue(HyperliquidReader):
             report = self._closed_directly(order, words) if directly else self._unsent(order, words)
             reports[order.client_order_id] = report
         return list(reports.values())
+
+    def _as_held(
+        self, baskets: tuple[Basket, ...], held: Mapping[Coin, Holding]
+    ) -> tuple[tuple[Basket, ...], Mapping[Coin, Holding]]:
+        """*baskets* with no more than the exchange has. Where that is less by *held*, which may have been read before
+        the turn, and others have opened since, the exchange is asked. Raises VenueUnavailable."""
+        listed = self._listed_for(())
+        if as_held(baskets, held, listed) != baskets:
+            self._changed()
+            held = self.account().holdings
+        return as_held(baskets, held, listed), held
 
     def _closed_directly(self, order: Order, why: str) -> OrderReport:
         """By the exchange, when there is a key for it; nothing has gone to Pear. It needs no file."""

@@ -1,13 +1,13 @@
 """What has to be taken out of Pear's positions to carry out orders that reduce: one write a position.
 
 The law: pure; sizes are absolute, so that a write can be repeated and goes by one reading; more than a position holds
-is never taken from it.
+is never taken from it, and none is left more than the exchange has.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from trading.adapters.pear_wire import NOTIONAL_MIN, Basket, encode_close, encode_targets
+from trading.adapters.pear_wire import NOTIONAL_MIN, Basket, Part, encode_close, encode_targets
 from trading.domain.market import Holding
 from trading.domain.orders import Order
 from trading.domain.units import ZERO, Coin, Quantity, hash_of
@@ -60,6 +60,20 @@ class Sweep:
     @property
     def key(self) -> str:
         return _key_of(self.path, self.orders)
+
+
+def as_held(baskets: Collection[Basket], held: Mapping[Coin, Holding], listed: Collection[Coin]) -> tuple[Basket, ...]:
+    """*baskets* with no more of a coin than is *held* of it: what Pear shows may be of a moment before, and by that a
+    size to be left would be bought back. Not where one lies against another, nor of what is *listed* elsewhere."""
+    sides = {(one.coin, one.side) for basket in baskets for one in basket.parts}
+
+    def there(part: Part) -> Part:
+        if (part.coin, part.side.opposite) in sides or part.coin not in listed:
+            return part
+        quantity = held[part.coin].quantity if part.coin in held else ZERO
+        return replace(part, quantity=Quantity(min(part.quantity, max(quantity * part.side.sign, ZERO))))
+
+    return tuple(replace(basket, parts=tuple(map(there, basket.parts))) for basket in baskets)
 
 
 def cuts_of(orders: Sequence[Order], baskets: Collection[Basket]) -> list[Cut]:
