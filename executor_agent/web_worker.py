@@ -2,8 +2,8 @@
 nobody's slowness is anybody else's.
 
 The law: no thread waits for what a caller sends, and none for long until he reads. The main thread gathers each request
-and gives it a thread once it is whole; it waits for many at once and for nobody alone. What stands behind slow callers
-is an emergency stop.
+and gives it a thread once it is whole; it waits for many at once and for nobody alone. What closes never waits for what
+opens or shows, and has threads of its own: what stands behind slow callers and slow peers is an emergency stop.
 """
 
 import errno
@@ -11,6 +11,7 @@ import re
 import selectors
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -37,9 +38,15 @@ HEAD_BYTES_MAX = 32 * 1024
 BODY_BYTES_MAX = 64 * 1024
 """What the application reads of a body at most; a longer one it refuses by what the head says of its length."""
 
+URGENT_THREADS = 8
+"""Beside those for everything else, and only begun when they are needed."""
+
 _HEAD_END = b"\r\n\r\n"
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,18})[ \t]*\r\n", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
+_URGENT = re.compile(
+    rb"POST /api/(emergency_stop|positions/[^/? ]+/close|trades/[^/? ]+/cancel)/?[? ]|(GET|HEAD) /api/health/?[? ]"
+)
 _EXPECTED = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*\r\n", re.IGNORECASE)
 
 
@@ -80,6 +87,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         for one in self.sockets:
             _refuse_strangers(one.getsockname())
         super().load_wsgi()
+
+    def get_thread_pool(self) -> ThreadPoolExecutor:
+        """Called once, in the worker's own process."""
+        self._urgent = ThreadPoolExecutor(URGENT_THREADS)
+        pool: ThreadPoolExecutor = super().get_thread_pool()
+        return pool
 
     def enqueue_req(self, conn: Any) -> None:
         """Called in the main thread for a new connection, and for a kept one that can be read or has more than the last
@@ -147,7 +160,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         conn.data_ready = True
         if cut:
             self._cut.add(conn)
-        super().enqueue_req(conn)
+        pool = self._urgent if _URGENT.match(content) else self.tpool
+        future = pool.submit(self.handle, conn)
+        future.add_done_callback(lambda done: self.method_queue.defer(self.finish_request, conn, done))
 
     def _forget(self, conn: Any) -> Arriving:
         self.poller.unregister(conn.sock)

@@ -52,7 +52,10 @@ FOR_MUCH = b"GET /much HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 # An application as small as can be: it answers the body that it was sent, of those that the service would read.
 SERVED = """
+import threading
 from executor_agent.web_worker import Worker
+
+stopped = threading.Event()
 
 class Hasty(Worker):
     request_seconds = %s
@@ -61,6 +64,10 @@ class Hasty(Worker):
 def echo(environ, start_response):
     length = int(environ.get("CONTENT_LENGTH") or 0)
     body = environ["wsgi.input"].read(length) if length < 65536 else b""
+    if environ["PATH_INFO"] == "/slow":
+        stopped.wait(20)
+    if environ["PATH_INFO"] == "/api/emergency_stop":
+        stopped.set()
     if environ["PATH_INFO"] == "/much":
         body = bytes(16 * 1024 * 1024)
     start_response("200 OK", [("Content-Length", str(len(body)))])
@@ -121,6 +128,20 @@ class WebWorkerTest(unittest.TestCase):
 
     def test_as_much_is_gathered_of_a_body_as_the_application_reads(self) -> None:
         self.assertEqual(parsers.BODY_BYTES_MAX, web_worker.BODY_BYTES_MAX)
+
+    def test_what_is_urgent(self) -> None:
+        for line, urgent in (
+            (b"POST /api/emergency_stop HTTP/1.1", True),
+            (b"POST /api/emergency_stop/ HTTP/1.1", True),
+            (b"POST /api/positions/pos_1/close HTTP/1.1", True),
+            (b"POST /api/trades/trd_1/cancel/?x=1 HTTP/1.1", True),
+            (b"GET /api/health HTTP/1.1", True),
+            (b"GET /api/positions/pos_1/close HTTP/1.1", False),
+            (b"POST /api/trades/execute HTTP/1.1", False),
+            (b"POST /api/trades/execute?/api/emergency_stop HTTP/1.1", False),
+            (b"GET /api/healthy HTTP/1.1", False),
+        ):
+            self.assertEqual(urgent, bool(web_worker._URGENT.match(line)), line)
 
     def test_tls_is_refused_and_not_taken_for_something_that_cannot_be_read(self) -> None:
         self.worker.cfg = mock.Mock(is_ssl=True)
@@ -200,6 +221,14 @@ class SlowCallersTest(ServedTestCase):
         for _ in range(THREADS):
             self.caller(FOR_MUCH)
         self.assert_answered_at_once()
+
+    def test_what_closes_waits_for_nobody_who_opens(self) -> None:
+        """Sixteen who asked to open while Guardian was slow held all threads, and an emergency stop for as long."""
+        for _ in range(2 * THREADS):
+            self.caller(b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        began = time.monotonic()
+        self.assertEqual(b"", read(self.caller(b"POST /api/emergency_stop HTTP/1.1\r\nHost: localhost\r\n\r\n")))
+        self.assertLess(time.monotonic() - began, 4)
 
     def test_who_waits_to_be_told_to_go_on_is_told(self) -> None:
         one = self.caller(UNTOLD)
