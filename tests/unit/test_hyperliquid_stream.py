@@ -2,13 +2,20 @@
 
 import json
 import os
+import socket
+import threading
 import unittest
 from decimal import Decimal
 from unittest import mock
 
+import websocket
+
+from tests.fakes import FakeClock
 from tests.processes import free_port, wait_until
+from tests.servers.hyperliquid import frames as wire
 from tests.servers.hyperliquid.streams import Connection, Subscription
 from tests.unit.hyperliquid_world import ETH, SOL, HyperliquidWorld
+from trading.adapters import hyperliquid_stream
 from trading.adapters.hyperliquid_stream import COINS_MAX, FRAME_CHARACTERS_MAX, PriceStream, Streamed, stream_url
 from trading.domain.units import Coin
 from trading.ports import Ticks
@@ -192,6 +199,46 @@ class Streams(HyperliquidWorld):
     def test_the_address_of_the_stream_follows_the_address_of_the_venue(self) -> None:
         self.assertEqual(stream_url("https://api.hyperliquid.xyz"), "wss://api.hyperliquid.xyz/ws")
         self.assertEqual(stream_url("http://127.0.0.1:9000/"), "ws://127.0.0.1:9000/ws")
+
+
+class Endless(unittest.TestCase):
+    """A frame of which more comes for ever: the memory grew, nothing ended it, and the thread outlived its stream."""
+
+    def setUp(self) -> None:
+        self.clock, self.closing = FakeClock(), threading.Event()
+        self.socket = hyperliquid_stream._Socket(self.clock, self.closing)
+        mine, self.theirs = socket.socketpair()
+        self.addCleanup(mine.close)
+        self.addCleanup(self.theirs.close)
+        self.socket.sock = mine
+        self.socket.settimeout(0.01)
+        self.theirs.sendall(wire.frame(wire.TEXT, b"{}"))
+        self.assertEqual("{}", self.socket.recv())
+
+    def begin(self, size: int) -> None:
+        """So much of a frame of a mebibyte, and then silence."""
+        self.theirs.sendall(wire.frame(wire.TEXT, bytes(1 << 20))[:size])
+
+    def ends(self) -> str:
+        with self.assertRaises(websocket.WebSocketException) as caught:
+            self.socket.recv()
+        return str(caught.exception)
+
+    def test_a_frame_that_is_too_large_ends_the_connection_before_it_is_all_there(self) -> None:
+        self.begin(2000)
+        with mock.patch.object(hyperliquid_stream, "FRAME_CHARACTERS_MAX", 1000):
+            self.assertIn("without end", self.ends())
+
+    def test_a_frame_in_drips_ends_the_connection_and_a_slow_one_does_not(self) -> None:
+        for seconds, words in ((0.0, "timed out"), (20.0, "timed out"), (0.1, "without end")):
+            self.begin(100)
+            self.clock.advance(seconds)
+            self.assertIn(words, self.ends())
+
+    def test_a_stream_that_is_closed_waits_for_no_frame(self) -> None:
+        self.closing.set()
+        self.begin(100)
+        self.assertIn("without end", self.ends())
 
 
 class Frames(HyperliquidWorld):

@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import websocket
 
@@ -37,6 +38,8 @@ COINS_MAX = 100
 COIN_SILENCE_MAX = timedelta(seconds=15)
 # The first frame of an account's fills holds two thousand of them, some 400 characters each.
 FRAME_CHARACTERS_MAX = 1 << 22
+# How long one may take to come in, which over a slow line that first one does.
+FRAME_SECONDS_MAX = 20.0
 KINDS = ("l2Book", "activeAssetCtx")
 REFUSALS_SAID_MAX = 20
 
@@ -56,6 +59,32 @@ class Streamed:
 class _Mark:
     coin: Coin
     price: Price
+
+
+class _Socket(websocket.WebSocket):
+    """A WebSocket whose frames come to an end: one that never does would fill the memory, and hold the thread."""
+
+    def __init__(self, clock: Clock, closing: threading.Event, **options: Any) -> None:
+        super().__init__(**options)
+        self._clock = clock
+        self._closing = closing
+        self._began: float | None = None
+        self._taken = 0
+
+    def recv(self) -> str | bytes:
+        """The next frame, whole."""
+        frame = super().recv()
+        self._began, self._taken = None, 0
+        return frame
+
+    def _recv(self, bufsize: int) -> bytes:
+        piece: bytes = super()._recv(bufsize)  # type: ignore[no-untyped-call]  # comes untyped
+        now = self._clock.monotonic()
+        self._began = now if self._began is None else self._began
+        self._taken += len(piece)
+        if self._closing.is_set() or self._taken > FRAME_CHARACTERS_MAX or now - self._began > FRAME_SECONDS_MAX:
+            raise websocket.WebSocketException("the venue sends a frame without end")
+        return piece
 
 
 class PriceStream:
@@ -161,7 +190,7 @@ class PriceStream:
             try:
                 self._listen()
             except (OSError, websocket.WebSocketException) as error:
-                if self._confirmed_at is not None:
+                if self._confirmed_at is not None and not self._closing.is_set():
                     self._log.write(
                         "warning",
                         "the venue's price stream was cut; polling meanwhile",
@@ -177,16 +206,11 @@ class PriceStream:
         """One connection, from its making to its end. Raises what ends it."""
         # A redirect is not followed. The environment's proxies are not for us, but websocket-client reads its list of
         # exceptions only where a proxy is named; "*" then excepts every host, so that the name is never looked up.
-        socket = websocket.create_connection(
-            self._url,
-            timeout=CONNECT_SECONDS,
-            http_proxy_host="none",
-            http_no_proxy=["*"],
-            suppress_origin=True,
-            redirect_limit=0,
-            # It would look at each byte in Python, a millisecond a book; decoding the text finds the same mistakes.
-            skip_utf8_validation=True,
-        )
+        # It would look at each byte in Python, a millisecond a book; decoding the text finds the same mistakes.
+        socket = _Socket(self._clock, self._closing, skip_utf8_validation=True)
+        socket.settimeout(CONNECT_SECONDS)
+        ways = {"http_proxy_host": "none", "http_no_proxy": ["*"], "suppress_origin": True, "redirect_limit": 0}
+        socket.connect(self._url, **ways)  # type: ignore[no-untyped-call]  # comes untyped
         try:
             socket.settimeout(self._look_seconds)
             for subscription in self.news.subscriptions if self.news is not None else ():
