@@ -204,6 +204,7 @@ class DoubtsTest(BrowserCase):
     def test_the_button_says_exactly_what_is_sent_and_nothing_is_changed_under_it(self) -> None:
         self.ticket({"method": "POST", "path": "/api/trades/execute", "held": True, "status": 0})
         self.browser.type("#ticket-exact", "1500.75")
+        self.turn_the_wheel_over("#ticket-exact")
         self.browser.click("#ticket-go", "Execute $1,500.75")
         self.browser.see("#ticket-go", "Asking Guardian")
         self.assertTrue(self.browser.script("return document.querySelector('.ticket-form').inert"))
@@ -221,6 +222,11 @@ class DoubtsTest(BrowserCase):
         self.browser.click("#ticket-go", "Execute")
         self.browser.see("#ticket-answer", detail)
         self.browser.see("#ticket-go", "Execute $1,000")
+
+    def turn_the_wheel_over(self, css: str) -> None:
+        place = self.browser.see(css).rect
+        at = {"x": place["x"] + 20, "y": place["y"] + 10, "deltaX": 0, "deltaY": 120}
+        self.browser.driver.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mouseWheel", **at})
 
     def test_what_stands_between_is_not_taken_for_the_service(self) -> None:
         self.ticket(

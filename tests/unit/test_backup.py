@@ -422,8 +422,10 @@ class CommandsTest(BackupCase, SimpleTestCase):
         self.assertIn("the ledger is well", self.command("verify_ledger"))
         self.store().save(given_a_trade(signal_id="later", at=after(9000)))
         for words in (("backup", str(self.target)), ("restore", str(self.target)), ("restore", "nowhere.tar")):
-            with self.subTest(words), self.assertRaises(CommandError):
+            with self.subTest(words), self.assertRaises(CommandError) as refusal:
                 self.command(*words)
+            # A name that is taken, or a file that is not there, is no corrupt ledger.
+            self.assertNotIn("STORE_CORRUPT", str(refusal.exception))
         self.command("restore", str(self.target), "--force")
 
     def test_notes_are_told(self) -> None:

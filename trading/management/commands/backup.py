@@ -23,5 +23,6 @@ class Command(BaseCommand):
         try:
             count = write_backup(settings.DESK_CONFIG.data_dir, file)
         except DeskError as error:
-            raise CommandError(f"{error.code}: {error.detail}") from error
+            # Its words say what is in the way, and the code what mostly is not: that the ledger could not be trusted.
+            raise CommandError(error.detail) from error
         self.stdout.write(self.style.SUCCESS(f"{count} files are in {file} ({file.stat().st_size} bytes)"))

@@ -27,7 +27,8 @@ class Command(BaseCommand):
         try:
             report, kept = restore(file, data_dir, force=force)
         except DeskError as error:
-            raise CommandError(f"{error.code}: {error.detail}") from error
+            # Its words say what is in the way, and the code what mostly is not: that the ledger could not be trusted.
+            raise CommandError(error.detail) from error
         for name, count in report.counts.items():
             self.stdout.write(f"{name.replace('_', ' '):>18}  {count}")
         for note in report.notes:

@@ -69,6 +69,8 @@ $("log-out").addEventListener("click", async () => {
   }
 });
 addEventListener("hashchange", showView);
+// A wheel that is turned over a number in hand would change it, and whoever turns it means the window.
+addEventListener("wheel", ({ target }) => target === document.activeElement && target.matches("input[type=number], select") && target.blur(), { passive: true });
 
 glance.start();
 positions.start();
