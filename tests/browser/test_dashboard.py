@@ -387,6 +387,7 @@ class PagesTest(BrowserCase):
         self.browser.see(".row", "BNB / ETH")
         self.browser.awaited(AN_OLD_MARK)
         self.browser.see(".row[data-old]", "price 1 min")
+        self.assertEqual([], self.browser.ills())
 
     def test_a_session_that_ends_leads_back_to_the_log_in_page(self) -> None:
         self.browser.log_in_as("trade")
@@ -409,6 +410,7 @@ class PagesTest(BrowserCase):
         self.browser.see(".row", "ARB / OP")
         with self.service.without_web():
             self.browser.see("#banner", "The service does not answer")
+            self.assertEqual([], self.browser.ills())
         self.browser.gone("#banner", "The service does not answer")
         self.browser.see(".parts", "live")
         self.trade("after_the_restart", "DYDX/GMX")

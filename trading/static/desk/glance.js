@@ -33,11 +33,16 @@ export function showMode() {
 // The page came from a desk of this mode.
 const SERVED = document.documentElement.dataset.mode;
 
-// Behind an open page the service may be started anew as another desk: what was paper is real money then.
+let version = null;
+
+// Behind an open page the service may be started anew as another desk, what was paper is real money then, or as another
+// version, which may say things that this page has no words for.
 function followMode() {
   const health = desk.health;
-  const mode = health && (health.demo_mode ? "demo" : health.network);
-  if (mode && mode !== SERVED) location.reload();
+  if (!health) return;
+  const mode = health.demo_mode ? "demo" : health.network;
+  version ??= health.version;
+  if ((mode && mode !== SERVED) || health.version !== version) location.reload();
 }
 
 export function start() {

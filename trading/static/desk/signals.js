@@ -88,7 +88,7 @@ function showCard(card) {
   const why = one.would_take ? `at ${usd(one.at_size, 0)}` : [...new Set(one.why_not.map((reason) => words(reason.code).replace("signal ", "")))].join(", ");
   text(card.why, why);
   mark(card.why, "title", one.why_not.map((reason) => reason.detail).join("\n") || null);
-  mark(card.open, "aria-label", `Open a ticket for ${one.pair}`);
+  mark(card.open, "aria-label", `${may("trade") ? "Open a ticket" : "Preview"} for ${one.pair}`);
   text(card.open, may("trade") ? "Ticket" : "Preview");
   mark(card.open, "class", one.would_take && may("trade") ? "ticket-button primary" : "ticket-button");
   showAge(card);
