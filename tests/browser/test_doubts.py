@@ -269,6 +269,31 @@ class DoubtsTest(BrowserCase):
         self.browser.see("#resume-why")
         self.assertNotEqual("resume-go", self.browser.script("return document.activeElement.id"))
 
+    def test_what_is_ticked_while_the_desk_is_asked_stays_ticked(self) -> None:
+        self.browser.log_in_as("admin")
+        self.browser.see(".signal")
+        drifted = {"drifts": [{"coin": "SOL", "venue": 25.0, "book": 0.0}]}
+        account = {**self.service.ask("GET", "/api/portfolio"), **drifted}
+        health = {**self.service.ask("GET", "/api/health"), "trading_state": "REDUCING"}
+        no = {"code": "RESUME_REFUSED", "detail": "drift in SOL", "causes": ["drift in SOL"]}
+        looked = {"method": "GET", "path": "/api/portfolio", "status": 200, "body": account}
+        stubs = (
+            {"method": "GET", "path": "/api/health", "status": 200, "body": health},
+            {"method": "POST", "path": "/api/resume", "status": 409, "body": no},
+        )
+        self.stub(looked, *stubs)
+        self.browser.awaited(PORTFOLIO)
+        self.browser.awaited(HEALTH)
+        self.browser.click("#resume")
+        self.stub({**looked, "held": True}, *stubs)
+        self.browser.click("#resume-go", "Resume trading")
+        self.browser.see("dialog .problem", "drift in SOL")
+        self.browser.click("#resume-holdings [value=SOL]")
+        self.browser.see("#resume-word")
+        self.browser.script("window.before = document.querySelector('#resume-holdings'); window.release()")
+        until(lambda: not self.browser.script("return window.before.isConnected"), "the desk's answer")
+        self.browser.see("#resume-word")
+
     def test_what_the_venue_has_refused_is_tried_again_under_another_key(self) -> None:
         no = {"code": "VENUE_REJECTED", "detail": "nothing was filled: no"}
         self.ticket({"method": "POST", "path": "/api/trades/execute", "status": 502, "body": no})

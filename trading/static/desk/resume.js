@@ -48,9 +48,14 @@ export function openResume() {
     text(go, count ? `Accept ${count === 1 ? "1 holding" : `${count} holdings`} and resume` : "Resume trading");
     go.disabled = count > 0 && field.value.trim().toUpperCase() !== WORD;
   };
+  let told = new Map();
   const look = () => {
     text(why, whyStopped());
-    fill(found, holdings(differences()));
+    const rows = differences();
+    // What was ticked while the desk was asked stays ticked, if it is the same still.
+    const kept = new Set(ticked().filter((coin) => rows.some(([one, held]) => one === coin && held === told.get(coin))));
+    told = new Map(rows);
+    fill(found, holdings(rows, kept));
     idle();
   };
   look();
@@ -82,9 +87,9 @@ function whyStopped() {
   return `${said ? `${said[0].toUpperCase()}${said.slice(1)}. ` : ""}After this it opens trades again.`;
 }
 
-function holdings(rows) {
+function holdings(rows, kept) {
   if (!rows.length) return null;
-  const row = ([coin, held]) => h("label", { class: "check" }, h("input", { type: "checkbox", name: "coin", value: coin }), h("span", {}, h("strong", {}, coin), `: ${held}`));
+  const row = ([coin, held]) => h("label", { class: "check" }, h("input", { type: "checkbox", name: "coin", value: coin, checked: kept.has(coin) }), h("span", {}, h("strong", {}, coin), `: ${held}`));
   return h(
     "fieldset",
     { class: "option", id: "resume-holdings" },
