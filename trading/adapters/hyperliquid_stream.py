@@ -204,11 +204,11 @@ class PriceStream:
 
     def _listen(self) -> None:
         """One connection, from its making to its end. Raises what ends it."""
-        # A redirect is not followed. The environment's proxies are not for us, but websocket-client reads its list of
-        # exceptions only where a proxy is named; "*" then excepts every host, so that the name is never looked up.
         # It would look at each byte in Python, a millisecond a book; decoding the text finds the same mistakes.
         socket = _Socket(self._clock, self._closing, skip_utf8_validation=True)
         socket.settimeout(CONNECT_SECONDS)
+        # A redirect is not followed. The environment's proxies are not for us, but websocket-client reads its list of
+        # exceptions only where a proxy is named; "*" then excepts every host, so that the name is never looked up.
         ways = {"http_proxy_host": "none", "http_no_proxy": ["*"], "suppress_origin": True, "redirect_limit": 0}
         socket.connect(self._url, **ways)  # type: ignore[no-untyped-call]  # comes untyped
         try:

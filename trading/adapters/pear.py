@@ -13,7 +13,7 @@ from pathlib import Path
 
 from trading.adapters.hyperliquid import HyperliquidVenue
 from trading.adapters.hyperliquid_actions import Refusal
-from trading.adapters.hyperliquid_api import EXCHANGE_SECONDS_MAX, HyperliquidApi, Skew, network_of
+from trading.adapters.hyperliquid_api import EXCHANGE_SECONDS_MAX, HyperliquidApi, network_of
 from trading.adapters.hyperliquid_budget import Lane, WeightMeter
 from trading.adapters.hyperliquid_reader import HyperliquidReader
 from trading.adapters.hyperliquid_reports import refused, unknown
@@ -25,7 +25,7 @@ from trading.adapters.pear_api import READ_SECONDS_MAX, SYNC_SECONDS_MAX, Done, 
 from trading.adapters.pear_cuts import as_held, cuts_of, swept
 from trading.adapters.pear_direct import DirectCloses, is_pear_s_own
 from trading.adapters.pear_register import Sent, WriteRegister
-from trading.adapters.pear_reports import CLOCK_MARGIN, CLOSE_MARGIN, Evidence, Window, own_fills, report_on
+from trading.adapters.pear_reports import Evidence, evidence_of, owners_of, report_on, sent_at
 from trading.adapters.pear_wire import (
     BUILDER_FEE,
     NOTIONAL_MIN,
@@ -470,28 +470,10 @@ class PearVenue(HyperliquidReader):
         lane = Lane.CLOSE if any(one.reduce_only for one in orders) else Lane.WATCH
         # The clock first: what an order is found to be later is true of an instant after this one.
         venue_now, clocks = self._venue_now(lane), self._api.skew(lane)
-        skew = clocks.ahead
-        since = {one.client_order_id: _sent_at(one, known) for one in orders}
-        fills = self._fills_between(min(since.values()), self._clock.now(), lane)
-        own = {one.client_order_id: own_fills(one, known, fills, _window(one, known, clocks)) for one in orders}
-        reports = []
-        for order in orders:
-            sent = known.get(order.client_order_id)
-            answered_at = None if sent is None else sent.answered_at
-            refused_at = None if sent is None else sent.refused_at
-            group = [fill.at for one in orders if _same_group(one, order, known) for fill in own[one.client_order_id]]
-            group += _ended_siblings(order, known, fills)
-            evidence = Evidence(
-                sent=sent,
-                fills=own[order.client_order_id],
-                venue_now=venue_now,
-                sent_at=since[order.client_order_id] + skew,
-                answered_at=None if answered_at is None else answered_at + skew,
-                refused_at=None if refused_at is None else refused_at + skew,
-                group_filled_at=max(group, default=None),
-            )
-            reports.append(self._judged(order, evidence))
-        return reports
+        since = min(sent_at(one, known) for one in orders)
+        fills = self._fills_between(since, self._clock.now(), lane)
+        evidence = evidence_of(orders, known, fills, venue_now, clocks)
+        return [self._judged(one, evidence[one.client_order_id]) for one in orders]
 
     def _judged(self, order: Order, evidence: Evidence) -> OrderReport:
         report = report_on(order, evidence, self._clock.now())
@@ -569,7 +551,7 @@ class PearVenue(HyperliquidReader):
         fills = self._fills_between(since, self._clock.now(), Lane.CLOSE)
         skew = self._api.skew(Lane.CLOSE)
         try:
-            owners = _owners(self._register.known(), fills, skew)
+            owners = owners_of(self._register.known(), fills, skew)
         except (Busy, OSError, StoreCorrupt) as error:
             raise VenueUnavailable(f"{_NO_REGISTER}: {error}") from error
         first = since + skew.ahead - skew.uncertain
@@ -613,59 +595,3 @@ def _is_pair(basket: Basket, line: PairLine) -> bool:
     return parts.keys() == wanted.keys() and all(
         abs(parts[name] - quantity) <= quantity * LINE_TOLERANCE for name, quantity in wanted.items()
     )
-
-
-def _sent_at(order: Order, known: Mapping[ClientOrderId, Sent]) -> datetime:
-    """When it was registered as sent; without that, when it was intended."""
-    sent = known.get(order.client_order_id)
-    return sent.sent_at if sent is not None else order.intended_at
-
-
-def _window(order: Order, known: Mapping[ClientOrderId, Sent], skew: Skew) -> Window:
-    """From a moment before it was sent to when the next of its coin and side was: writes go one at a time."""
-    sent_at = _sent_at(order, known)
-    later = [
-        one.sent_at
-        for one in known.values()
-        if one.coin == order.coin and one.side is order.side and one.sent_at > sent_at and one.key
-    ]
-    return Window(_begins(sent_at, skew, reduces=order.reduce_only), min(later) + skew.ahead if later else None)
-
-
-def _begins(sent_at: datetime, skew: Skew, *, reduces: bool) -> datetime:
-    """Since when a fill may be of an order sent then, by the exchange's clock. Once others have taken a part the desk
-    closes the rest within a moment, the same coin on the same side: what they took is not its own."""
-    return sent_at + skew.ahead - (skew.uncertain + CLOSE_MARGIN if reduces else CLOCK_MARGIN)
-
-
-def _same_group(one: Order, other: Order, known: Mapping[ClientOrderId, Sent]) -> bool:
-    if one is other:
-        return True
-    left, right = known.get(one.client_order_id), known.get(other.client_order_id)
-    return left is not None and right is not None and left.key == right.key != ""
-
-
-def _ended_siblings(order: Order, known: Mapping[ClientOrderId, Sent], fills: Sequence[Fill]) -> list[datetime]:
-    """When the orders of the same write that have ended were filled."""
-    own = known.get(order.client_order_id)
-    tids = {tid for one in known.values() if own is not None and one.key == own.key != "" for tid in one.tids}
-    return [one.at for one in fills if one.tid in tids]
-
-
-def _owners(
-    known: Mapping[ClientOrderId, Sent], fills: Sequence[Fill], skew: Skew
-) -> Mapping[tuple[int, int], ClientOrderId]:
-    """Whose each fill is, of those that are the desk's: as told, as claimed, or in the window of one in doubt."""
-    owners: dict[tuple[int, int], ClientOrderId] = {}
-    for sent in known.values():
-        for one in fills:
-            if one.oid in sent.told or one.tid in sent.tids:
-                owners[one.tid, one.oid] = sent.client_order_id
-    for sent in known.values():
-        if sent.final is None:
-            # What a write that reduces was to take is registered with it.
-            first = _begins(sent.sent_at, skew, reduces=sent.expected is not None)
-            for one in fills:
-                if one.coin == sent.coin and one.side is sent.side and one.at >= first:
-                    owners.setdefault((one.tid, one.oid), sent.client_order_id)
-    return owners

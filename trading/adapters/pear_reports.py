@@ -1,4 +1,4 @@
-"""What the evidence on one order sent through Pear adds up to: what Pear answered, and the exchange's fills.
+"""Whose fills are whose of what was sent through Pear, and what Pear's answer and those fills of an order add up to.
 
 The law: pure. A fill is a fact only at the exchange; Pear's success is no fill and Pear's refusal no proof that one leg
 was not done. Pear has neither an order's id nor an expiry, so that absence cannot be proven here: an opening of which
@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from trading.adapters.hyperliquid_api import Skew
 from trading.adapters.hyperliquid_reports import FILLS_LAG, Sum, ended, refused, sum_of, unknown
 from trading.adapters.hyperliquid_wire import Fill
 from trading.adapters.pear_register import Sent
@@ -58,7 +59,61 @@ class Window:
         return self.from_at <= at and (self.until_at is None or at < self.until_at)
 
 
-def own_fills(
+def sent_at(order: Order, known: Mapping[ClientOrderId, Sent]) -> datetime:
+    """When it was registered as sent; without that, when it was intended."""
+    sent = known.get(order.client_order_id)
+    return sent.sent_at if sent is not None else order.intended_at
+
+
+def evidence_of(
+    orders: Sequence[Order],
+    known: Mapping[ClientOrderId, Sent],
+    fills: Sequence[Fill],
+    venue_now: datetime,
+    skew: Skew,
+) -> Mapping[ClientOrderId, Evidence]:
+    """What is known of each of *orders*, which were asked about together, by the account's *fills* since the first of
+    them was sent."""
+    own = {one.client_order_id: _own_fills(one, known, fills, _window(one, known, skew)) for one in orders}
+    found = {}
+    for order in orders:
+        sent = known.get(order.client_order_id)
+        answered_at = None if sent is None else sent.answered_at
+        refused_at = None if sent is None else sent.refused_at
+        group = [fill.at for one in orders if _same_group(one, order, known) for fill in own[one.client_order_id]]
+        group += _ended_siblings(order, known, fills)
+        found[order.client_order_id] = Evidence(
+            sent=sent,
+            fills=own[order.client_order_id],
+            venue_now=venue_now,
+            sent_at=sent_at(order, known) + skew.ahead,
+            answered_at=None if answered_at is None else answered_at + skew.ahead,
+            refused_at=None if refused_at is None else refused_at + skew.ahead,
+            group_filled_at=max(group, default=None),
+        )
+    return found
+
+
+def owners_of(
+    known: Mapping[ClientOrderId, Sent], fills: Sequence[Fill], skew: Skew
+) -> Mapping[tuple[int, int], ClientOrderId]:
+    """Whose each fill is, of those that are the desk's: as told, as claimed, or in the window of one in doubt."""
+    owners: dict[tuple[int, int], ClientOrderId] = {}
+    for sent in known.values():
+        for one in fills:
+            if one.oid in sent.told or one.tid in sent.tids:
+                owners[one.tid, one.oid] = sent.client_order_id
+    for sent in known.values():
+        if sent.final is None:
+            # What a write that reduces was to take is registered with it.
+            first = _begins(sent.sent_at, skew, reduces=sent.expected is not None)
+            for one in fills:
+                if one.coin == sent.coin and one.side is sent.side and one.at >= first:
+                    owners.setdefault((one.tid, one.oid), sent.client_order_id)
+    return owners
+
+
+def _own_fills(
     order: Order, known: Mapping[ClientOrderId, Sent], fills: Iterable[Fill], window: Window
 ) -> tuple[Fill, ...]:
     """The fills of *order*: those of the exchange's order ids that Pear told; where there are none, those of its coin
@@ -77,6 +132,37 @@ def own_fills(
     ]
     marked = [one for one in free if one.cloid is not None and one.cloid.startswith(CLOID_MARK)]
     return tuple(marked or [one for one in free if one.liquidated is None])
+
+
+def _window(order: Order, known: Mapping[ClientOrderId, Sent], skew: Skew) -> Window:
+    """From a moment before it was sent to when the next of its coin and side was: writes go one at a time."""
+    began = sent_at(order, known)
+    later = [
+        one.sent_at
+        for one in known.values()
+        if one.coin == order.coin and one.side is order.side and one.sent_at > began and one.key
+    ]
+    return Window(_begins(began, skew, reduces=order.reduce_only), min(later) + skew.ahead if later else None)
+
+
+def _begins(began: datetime, skew: Skew, *, reduces: bool) -> datetime:
+    """Since when a fill may be of an order sent then, by the exchange's clock. Once others have taken a part the desk
+    closes the rest within a moment, the same coin on the same side: what they took is not its own."""
+    return began + skew.ahead - (skew.uncertain + CLOSE_MARGIN if reduces else CLOCK_MARGIN)
+
+
+def _same_group(one: Order, other: Order, known: Mapping[ClientOrderId, Sent]) -> bool:
+    if one is other:
+        return True
+    left, right = known.get(one.client_order_id), known.get(other.client_order_id)
+    return left is not None and right is not None and left.key == right.key != ""
+
+
+def _ended_siblings(order: Order, known: Mapping[ClientOrderId, Sent], fills: Sequence[Fill]) -> list[datetime]:
+    """When the orders of the same write that have ended were filled."""
+    own = known.get(order.client_order_id)
+    tids = {tid for one in known.values() if own is not None and one.key == own.key != "" for tid in one.tids}
+    return [one.at for one in fills if one.tid in tids]
 
 
 def report_on(order: Order, evidence: Evidence, now: datetime) -> OrderReport:
