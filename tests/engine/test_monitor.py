@@ -880,6 +880,18 @@ class DayTest(MonitorTestCase):
         self.tick(count=4)
         self.assertEqual({Cause.DAILY_LOSS}, set(self.causes))
 
+    def test_nor_what_was_paid_out_a_moment_after_transfers_were_asked_for(self) -> None:
+        self.tick(count=3)
+        self.transfer("-50000")
+        self.tick(count=4)
+        self.assertIs(TradingState.ACTIVE, self.state)
+
+    def test_what_was_paid_in_before_the_day_was_measured_is_in_its_baseline(self) -> None:
+        self.transfer("50000")
+        self.tick(count=4)
+        state = self.scene.store.state()
+        self.assertEqual((TradingState.ACTIVE, Decimal(0)), (state.state, state.transferred))
+
     def test_transfers_are_asked_for_once_a_minute_and_before_a_loss_is_believed(self) -> None:
         def asked() -> int:
             return self.venue.calls.count("transferred")
