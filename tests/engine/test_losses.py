@@ -208,6 +208,35 @@ class Explained(LossCase):
         self.assertFalse([one for one in last.events if isinstance(one, HoldingGone)])
         self.assert_account_explained()
 
+    def test_a_close_that_finds_a_leg_gone_waits_a_minute_for_fills_that_cannot_be_read(self) -> None:
+        """Venues are hard to read just when they liquidate; what was booked at the mark then stayed so."""
+        for seconds, explained in ((40, True), (80, False)):
+            with self.subTest(seconds=seconds):
+                self.setUp()
+                position = self.scene.opened()
+                self.venue.take("ETH", "0.25", "3900", FillCause.LIQUIDATION)
+                self.venue.reads_down = {"fills"}
+                self.scene.close(position)
+                self.tick(seconds)
+                self.venue.reads_down = set()
+                self.tick(40)
+                after = self.scene.position(position.id)
+                price = 3900 if explained else self.venue.mids["ETH"]
+                self.assertEqual((PositionStatus.CLOSED, price), (after.status, after.long.exit_price))
+                self.assertEqual(not explained, bool(self.scene.trades()[-1].gone))
+                if explained:
+                    self.assert_account_explained()
+
+    def test_its_sister_does_not_wait_for_them(self) -> None:
+        position = self.scene.opened()
+        self.venue.take("ETH", "0.25", "3900", FillCause.LIQUIDATION)
+        self.venue.reads_down = {"fills"}
+        self.venue.script(partly(BTC="0.5"), partly(BTC="0"), partly(BTC="0"), partly(BTC="0"))
+        self.scene.close(position)
+        self.tick(8)
+        self.assertEqual(PositionStatus.CLOSING, self.scene.position(position.id).status)
+        self.assertTrue(self.venue.flat)
+
     def test_what_one_process_books_as_lost_another_does_not_write_off_besides(self) -> None:
         """Seed 515: a close found the leg gone while the monitor was reading the fill that had taken it."""
         position, other = self.scene.opened(), self.scene.beside()

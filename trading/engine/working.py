@@ -64,6 +64,8 @@ SETTLE_PAUSE_SECONDS_MAX = 1.0
 WISHES_MAX = 8
 SETTLED_AFTER_EXPIRY = timedelta(seconds=5)
 """How long after its expiry an order may still turn out to have landed."""
+FILLS_PATIENCE = timedelta(seconds=60)
+"""How long after its last order a close waits for fills that cannot be read before it writes a leg off at the mark."""
 
 
 def admit(desk: Desk, terms: Terms) -> Trade:
@@ -81,7 +83,7 @@ def work(desk: Desk, trade: Trade) -> Trade:
     # Until something is filled the venue, or another process of ours, may know of another leverage than agreed. And
     # what rests for a position may have fired, or fire, until it is out of the way of its close.
     prepared, sends = trade.opens and (trade.anything_filled or _is_leveraged(desk, trade)), 0
-    made_good = trade.opens
+    made_good, untold = trade.opens, False
     for _ in range(STEPS_MAX):
         if not trade.live and not trade.in_doubt:
             desk.overtaken.pop(trade.id, None)
@@ -93,7 +95,8 @@ def work(desk: Desk, trade: Trade) -> Trade:
         if wished is not trade:
             trade = wished
             continue
-        match next_step(trade, market, _policy(desk, book, trade)):
+        seen = replace(market, whole=None) if untold else market
+        match next_step(trade, seen, _policy(desk, book, trade)):
             case Ask(orders):
                 trade = desk.store.save(_ask(desk, trade, orders))
                 _watch_size(desk, trade)
@@ -118,8 +121,12 @@ def work(desk: Desk, trade: Trade) -> Trade:
                 if sends == SENDS_MAX:
                     return desk.store.save(trade)
             case Note(HoldingGone() as gone):
-                # Where a fill explains it, it is booked at its own price, and not at a mark.
-                trade = trade if book_losses(desk) else _written_off(desk, trade, gone)
+                # Where a fill explains it, it is booked at its own price, and not at a mark. The other leg does not
+                # wait for fills that cannot be read now: for it, this one is not known to be gone.
+                found = book_losses(desk)
+                untold = found is None and _may_be_told(trade, gone)
+                if not untold:
+                    trade = trade if found else _written_off(desk, trade, gone)
             case Note(event):
                 trade = record(trade, event)
                 telling.tell(desk, trade)
@@ -247,6 +254,12 @@ def _lose(desk: Desk, opening: Trade, lost: Iterable[LegLost]) -> bool:
             reason=loss.reason,
         )
     return True
+
+
+def _may_be_told(trade: Trade, gone: HoldingGone) -> bool:
+    """Whether it is soon enough after the last order of what is gone to wait for the fills that would explain it."""
+    sent = [one.intended_at for one in trade.orders if one.coin == gone.coin]
+    return bool(sent) and gone.at - sent[-1] < FILLS_PATIENCE
 
 
 def _written_off(desk: Desk, trade: Trade, gone: HoldingGone) -> Trade:
