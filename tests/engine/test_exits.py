@@ -183,6 +183,16 @@ class BarrierTest(ExitsTestCase):
         self.venue.bend_account = liquidated_at("3700")
         self.assertEqual([ExitReason.LIQUIDATION], self.swept())
 
+    def test_an_account_of_more_than_ten_seconds_ago_tells_of_no_liquidation(self) -> None:
+        self.scene.opened()
+        self.venue.bend_account = liquidated_at("3700")
+        self.memory.account = self.venue.account()
+        self.venue.reads_down = {"account"}
+        self.scene.clock.advance(10)
+        for seconds, expected in ((0.0, [ExitReason.LIQUIDATION]), (0.1, [])):
+            with self.subTest(seconds=seconds):
+                self.assertEqual(expected, self.swept(seconds))
+
     def test_maintenance_margin_beyond_half_of_equity_is_liquidation(self) -> None:
         self.scene.opened()
         for share, expected in (("0.5", []), ("0.51", [ExitReason.LIQUIDATION])):
