@@ -541,6 +541,24 @@ class WithAKey(PearWorld):
         self.assertEqual((self.held(ETH), self.held(SOL)), (0, 0))
         self.assertEqual((self.pear.count(CLOSE), self.direct_orders()), (1, 2))
 
+    def test_no_close_waits_longer_for_pear_s_sync_than_a_read_may_take(self) -> None:
+        """Each other one waited eight seconds for it, which is longer than a close lives."""
+        shown = self.pear.trading.positions
+
+        def slowly(address: str, *, sync: bool) -> object:
+            time.sleep(0.3 if sync else 0)
+            return shown(address, sync=sync)
+
+        with (
+            mock.patch.object(self.pear.trading, "positions", slowly),
+            mock.patch.object(pear, "READ_SECONDS_MAX", 0.1),
+        ):
+            for _ in range(2):
+                self.assertEqual([one.status for one in self.venue.submit(self.a_way_out())], [OrderStatus.FILLED] * 2)
+                self.held_pair()
+            self.assertEqual((self.pear.count(CLOSE), self.direct_orders()), (0, 4))
+            self.assertEqual(1, len(self.venue.baskets()), "what is not in a hurry waits for it")
+
     def test_a_close_that_pear_is_too_busy_for_goes_directly(self) -> None:
         self.pear.faults.say({"statusCode": 408, "message": "no", "code": "ACTIVE_TRADE_TIMEOUT"}, route=CLOSE)
         self.assert_closed_directly()

@@ -167,15 +167,16 @@ class PearVenue(HyperliquidReader):
         super().learn_fees()
         self._traits = replace(self._traits, taker_fee=Ratio(self._traits.taker_fee + BUILDER_FEE))
 
-    def baskets(self) -> tuple[Basket, ...]:
+    def baskets(self, *, hurried: bool = False) -> tuple[Basket, ...]:
         """The positions as Pear keeps them, synced with the exchange first, which may take its time: after one that
-        was not waited for to the end the next one is. Raises VenueUnavailable."""
-        seconds = SYNC_SECONDS_MAX if self._sync_is_slow else READ_SECONDS_MAX
+        was not waited for to the end the next one is, unless *hurried*. Raises VenueUnavailable."""
+        patient = self._sync_is_slow and not hurried
+        seconds = SYNC_SECONDS_MAX if patient else READ_SECONDS_MAX
         try:
             return decode_baskets(self.pear.read("/positions", {"syncPosition": "true"}, seconds))
         except VenueUnavailable as error:
             # Where Pear hangs altogether, at every other time only: a close is to be tried often.
-            self._sync_is_slow = not self._sync_is_slow and "status" not in error.facts
+            self._sync_is_slow = not patient and "status" not in error.facts
             raise
 
     # Sending
@@ -272,7 +273,8 @@ class PearVenue(HyperliquidReader):
         try:
             self.pear.log_in()
             with self._register.turn(closes=True):
-                baskets, held = self._as_held(self.baskets(), held)
+                # What can go to the exchange waits no longer than a read may take.
+                baskets, held = self._as_held(self.baskets(hurried=self._closes is not None), held)
                 for cut in swept(cuts_of(orders, baskets), baskets, held):
                     reports |= {
                         one.client_order_id: one
