@@ -69,6 +69,13 @@ _TLS_OPTIONS = {
     "ssl_check_hostname": r"(?i:true|false|yes|no|on|off|1|0)",
 }
 _LOOK_ALIKE = 0.8
+# What pydantic tells programmers, for operators.
+_PLAIN_WORDS = {
+    "bool_parsing": "must be true or false",
+    "int_parsing": "must be a whole number",
+    "float_parsing": "must be a number",
+    "decimal_parsing": "must be a number",
+}
 
 
 class ConfigurationError(DeskError):
@@ -594,10 +601,11 @@ def _parse(values: Mapping[str, str], mistakes: list[str]) -> tuple[Config, froz
 
 
 def _line(name: str, error: ErrorDetails) -> str:
-    why = error["msg"].removeprefix("Value error, ").replace("Input should", "must").replace("String should", "must")
+    said = error["msg"].removeprefix("Value error, ").replace("Input should", "must").replace("String should", "must")
     default = Config.model_fields[name.lower()].default
-    remedy = f"; without it the default is {default}" if isinstance(default, bool | int | float | str | Decimal) else ""
-    return f"{name}: {why}{remedy}"
+    word = str(default).lower() if isinstance(default, bool) else default
+    remedy = f"; without it the default is {word}" if isinstance(default, bool | int | float | str | Decimal) else ""
+    return f"{name}: {_PLAIN_WORDS.get(error['type'], said)}{remedy}"
 
 
 def _of_exits(config: Config) -> tuple[Contradiction, ...]:

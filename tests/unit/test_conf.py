@@ -120,6 +120,16 @@ class Sources(unittest.TestCase):
             mistakes_in({}, path), [".env: cannot be read as UTF-8 text; check its permissions and encoding"]
         )
 
+    def test_what_is_of_another_kind_is_told_in_plain_words(self) -> None:
+        for name, word, line in (
+            ("ALLOW_ANONYMOUS_LOOPBACK", "maybe", "must be true or false"),
+            ("DEMO_MODE", "maybe", "must be true or false; without it the default is true"),
+            ("MAX_POSITIONS", "1.5", "must be a whole number; without it the default is 3"),
+            ("MAX_ALLOCATION", "1,5", "must be a number; without it the default is 0.30"),
+            ("AGENT_TIMEOUT_SECONDS", "5 s", "must be a number; without it the default is 5.0"),
+        ):
+            self.assertEqual([f"{name}: {line}"], mistakes_in({name: word}))
+
     def test_a_line_that_sets_nothing_is_one(self) -> None:
         """A limit that was written so was its default, which may be the looser one."""
         for line in ("MAX_POSITIONS: 1", "MAX_POSITIONS 1", "set MAX_POSITIONS=1", 'SECRET_KEY="abc'):
