@@ -81,6 +81,10 @@ class NewsTest(unittest.TestCase):
         with self.assertRaises(VenueUnavailable):
             self.hear({"user": USER, "fills": [{"coin": "ETH"}]})
 
+    def test_a_damaged_standing_is_none(self) -> None:
+        self.hear({"user": USER, "clearinghouseState": {"assetPositions": None}}, "clearinghouseState")
+        self.assertIsNone(self.news.standing_after(0, 0.0))
+
     def test_only_so_many_orders_are_remembered(self) -> None:
         for oid in range(10, 10 + ORDERS_KEPT + 1):
             self.hear(fills(oid))

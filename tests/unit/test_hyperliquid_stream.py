@@ -206,7 +206,8 @@ class Endless(unittest.TestCase):
 
     def setUp(self) -> None:
         self.clock, self.closing = FakeClock(), threading.Event()
-        self.socket = hyperliquid_stream._Socket(self.clock, self.closing)
+        self.in_pieces = mock.Mock()
+        self.socket = hyperliquid_stream._Socket(self.clock, self.closing, self.in_pieces)
         mine, self.theirs = socket.socketpair()
         self.addCleanup(mine.close)
         self.addCleanup(self.theirs.close)
@@ -234,6 +235,12 @@ class Endless(unittest.TestCase):
             self.begin(100)
             self.clock.advance(seconds)
             self.assertIn(words, self.ends())
+
+    def test_a_frame_of_which_a_piece_has_come_is_told_of(self) -> None:
+        self.assertEqual(0, self.in_pieces.call_count)
+        self.begin(100)
+        self.assertIn("timed out", self.ends())
+        self.assertEqual(1, self.in_pieces.call_count)
 
     def test_a_stream_that_is_closed_waits_for_no_frame(self) -> None:
         self.closing.set()
@@ -277,6 +284,32 @@ class Frames(HyperliquidWorld):
                 self.stream._take(frame)
         self.assertTrue(self.stream.alive)
         self.assertIsNone(price_of(self.stream, ETH))
+
+    def test_who_waits_is_woken_once_for_a_book_and_what_is_there_behind_it(self) -> None:
+        mark = json.dumps({"channel": "activeAssetCtx", "data": {"coin": "ETH", "ctx": {"markPx": "3000"}}})
+        rows = (
+            ("a book alone", [(self.book("3001", 1), False)], [True]),
+            ("a mark, whatever follows", [(mark, True)], [True]),
+            ("a book and its mark", [(self.book("3002", 2), True), (mark, True)], [False, True]),
+            ("books of which no end is there", [(self.book("3003", 3), True)] * 4, [False, True, False, True]),
+            ("a book and what makes no sense", [(self.book("3004", 4), True), ("{}", False)], [False, True]),
+            ("what is no price", [("{}", False), ('{"channel": "pong"}', False)], [False, False]),
+        )
+        for name, frames, expected in rows:
+            with self.subTest(name), mock.patch.object(self.stream._changed, "notify_all") as wake:
+                woken = []
+                for frame, more in frames:
+                    before = wake.call_count
+                    self.stream._hear(frame, lambda more=more: more)  # type: ignore[misc]
+                    woken.append(wake.call_count > before)
+                self.assertEqual(expected, woken)
+
+    def test_who_waits_is_woken_when_what_was_there_behind_a_book_is_no_whole_frame(self) -> None:
+        self.stream._hear(self.book("3001", 1), lambda: True)
+        with mock.patch.object(self.stream._changed, "notify_all") as wake:
+            self.stream._wake_if_owed()
+            self.stream._wake_if_owed()
+        self.assertEqual(1, wake.call_count)
 
     def test_what_is_no_text_ends_the_connection(self) -> None:
         for frame in (b"\x00", "", "x" * (FRAME_CHARACTERS_MAX + 1)):

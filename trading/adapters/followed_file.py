@@ -36,6 +36,8 @@ class FollowedFile:
     def news(self) -> tuple[list[str], bool]:
         """The lines since the last look, and whether they are all that is known: the file is another one than it was,
         and what was followed before is to be forgotten. Torn and empty lines may be among them."""
+        if self._is_read():
+            return [], False
         with opened(self._path, os.O_RDONLY) as file:
             stat = os.fstat(file)
             anew = self._inode != stat.st_ino or self._read_to > stat.st_size
@@ -45,6 +47,13 @@ class FollowedFile:
             content = os.read(file, stat.st_size - start)
         self._inode, self._read_to = stat.st_ino, start + len(content)
         return (before + content).decode("utf-8", "replace").splitlines(), anew
+
+    def _is_read(self) -> bool:
+        try:
+            stat = self._path.stat()
+        except FileNotFoundError:
+            return False
+        return (stat.st_ino, stat.st_size) == (self._inode, self._read_to)
 
 
 @contextmanager

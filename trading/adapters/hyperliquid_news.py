@@ -12,12 +12,33 @@ from decimal import Decimal
 
 from trading.adapters.hyperliquid_values import items, mapping, text
 from trading.adapters.hyperliquid_wire import Fill, PerpState, decode_fills, decode_leverage, decode_state
+from trading.domain.errors import VenueUnavailable
 from trading.domain.units import ZERO, Coin
 
 FILLS = "userFills"
 STANDING = "clearinghouseState"
 LEVERAGE = "activeAssetData"
 ORDERS_KEPT = 512
+
+
+class _Standing:
+    """A frame that says how the account stands, read when somebody asks: there is one for every move of the market,
+    and the prices behind it wait meanwhile."""
+
+    def __init__(self, told: object, at: datetime, number: int) -> None:
+        self.at = at
+        self.number = number
+        self._told = told
+        self._state: PerpState | None = None
+
+    def state(self) -> PerpState | None:
+        """None for a malformed one. Two threads may read it at once, and find the same."""
+        if self._state is None:
+            try:
+                self._state = decode_state(self._told)
+            except VenueUnavailable:
+                return None
+        return self._state
 
 
 class AccountNews:
@@ -28,7 +49,7 @@ class AccountNews:
         self._heard = threading.Condition()
         self._number = 0
         self._fills: dict[int, dict[tuple[int, str], tuple[Fill, int]]] = {}
-        self._standing: tuple[PerpState, datetime, int] | None = None
+        self._standing: _Standing | None = None
         self._leverages: dict[Coin, tuple[bool, int, datetime, int]] = {}
         self._tells_fills = False
 
@@ -57,7 +78,7 @@ class AccountNews:
         past = record.get("isSnapshot") is True
         fills = decode_fills(items(record.get("fills"))) if channel == FILLS and not past else ()
         leverage = (Coin(text(record, "coin")), decode_leverage(record)) if channel == LEVERAGE else None
-        standing = decode_state(record.get(STANDING)) if channel == STANDING and not record.get("dex") else None
+        standing = record.get(STANDING) if channel == STANDING and not record.get("dex") else None
         with self._heard:
             self._number += 1
             if channel == FILLS:
@@ -65,7 +86,7 @@ class AccountNews:
             if leverage is not None:
                 self._leverages[leverage[0]] = *leverage[1], now, self._number
             if standing is not None:
-                self._standing = standing, now, self._number
+                self._standing = _Standing(standing, now, self._number)
             self._heard.notify_all()
 
     def forget(self) -> None:
@@ -95,12 +116,14 @@ class AccountNews:
 
     def standing_after(self, number: int, seconds: float) -> tuple[PerpState, datetime] | None:
         """How the account stands by a frame that came after frame *number*, and when it came; waits for one at most
-        *seconds*, and not at all while nothing is said of the account."""
+        *seconds*, and not at all while nothing is said of the account. None, too, for a malformed one."""
         with self._heard:
-            self._heard.wait_for(lambda: self._standing is None or self._standing[2] > number, seconds)
-            if self._standing is None or self._standing[2] <= number:
-                return None
-            return self._standing[0], self._standing[1]
+            self._heard.wait_for(lambda: self._standing is None or self._standing.number > number, seconds)
+            standing = self._standing
+        if standing is None or standing.number <= number:
+            return None
+        state = standing.state()
+        return None if state is None else (state, standing.at)
 
     def leverage_after(self, number: int, coin: Coin) -> tuple[bool, int, datetime] | None:
         """Whether *coin*'s leverage is cross, how high, and when a frame after *number* said so."""

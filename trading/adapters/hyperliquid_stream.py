@@ -7,14 +7,17 @@ into its callers, who find no price and poll.
 """
 
 import json
+import ssl
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import websocket
+from urllib3.util.wait import wait_for_read
 
 from trading.adapters.hyperliquid_news import AccountNews
 from trading.adapters.hyperliquid_values import mapping, text
@@ -40,7 +43,7 @@ COIN_SILENCE_MAX = timedelta(seconds=15)
 FRAME_CHARACTERS_MAX = 1 << 22
 # How long one may take to come in, which over a slow line that first one does.
 FRAME_SECONDS_MAX = 20.0
-KINDS = ("l2Book", "activeAssetCtx")
+BOOK, MARK = KINDS = ("l2Book", "activeAssetCtx")
 REFUSALS_SAID_MAX = 20
 
 
@@ -62,12 +65,16 @@ class _Mark:
 
 
 class _Socket(websocket.WebSocket):
-    """A WebSocket whose frames come to an end: one that never does would fill the memory, and hold the thread."""
+    """A WebSocket whose frames come to an end: one that never does would fill the memory, and hold the thread.
 
-    def __init__(self, clock: Clock, closing: threading.Event, **options: Any) -> None:
+    *in_pieces* is called when less of one has come than there is of it.
+    """
+
+    def __init__(self, clock: Clock, closing: threading.Event, in_pieces: Callable[[], None], **options: Any) -> None:
         super().__init__(**options)
         self._clock = clock
         self._closing = closing
+        self._in_pieces = in_pieces
         self._began: float | None = None
         self._taken = 0
 
@@ -84,6 +91,8 @@ class _Socket(websocket.WebSocket):
         self._taken += len(piece)
         if self._closing.is_set() or self._taken > FRAME_CHARACTERS_MAX or now - self._began > FRAME_SECONDS_MAX:
             raise websocket.WebSocketException("the venue sends a frame without end")
+        if len(piece) < bufsize:
+            self._in_pieces()
         return piece
 
 
@@ -116,6 +125,7 @@ class PriceStream:
         self._ticks: dict[Coin, int] = {}
         self._ticked = 0
         self._changed = threading.Condition()
+        self._owed = False  # a waking, by the stream's own thread
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self.connections = 0
@@ -205,7 +215,7 @@ class PriceStream:
     def _listen(self) -> None:
         """One connection, from its making to its end. Raises what ends it."""
         # It would look at each byte in Python, a millisecond a book; decoding the text finds the same mistakes.
-        socket = _Socket(self._clock, self._closing, skip_utf8_validation=True)
+        socket = _Socket(self._clock, self._closing, self._wake_if_owed, skip_utf8_validation=True)
         socket.settimeout(CONNECT_SECONDS)
         # A redirect is not followed. The environment's proxies are not for us, but websocket-client reads its list of
         # exceptions only where a proxy is named; "*" then excepts every host, so that the name is never looked up.
@@ -222,6 +232,7 @@ class PriceStream:
                 try:
                     frame = socket.recv()
                 except websocket.WebSocketTimeoutException:
+                    self._wake_if_owed()
                     silent += 1
                     if silent >= DEAD_AFTER_LOOKS:
                         raise
@@ -231,7 +242,7 @@ class PriceStream:
                 except UnicodeDecodeError as error:
                     raise websocket.WebSocketException("the venue sent text that is no UTF-8") from error
                 silent = 0
-                self._take(frame)
+                self._hear(frame, lambda: _has_more(socket))
         finally:
             socket.close(timeout=1)
 
@@ -243,8 +254,28 @@ class PriceStream:
                 socket.send(json.dumps({"method": "subscribe", "subscription": subscription}))
             subscribed.add(coin)
 
-    def _take(self, frame: object) -> None:
-        """Believe one frame. One that is no frame of ours, late or malformed still shows that the connection lives."""
+    def _hear(self, frame: object, has_more: Callable[[], bool]) -> None:
+        """Believe one frame and wake who waits for prices. Behind a book its coin's mark is often there already, and
+        who is woken in between keeps this thread from reading it; so one frame more is read first, if all of it is
+        there."""
+        told = self._take(frame)
+        if told == BOOK and not self._owed and has_more():
+            self._owed = True
+        elif told in KINDS or self._owed:
+            self._wake()
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._owed = False
+            self._changed.notify_all()
+
+    def _wake_if_owed(self) -> None:
+        if self._owed:
+            self._wake()
+
+    def _take(self, frame: object) -> object:
+        """Believe one frame. One that is no frame of ours, late or malformed still shows that the connection lives.
+        Returns its channel; None when it makes no sense."""
         if not isinstance(frame, str) or not frame or len(frame) > FRAME_CHARACTERS_MAX:
             raise websocket.WebSocketException("the venue closed the stream or sent something else than text")
         now, told = self._clock.now(), _decoded(frame)
@@ -254,9 +285,10 @@ class PriceStream:
             if self._confirmed_at is None:
                 self.connections += 1
             self._confirmed_at = now
-            if told is None or not self._believed(*told, now):
-                return
-            self._changed.notify_all()
+            if told is None:
+                return None
+            self._believe(*told, now)
+        return told[0]
 
     def _note_refusal(self, words: str) -> None:
         """One line for each thing that the venue will not stream: it is polled, and nobody would see that."""
@@ -264,8 +296,7 @@ class PriceStream:
             self._refusals.add(words)
             self._log.write("warning", f"the venue's stream says no: {words}")
 
-    def _believed(self, channel: object, payload: object, now: datetime) -> bool:
-        """False for news that make no sense."""
+    def _believe(self, channel: object, payload: object, now: datetime) -> None:
         match payload:
             case BookFrame():
                 known = self._books.get(payload.coin)
@@ -276,11 +307,8 @@ class PriceStream:
                 self._marks[coin] = (price, now)
                 self._tick(coin)
             case _ if self.news is not None:
-                try:
+                with suppress(VenueUnavailable):
                     self.news.take(channel, payload, now)
-                except VenueUnavailable:
-                    return False
-        return True
 
     def _tick(self, coin: Coin) -> None:
         """Only coins that were asked for, so that what the venue says of others is not remembered for ever."""
@@ -294,9 +322,17 @@ class PriceStream:
             self._books.clear()
             self._marks.clear()
             self._awaited_since.clear()
-            self._changed.notify_all()
+        self._wake()
         if self.news is not None:
             self.news.forget()
+
+
+def _has_more(connection: websocket.WebSocket) -> bool:
+    """Is something there to be read without waiting; of an encrypted connection it may be read already."""
+    plain = connection.sock
+    if isinstance(plain, ssl.SSLSocket) and plain.pending():
+        return True
+    return plain is not None and wait_for_read(plain, 0)
 
 
 def _decoded(frame: str) -> tuple[object, object] | None:
@@ -304,9 +340,9 @@ def _decoded(frame: str) -> tuple[object, object] | None:
     try:
         record = mapping(json.loads(frame, parse_float=Decimal))
         channel, payload = record.get("channel"), record.get("data")
-        if channel == "l2Book":
+        if channel == BOOK:
             return channel, decode_book(payload)
-        if channel == "activeAssetCtx":
+        if channel == MARK:
             context: Mapping[str, object] = mapping(payload)
             return channel, _Mark(Coin(text(context, "coin")), decode_mark(context.get("ctx")))
     except (VenueUnavailable, ValueError, RecursionError):
