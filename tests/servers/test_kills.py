@@ -72,60 +72,73 @@ class Kills(ServiceCase):
         self.addCleanup(thread.join)
         return thread
 
-    def test_an_open_survives_a_kill_at_any_moment_and_is_made_once(self) -> None:
-        body = {"pair": "BTC/ETH", "position_size": 1000}
+    def test_whoever_is_killed_when_what_the_last_answer_said_is_true(self) -> None:
+        """One service in one folder for all of it, for starting one is what costs."""
+        self.service = self.start()
         for delay in (0.002, 0.012):
-            with self.subTest(delay=delay):
-                signal_id = f"one_{delay}"
-                service = self.start()
-                asked = {**body, "signal_id": signal_id}
-                caller = self.post_and_forget("/api/trades/execute", asked)
-                time.sleep(delay)
-                self.kill_all(service)
-                caller.join()
-                service = self.start()
-                status, _ = self.ask("POST", "/api/trades/execute", asked)
-                self.assertIn(status, (200, 201, 202))
-                # At worst an order was intended and not sent: its absence is proven five seconds after it expires.
-                wait_until(lambda: self.positions()[0]["status"] == "open", "the position being open")
-                mine = [one for one in self.positions() if one["signal_id"] == signal_id]
-                self.assertEqual(len(mine), 1)
-                self.assertLessEqual(float(str(mine[0]["size"])), 1010)
-                self.assert_book_equals_venue()
-                self.assertEqual(self.ask("POST", f"/api/positions/{mine[0]['position_id']}/close")[0], 200)
-                self.assert_ledger_is_well()
-                self.kill_all(service)
+            with self.subTest("an open at any moment is made once", delay=delay):
+                self.open_in_spite_of_a_kill(f"one_{delay}", delay)
+        with self.subTest("a TWAP in the middle goes on"):
+            self.go_on_with_slices()
+        with self.subTest("an emergency stop is seen through and stays"):
+            self.stop_in_spite_of_a_kill()
 
-    def test_a_twap_in_the_middle_goes_on(self) -> None:
-        service = self.start()
+    def kill_and_start(self) -> None:
+        self.kill_all(self.service)
+        self.service = self.start()
+
+    def position_of(self, signal_id: str) -> dict[str, object]:
+        """The one position that came of a signal."""
+        mine = [one for one in self.positions() if one["signal_id"] == signal_id]
+        self.assertEqual(len(mine), 1)
+        return mine[0]
+
+    def open_in_spite_of_a_kill(self, signal_id: str, delay: float) -> None:
+        asked = {"pair": "BTC/ETH", "position_size": 1000, "signal_id": signal_id}
+        caller = self.post_and_forget("/api/trades/execute", asked)
+        time.sleep(delay)
+        self.kill_all(self.service)
+        caller.join()
+        self.service = self.start()
+        status, _ = self.ask("POST", "/api/trades/execute", asked)
+        self.assertIn(status, (200, 201, 202))
+        # At worst an order was intended and not sent: its absence is proven five seconds after it expires.
+        wait_until(lambda: self.position_of(signal_id)["status"] == "open", "the position being open")
+        position = self.position_of(signal_id)
+        self.assertLessEqual(float(str(position["size"])), 1010)
+        self.assert_book_equals_venue()
+        self.assertEqual(self.ask("POST", f"/api/positions/{position['position_id']}/close")[0], 200)
+        self.assert_ledger_is_well()
+
+    def go_on_with_slices(self) -> None:
         status, opened = self.ask("POST", "/api/trades/execute", TWAP)
         self.assertEqual((status, opened["status"]), (202, "opening"))
         time.sleep(1.2)
-        self.kill_all(service)
-        self.start()
-        wait_until(lambda: self.positions()[0]["status"] == "open", "the end of the schedule")
-        position = self.positions()[0]
+        self.kill_and_start()
+        wait_until(lambda: self.position_of("sliced")["status"] == "open", "the end of the schedule")
+        position = self.position_of("sliced")
         self.assertEqual(position["position_id"], opened["position_id"])
         self.assertGreater(float(str(position["size"])), 5900)
         self.assertLess(float(str(position["size"])), 6100)
         self.assert_book_equals_venue()
         self.assert_ledger_is_well()
+        self.assertEqual(self.ask("POST", f"/api/positions/{position['position_id']}/close")[0], 200)
 
-    def test_an_emergency_stop_survives_and_stays_halted(self) -> None:
-        service = self.start()
-        self.assertEqual(self.ask("POST", "/api/trades/execute", TWAP)[0], 202)
+    def stop_in_spite_of_a_kill(self) -> None:
+        asked = {**TWAP, "signal_id": "stopped"}
+        self.assertEqual(self.ask("POST", "/api/trades/execute", asked)[0], 202)
         caller = self.post_and_forget("/api/emergency_stop", {})
         time.sleep(0.03)
-        self.kill_all(service)
+        self.kill_all(self.service)
         caller.join()
-        service = self.start()
+        self.service = self.start()
         self.assertIn(self.ask("POST", "/api/emergency_stop", {})[0], (200, 202))
-        wait_until(lambda: self.positions()[0]["status"] == "closed", "the closing of everything")
-        self.kill_all(service)
-        self.start()
+        wait_until(lambda: self.position_of("stopped")["status"] == "closed", "the closing of everything")
+        self.kill_and_start()
         status, refused = self.ask("POST", "/api/trades/execute", {**TWAP, "signal_id": "another"})
         self.assertEqual((status, refused["code"]), (409, "TRADING_HALTED"))
         self.assertEqual(
-            newest(self.folder / "data" / "positions.json")[str(self.positions()[0]["position_id"])]["status"], "closed"
+            newest(self.folder / "data" / "positions.json")[str(self.position_of("stopped")["position_id"])]["status"],
+            "closed",
         )
         self.assert_ledger_is_well()

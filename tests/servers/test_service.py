@@ -23,7 +23,9 @@ class Service(ServiceCase):
         self.assertRegex(refused.stderr, r"DATA_DIR: .* belongs to paper/paper/paper:7, not to paper/paper/paper:8")
         self.assertNotIn("is ready on", refused.stdout)
 
-    def test_it_trades_starts_again_as_it_was_when_its_supervisor_is_killed_and_one_ctrl_c_ends_everything(self) -> None:
+    def test_it_trades_starts_again_as_it_was_when_its_supervisor_is_killed_and_one_ctrl_c_ends_everything(
+        self,
+    ) -> None:
         service = self.start()
         started = family_of(service.pid)
         wait_until(self.is_healthy, "being healthy")
