@@ -61,9 +61,16 @@ class LiveExitsTest(LiveCase):
         self.assertEqual(self.ask("GET", f"/api/positions/{position_id}")[1]["exit_reason"], reason)
         self.assertEqual(self.held(), {})
 
-    def test_each_exit_is_fired_by_the_market_and_a_close_in_slices_by_its_stop(self) -> None:
-        self.start()
+    def test_each_exit_is_fired_by_the_market_and_a_kill_in_the_middle_of_slices_neither_forgets_nor_doubles_one(
+        self,
+    ) -> None:
+        self.service = self.start()
         wait_until(self.is_healthy, "being healthy")
+        self.leave_by_each_exit()
+        self.kill_in_the_middle_of_slices()
+
+    def leave_by_each_exit(self) -> None:
+        """What the market fires, the stop of a close in slices among it."""
         for number, (asked, prices, reason) in enumerate(REASONS):
             # No subtest: a position that is not left would keep all that come after from being opened.
             position_id = self.opened(f"exit {number}", **asked)
@@ -120,14 +127,15 @@ class LiveExitsTest(LiveCase):
         self.control({"do": "set_market", "coin": "ETH", "mid": "4000", "mark": "4000", "oracle": "4000"})
         return time.monotonic() - began < SECOND_READING_SECONDS / 2
 
-    def test_a_kill_in_the_middle_of_slices_neither_forgets_nor_doubles_one(self) -> None:
-        service = self.start()
-        wait_until(self.is_healthy, "being healthy")
+    def kill_in_the_middle_of_slices(self) -> None:
+        self.move("4000")
+        self.offer("twap")
+        wait_until(lambda: self.sees_eth_at("twap", 4000), "the service seeing the price")
         status, opening = self.execute("twap", twap={"duration_seconds": 3, "slices": 3})
         self.assertEqual((status, opening["status"]), (202, "opening"))
-        self.kill_all(service)
+        self.kill_all(self.service)
         before = self.held()
-        self.start()
+        self.service = self.start()
         wait_until(lambda: self.status_of(opening["position_id"]) == "open", "the last slice")
         held = self.held()
         self.assertGreater(held["ETH"], before["ETH"])

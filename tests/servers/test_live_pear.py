@@ -71,14 +71,19 @@ class PearCase(LiveCase):
         self.assertLessEqual(abs(held["BTC"]) * 100_000 + abs(held["ETH"]) * 4000, 2002)
 
 
-class PearTradeTest(PearCase):
-    def test_a_trade_from_signal_to_take_profit_and_a_close_and_a_stop_while_tokens_expire(self) -> None:
-        self.start()
+class PearTest(PearCase):
+    def test_a_trade_while_tokens_expire_then_a_kill_between_the_post_and_its_answer_and_then_a_stop(self) -> None:
+        """One service, one Pear and one exchange for all, for starting them is what costs."""
+        self.service = self.start()
         wait_until(self.is_healthy, "being healthy")
         doctor = self.command("doctor")
         self.assertEqual(doctor.returncode, 0, doctor.stdout + doctor.stderr)
         self.assertNotIn(API_KEY, doctor.stdout + doctor.stderr)
+        self.trade_from_signal_to_take_profit_and_a_close()
+        self.know_one_position_as_asked_after_a_kill()
+        self.stop()
 
+    def trade_from_signal_to_take_profit_and_a_close(self) -> None:
         status, opened = self.execute("first", take_profit=0.01)
         self.assertEqual((status, opened["status"]), (201, "open"), opened)
         self.assert_level()
@@ -92,29 +97,28 @@ class PearTradeTest(PearCase):
         time.sleep(TOKEN_SECONDS)
         status, closed = self.ask("POST", f"/api/positions/{second['position_id']}/close")
         self.assertEqual((status, closed["status"], closed["exit_reason"]), (200, "closed", "MANUAL"), closed)
-
-        self.assertEqual(self.execute("third")[0], 201)
-        status, report = self.ask("POST", "/api/emergency_stop", {})
-        self.assertEqual((status, report["status"]), (200, "all_positions_closed"), report)
-        self.assertEqual(self.held(), {})
-        self.assert_openings(3)
+        self.assert_openings(2)
         self.assert_account_explained()
         tokens = self.at_pear({"do": "tokens"})
         assert isinstance(tokens, dict)
         self.assertGreater(tokens["refreshes"], 0)
 
+    def stop(self) -> None:
+        self.assertEqual(self.execute("third")[0], 201)
+        status, report = self.ask("POST", "/api/emergency_stop", {})
+        self.assertEqual((status, report["status"]), (200, "all_positions_closed"), report)
+        self.assertEqual(self.held(), {})
+        self.assert_openings(4)
+        self.assert_account_explained()
 
-class PearKillTest(PearCase):
-    def test_a_kill_between_the_post_and_its_answer_leaves_one_position_as_asked_and_known(self) -> None:
-        service = self.start()
-        wait_until(self.is_healthy, "being healthy")
+    def know_one_position_as_asked_after_a_kill(self) -> None:
         self.at_pear({**OPEN, "answer": "normal", "commit": "before", "seconds": 3})
         caller = threading.Thread(target=self.execute_and_forget, args=("killed",))
         caller.start()
         self.addCleanup(caller.join)
         wait_until(lambda: len(self.held()) == 2, "the fills of the opening")
-        self.kill_all(service)
-        self.start()
+        self.kill_all(self.service)
+        self.service = self.start()
         wait_until(lambda: self.positions()[0]["status"] == "open", "the position being known")
         self.assert_level()
         held, position = self.held(), self.positions()[0]
@@ -122,7 +126,7 @@ class PearKillTest(PearCase):
             leg = position[side]
             assert isinstance(leg, dict)
             self.assertEqual(Decimal(str(leg["quantity"])), abs(held[str(leg["coin"])]))
-        self.assert_openings(1)
+        self.assert_openings(3)
         self.assertEqual(self.ask("GET", "/api/portfolio")[1]["foreign_holdings"], {})
         status, closed = self.ask("POST", f"/api/positions/{position['position_id']}/close")
         self.assertEqual((status, closed["status"]), (200, "closed"))
