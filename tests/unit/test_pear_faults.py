@@ -415,6 +415,15 @@ class ClosingFaults(PearWorld):
             self.venue.submit([self.an_order(SOL, Side.BUY, "7.5", reduce_only=True)])
         self.assert_closed()
 
+    def test_that_nothing_is_held_is_said_by_no_reading_of_before(self) -> None:
+        """Opened by another process a moment ago: the refusal is one of two witnesses that a holding has gone."""
+        self.venue.submit(self.a_way_out())
+        other = self.opened()
+        self.assertEqual(self.venue.account().holdings, {})
+        other.submit(self.a_pair())
+        self.assertEqual([one.status for one in self.venue.submit(self.a_way_out())], [OrderStatus.FILLED] * 2)
+        self.assert_closed()
+
     def test_an_order_that_was_posted_is_never_called_unsent(self) -> None:
         with mock.patch.object(self.venue._register, "answered", side_effect=OSError("disk full")):
             reports = self.venue.submit(self.a_way_out())

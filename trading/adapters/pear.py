@@ -248,6 +248,10 @@ class PearVenue(HyperliquidReader):
         try:
             mistakes = self._mistakes(orders)
             held = self.account()
+            if any(self._nothing_to_reduce(one, held.held(one.coin)) for one in orders):
+                # By a reading of before, what another process has opened since would be called gone.
+                self._changed()
+                held = self.account()
         except VenueUnavailable as error:
             return tuple(self._unsent(one, f"{error.detail}: nothing was sent") for one in orders)
         for place, order in enumerate(orders):
