@@ -172,6 +172,14 @@ class BarrierTest(ExitsTestCase):
                 self.assertEqual([], self.swept(29))
                 self.assertEqual([ExitReason.TIME_LIMIT], self.swept(1))
 
+    def test_nor_where_it_was_set_back_before_the_first_look(self) -> None:
+        """To before the entry: nothing is known of how long it has been held, and no less than nothing."""
+        self.planned(self.scene.opened(), given_exit_plan(max_holding_seconds=60))
+        self.scene.clock.instant -= timedelta(hours=1)
+        self.assertEqual([], self.swept(1))
+        self.assertEqual([], self.swept(59))
+        self.assertEqual([ExitReason.TIME_LIMIT], self.swept(1))
+
     def test_the_window_that_was_asked_for_is_the_time_limit(self) -> None:
         self.scene.opened(time_window="1min")
         self.assertEqual([], self.swept(58))
