@@ -479,6 +479,37 @@ class JumpTest(ExitsTestCase):
         self.assertEqual([], self.swept())
         self.assertEqual([ExitReason.STOP_LOSS], self.swept(0.1))
 
+    def keep_frames(self) -> None:
+        """What is told of a coin from now on is what was told of it first."""
+        quotes: dict[Coin, Quote] = {}
+        depths: dict[Coin, Depth] = {}
+        self.venue.bend_quote = lambda one: quotes.setdefault(one.coin, one)
+        self.venue.bend_depth = lambda one: depths.setdefault(one.coin, one)
+
+    def test_the_frame_that_jumped_confirms_nothing_when_it_is_looked_at_again(self) -> None:
+        self.scene.opened()
+        self.swept()
+        self.venue.move("ETH", "3800")
+        self.keep_frames()
+        for _ in range(4):
+            self.assertEqual([], self.swept(0.2))
+        self.venue.straighten()
+        self.assertEqual([ExitReason.STOP_LOSS], self.swept(0.1))
+
+    def test_where_both_legs_jump_the_later_one_is_waited_for(self) -> None:
+        self.scene.opened()
+        self.swept()
+        self.venue.move("ETH", "3800")
+        self.keep_frames()
+        self.assertEqual([], self.swept(0.1))
+        self.venue.straighten()
+        self.venue.move("ETH", "4000")
+        self.venue.move("BTC", "105000")
+        self.keep_frames()
+        self.assertEqual([], self.swept(0.9))
+        self.assertEqual([], self.swept(0.2))
+        self.assertEqual([ExitReason.STOP_LOSS], self.swept(0.8))
+
     def test_a_jump_that_is_taken_back_was_none(self) -> None:
         self.scene.opened()
         self.swept()
