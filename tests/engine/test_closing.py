@@ -2,10 +2,11 @@
 
 import unittest
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 
 from tests.builders import after, given_a_working_trade, given_report
-from tests.engine.bent_venue import with_store
+from tests.engine.bent_venue import a_bent_scene, with_store
 from tests.engine.scripted_venue import (
     Scene,
     a_scene,
@@ -428,6 +429,20 @@ class ResidueTests(ClosingTestCase):
         self.assertIs(PositionStatus.CLOSED, self.scene.position(position.id).status)
         self.assertEqual(Decimal("1.001"), self.venue.held("ETH"))
 
+    def test_a_minute_after_its_last_order_however_long_it_has_been_closing(self) -> None:
+        position = self.scene.opened()
+        self.venue.hold("ETH", "1")
+        self.venue.shares = {"ETH": Decimal(0)}
+        self.scene.close(position)
+        self.scene.ticks(70)
+        self.venue.shares = {"ETH": Decimal("0.996")}
+        self.scene.ticks(6)
+        self.assertEqual(Decimal("1.001"), self.venue.held("ETH"))
+        self.scene.ticks(50)
+        self.assertIs(PositionStatus.CLOSING, self.scene.position(position.id).status)
+        self.scene.ticks(20)
+        self.assertIs(PositionStatus.CLOSED, self.scene.position(position.id).status)
+
     def test_a_residue_that_is_all_there_is_goes_out(self) -> None:
         position = self.scene.opened()
         self.venue.script(partly(ETH="0.996"))
@@ -648,6 +663,19 @@ class GoneTests(ClosingTestCase):
         self.assertEqual((Decimal(0), Decimal(0)), (after.long.held, after.short.held))
         self.assertTrue(self.venue.flat)
         self.assertEqual(1, len(self.scene.log.messages("error")))
+
+    def test_the_refusal_of_one_leg_is_no_witness_for_the_other(self) -> None:
+        """The account shows neither, and was told to reduce one in vain: the other is still there."""
+        self.scene, self.venue = a_bent_scene(self)
+        position = self.scene.opened()
+        self.venue.hold("BTC", "0.01")
+        self.venue.bend_account = lambda account: replace(account, holdings={})
+        self.venue.script(partly(ETH="0"))
+        self.scene.close(position)
+        self.scene.ticks(8)
+        self.assertTrue(self.venue.flat)
+        (close,) = self.scene.desk.store.book().trades_of_position(position.id)[1:]
+        self.assertEqual(["BTC"], [one.coin for one in close.gone])
 
     def test_an_account_that_reads_empty_once_is_not_believed(self) -> None:
         position = self.scene.opened()
