@@ -73,7 +73,11 @@ const one = {
   zscore: {entry: -1.2, current: -0.7}, take_profit_z: 0.2, stop_loss_z: 6,
 };
 const armed = {...one, trailing_stop: {arm: 0.012, gap: 0.008}, high_water: 0.013};
-return {ways: distances(one), armed: distances(armed)[2], zero: even(one), bar: [even(armed), progress(armed)]};
+const beyond = {...one, exit_return: 0.03};
+return {
+  ways: distances(one), armed: distances(armed)[2], reached: distances(beyond)[1][2],
+  zero: even(one), bar: [even(armed), progress(armed)],
+};
 """
 
 OF_NO_OTHER_TEST = ("INJ/SNX", "DOGE/RNDR", "AVAX/INJ", "RNDR/SNX", "SOL/DOGE", "ETH/INJ", "BTC/SNX", "BNB/RNDR")
@@ -375,6 +379,7 @@ class PagesTest(BrowserCase):
             },
             told,
         )
+        self.assertEqual("reached", found["reached"])
         self.assertAlmostEqual(0.4, found["zero"])
         # What has armed it is gone: it leaves at 1.3 % less 0.8 % all the same, and nothing is lost by then.
         name, used, left = found["armed"]

@@ -449,10 +449,12 @@ class DoubtsTest(BrowserCase):
         self.browser.see(".risk", "medium")
         self.browser.script("window.told('marks', [arguments[0]])", {**blind, "risk_level": "high"})
         self.browser.see(".risk", "high")
-        account = {**self.service.ask("GET", "/api/portfolio"), "naked_exposure": 40.0}
+        before = {"naked_exposure": 40.0, "today_since": "2026-11-22T00:00:00+00:00"}
+        account = {**self.service.ask("GET", "/api/portfolio"), **before}
         self.stub({"method": "GET", "path": "/api/portfolio", "status": 200, "body": account})
         self.browser.awaited(PORTFOLIO)
         self.browser.see("#tile-naked", "legs do not match")
+        self.browser.see(".tile", "since 2026-11-22 00:00 UTC")
         for status, told in (("REPAIRING", "legs are being levelled"), ("SUSPENDED", "a trade is suspended")):
             one = {**position, "status": "opening", "execution": {**position["execution"], "status": status}}
             self.browser.script("window.told('positions', [arguments[0]])", one)
@@ -462,7 +464,13 @@ class DoubtsTest(BrowserCase):
     def test_a_venue_that_does_not_answer_is_told_wherever_it_matters(self) -> None:
         position = self.trade("no venue", "RNDR/SNX")
         path = f"/api/positions/{position['position_id']}/close"
-        blind = {**self.service.ask("GET", path), "cost": None, "expected_pnl": None, "exit_return": None}
+        blind = {
+            **self.service.ask("GET", path),
+            "status": "opening",
+            "cost": None,
+            "expected_pnl": None,
+            "exit_return": None,
+        }
         venue = {"name": "Venue", "status": "down", "heard_at": None, "words": "timed out"}
         report = {"status": "closing", "closed": [], "remaining": [], "foreign": [], "trading_state": "LIQUIDATING"}
         health = {**self.service.ask("GET", "/api/health"), "trading_state": "LIQUIDATING"}
@@ -477,7 +485,9 @@ class DoubtsTest(BrowserCase):
         self.browser.awaited(CONNECTIONS)
         self.assertEqual("Venuedown", self.browser.see("[data-part=Venue]", "down").text.replace("\n", ""))
         self.browser.click(".row .actions button")
-        self.browser.see(".costs", "No price is known now; it can be closed all the same.")
+        self.browser.see(
+            ".costs", "No price is known now; it can be closed all the same. The rest of its opening is cancelled"
+        )
         self.browser.click("dialog .close")
         at_once = {**position["execution"], "slices_done": 0, "status": "WORKING"}
         closing = {**position, "status": "closing", "exit_execution": at_once}

@@ -79,7 +79,7 @@ def _summaries(of: str, rows: tuple[Summary, ...]) -> Table:
 
 def _trades(rows: tuple[TradeQuality, ...]) -> Table:
     table = Table(
-        "accepted", "trade", "pair", "effect", "how", "turnover", "bps", "against slices", "naked max", "seconds"
+        "accepted, UTC", "trade", "pair", "effect", "how", "turnover", "bps", "against slices", "naked max", "seconds"
     )
     for row in rows:
         table.add_row(

@@ -4,7 +4,12 @@ import { ask, get } from "./api.js";
 import { fill, h, openDialog, problemBox, showProblem, skeleton, toast, wide } from "./dom.js";
 import { learn } from "./feed.js";
 import { now } from "./state.js";
-import { bps, price, quantity, signedPercent, signedUsd, time, tone, usd, words } from "./format.js";
+import { bps, price, quantity, signedPercent, signedUsd, time, tone, usd } from "./format.js";
+
+const ALSO = {
+  opening: "The rest of its opening is cancelled, and both legs go together.",
+  closing: "It is being closed already; what is left of that goes at once.",
+};
 
 export function askClose(position) {
   const costs = h("div", { class: "costs" }, skeleton(4));
@@ -54,7 +59,7 @@ function costTable(preview) {
       fact("Net result expected", signedUsd(preview.expected_pnl), tone(preview.expected_pnl)),
       fact("Net return expected", signedPercent(preview.exit_return), tone(preview.exit_return, 6)),
     ),
-    h("p", { class: "small quiet" }, `${preview.cost === null ? "No price is known now; it can be closed all the same." : `By the depth of the book at ${time(new Date(now()).toISOString())}.`} ${words(preview.status) === "closing" ? "It is being closed already; what is left of that goes at once." : "Both legs go together."}`),
+    h("p", { class: "small quiet" }, `${preview.cost === null ? "No price is known now; it can be closed all the same." : `By the depth of the book at ${time(new Date(now()).toISOString())}.`} ${ALSO[preview.status] || "Both legs go together."}`),
   ];
 }
 

@@ -72,14 +72,16 @@ export function distances(one) {
   const { stop, target } = barriers(one);
   const present = one.exit_return;
   const way = (used, whole) => (whole === 0 ? 1 : Math.min(1, Math.max(0, used / whole)));
+  // A barrier may be behind: of a position that is closing already, or between two readings.
+  const toGo = (left) => (left > 0 ? `${percent(left)} away` : "reached");
   if (present !== null) {
-    rows.push([`Stop loss ${percent(-stop)}`, way(-present, stop), `${percent(present + stop)} away`]);
-    rows.push([`Take profit ${percent(target)}`, way(present, target), `${percent(target - present)} away`]);
+    rows.push([`Stop loss ${percent(-stop)}`, way(-present, stop), toGo(present + stop)]);
+    rows.push([`Take profit ${percent(target)}`, way(present, target), toGo(target - present)]);
     if (one.trailing_stop) {
       const { arm, gap } = one.trailing_stop;
       const level = trail(one);
       if (level === null) rows.push([`Trailing ${percent(gap)} from ${percent(arm)}`, way(present, arm), present >= arm ? "arms now" : `arms in ${percent(arm - present)}`]);
-      else rows.push([`Stop, trailing ${percent(level)}`, way(one.high_water - present, gap), `${percent(present - level)} away`]);
+      else rows.push([`Stop, trailing ${percent(level)}`, way(one.high_water - present, gap), toGo(present - level)]);
     }
   }
   if (one.window_expires_at) {

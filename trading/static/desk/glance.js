@@ -84,7 +84,8 @@ function showMoney() {
   text(tile("today"), signedUsd(account.today_pnl));
   mark(tile("today"), "data-tone", tone(account.today_pnl));
   const base = account.today_pnl === null || account.equity === null ? null : account.equity - account.today_pnl;
-  text(tile("today-share"), base ? `${signedPercent(account.today_pnl / base, 3)} since 00:00 UTC` : "since 00:00 UTC");
+  const since = sinceWhen(account.today_since);
+  text(tile("today-share"), base ? `${signedPercent(account.today_pnl / base, 3)} ${since}` : since);
   text(tile("naked"), usd(account.naked_exposure));
   const open = account.naked_exposure >= NAKED_NOTICE_USD;
   mark($("tile-naked"), "data-level", open ? "warn" : "ok");
@@ -93,6 +94,12 @@ function showMoney() {
   const worst = most >= NAKED_NOTICE_USD ? `worst today ${wholeUsd(most)}, ${number(integral, 0)} USD·s` : "nothing else today";
   text(tile("naked-worst"), worst);
   mark(tile("naked-worst"), "title", worst);
+}
+
+// The monitor begins the day anew; without one it is still that of before.
+function sinceWhen(iso) {
+  const day = iso && iso.slice(0, 10);
+  return !day || day === new Date(now()).toISOString().slice(0, 10) ? "since 00:00 UTC" : `since ${day} 00:00 UTC`;
 }
 
 // Legs are levelled by a trade that closes or repairs, as long as somebody works it; a small rest may stay for good.
