@@ -32,7 +32,7 @@ REQUEST_SECONDS = 10.0
 ANSWER_SECONDS = 10.0
 """For a caller to read what is sent in one piece; an event stream is many."""
 PARTING_SECONDS = 2.0
-"""For a caller to hang up once everything is said."""
+"""For a caller to hang up once everything is said, and to come to an end with a request when the server stops."""
 READ_BYTES_MAX = 64 * 1024
 HEAD_BYTES_MAX = 32 * 1024
 BODY_BYTES_MAX = 64 * 1024
@@ -223,6 +223,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def murder_pending(self) -> None:
         """Called by the main thread each second, and after each event."""
         now = time.monotonic()
+        if not self.alive:
+            for arriving in self._arriving.values():
+                arriving.until = min(arriving.until, now + PARTING_SECONDS)
         for conn in [one for one, arriving in self._arriving.items() if now > arriving.until]:
             self._give_up_on(conn)
         for conn in [one for one, parting in self._parting.items() if now > parting.until]:

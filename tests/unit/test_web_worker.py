@@ -129,6 +129,16 @@ class WebWorkerTest(unittest.TestCase):
     def test_as_much_is_gathered_of_a_body_as_the_application_reads(self) -> None:
         self.assertEqual(parsers.BODY_BYTES_MAX, web_worker.BODY_BYTES_MAX)
 
+    def test_who_stops_waits_for_no_half_request_as_long_as_else(self) -> None:
+        one = web_worker.Arriving(time.monotonic() + web_worker.REQUEST_SECONDS)
+        self.worker._arriving, self.worker._parting = {mock.Mock(): one}, {}
+        for alive, most in ((True, web_worker.REQUEST_SECONDS), (False, web_worker.PARTING_SECONDS)):
+            self.worker.alive = alive
+            self.worker.murder_pending()
+            left = one.until - time.monotonic()
+            self.assertTrue(0 < left <= most, left)
+            self.assertEqual(alive, left > web_worker.PARTING_SECONDS)
+
     def test_what_is_urgent(self) -> None:
         for line, urgent in (
             (b"POST /api/emergency_stop HTTP/1.1", True),
