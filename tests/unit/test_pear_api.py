@@ -2,8 +2,10 @@
 
 import threading
 import unittest
+from typing import NoReturn
 from unittest import mock
 
+from tests.processes import wait_until
 from tests.servers.hyperliquid.faults import Answer, Commit, Fault
 from tests.servers.pear import API_KEY, CLIENT_ID, server
 from tests.unit.pear_world import OPEN, PearWorld
@@ -11,7 +13,23 @@ from trading.adapters.pear_api import Done, PearApi
 from trading.adapters.pear_wire import Refused, Unclear
 from trading.domain.errors import InvalidRequest, VenueUnavailable
 
+WAIT_SECONDS = 10
 REFRESH, LOGIN, POSITIONS = "POST /auth/refresh", "POST /auth/login", "GET /positions"
+
+
+class CountedLock:
+    """A lock that knows who asked for it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.asked: list[int] = []
+
+    def __enter__(self) -> None:
+        self.asked.append(threading.get_ident())
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 class Sessions(PearWorld):
@@ -83,6 +101,32 @@ class Sessions(PearWorld):
         for thread in threads:
             thread.join(10)
         self.assertEqual((self.pear.count(LOGIN), self.pear.count(REFRESH)), (1, 1))
+
+    def test_who_waited_for_a_renewal_that_failed_does_not_try_it_again(self) -> None:
+        """One after the other they waited six seconds each, and a close behind them all before it went elsewhere."""
+        gate, tried = threading.Event(), list[str]()
+        self.api._lock = door = CountedLock()  # type: ignore[assignment]
+
+        def hangs(path: str, body: object) -> NoReturn:
+            tried.append(path)
+            gate.wait(WAIT_SECONDS)
+            raise VenueUnavailable("Pear did not answer in time")
+
+        def ask() -> None:
+            with self.assertRaises(VenueUnavailable):
+                self.api.log_in()
+
+        with mock.patch.object(self.api, "_post", hangs):
+            threads = [threading.Thread(target=ask) for _ in range(5)]
+            for thread in threads:
+                thread.start()
+            wait_until(lambda: len(door.asked) == len(threads), "all of them waiting")
+            gate.set()
+            for thread in threads:
+                thread.join(WAIT_SECONDS)
+            self.assertEqual(len(tried), 1)
+            ask()
+            self.assertEqual(len(tried), 2, "who comes later tries anew")
 
     def test_a_refused_key_is_said_and_not_tried_again_at_once(self) -> None:
         stranger = self.opened(api_key="another key of nobody").pear

@@ -5,7 +5,8 @@ once, and once more only after a 401, which Pear says before it does anything. N
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from trading.adapters.http import Answer, Peer
@@ -67,6 +68,8 @@ class PearApi:
         self._lock = threading.Lock()
         self._session: _Session | None = None
         self._refused: tuple[float, str] | None = None
+        self._failures = 0
+        self._failure: VenueUnavailable | None = None
         self._reads_at = 0.0
         self._opens_at = 0.0
 
@@ -163,7 +166,7 @@ class PearApi:
 
     def _token(self) -> str:
         """A token that is not about to end, renewed by one thread while the others wait for it."""
-        with self._lock:
+        with self._turn():
             session = self._session
             if session is None or self._clock.monotonic() >= session.renew_at:
                 session = self._renew(session)
@@ -171,11 +174,26 @@ class PearApi:
 
     def _renewed(self, refused: str) -> str:
         """A token instead of one that Pear refused; somebody else's, when that has been got meanwhile."""
-        with self._lock:
+        with self._turn():
             session = self._session
             if session is None or session.access == refused:
                 session = self._renew(session)
             return session.access
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """The session for one thread at a time. A renewal that fails has failed for all who waited for it: if each
+        tried it anew, one after the other, a close would wait for all of them before it can go elsewhere."""
+        failures = self._failures
+        with self._lock:
+            known = self._failure
+            if known is not None and self._failures != failures and self._session is None:
+                raise VenueUnavailable(known.detail, **known.facts)
+            try:
+                yield
+            except VenueUnavailable as error:
+                self._failures, self._failure = self._failures + 1, error
+                raise
 
     def _renew(self, session: _Session | None) -> _Session:
         """By the refresh token, which serves once; whatever is wrong with it, by logging in again."""
