@@ -74,10 +74,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        # The main thread's own, but that a request's thread asks whether it was cut, or its head has no end.
+        # The main thread's own, but that a request's thread asks whether it was cut, or its head too long.
         self._arriving: dict[Any, Arriving] = {}
         self._cut: set[Any] = set()
-        self._endless: set[Any] = set()
+        self._too_long: set[Any] = set()
         self._parting: dict[Any, Parting] = {}
 
     def load_wsgi(self) -> None:
@@ -125,9 +125,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         """Give the request a thread if all of it is there, or as much as anybody would read."""
         arriving = self._arriving[conn]
         end = arriving.content.find(_HEAD_END)
-        if end < 0:
+        if not 0 <= end <= HEAD_BYTES_MAX:
             if len(arriving.content) > HEAD_BYTES_MAX:
-                self._endless.add(conn)
+                self._too_long.add(conn)
                 self._hand_over(conn, cut=True)
             return
         head = bytes(arriving.content[: end + 2])
@@ -170,7 +170,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def handle(self, conn: Any) -> Any:
         """Called in a thread."""
-        if conn not in self._endless:
+        if conn not in self._too_long:
             return super().handle(conn)
         self.handle_error(None, conn.sock, conn.client, LimitRequestHeaders("limit request headers size"))
         return False
@@ -189,7 +189,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def finish_request(self, conn: Any, future: Any) -> None:
         """Called in the main thread when a request's thread is done; gunicorn would wait here, and everybody with it,
         until the caller has hung up."""
-        for marked in (self._cut, self._endless):
+        for marked in (self._cut, self._too_long):
             marked.discard(conn)
         if not future.cancelled() and future.exception() is None and future.result():
             super().finish_request(conn, future)

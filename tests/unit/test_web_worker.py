@@ -105,9 +105,9 @@ class WebWorkerTest(unittest.TestCase):
                 self.assertEqual((problem["code"], list(problem["fields"])), ("INVALID_REQUEST", [field]))
                 self.assertNotIn("script", text)
 
-    def test_a_head_without_an_end_is_refused(self) -> None:
+    def test_a_head_that_is_too_long_is_refused(self) -> None:
         conn = mock.Mock(sock=self.ours, client=FROM)
-        self.worker._endless = {conn}
+        self.worker._too_long = {conn}
         with self.assertLogs("tests.web_worker", "WARNING"):
             self.assertFalse(self.worker.handle(conn))
         self.ours.close()
@@ -256,9 +256,10 @@ class SlowCallersTest(ServedTestCase):
         one.sendall(b"r")
         self.assertEqual(b"thr", read(one))
 
-    def test_a_head_without_an_end_is_not_gathered_for_ever(self) -> None:
-        one = self.caller(b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"A: b\r\n" * 6000)
-        self.assertEqual(b"", one.recv(64))
+    def test_a_head_is_not_gathered_for_ever_and_has_the_same_bound_when_it_comes_at_once(self) -> None:
+        for end in (b"", b"\r\n"):
+            one = self.caller(b"GET / HTTP/1.1\r\nHost: localhost\r\n" + (b"A: " + b"b" * 8000 + b"\r\n") * 5 + end)
+            self.assertEqual(b"", one.recv(64))
 
 
 class PatienceTest(ServedTestCase):
