@@ -219,6 +219,14 @@ class TakeoverTest(unittest.TestCase):
         with patch.object(os, "replace", last), self.assertRaises(Died):
             self.restored()
 
+    def test_each_one_keeps_what_was_there_in_a_folder_of_its_own(self) -> None:
+        self.given("data")
+        for number in range(1, 4):
+            (self.data_dir / "mark").write_text(str(number))
+            self.restored()
+        kept = [(self.data_dir / f"before-restore-{number}" / "mark").read_text() for number in range(1, 4)]
+        self.assertEqual(["1", "2", "3"], kept)
+
     def test_two_restores_do_not_unpack_over_each_other(self) -> None:
         self.given("data")
         extract = backup._extract
