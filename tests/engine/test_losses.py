@@ -963,6 +963,16 @@ class Shared(SharedCase):
         working.book_losses(self.scene.desk)
         self.assertEqual((self.lost(self.first), self.lost(self.second)), (Decimal("0.1"), Decimal("0.2")))
 
+    def test_of_what_was_accepted_as_missing_the_rest_is_after_a_part_was_written_off(self) -> None:
+        self.venue.hold("ETH", "-0.3")
+        self.tick()
+        emergency.resume(self.scene.desk, [ETH])
+        self.scene.close(self.first)
+        self.tick(70)
+        self.assertEqual(self.scene.position(self.first.id).status, PositionStatus.CLOSED)
+        self.assertEqual(self.scene.store.state().accepted_drift, {ETH: Decimal("-0.05")})
+        self.assertFalse(self.reduced())
+
 
 class HandedOn(LossCase):
     """BTC/ETH and SOL/ETH, both closed but for 8 USD of ETH each, which nobody could sell alone."""
