@@ -24,10 +24,12 @@ from tests.engine.scripted_venue import (
 )
 from trading.domain.desk_state import TradingState
 from trading.domain.errors import Busy, InvariantBroken, VenueRejected
+from trading.domain.exit_plan import ExitReason
 from trading.domain.orders import Order, OrderReport, OrderStatus, RejectReason
 from trading.domain.positions import PositionStatus
 from trading.domain.trades import (
     CancelWanted,
+    LegLost,
     LegsBalanced,
     LegsUnbalanced,
     OrdersIntended,
@@ -36,7 +38,7 @@ from trading.domain.trades import (
     TradeStatus,
     record,
 )
-from trading.domain.units import Coin, Usd
+from trading.domain.units import Coin, Quantity, Usd
 from trading.engine import closing, working
 from trading.engine.entry import Outcome
 from trading.engine.playbook import Note
@@ -127,6 +129,16 @@ class SlowDiskTests(WorkingTestCase):
         self.while_written(lambda: working.want_cancel(other.desk, self.only_trade(other), "canceled on request"))
         self.scene.execute()
         self.assertEqual(([], TradeStatus.CANCELED), (self.venue.sent, self.only_trade().status))
+
+    def test_a_slice_is_not_sent_past_the_loss_of_a_leg(self) -> None:
+        self.scene.execute(twap=TwapRequest(60, 4))
+        other, trade = self.scene.beside(), self.only_trade()
+        at = self.scene.clock.now() + timedelta(seconds=16)
+        part, price = Quantity(Decimal("0.01")), trade.terms.long.arrival_price
+        lost = LegLost(at, Coin("ETH"), part, price, Usd(Decimal(0)), at, "1", ExitReason.LIQUIDATION, "taken")
+        self.while_written(lambda: other.store.save(record(self.only_trade(other), lost)))
+        self.scene.tick(16)
+        self.assertEqual((1, 1), (len(self.venue.sent), len(self.only_trade().lost)))
 
     def test_an_opening_is_sent_at_prices_of_that_moment(self) -> None:
         def moves() -> None:
