@@ -1,3 +1,3 @@
 """The Django project: settings, doors for servers, and the supervisor that runs the whole service."""
 
-__version__ = "1.0.0"
+__version__ = "1.1.0"
