@@ -208,8 +208,7 @@ class Browser:
         self.open()
 
     def keep(self, cookie: str) -> None:
-        """This session cookie from now on."""
-        self.driver.execute_cdp_cmd("Network.clearBrowserCookies", {})
+        """This session cookie from now on, in the place of another: a page that asked in between would have none."""
         kept = {"url": self.service.url, "name": self.service.cookie_name, "value": cookie, "httpOnly": True}
         self.driver.execute_cdp_cmd("Network.setCookie", kept)
 
