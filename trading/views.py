@@ -134,10 +134,11 @@ class Health(PublicView):
             health = queries.health(get_desk(), __version__)
         except StoreCorrupt as error:
             health = health_without_desk(error)
-        config = configuration()
-        caller = caller_if_known(request.META, config)
-        if caller is None or not caller.scope.covers(Scope.READ):
-            health = replace(health, problems=tuple(without_paths(one, config) for one in health.problems))
+        if health.problems:
+            config = configuration()
+            caller = caller_if_known(request.META, config)
+            if caller is None or not caller.scope.covers(Scope.READ):
+                health = replace(health, problems=tuple(without_paths(one, config) for one in health.problems))
         return Response(render(health), 503 if health.status == "unhealthy" else 200)
 
 
