@@ -333,11 +333,20 @@ def until(
     true: Callable[[], Any], what: str, seconds: float = WAIT_SECONDS, page: Callable[[], str] = lambda: ""
 ) -> Any:
     """What *true* gives as soon as that is something; fails the test after *seconds*, saying *what* did not happen and
-    what the *page* said."""
+    what the *page* said. An element that was drawn anew while it was looked at is looked for again."""
     began = time.monotonic()
-    while not (found := true()):
+    while not (found := _unless_stale(true)):
         waited = time.monotonic() - began
         if waited > seconds:
             raise unittest.TestCase.failureException(f"{what} did not happen within {seconds:g} s. {page()[:2000]}")
         time.sleep(pause_after(waited))
     return found
+
+
+def _unless_stale(true: Callable[[], Any]) -> Any:
+    from selenium.common.exceptions import StaleElementReferenceException
+
+    try:
+        return true()
+    except StaleElementReferenceException:
+        return None
