@@ -148,8 +148,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             self._hand_over(conn, cut=True)
         else:
             self._forget(conn)
-            self.nr_conns -= 1
-            conn.close()
+            self._close(conn)
 
     def _hand_over(self, conn: Any, *, cut: bool) -> None:
         content = self._forget(conn).content
@@ -202,8 +201,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             conn.sock.setblocking(False)
             self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._wait_for_the_end, conn))
         except (OSError, ValueError):  # who called is gone
-            self.nr_conns -= 1
-            conn.close()
+            self._close(conn)
         else:
             self._parting[conn] = Parting(time.monotonic() + PARTING_SECONDS)
 
@@ -217,6 +215,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def _end(self, conn: Any) -> None:
         del self._parting[conn]
         self.poller.unregister(conn.sock)
+        self._close(conn)
+
+    def _close(self, conn: Any) -> None:
         self.nr_conns -= 1
         conn.close()
 

@@ -68,7 +68,6 @@ class PearApi:
         self._lock = threading.Lock()
         self._session: _Session | None = None
         self._refused: tuple[float, str] | None = None
-        self._failures = 0
         self._failure: VenueUnavailable | None = None
         self._reads_at = 0.0
         self._opens_at = 0.0
@@ -184,15 +183,15 @@ class PearApi:
     def _turn(self) -> Iterator[None]:
         """The session for one thread at a time. A renewal that fails has failed for all who waited for it: if each
         tried it anew, one after the other, a close would wait for all of them before it can go elsewhere."""
-        failures = self._failures
+        before = self._failure
         with self._lock:
-            known = self._failure
-            if known is not None and self._failures != failures and self._session is None:
-                raise VenueUnavailable(known.detail, **known.facts)
+            failure = self._failure
+            if failure is not None and failure is not before and self._session is None:
+                raise VenueUnavailable(failure.detail, **failure.facts)
             try:
                 yield
             except VenueUnavailable as error:
-                self._failures, self._failure = self._failures + 1, error
+                self._failure = error
                 raise
 
     def _renew(self, session: _Session | None) -> _Session:
