@@ -89,13 +89,17 @@ class OpeningFaults(PearWorld):
         eth, sol = self.told(orders)
         self.assertEqual((eth.status, sol.status), (OrderStatus.FILLED, OrderStatus.REJECTED))
 
-    def test_a_403_of_no_code_is_not_believed_where_it_was_done(self) -> None:
-        """As of the exchange's gateway, handed on; Pear's own has a code."""
-        body = {"statusCode": 403, "error": "Forbidden", "message": "Request failed with status code 403"}
-        self.pear.faults.say(body, route=OPEN, committed=True)
-        orders = self.a_pair()
-        self.venue.submit(orders)
-        self.assert_filled(orders, self.told(orders))
+    def test_an_error_of_no_code_of_pear_s_own_is_not_believed_where_it_was_done(self) -> None:
+        """As of the exchange's gateway, handed on. Taken for a last word it left both legs standing as nobody's."""
+        for status, code in ((403, None), (403, "FORBIDDEN"), (400, "UNKNOWN"), (400, "HL_ORDER_FAILED")):
+            with self.subTest(status=status, code=code):
+                body = {"statusCode": status, "message": "Request failed with status code 403", "code": code}
+                self.pear.faults.say(body, route=OPEN, committed=True)
+                orders = self.a_pair()
+                self.venue.submit(orders)
+                self.assert_filled(orders, self.told(orders))
+                self.venue.submit(self.a_way_out())
+                self.clock.advance(5)
 
     def test_an_error_that_took_its_time_is_not_believed_before_what_was_done_can_be_read(self) -> None:
         body = {"statusCode": 400, "error": "Bad Request", "message": "no liquidity", "code": "HL_IOC_NO_MATCH"}
@@ -311,8 +315,8 @@ class ClosingFaults(PearWorld):
 
     def test_a_close_that_pear_has_not_begun_may_be_tried_again_at_once(self) -> None:
         """Another trade was under way, or too much was asked: it stood for fifteen seconds for nothing."""
-        for status, code in ((408, "ACTIVE_TRADE_TIMEOUT"), (429, None)):
-            with self.subTest(status=status):
+        for status, code in ((408, "ACTIVE_TRADE_TIMEOUT"), (408, None), (409, None), (429, None)):
+            with self.subTest(status=status, code=code):
                 self.pear.faults.say({"statusCode": status, "message": "no", "code": code}, route=CLOSE)
                 orders, began = self.a_way_out(), self.clock.now()
                 self.venue.submit(orders)

@@ -98,15 +98,21 @@ class Refusals(unittest.TestCase):
             ("HL_SOMETHING_NEW", RejectReason.OTHER, False),
             ("INVALID_FIELD_VALUE", RejectReason.OTHER, True),
             ("POSITION_NOT_FOUND", RejectReason.REDUCE_ONLY, True),
+            ("POSITION_UNAUTHORIZED", RejectReason.OTHER, True),
+            ("SOMETHING_NEW", RejectReason.OTHER, False),
+            ("UNKNOWN", RejectReason.OTHER, False),
         ):
-            with self.subTest(code=code):
-                found = self.said(400, {"statusCode": 400, "message": "no", "code": code})
-                assert isinstance(found, Refused)
-                self.assertEqual((found.reason, found.surely_nothing), (reason, nothing))
-        for status, nothing in ((400, False), (401, True), (403, False), (404, True)):
-            found = self.said(status, {"statusCode": status, "message": "no"})
-            assert isinstance(found, Refused)
-            self.assertIs(found.surely_nothing, nothing)
+            for status in (400, 403):
+                with self.subTest(code=code, status=status):
+                    found = self.said(status, {"statusCode": status, "message": "no", "code": code})
+                    assert isinstance(found, Refused)
+                    self.assertEqual((found.reason, found.surely_nothing), (reason, nothing))
+        for new in (None, "SOMETHING_NEW"):
+            for status, nothing in ((400, False), (401, True), (403, False), (404, True)):
+                with self.subTest(code=new, status=status):
+                    found = self.said(status, {"statusCode": status, "message": "no", "code": new})
+                    assert isinstance(found, Refused)
+                    self.assertIs(found.surely_nothing, nothing)
         several = self.said(400, {"statusCode": 400, "message": ["a is wrong", "b\nis wrong"]})
         assert isinstance(several, Refused)
         self.assertEqual((several.words, several.surely_nothing), ("a is wrong; b is wrong", True))
@@ -119,6 +125,18 @@ class Refusals(unittest.TestCase):
         for body in nothing:
             self.assertIsInstance(self.said(400, body), Unclear)
         self.assertIsInstance(wire.refusal_in(400, b"<html>"), Unclear)
+
+    def test_what_pear_itself_says_it_does_not_do_now_has_not_begun(self) -> None:
+        for status, told in ((408, True), (409, True), (429, True), (500, False), (503, False)):
+            for code in (None, "ACTIVE_TRADE_TIMEOUT"):
+                with self.subTest(status=status, code=code):
+                    self.assertEqual(self.not_begun(status, {"message": "no", "code": code}), told)
+                    self.assertFalse(self.not_begun(status, {"code": code}))
+
+    def not_begun(self, status: int, body: object) -> bool:
+        found = self.said(status, body)
+        assert isinstance(found, Unclear)
+        return found.not_begun
 
 
 class Answers(unittest.TestCase):

@@ -61,11 +61,28 @@ _REASONS: Mapping[str, RejectReason] = {
 }
 
 
-# No token and no such thing are said before anything is tried, with a code or without. No right is not: without a code
-# it may be what stands before the exchange.
+# What Pear finds before it turns to the exchange. Any other code may be of what the exchange, or what stands before it,
+# made of the legs: one may have been done.
+_FOUND_BY_PEAR = frozenset(
+    {
+        "INVALID_ADDRESS",
+        "INVALID_FIELD_VALUE",
+        "INVALID_ORDER_TYPE",
+        "INVALID_POSITION_STRUCTURE",
+        "LEVERAGE_CONFIG_FAILED",
+        "MISSING_REQUIRED_FIELD",
+        "POSITION_NOT_FOUND",
+        "POSITION_NOT_OPEN",
+        "POSITION_UNAUTHORIZED",
+        "UNSUPPORTED_EXECUTION_TYPE",
+    }
+)
+# No token and no such thing are said before anything is tried, also without a code. No right is not: without a code it
+# may be what stands before the exchange.
 _BEFORE_ANYTHING = frozenset({401, 404})
-# Another trade of the account was under way for as long as Pear waits. A 408 of no code may be of a gateway before it.
-_BUSY = (408, "ACTIVE_TRADE_TIMEOUT")
+# Another trade is under way, or too much was asked. With a code or without: what may be sent again need not wait for
+# whether this one was begun.
+_NOT_NOW = frozenset({408, 409, 429})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +98,8 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Unclear:
-    """An answer, or none, from which nothing can be concluded. `not_begun`: Pear says that it has not begun, which is
-    enough where it may be sent again."""
+    """An answer, or none, from which nothing can be concluded. `not_begun`: Pear says that it has not begun, or not
+    now, which is enough where it may be sent again."""
 
     words: str
     not_begun: bool = False
@@ -194,9 +211,9 @@ def decode_lines(record: Record) -> tuple[Usd | None, Usd | None]:
 def refusal_in(status: int, content: bytes) -> Refused | Unclear:
     """What an HTTP error says of a write.
 
-    Only a 4xx in Pear's own words is a no, and one that has neither a code nor a list of faulty fields may be the
-    exchange's no to one of two legs. 408 (another trade was under way), 409 (a key used before), 429 and every
-    5xx say nothing about what was done; nor does anything that is no JSON.
+    Only a 4xx in Pear's own words is a no, and one that has neither a code of Pear's own nor a list of faulty fields
+    may be the exchange's no to one of two legs. 408 (another trade was under way), 409 (a key used before), 429 and
+    every 5xx say nothing about what was done; nor does anything that is no JSON.
     """
     try:
         answer: object = json.loads(content)
@@ -206,13 +223,12 @@ def refusal_in(status: int, content: bytes) -> Refused | Unclear:
     code = record.get("code")
     words = _plain(record.get("message"))
     told = f"{words} ({code})" if isinstance(code, str) else words
-    if status in (408, 409, 429) or not 400 <= status < 500 or not words:
-        not_begun = bool(words) and (status == 429 or (status, code) == _BUSY)
-        return Unclear(f"Pear answered with status {status}: {told}", not_begun)
+    if status in _NOT_NOW or not 400 <= status < 500 or not words:
+        return Unclear(f"Pear answered with status {status}: {told}", bool(words) and status in _NOT_NOW)
     code = code if isinstance(code, str) else ""
     reason = _REASONS.get(code, RejectReason.OTHER)
     validated = status in _BEFORE_ANYTHING or isinstance(record.get("message"), list)
-    surely_nothing = not code.startswith("HL_") if code else validated
+    surely_nothing = code in _FOUND_BY_PEAR or (validated and not code.startswith("HL_"))
     return Refused(reason, told, status, code, surely_nothing)
 
 
