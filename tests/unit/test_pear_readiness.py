@@ -57,6 +57,19 @@ class Readiness(PearWorld):
         self.exchange.account(MASTER).builder_fees[BUILDER] = 10
         self.assert_error("Pear's fee", "0.06%", "not approved")
 
+    def test_what_has_lapsed_is_no_reason_to_leave_what_is_held_unwatched(self) -> None:
+        """After a restart nobody watched it, and the emergency stop did not start either."""
+        self.held_pair()
+        self.exchange.revoke_agent(PEAR_AGENT)
+        self.exchange.account(MASTER).builder_fees.clear()
+        for venue in (self.venue, self.opened(api_key="taken back")):
+            with self.subTest(venue=venue), self.assertRaises(VenueUnavailable) as caught:
+                check_ready(readiness(venue, self.clock))
+            self.assertIn("is not approved", caught.exception.detail)
+        self.server.faults.add(Fault(INFO, Answer.CLOSED, Commit.NEVER, "clearinghouseState", None))
+        with self.assertRaises(VenueUnavailable):
+            check_ready(readiness(self.opened(), self.clock))
+
     def test_a_key_that_pear_refuses_names_its_variable(self) -> None:
         venue = self.opened(api_key="of somebody else")
         self.assert_error("Pear log-in", "PEAR_API_KEY", "pear_login", venue=venue)

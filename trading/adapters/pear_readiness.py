@@ -5,6 +5,7 @@ approved; the exchange does, and without either every order fails.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from trading.adapters.hyperliquid_readiness import (
     ADDRESS_VARIABLE,
@@ -23,18 +24,38 @@ from trading.domain.errors import VenueUnavailable
 from trading.ports import Clock
 
 PEAR_PAGE = "https://app.pear.garden"
+# What may be taken back, or come to its end, after it was good to open with: Pear changes its agent every thirty days.
+MAY_LAPSE = frozenset({"Pear log-in", "Pear's agent", "Pear's fee"})
 TENTHS_OF_BASIS_POINT = 100_000
 
 
 def readiness(venue: PearVenue, clock: Clock) -> tuple[Finding, ...]:
-    """Every finding about *venue*; never raises. What cannot be reached is asked nothing more."""
+    """Every finding about *venue*; never raises. What cannot be reached is asked nothing more.
+
+    While the account holds something, what has lapsed at Pear is no reason not to start: it has to be watched and told
+    of, and a wallet key closes it without Pear.
+    """
     reached = market(venue)
     if reached.verdict == "error":
         return (reached,)
     exchange: dict[str, Callable[[], Finding]] = {**clock_question(venue), "account": lambda: _account(venue)}
     exchange |= {"Pear's fee": lambda: _builder(venue), **money_questions(venue)}
     exchange["wallet key"] = lambda: _wallet_key(venue, clock)
-    return (reached, *_pear(venue, clock), *answers(exchange))
+    findings = (reached, *_pear(venue, clock), *answers(exchange))
+    if not any(_has_lapsed(one) for one in findings) or not _may_hold_something(venue):
+        return findings
+    return tuple(replace(one, unavailable=True) if _has_lapsed(one) else one for one in findings)
+
+
+def _has_lapsed(finding: Finding) -> bool:
+    return finding.verdict == "error" and finding.name in MAY_LAPSE
+
+
+def _may_hold_something(venue: PearVenue) -> bool:
+    try:
+        return bool(venue.account().holdings)
+    except VenueUnavailable:
+        return True
 
 
 def _pear(venue: PearVenue, clock: Clock) -> tuple[Finding, ...]:
