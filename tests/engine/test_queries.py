@@ -461,6 +461,24 @@ class HealthTest(QueriesTestCase):
         self.assertEqual(("degraded", (queries.DISK_FULL,)), (health.status, health.problems))
         self.assertEqual(TradingState.ACTIVE, health.trading_state)
 
+    def test_a_position_without_a_price_is_degraded_whatever_else_stops_the_desk(self) -> None:
+        self.scene.opened()
+        with self.scene.store.monitor_seat():
+            self.scene.store.beat(self.scene.clock.now())
+            for stopped in (TradingState.REDUCING, TradingState.LIQUIDATING):
+                self.blind(stopped)
+                health = self.health()
+                self.assertEqual("degraded", health.status)
+                self.assertEqual((queries.UNPRICED, f"the desk is {stopped}: something else"), health.problems)
+
+    def test_what_nobody_holds_needs_no_price(self) -> None:
+        self.blind(TradingState.REDUCING)
+        self.assertEqual("healthy", self.health().status)
+
+    def blind(self, state: TradingState) -> None:
+        causes = frozenset({Cause.BLIND, Cause.DRIFT})
+        self.scene.store.change_state(lambda before: replace(before, state=state, causes=causes, why="something else"))
+
     def test_a_stopped_desk_says_so_and_is_not_ill(self) -> None:
         self.scene.store.change_state(
             lambda state: replace(state, state=TradingState.REDUCING, causes=frozenset({Cause.DRIFT}), why="drift")
@@ -494,6 +512,6 @@ class HealthTest(QueriesTestCase):
         health = queries.health(with_store(self.scene, last_beat=busy), "1.0")
         self.assertEqual(("degraded", TradingState.ACTIVE), (health.status, health.trading_state))
 
-    def test_a_trade_that_does_not_replay_is_named(self) -> None:
+    def test_a_trade_that_does_not_replay_is_named_and_degraded(self) -> None:
         health = queries.health(with_store(self.scene, broken={"trd_x": "line 7"}), "1.0")
-        self.assertEqual(("trade trd_x does not replay: line 7",), health.problems)
+        self.assertEqual(("degraded", ("trade trd_x does not replay: line 7",)), (health.status, health.problems))

@@ -8,7 +8,7 @@ from decimal import Decimal
 from functools import partial
 
 from trading.domain.book import Book
-from trading.domain.desk_state import DeskState, TradingState
+from trading.domain.desk_state import Cause, DeskState, TradingState
 from trading.domain.errors import Busy, StoreCorrupt, VenueUnavailable
 from trading.domain.market import Account
 from trading.domain.naked import naked_in_all
@@ -37,6 +37,7 @@ from trading.utils.risk_controls import Headroom, headroom
 CACHED_MARK_AGE_MAX = timedelta(seconds=5)
 CLOSED_VIEWS_MAX = 250
 UNCOMPARED = "the monitor has not compared the book with the venue yet: nothing is opened until it has"
+UNPRICED = "positions are open and have had no price for a minute: no barrier of theirs can be seen to be reached"
 DISK_FULL = "the disk is full: nothing is opened until there is room, and closing goes on from a small reserve"
 
 
@@ -191,7 +192,7 @@ def health(desk: Desk, version: str) -> Health:
     state = beat = None
     failing: tuple[str, ...] = ()
     overdue: tuple[Trade, ...] = ()
-    standing = corrupt = busy = full = False
+    standing = corrupt = busy = full = broken = False
     try:
         if desk.store.trouble:
             raise StoreCorrupt(desk.store.trouble)
@@ -205,6 +206,7 @@ def health(desk: Desk, version: str) -> Health:
             problems.append(DISK_FULL)
         state = desk.store.state()
         standing = bool(desk.store.book().standing_positions())
+        broken = bool(desk.store.broken)
         problems += [f"trade {trade_id} does not replay: {why}" for trade_id, why in desk.store.broken.items()]
         overdue = overdue_closes(desk)
         problems += [f"the close of {one.terms.pair} is overdue and goes on" for one in overdue]
@@ -228,9 +230,12 @@ def health(desk: Desk, version: str) -> Health:
     unwatched = beat is None and standing and not busy
     if unwatched:
         problems.append("positions are open and no monitor is watching them")
+    blind = standing and state is not None and Cause.BLIND in state.causes
+    if blind:
+        problems.append(UNPRICED)
     if state is not None and state.state is not TradingState.ACTIVE:
         problems.append(f"the desk is {state.state}: {state.why}")
-    degraded = not redis or unwatched or busy or full or bool(failing) or bool(overdue)
+    degraded = not redis or unwatched or blind or busy or full or bool(failing) or bool(overdue) or broken
     return Health(
         status="unhealthy" if corrupt else "degraded" if degraded else "healthy",
         service="executor_agent",
