@@ -554,6 +554,11 @@ class DemoTest(SimpleTestCase):
         no = says({"code": "RISK_DENIED", "detail": "PAIR_ALREADY_OPEN"}, 422)
         self.assertEqual("422 RISK_DENIED: PAIR_ALREADY_OPEN", self.refused(self.health, self.offered, no))
 
+    def test_a_number_that_json_cannot_say_is_not_taken_for_a_service_that_is_not_there(self) -> None:
+        for argument in ("--size=nan", "--take-profit=inf", "--stop-loss=1e400", "--size=much"):
+            with self.subTest(argument), self.assertRaisesMessage(CommandError, "is no finite number"):
+                self.shown(self.health, self.offered, arguments=(argument,))
+
     def test_no_service_is_told_with_the_remedy(self) -> None:
         with self.assertRaises(CommandError) as refusal:
             call_command("demo", "--url", "http://127.0.0.1:1")

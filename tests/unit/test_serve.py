@@ -197,6 +197,18 @@ class RunServer(SimpleTestCase):
         with override_settings(DESK_CONFIG=settings.DESK_CONFIG.model_copy(update={"api_tokens": (token,)})):
             self.assertTrue(self.starts("0.0.0.0:8004"))
 
+    def test_a_port_that_is_none_ends_it(self) -> None:
+        """It was a traceback below the reloader, which then waited for ever."""
+        for address in ("65536", "127.0.0.1:99999"):
+            with (
+                self.subTest(address),
+                patch.object(django_runserver.Command, "run") as run,
+                self.assertRaisesMessage(CommandError, "is no port; name one from 1 to 65535"),
+            ):
+                call_command("runserver", address, stderr=io.StringIO())
+            run.assert_not_called()
+        self.assertTrue(self.starts("65535"))
+
     def test_a_folder_that_cannot_be_ends_it(self) -> None:
         """Django's own check happens below its reloader, which then waits for ever for the code to change."""
         wrong = settings.DESK_CONFIG.model_copy(update={"data_dir": Path(__file__)})

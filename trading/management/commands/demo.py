@@ -1,7 +1,8 @@
 """Opens one demo trade through the running HTTP API and shows it live until it closes."""
 
+import math
 import time
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +22,17 @@ LIST_SECONDS_MAX = 300.0
 Body = dict[str, Any]
 
 
+def number(text: str) -> float:
+    """What JSON can say: a number beyond it never leaves, and that would be taken for a service that is not there."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ArgumentTypeError(f"{text} is no finite number")
+    return value
+
+
 class Command(BaseCommand):
     help = "Open one demo trade through the HTTP API, watch it to its exit, and say what it made and why it left."
     requires_system_checks = (DESK,)
@@ -28,10 +40,10 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--url", default=f"http://127.0.0.1:{settings.DESK_CONFIG.executor_port}")
         parser.add_argument("--pair", help="A/B; the strongest signal on offer otherwise")
-        parser.add_argument("--size", type=float, default=1000.0, help="gross notional in USD (1000)")
+        parser.add_argument("--size", type=number, default=1000.0, help="gross notional in USD (1000)")
         parser.add_argument("--twap", action="store_true", help="in 5 slices over 20 seconds")
-        parser.add_argument("--take-profit", type=float, default=0.006, help="net, of gross notional (0.006)")
-        parser.add_argument("--stop-loss", type=float, default=0.006, help="net, of gross notional (0.006)")
+        parser.add_argument("--take-profit", type=number, default=0.006, help="net, of gross notional (0.006)")
+        parser.add_argument("--stop-loss", type=number, default=0.006, help="net, of gross notional (0.006)")
         parser.add_argument(
             "--max-seconds", type=int, default=120, help="holding time after which it leaves anyway (120)"
         )

@@ -12,6 +12,7 @@ from django.core.management.commands import runserver
 from trading.checks import findings
 from trading.conf import ConfigurationError, refuse_strangers
 
+PORT_MAX = 65535
 REFUSED_BELOW_RELOADER = 1
 """Not 3, as elsewhere: the reloader takes that for a change of the code, and starts anew for ever."""
 
@@ -22,6 +23,9 @@ class Command(runserver.Command):
 
     def run(self, **options: Any) -> None:
         """Called with the address read."""
+        if int(getattr(self, "port", 0)) > PORT_MAX:
+            # Found out below the reloader only, which shows a traceback and waits for ever for the code to change.
+            raise CommandError(f"{getattr(self, 'port', 0)} is no port; name one from 1 to {PORT_MAX}")
         try:
             refuse_strangers(str(getattr(self, "addr", "")), settings.DESK_CONFIG)
         except ConfigurationError as error:
