@@ -11,7 +11,7 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
-from trading.conf import Config
+from trading.conf import Config, likely_meant
 
 DESK = "desk"
 """The tag of these checks; the commands that trade or read the desk ask for them alone, and start in half the time."""
@@ -21,7 +21,7 @@ OTHERS = 0o077
 @register(DESK)
 def check_configuration(app_configs: Sequence[AppConfig] | None = None, **options: object) -> list[CheckMessage]:
     """Django calls this for every `check`, `runserver` and `test`, and for the commands that ask for it."""
-    return [*findings(settings.DESK_CONFIG), *file_findings(settings.ENV_FILE)]
+    return [*findings(settings.DESK_CONFIG), *file_findings(settings.ENV_FILE), *name_findings(settings.ENV_FILE)]
 
 
 def findings(config: Config) -> list[CheckMessage]:
@@ -36,6 +36,17 @@ def file_findings(file: Path | None) -> list[CheckMessage]:
         return []
     hint = f"Run: chmod 600 {file}"
     return [Warning(f"{file} can be read or written by other users of this machine", hint=hint, id="trading.W003")]
+
+
+def name_findings(file: Path | None) -> list[CheckMessage]:
+    """Settings in the file that nothing reads, and that somebody may think set."""
+    if file is None or not file.is_file():
+        return []
+    hint = "If it is meant for this service, write {}; if it is another program's, all is well."
+    return [
+        Warning(f"{name} in {file.name} is no variable of this service", hint=hint.format(meant), id="trading.W004")
+        for name, meant in likely_meant(file)
+    ]
 
 
 def folder_findings(config: Config) -> list[CheckMessage]:

@@ -523,7 +523,7 @@ class DotenvSource(VariableSource):
         except (OSError, ValueError):
             self.mistakes.append(f"{path.name}: cannot be read as UTF-8 text; check its permissions and encoding")
             return
-        known = {*VARIABLES, *(f"{name}_FILE" for name in SECRETS)}
+        known = _known_in_file()
         values: dict[str, str | None] = {}
         for number, name, value in bindings:
             if name is None:
@@ -536,6 +536,22 @@ class DotenvSource(VariableSource):
             else:
                 values[name] = value
         self._variables = values
+
+
+def likely_meant(path: Path) -> tuple[tuple[str, str], ...]:
+    """Names in the file at *path* that are no variable, and what each may stand for: variables that have its words and
+    more, or some of them, as COOLDOWN_SECONDS for COOLDOWN. They may be another program's all the same."""
+    found = []
+    for _, name, _ in _bindings_of(path):
+        words = set((name or "").upper().split("_"))
+        kin = [one for one in VARIABLES if words <= set(one.split("_")) or set(one.split("_")) <= words]
+        if name is not None and name not in _known_in_file() and kin:
+            found.append((name, " or ".join(difflib.get_close_matches(name.upper(), kin, 3, 0))))
+    return tuple(found)
+
+
+def _known_in_file() -> frozenset[str]:
+    return frozenset({*VARIABLES, *(f"{name}_FILE" for name in SECRETS)})
 
 
 def _bindings_of(path: Path) -> tuple[tuple[int, str | None, str | None], ...]:

@@ -10,7 +10,7 @@ from django.core.checks import run_checks
 from django.core.management import load_command_class
 from django.test import SimpleTestCase, override_settings
 
-from trading.checks import DESK, check_configuration, file_findings, findings
+from trading.checks import DESK, check_configuration, file_findings, findings, name_findings
 from trading.conf import Config
 from trading.management import commands
 
@@ -62,6 +62,27 @@ class Checks(unittest.TestCase):
                 self.assertEqual([one.id for one in found], ["trading.W003"] if warned else [])
                 self.assertTrue(all(str(path) in str(one.hint) for one in found))
 
+    def test_a_name_in_the_file_that_is_half_a_variable_s_is_a_warning(self) -> None:
+        """COOLDOWN=0 was ignored in silence, and the desk paused for a quarter of an hour all the same."""
+        path = self.folder / ".env"
+        self.assertEqual(name_findings(None), [])
+        self.assertEqual(name_findings(path), [])
+        for name, meant in (
+            ("COOLDOWN", "COOLDOWN_SECONDS"),
+            ("leverage_max", "MAX_LEVERAGE"),
+            ("MAX_DAILY_LOSS_PERCENT", "MAX_DAILY_LOSS"),
+            ("DJANGO_DEBUG", "DEBUG"),
+            ("DATA_DIR_FILE", "DATA_DIR"),
+            ("PORT", "REDIS_PORT or EXECUTOR_PORT"),
+        ):
+            with self.subTest(name):
+                path.write_text(f"{name}=1\n")
+                (found,) = name_findings(path)
+                self.assertEqual(f"{name} in .env is no variable of this service", found.msg)
+                self.assertIn(f"write {meant};", str(found.hint))
+        path.write_text("MAX_LEVERAGE=2\nSECRET_KEY_FILE=key\nOPENAI_API_BASE=x\nCOMPOSE_FILE=y\nexport PATH=z\n")
+        self.assertEqual(name_findings(path), [])
+
     def test_callers_without_tokens_are_a_warning_once_money_is_real(self) -> None:
         for demo, anonymous, expected in (
             (True, True, []),
@@ -77,8 +98,11 @@ class Registered(SimpleTestCase):
     def test_django_asks_for_the_running_configuration(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
             config = Config.of(data_dir=folder, max_allocation=1)
-            with override_settings(DESK_CONFIG=config):
-                self.assertEqual([one.id for one in check_configuration()], ["trading.W001"])
+            file = Path(folder, ".env")
+            file.write_text("COOLDOWN=0\n")
+            file.chmod(0o600)
+            with override_settings(DESK_CONFIG=config, ENV_FILE=file):
+                self.assertEqual([one.id for one in check_configuration()], ["trading.W001", "trading.W004"])
 
 
 class CommandsAsk(SimpleTestCase):

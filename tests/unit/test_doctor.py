@@ -98,6 +98,14 @@ class DemoTest(DoctorCase):
             file.chmod(0o600)
             self.assertNotIn("secrets", self.verdicts(self.config()))
 
+    def test_a_setting_that_nothing_reads_is_a_warning_with_what_may_be_meant(self) -> None:
+        file = self.folder / ".env"
+        file.write_text("COOLDOWN=0\n")
+        with override_settings(ENV_FILE=file):
+            (row,) = [one for one in examine(self.config()) if one.name == "settings"]
+        self.assertEqual(("warning", "COOLDOWN in .env is no variable of this service"), (row.verdict, row.words))
+        self.assertIn("write COOLDOWN_SECONDS;", row.remedy)
+
     def test_what_the_checks_find_is_in_the_table_too(self) -> None:
         file = self.folder / "file"
         file.touch()
