@@ -330,6 +330,17 @@ class GuardianTests(EntryTestCase):
         self.scene.execute()
         self.refused(GuardianUnavailable, signal_id="signal_2", pair=Pair.parse("SOL/AVAX"))
 
+    def test_a_yes_that_names_broken_rules_is_no_yes(self) -> None:
+        """One of both is wrong, and nothing says which; a no would be remembered, this is asked again."""
+        yes = given_approval("torn", answered_at=self.scene.clock.now(), concerns=("thin",))
+        self.approver.answer = replace(yes, rule_violations=("more than 30 % of the account",))
+        refusal = self.refused(GuardianUnavailable)
+        self.assertIn("more than 30 % of the account", refusal.detail)
+        self.assertEqual((["more than 30 % of the account"], "within limits"), tuple(refusal.facts.values()))
+        self.assertEqual(((), []), (self.scene.store.state().rejections, self.venue.sent))
+        self.approver.answer = yes
+        self.assertIs(Outcome.OPENED, self.scene.execute().outcome)
+
     def test_what_changes_while_guardian_thinks_is_judged_again(self) -> None:
         def spoil(what: str) -> None:
             if what == "depth":

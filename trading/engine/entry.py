@@ -318,6 +318,12 @@ def _approved(desk: Desk, plan: Draft, trade_id: TradeId, world: World, until: f
     if approval.approved:
         if not approval.id:
             raise GuardianUnavailable("Guardian's yes came without an approval id; that is no approval")
+        if approval.rule_violations:
+            raise GuardianUnavailable(
+                f"Guardian's yes names broken rules ({'; '.join(approval.rule_violations)}); that is no approval",
+                rule_violations=list(approval.rule_violations),
+                reasoning=approval.reasoning,
+            )
         return approval
     signal, size = plan.signal, plan.entry.position_size
     expires_at = signal.created_at + timedelta(seconds=desk.config.max_signal_age_seconds)
