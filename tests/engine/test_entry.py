@@ -475,6 +475,32 @@ class DeadlineTests(EntryTestCase):
         self.scene.hands.release()
         self.assertIs(PositionStatus.OPEN, self.scene.position(PositionId(answer.position.position_id)).status)
 
+    def test_nor_does_one_that_tells_no_price_to_mark_the_answer_by(self) -> None:
+        """The deadline bounded the opening; the look at quotes and account for the answer came after it."""
+
+        def hang_when_sent(name: str) -> None:
+            if name == "depths" and self.venue.sent:
+                self.scene.hands.hang()
+
+        def dies(orders: object) -> None:
+            self.venue.delay_seconds = {"quotes": 3.0, "account": 3.0}
+            self.scene.hands.hang()
+
+        for what, on_read, on_submit, status in (
+            ("filled", hang_when_sent, None, PositionStatus.OPEN),
+            ("in doubt", None, dies, PositionStatus.OPENING),
+        ):
+            with self.subTest(what):
+                self.setUp()
+                self.venue.on_read, self.venue.on_submit = on_read, on_submit
+                began = self.scene.clock.monotonic()
+                position = self.scene.execute().position
+                self.assertLessEqual(self.scene.clock.monotonic() - began, 9.5)
+                self.assertEqual((status, None), (position.status, position.marked_at))
+                self.venue.on_read, self.venue.delay_seconds = None, {}
+                self.scene.hands.release()
+                self.assertIs(PositionStatus.OPEN, self.scene.position(PositionId(position.position_id)).status)
+
     def test_what_is_not_accepted_in_time_never_will_be(self) -> None:
         """However late whatever was asked answers: the caller has been told that nothing was sent."""
 

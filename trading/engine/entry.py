@@ -103,6 +103,7 @@ class _Opening:
         self._given_up = False
         self._trade_id: TradeId | None = None
         self._known: Answer | None = None
+        self._ended: tuple[Trade, PositionView] | None = None
 
     def run(self) -> None:
         """Every gate in its order, the trade on disk, its orders."""
@@ -113,25 +114,31 @@ class _Opening:
                 return
             trade_id = _accepted(desk, self._request, self._key, until, self._request_id, self._begin).id
         # The monitor may have taken it up already: it is re-read under its seat, or left to it.
-        working.work_if_free(desk, trade_id, until=until, wait_seconds=max(until - desk.clock.monotonic(), 0.0))
+        left = max(until - desk.clock.monotonic(), 0.0)
+        trade = working.work_if_free(desk, trade_id, until=until, wait_seconds=left)
+        # Marked here, too: a venue that hangs is as slow to tell a price, and the caller does not wait for it.
+        self._ended = trade, queries.position(desk, trade.terms.position_id, just_made=True)
 
     def answer(self) -> Answer:
         """What it has come to, once it has run."""
         if self._known is not None:
             return self._known
-        return _answer(self._desk, self._desk.store.book().trade(self._accepted_id()))
+        if self._ended is None:
+            raise InvariantBroken("an opening has ended with neither a trade nor a refusal")
+        return _answer(*self._ended)
 
     def answer_so_far(self) -> Answer:
         """The trade as it stands while it is still worked; one that is not accepted by now never will be."""
         with self._lock:
-            self._given_up = self._trade_id is None
-        if self._given_up:
+            accepted = self._trade_id
+            self._given_up = accepted is None
+        if accepted is None:
             raise VenueUnavailable("what must be known before an opening could not be read in time; nothing was sent")
         self._desk.store.make_sure()
-        trade = self._desk.store.book().find_trade(self._accepted_id())
+        trade = self._desk.store.book().find_trade(accepted)
         if trade is None:
             raise Busy(f"signal {self._request.signal_id} is being accepted just now; ask again")
-        return _answer(self._desk, trade)
+        return _answer(trade, queries.unmarked_position(self._desk, trade.terms.position_id))
 
     def _begin(self, trade_id: TradeId) -> None:
         """Called before the trade is written down: whoever has been told that nothing was sent has been told the
@@ -140,11 +147,6 @@ class _Opening:
             if self._given_up:
                 raise VenueUnavailable("the caller has been told that nothing was sent")
             self._trade_id = trade_id
-
-    def _accepted_id(self) -> TradeId:
-        if self._trade_id is None:
-            raise InvariantBroken("an opening has ended with neither a trade nor a refusal")
-        return self._trade_id
 
 
 def judge_signal(desk: Desk, signal: Signal, *, now: datetime) -> None:
@@ -212,7 +214,7 @@ def _known(desk: Desk, book: Book, request: ExecuteRequest, key: str) -> Answer 
     if trade is not None:
         if trade.terms.fingerprint != request.fingerprint:
             raise IdempotencyMismatch(f"the key {key} was used for another request", trade_id=trade.id)
-        return _answer(desk, trade, repeated=True)
+        return _answer(trade, queries.position(desk, trade.terms.position_id), repeated=True)
     owner = owned(book, request.signal_id)
     if owner is not None:
         raise SignalNotPending(
@@ -223,11 +225,10 @@ def _known(desk: Desk, book: Book, request: ExecuteRequest, key: str) -> Answer 
     return None
 
 
-def _answer(desk: Desk, trade: Trade, *, repeated: bool = False) -> Answer:
+def _answer(trade: Trade, shown: PositionView, *, repeated: bool = False) -> Answer:
     if _nothing_filled(trade):
         raise VenueRejected(f"nothing was filled: {trade.why}", trade_id=trade.id, position_id=trade.terms.position_id)
     fresh = Outcome.WORKING if trade.live else Outcome.OPENED
-    shown = queries.position(desk, trade.terms.position_id, just_made=not repeated)
     return Answer(Outcome.REPEATED if repeated else fresh, shown)
 
 

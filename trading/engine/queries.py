@@ -116,6 +116,12 @@ def position(desk: Desk, position_id: PositionId, *, just_made: bool = False) ->
     return _viewed(desk, book, [book.position(position_id)], cached=not just_made)[0]
 
 
+def unmarked_position(desk: Desk, position_id: PositionId) -> PositionView:
+    """By the book alone, for whoever has no time left to ask the venue or the cache. Raises PositionNotFound."""
+    book = desk.store.book()
+    return position_view(book, book.position(position_id), None, desk.clock.now())
+
+
 def trades(desk: Desk, limit: int, before: TradeId | None) -> tuple[tuple[TradeView, ...], int]:
     """Newest first, and how many there are in all. Raises TradeNotFound for an unknown *before*."""
     found, total = desk.store.book().page_of_trades(limit, before)
