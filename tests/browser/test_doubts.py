@@ -307,14 +307,17 @@ class DoubtsTest(BrowserCase):
         until(lambda: not self.browser.script("return window.before.isConnected"), "the desk's answer")
         self.browser.see("#resume-word")
 
-    def test_what_the_venue_has_refused_is_tried_again_under_another_key(self) -> None:
-        no = {"code": "VENUE_REJECTED", "detail": "nothing was filled: no"}
-        self.ticket({"method": "POST", "path": "/api/trades/execute", "status": 502, "body": no})
-        for tries in (1, 2, 3):
+    def test_what_the_venue_has_refused_or_a_stop_overtaken_is_tried_again_under_another_key(self) -> None:
+        refused = {"code": "VENUE_REJECTED", "detail": "nothing was filled: no"}
+        overtaken = {"code": "TRADING_HALTED", "detail": "the desk was stopped", "trade_id": "trd_0"}
+        self.ticket()
+        keys = []
+        for status, no in ((502, refused), (409, overtaken), (502, refused)):
+            self.stub({"method": "POST", "path": "/api/trades/execute", "status": status, "body": no})
             self.browser.click("#ticket-go", "Execute")
-            self.wait_for_requests(tries)
-            self.browser.see("#ticket-answer", "nothing was filled: no")
-        keys = [one["key"] for one in self.sent("/api/trades/execute")]
+            self.wait_for_requests(1)
+            self.browser.see("#ticket-answer", no["detail"])
+            keys += [one["key"] for one in self.sent("/api/trades/execute")]
         self.assertIsNone(keys[0])
         self.assertEqual(3, len(set(keys)))
 

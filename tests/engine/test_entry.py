@@ -2,6 +2,7 @@
 
 import logging
 import unittest
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -422,6 +423,29 @@ class RepeatTests(EntryTestCase):
         self.venue.refusing = {}
         self.assertIs(Outcome.OPENED, self.scene.execute(key="another").outcome)
         self.assertEqual(2, len({trade.id for trade in self.scene.trades()}))
+
+    def test_what_a_stop_overtakes_is_refused_for_the_stop(self) -> None:
+        """The venue was never asked, and a caller was told that it had refused, or that his pair was opened."""
+        stops: dict[str, Callable[[], object]] = {
+            "the desk is REDUCING": lambda: self.scene.enter_state(TradingState.REDUCING),
+            "the desk is LIQUIDATING": lambda: self.scene.enter_state(TradingState.LIQUIDATING),
+            "the position is being closed: EMERGENCY_STOP": lambda: emergency.stop(self.scene.desk),
+        }
+        for why, stop in stops.items():
+            with self.subTest(why):
+                self.setUp()
+                self.venue.on_read = lambda name, stop=stop: stop() if name == "leverage" else None
+                with self.assertRaises(TradingHalted) as caught:
+                    self.scene.execute()
+                self.assertIn(why, caught.exception.detail)
+                trade = self.scene.trades()[0]
+                facts = {"trade_id": trade.id, "position_id": trade.terms.position_id}
+                self.assertEqual(([], facts), (self.venue.sent, dict(caught.exception.facts)))
+                self.venue.on_read = None
+                self.scene.ticks(2)
+                self.scene.enter_state(TradingState.ACTIVE)
+                self.refused(TradingHalted)
+                self.assertIs(Outcome.OPENED, self.scene.execute(key="another").outcome)
 
     def test_a_trade_that_another_hand_has_worked_already_is_not_sent_again(self) -> None:
         """The monitor may take up a trade between its acceptance and its first step here."""

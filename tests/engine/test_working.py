@@ -23,7 +23,7 @@ from tests.engine.scripted_venue import (
     unknown_for,
 )
 from trading.domain.desk_state import TradingState
-from trading.domain.errors import Busy, InvariantBroken, VenueRejected
+from trading.domain.errors import Busy, InvariantBroken, TradingHalted, VenueRejected
 from trading.domain.exit_plan import ExitReason
 from trading.domain.orders import Order, OrderReport, OrderStatus, RejectReason
 from trading.domain.positions import PositionStatus
@@ -120,7 +120,7 @@ class SlowDiskTests(WorkingTestCase):
 
     def test_an_opening_is_not_sent_past_an_emergency_stop(self) -> None:
         self.while_written(lambda: self.scene.enter_state(TradingState.LIQUIDATING))
-        with self.assertRaises(VenueRejected):
+        with self.assertRaises(TradingHalted):
             self.scene.execute()
         self.assertEqual(([], TradeStatus.CANCELED), (self.venue.sent, self.only_trade().status))
 
@@ -358,7 +358,7 @@ class RepairTests(WorkingTestCase):
                 self.scene.enter_state(TradingState.LIQUIDATING)
 
         self.venue.on_read = halt
-        with self.assertRaises(VenueRejected):
+        with self.assertRaises(TradingHalted):
             self.scene.execute()
         self.assertEqual([], self.venue.sent)
 

@@ -26,7 +26,7 @@ from trading.domain.trades import (
 from trading.domain.units import ZERO, Coin, PositionId, Price, Ratio, TradeId, Usd
 from trading.engine import looking, planning, protection, queries, working
 from trading.engine.desk import Desk
-from trading.engine.playbook import CLOSE_BANDS, RESIDUE_SHARE_MAX
+from trading.engine.playbook import CLOSE_BANDS, RESIDUE_SHARE_MAX, closed_for
 from trading.engine.records import PositionView, TradeView
 from trading.engine.requests import CloseRequest, TwapRequest
 from trading.engine.schedule import due_times
@@ -59,7 +59,7 @@ def close(
     opening = desk.store.book().trade(position.trade_id)
     grid = _grid(desk, position) if twap is not None else None
     if opening.live:
-        opening = working.want_cancel(desk, opening, f"the position is being closed: {reason}")
+        opening = working.want_cancel(desk, opening, closed_for(reason))
     if opening.live and not opening.in_doubt:
         opening = working.work_if_free(desk, opening.id)
     closing = _closing_trade(desk, position_id, reason, twap, grid, request_id)

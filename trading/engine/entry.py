@@ -24,6 +24,7 @@ from trading.domain.errors import (
     SignalExpired,
     SignalLowConfidence,
     SignalNotPending,
+    TradingHalted,
     VenueRejected,
     VenueUnavailable,
 )
@@ -36,6 +37,7 @@ from trading.engine import errands, planning, queries, working
 from trading.engine.barriers import further
 from trading.engine.desk import Desk
 from trading.engine.planning import Draft, World
+from trading.engine.playbook import stopped_by_desk
 from trading.engine.records import PositionView
 from trading.engine.requests import ExecuteRequest
 from trading.engine.states import live_beat, require_active, standing_rejection
@@ -226,14 +228,24 @@ def _known(desk: Desk, book: Book, request: ExecuteRequest, key: str) -> Answer 
 
 
 def _answer(trade: Trade, shown: PositionView, *, repeated: bool = False) -> Answer:
-    if _nothing_filled(trade):
-        raise VenueRejected(f"nothing was filled: {trade.why}", trade_id=trade.id, position_id=trade.terms.position_id)
+    _require_answerable(trade)
     fresh = Outcome.WORKING if trade.live else Outcome.OPENED
     return Answer(Outcome.REPEATED if repeated else fresh, shown)
 
 
-def _nothing_filled(trade: Trade) -> bool:
-    return not trade.live and not trade.anything_filled and not trade.cancel_wanted
+def _require_answerable(trade: Trade) -> None:
+    """Raises TradingHalted or VenueRejected for *trade* that has ended with nothing filled; one that somebody has
+    canceled is what he wanted."""
+    if trade.live or trade.anything_filled:
+        return
+    facts = {"trade_id": trade.id, "position_id": trade.terms.position_id}
+    if stopped_by_desk(trade):
+        raise TradingHalted(
+            f"the desk was stopped before anything was filled ({trade.why}); once it is ACTIVE another key may try",
+            **facts,
+        )
+    if not trade.cancel_wanted:
+        raise VenueRejected(f"nothing was filled: {trade.why}", **facts)
 
 
 def _accepted(

@@ -11,6 +11,7 @@ from decimal import Decimal
 from itertools import takewhile
 
 from trading.domain.desk_state import TradingState
+from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Instrument, Quote, ratio_of
 from trading.domain.orders import Order, RejectReason, Side, client_order_id
 from trading.domain.trades import (
@@ -69,6 +70,7 @@ IN_DOUBT_TOO_LONG = "how its orders ended has been unknown for too long; the ven
 GONE_PATIENCE = timedelta(seconds=2)
 STUCK_PATIENCE = timedelta(seconds=60)
 RESIDUE_SHARE_MAX = Ratio(Decimal("0.05"))
+_DESK_IS = {state: f"the desk is {state}" for state in TradingState}
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,9 +217,18 @@ def _levelling(trade: Trade, market: Market, *, may_open: bool, last: bool) -> S
 
 
 def _why_not(policy: Policy) -> str:
-    if policy.close_wanted:
-        return "the position is being closed"
-    return f"the desk is {policy.trading_state}"
+    return "the position is being closed" if policy.close_wanted else _DESK_IS[policy.trading_state]
+
+
+def closed_for(reason: ExitReason) -> str:
+    """Why an opening is to stop when its position is closed for *reason*."""
+    return f"the position is being closed: {reason}"
+
+
+def stopped_by_desk(opening: Trade) -> bool:
+    """Whether *opening* was canceled because the desk stopped, and not for its own sake."""
+    stopped = (*_DESK_IS.values(), closed_for(ExitReason.EMERGENCY_STOP))
+    return opening.status is TradeStatus.CANCELED and opening.why in stopped
 
 
 def _approval_ends_at(trade: Trade) -> datetime:

@@ -118,7 +118,8 @@ export function openTicket(signal) {
       go.disabled = problem.code === "GUARDIAN_REJECTED";
       controls.inert = false;
       // That nothing was filled is the answer to this key for ever; to try again takes another.
-      if (problem.code === "VENUE_REJECTED") ticket.key = freshKey();
+      const stopped = problem.code === "TRADING_HALTED" && problem.trade_id;
+      if (problem.code === "VENUE_REJECTED" || stopped) ticket.key = freshKey();
     }
   });
   preview();
