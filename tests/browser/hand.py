@@ -1,4 +1,5 @@
-"""Somebody else's hand on the paper account of a demo: holdings that the desk knows nothing of."""
+"""Somebody else's hand on a demo: holdings on its paper account that the desk knows nothing of, and a trade that its
+monitor has given up on."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,12 +10,14 @@ from pathlib import Path
 from trading.bootstrap import build_desk
 from trading.conf import Config
 from trading.domain.orders import Order, Side
-from trading.domain.units import ClientOrderId, Coin, Quantity, hash_of
+from trading.domain.units import ClientOrderId, Coin, Quantity, TradeId, hash_of
+from trading.engine import working
 from trading.engine.desk import Desk
 from trading.utils.trade_calculator import marketable_limit
 
 SLIPPAGE = Decimal("0.01")
 ORDER_LIFE = timedelta(seconds=10)
+SEAT_SECONDS = 10.0
 
 
 @contextmanager
@@ -52,3 +55,9 @@ def held(data_dir: Path) -> dict[str, Decimal]:
     """What the account holds, signed, whoever it belongs to."""
     with _account(data_dir) as desk:
         return {coin: one.quantity for coin, one in desk.venue.account().holdings.items() if one.quantity}
+
+
+def suspend(data_dir: Path, trade_id: str, why: str) -> None:
+    """What the monitor does with an opening that it can work no further."""
+    with _account(data_dir) as desk, desk.store.seat(TradeId(trade_id), SEAT_SECONDS):
+        working.suspend(desk, desk.store.book().trade(TradeId(trade_id)), why)

@@ -6,7 +6,7 @@ import json
 from django.core.signing import Signer
 
 from tests.browser.chromium import PHONE, SECRET_KEY, TOKENS, WIDE, BrowserCase, until
-from tests.browser.hand import held, trade_by_hand
+from tests.browser.hand import held, suspend, trade_by_hand
 from trading import schema
 from trading.adapters.system import SystemClock
 from trading.domain.orders import Side
@@ -70,14 +70,57 @@ const one = {
   size: 2000, exit_return: 0.006, stop_loss: 0.01, take_profit: 0.02, take_profit_usd: 30, stop_loss_usd: null,
   trailing_stop: {arm: 0.012, gap: 0.004}, high_water: null, window_expires_at: null, liquidation_distance: null,
   entry_spread: 9, current_spread: 8.5, take_profit_spread: 8, stop_loss_spread: 10,
-  zscore: {entry: -1.2, current: -0.7}, take_profit_z: 0.2, stop_loss_z: 6,
+  zscore: {entry: 1.2, current: 0.7, mean: Math.log(9.5) - 0.14, deviation: 0.2}, take_profit_z: 0.2, stop_loss_z: 6,
+  pair: 'A/B', long: {coin: 'B'},
 };
 const armed = {...one, trailing_stop: {arm: 0.012, gap: 0.008}, high_water: 0.013};
-const beyond = {...one, exit_return: 0.03};
+const beyond = {...one, exit_return: 0.03, current_spread: 7.9, zscore: {...one.zscore, current: 6.5}};
+const kept = distances({...one, stop_loss_spread: 8.8}).find(([name]) => name.startsWith('Stop spread'));
 return {
-  ways: distances(one), armed: distances(armed)[2], reached: distances(beyond)[1][2],
+  ways: distances(one), armed: distances(armed)[2], kept,
+  reached: distances(beyond).filter(([, , left]) => left === 'reached').map(([name]) => name),
   zero: even(one), bar: [even(armed), progress(armed)],
 };
+"""
+
+THE_NEAREST = """
+const { reach } = await import('/static/desk/exits.js');
+// 9.96 of B for an A now: at 9.94 a tenth of a percent less is left of the whole, at 10.1002 seven tenths more.
+const plain = {
+  pair: 'A/B', long: {coin: 'A'}, size: 2000, exit_return: -0.002, stop_loss: 0.05, take_profit: 0.1,
+  trailing_stop: null, high_water: null, entry_spread: 9, current_spread: 8.96,
+  zscore: {entry: -2, current: -2.5, mean: Math.log(9.96) + 0.01, deviation: 0.004},
+};
+const spread = {...plain, stop_loss_spread: 8.94, take_profit_spread: 9.1002};
+const z = {...spread, stop_loss_z: 3, take_profit_z: 0.5};
+const short = {...spread, long: {coin: 'B'}, stop_loss_spread: 9.1002, take_profit_spread: 8.94};
+return Object.fromEntries(Object.entries({plain, spread, z, short, no_price: {...spread, exit_return: null}})
+  .map(([name, one]) => [name, reach(one)]));
+"""
+# What the axis of a chart of some hours says, and of some months.
+DRAWN = """
+const { lineChart } = await import('/static/desk/chart.js');
+const { fillText } = CanvasRenderingContext2D.prototype;
+const begun = Date.UTC(2026, 0, 5, 11, 30) / 1000;
+const told = [];
+for (const span of [8 * 3600, 100 * 86400]) {
+  const drawn = [];
+  CanvasRenderingContext2D.prototype.fillText = function (text, ...at) {
+    drawn.push(text);
+    return fillText.call(this, text, ...at);
+  };
+  const place = document.createElement('div');
+  place.style.width = '800px';
+  document.body.append(place);
+  const chart = await lineChart(place, {height: 200, told: String, label: 'drawn'});
+  chart.show([begun, begun + span], [1, 2]);
+  await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+  told.push(drawn.filter((text) => /[0-9][-:]/.test(text)));
+  chart.end();
+  place.remove();
+}
+CanvasRenderingContext2D.prototype.fillText = fillText;
+return told;
 """
 
 OF_NO_OTHER_TEST = ("INJ/SNX", "DOGE/RNDR", "AVAX/INJ", "RNDR/SNX", "SOL/DOGE", "ETH/INJ", "BTC/SNX", "BNB/RNDR")
@@ -94,6 +137,11 @@ for (const one of desk.positions.values()) one.marked_at = new Date(now() - 6000
 tell('clock');
 await new Promise((done) => requestAnimationFrame(done));
 """
+
+
+def in_utc(iso: str) -> str:
+    """An instant of the API, which is in UTC, as the page writes it."""
+    return f"{iso[:10]} {iso[11:19]} UTC"
 
 
 class PagesTest(BrowserCase):
@@ -379,12 +427,81 @@ class PagesTest(BrowserCase):
             },
             told,
         )
-        self.assertEqual("reached", found["reached"])
+        reached = ["Take profit 1.50 %", "Target spread 8.00000", "Stop z 6.00"]
+        self.assertEqual(reached, found["reached"])
+        # A stop that keeps a profit lies on the other side of the entry.
+        self.assertEqual(["Stop spread 8.80000", 0, "0.300000 away"], found["kept"])
         self.assertAlmostEqual(0.4, found["zero"])
         # What has armed it is gone: it leaves at 1.3 % less 0.8 % all the same, and nothing is lost by then.
         name, used, left = found["armed"]
         self.assertEqual(("Stop, trailing 0.50 %", 0.875, "0.10 % away"), (name, round(used, 6), left))
         self.assertEqual([0, 0.1], [round(one, 6) for one in found["bar"]])
+
+    def test_the_bar_ends_at_the_nearest_exit_whatever_that_is_measured_in(self) -> None:
+        self.browser.open("/login")
+        found = self.browser.awaited(THE_NEAREST)
+        for name, (stop, target) in {
+            "plain": (0.05, 0.1),
+            "spread": (0.003005, 0.004987),
+            "z": (0.003, 0.002),
+            # The same pair the other way round, with stop and target where the ratio rises and falls.
+            "short": (0.008989, -0.000995),
+            "no_price": (0.05, 0.1),
+        }.items():
+            self.assertAlmostEqual(stop, found[name]["stop"], 5, name)
+            self.assertAlmostEqual(target, found[name]["target"], 5, name)
+
+    def test_every_time_says_the_zone_that_the_days_and_the_files_are_in(self) -> None:
+        driver = self.browser.driver
+        driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": "Asia/Kolkata"})
+        self.addCleanup(driver.execute_cdp_cmd, "Emulation.setTimezoneOverride", {"timezoneId": ""})
+        self.trade("zoned", "BTC/SOL")
+        (position,) = self.service.ask("GET", "/api/positions?status=open")
+        self.browser.log_in_as("trade")
+        self.browser.click(".row-toggle", "BTC / SOL")
+        self.browser.see(".timeline", in_utc(position["entry_time"]))
+        self.browser.click(".row .actions button")
+        self.browser.see(".costs", " UTC. Both legs go together")
+        self.browser.click("dialog .danger")
+        self.browser.gone(".row", "BTC / SOL")
+        self.browser.click(".tabs a", "History")
+        closed = self.service.ask("GET", f"/api/positions/{position['position_id']}")
+        self.browser.see("#view-history .closed", in_utc(closed["exit_time"]))
+        self.browser.click(".tabs a", "Log")
+        self.browser.see(".log", in_utc(self.service.ask("GET", "/api/agent/logs?limit=1")[0]["timestamp"]))
+        day, year = self.browser.awaited(DRAWN)
+        self.assertEqual(["12:00 UTC", "13:00", "14:00", "15:00", "16:00", "17:00", "18:00", "19:00"], day)
+        self.assertEqual(["2026-02-01 UTC", "2026-03-01", "2026-04-01"], year)
+
+    def test_an_opening_that_is_suspended_says_why_and_is_resumed_or_cancelled_on_the_page(self) -> None:
+        see, click = self.browser.see, self.browser.click
+        slices = {"execution": "twap", "twap": {"duration_seconds": 600, "slices": 4}, "position_size": 4000}
+        self.trade("given_up", "LINK/ATOM", "opening", **slices)
+        (position,) = self.service.ask("GET", "/api/positions?status=opening")
+        suspend(self.service.data, position["trade_id"], "neither completed nor trimmed")
+        self.addCleanup(self.resume)
+        self.browser.log_in_as("trade")
+        see(".row .status", "suspended")
+        click(".row-toggle", "LINK / ATOM")
+        see(".detail-story", "Suspended: neither completed nor trimmed")
+        see(".detail-story button", "Cancel the rest")
+        self.assertEqual(1, len(self.browser.all(".detail-story button")))
+        self.browser.log_in_as("admin")
+        see("#tile-state", "suspended trade")
+        click(".row-toggle", "LINK / ATOM")
+        click(".detail-story button", "Resume this opening")
+        see(".timeline", "trade resumed")
+        # Nothing more is bought while the desk is reducing, for this very trade.
+        see(".timeline", "trade canceled")
+        self.browser.gone(".row .status", "suspended")
+        click("#resume")
+        click("#resume-go", "Resume trading")
+        see("#tile-state", "Active")
+
+    def resume(self) -> None:
+        """Whatever the test has come to: the desk opens again."""
+        self.make_flat()
+        until(lambda: self.service.ask("POST", "/api/resume", {}).get("trading_state") == "ACTIVE", "an active desk")
 
     def test_an_old_price_is_greyed_and_says_how_old_it_is(self) -> None:
         self.trade("stale", "BNB/ETH")

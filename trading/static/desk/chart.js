@@ -23,10 +23,10 @@ const DAY = 86400;
 // Of the time axis, in whole seconds: two ticks never read the same.
 const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, DAY, 2 * DAY, 7 * DAY, 30 * DAY];
 
-// An instant as exactly as a chart over *span* seconds needs it.
+// An instant as exactly as a chart over *span* seconds needs it, in UTC.
 function instant(seconds, span) {
-  const parts = span > 2 * DAY ? { day: "numeric", month: "short" } : { hour: "2-digit", minute: "2-digit", ...(span < 600 ? { second: "2-digit" } : {}) };
-  return new Intl.DateTimeFormat("en-GB", parts).format(new Date(seconds * 1000));
+  const told = new Date(seconds * 1000).toISOString();
+  return span > 2 * DAY ? told.slice(0, 10) : told.slice(11, span < 600 ? 19 : 16);
 }
 
 // What a canvas can be drawn with: a variable may stand for one colour by day and another by night, so an element is
@@ -102,8 +102,9 @@ export async function lineChart(place, { height, told, label, levels = () => [],
         legend: { show: false },
         cursor: { y: false, points: { size: 6 } },
         scales: { x: { time: true }, y: { range } },
+        tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "UTC"),
         axes: [
-          { ...axis, size: 30, space: 80, incrs: STEPS, values: (u, ticks) => ticks.map((one) => instant(one, u.scales.x.max - u.scales.x.min)) },
+          { ...axis, size: 30, space: 80, incrs: STEPS, values: (u, ticks) => ticks.map((one, place) => `${instant(one, u.scales.x.max - u.scales.x.min)}${place ? "" : " UTC"}`) },
           { ...axis, size: 74, values: (u, ticks) => ticks.map((one) => told(one)) },
         ],
         series: [{}, { stroke: colour("--accent"), width: 1.75, fill: colour("--accent-faint"), points: { show: shown[0].length < 2 } }],

@@ -5,7 +5,7 @@ import { lineChart } from "./chart.js";
 import { empty, fill, h, problemBox, showProblem, skeleton, style, text, toast, wide } from "./dom.js";
 import { barriers, changeOf, distances, fields, sameExits, sideOf, told, trail, unreadable, valuesOf, zscoreAt } from "./exits.js";
 import { learn } from "./feed.js";
-import { bps, dayTime, duration, number, percent, price, quantity, signedPercent, signedUsd, spread, time, tone, usd, words } from "./format.js";
+import { bps, dayTime, duration, number, percent, price, quantity, signedPercent, signedUsd, spread, tone, usd, words } from "./format.js";
 import { desk, may, on, secondsSince } from "./state.js";
 
 const CHART_HEIGHT = 220;
@@ -173,7 +173,7 @@ function paint(mine) {
   const points = mine.points.filter((one) => valueOf(one) !== null);
   if (points.length) mine.chart.show(points.map((one) => one.at / 1000), points.map(valueOf));
   const late = position && points.length && points[0].at - Date.parse(position.entry_time) > 60000;
-  text(mine.notes, mine.trouble ? `History cannot be read: ${mine.trouble}` : !points.length ? "Waiting for the first mark." : late ? `Marks are known since ${time(points[0].at)}.` : NOTES[mine.measure]);
+  text(mine.notes, mine.trouble ? `History cannot be read: ${mine.trouble}` : !points.length ? "Waiting for the first mark." : late ? `Marks are known since ${dayTime(points[0].at)}.` : NOTES[mine.measure]);
 }
 
 // Legs, costs, story -----------------------------------------------------------------------------------------------
@@ -226,7 +226,7 @@ async function showStory(mine) {
   try {
     const [detail, ...trades] = await Promise.all([get(`/api/positions/${mine.id}`), ...ids.map((id) => get(`/api/trades/${id}`))]);
     if (shown !== mine) return;
-    fill(mine.story, cancelButton(detail.body), guardian(detail.body), scout(detail.body), timeline(trades.map((one) => one.body)), orders(trades.flatMap((one) => one.body.orders)));
+    fill(mine.story, openingButtons(detail.body, trades[0].body), guardian(detail.body), scout(detail.body), timeline(trades.map((one) => one.body)), orders(trades.flatMap((one) => one.body.orders)));
   } catch (problem) {
     fill(mine.story, problemBox(problem));
   }
@@ -265,19 +265,36 @@ function resting(one) {
   return [h("h3", { class: "next" }, "Resting at the venue"), h("ul", { class: "num" }, one.resting_orders.map(line))];
 }
 
-function cancelButton(one) {
-  if (one.status !== "opening" || !may("trade")) return null;
-  const cancel = async (event) => {
-    event.target.disabled = true;
-    try {
-      const { body } = await ask("POST", `/api/trades/${one.trade_id}/cancel`, {});
-      toast(`The opening is ${words(body.status)}; what is filled stands.`);
-    } catch (problem) {
-      event.target.after(problemBox(problem));
-      event.target.disabled = false;
-    }
+const UNLEVEL = "legs that cannot be levelled are closed";
+
+// An opening can be stopped; one that nobody works any more says why, and can be taken up again.
+function openingButtons(one, trade) {
+  if (one.status !== "opening") return null;
+  const suspended = trade.status === "SUSPENDED";
+  const trouble = h("div", {});
+  const button = (verb, title, told) => {
+    const press = async (event) => {
+      event.target.disabled = true;
+      try {
+        const { body } = await ask("POST", `/api/trades/${one.trade_id}/${verb}`, {});
+        toast(`The opening is ${words(body.status)}${told}.`);
+      } catch (problem) {
+        showProblem(trouble, problem);
+        event.target.disabled = false;
+      }
+    };
+    return h("button", { type: "button", onclick: press }, title);
   };
-  return h("div", { class: "across" }, h("button", { type: "button", onclick: cancel }, "Cancel the rest of the opening"));
+  return h(
+    "div",
+    { class: "across" },
+    suspended ? h("p", { class: "strong" }, `Suspended: ${trade.why}`) : null,
+    suspended ? h("p", { class: "small quiet" }, `Nobody works it; what is filled stays under its exits. Resumed (scope admin), its legs are levelled again and the rest goes out only while the desk is active. Cancelled, ${UNLEVEL}.`) : null,
+    may("trade") ? button("cancel", "Cancel the rest of the opening", suspended ? `; ${UNLEVEL}` : "; what is filled stands") : null,
+    " ",
+    suspended && may("admin") ? button("resume", "Resume this opening", "") : null,
+    trouble,
+  );
 }
 
 // TradeAccepted as "trade accepted".
@@ -289,7 +306,7 @@ function timeline(trades) {
     "div",
     { class: "across" },
     h("h3", {}, "Timeline"),
-    h("ol", { class: "timeline" }, events.map((one) => h("li", {}, h("time", { datetime: one.at, class: "num" }, time(one.at)), h("span", { class: "strong" }, spoken(one.event)), h("span", { class: "quiet" }, one.detail)))),
+    h("ol", { class: "timeline" }, events.map((one) => h("li", {}, h("time", { datetime: one.at, class: "num" }, dayTime(one.at)), h("span", { class: "strong" }, spoken(one.event)), h("span", { class: "quiet" }, one.detail)))),
   );
 }
 

@@ -38,11 +38,29 @@ export function trail(one) {
   return armed ? one.high_water - trailing.gap : null;
 }
 
-// The same with an armed trailing stop among the stops; `stop` is below zero where that keeps a profit.
+// The ratios price(A) / price(B) at which a barrier of *kind* in spread or z-score lies: {kind, "stop_loss" say}.
+function ratiosOf(one, kind) {
+  const [level, away, z] = [one[`${kind}_spread`] ?? null, one[`${kind}_z`] ?? null, one.zscore];
+  return [level === null ? null : 1 + level, away === null || !z ? null : Math.exp(z.mean + sideOf(z) * away * z.deviation)].filter((ratio) => ratio > 0);
+}
+
+// The spread of a pair whose first coin is long gains as it rises.
+const gainsUp = (one) => one.pair.startsWith(`${one.long.coin}/`);
+
+// About what would be returned at *ratio*: each leg is half of the gross, so half of what the ratio moves.
+function returnAt(one, ratio) {
+  const gained = Math.log(ratio / (1 + one.current_spread)) / 2;
+  return one.exit_return + (gainsUp(one) ? gained : -gained);
+}
+
+// The nearest of all stops and of all targets; `stop` is below zero where it keeps a profit. Those in spread and z-score
+// are measured from the present prices, and only about.
 export function reach(one) {
   const { stop, target } = barriers(one);
-  const trailing = trail(one);
-  return { stop: trailing === null ? stop : Math.min(stop, -trailing), target };
+  const priced = one.exit_return !== null && one.current_spread !== null;
+  const levels = (kind) => (priced ? ratiosOf(one, kind).map((ratio) => returnAt(one, ratio)) : []);
+  const stops = [trail(one), ...levels("stop_loss")].filter((level) => level !== null);
+  return { stop: Math.min(stop, ...stops.map((level) => -level)), target: Math.min(target, ...levels("take_profit")) };
 }
 
 const share = (part, whole) => (whole > 0 ? Math.min(1, Math.max(0, part / whole)) : 1);
@@ -88,16 +106,19 @@ export function distances(one) {
     const left = -secondsSince(one.window_expires_at);
     rows.push(["Time limit", way(one.max_holding_seconds - left, one.max_holding_seconds), left > 0 ? `${duration(left)} left` : "due now"]);
   }
-  const level = (name, title, at, from, told) => {
+  // *up*: it is met from below. There is no way to a stop on the other side of the entry, which keeps a profit.
+  const level = (name, title, at, from, up, told) => {
     if (one[name] === null || one[name] === undefined || at === null || at === undefined) return;
-    rows.push([`${title} ${told(one[name])}`, way(at - from, one[name] - from), `${told(Math.abs(one[name] - at))} away`]);
+    const [left, whole] = up ? [one[name] - at, one[name] - from] : [at - one[name], from - one[name]];
+    rows.push([`${title} ${told(one[name])}`, left <= 0 ? 1 : whole <= 0 ? 0 : way(whole - left, whole), left > 0 ? `${told(left)} away` : "reached"]);
   };
-  level("take_profit_spread", "Target spread", one.current_spread, one.entry_spread, spread);
-  level("stop_loss_spread", "Stop spread", one.current_spread, one.entry_spread, spread);
+  const rising = gainsUp(one);
+  level("take_profit_spread", "Target spread", one.current_spread, one.entry_spread, rising, spread);
+  level("stop_loss_spread", "Stop spread", one.current_spread, one.entry_spread, !rising, spread);
   const z = one.zscore;
   const away = z && z.current !== null ? z.current * sideOf(z) : null;
-  level("take_profit_z", "Target z", away, z && Math.abs(z.entry), number);
-  level("stop_loss_z", "Stop z", away, z && Math.abs(z.entry), number);
+  level("take_profit_z", "Target z", away, z && Math.abs(z.entry), false, number);
+  level("stop_loss_z", "Stop z", away, z && Math.abs(z.entry), true, number);
   if (one.liquidation_distance !== null) {
     rows.push(["Liquidation", way(1 - one.liquidation_distance, 1), one.liquidation_distance > 5 ? "more than 500 % away" : `${percent(one.liquidation_distance, 0)} away`]);
   }

@@ -79,10 +79,9 @@ export function duration(seconds) {
 
 export const age = (seconds) => (known(seconds) ? (seconds < 9.95 ? `${plain(Math.max(0, seconds), 1)} s` : duration(seconds)) : NONE);
 
-const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
-
-export const time = (iso) => (iso ? clock.format(new Date(iso)) : NONE);
-export const dayTime = (iso) => (iso ? `${day.format(new Date(iso))} ${clock.format(new Date(iso))}` : NONE);
+// The desk's day begins at 00:00 UTC, and its files and tables are in UTC: so is every time here, and says so.
+const utc = (instant) => new Date(instant).toISOString();
+export const time = (instant) => (instant ? `${utc(instant).slice(11, 19)} UTC` : NONE);
+export const dayTime = (instant) => (instant ? `${utc(instant).slice(0, 10)} ${time(instant)}` : NONE);
 
 export const words = (code) => String(code || "").replaceAll("_", " ").toLowerCase();
