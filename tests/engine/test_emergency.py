@@ -587,6 +587,15 @@ class WholeAccountTest(StopTestCase):
         self.assertTrue(self.venue.flat)
         self.assertEqual(2, len(self.scene.store.book().positions()))
 
+    def test_a_late_fill_after_it_is_no_new_one(self) -> None:
+        """What somebody had bought since the account was flat was sold with the late fill."""
+        emergency.stop(self.scene.desk, scope_account=True)
+        self.until_halted()
+        self.venue.hold("SOL", "3")
+        emergency.reopen(self.scene.desk)
+        self.until_halted()
+        self.assertEqual(3, self.venue.held("SOL"))
+
     def test_accepted_holdings_are_not_accepted_any_more(self) -> None:
         self.venue.hold("SOL", "3")
         emergency.resume(self.scene.desk, [SOL])

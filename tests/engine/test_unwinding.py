@@ -1,6 +1,7 @@
 """Leaving without a ledger: what is sold, of whom, how often, and what is said of it."""
 
 import io
+import threading
 import unittest
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, suppress
@@ -328,7 +329,42 @@ class PaceTest(UnwindingTestCase):
         self.assertTrue(self.venue.flat)
 
 
+    def test_a_venue_that_answers_slowly_is_sent_the_order_all_the_same(self) -> None:
+        """The time of a try was over before there was an order, with each tick anew: the position stood for ever."""
+        for reads in ({"account": 3}, {"account": 2, "quotes": 2}):
+            with self.subTest(reads):
+                self.setUp()
+                self.scene.opened()
+                watchman = Watchman(with_store(self.scene, writable=False, save=corrupt, save_watch=corrupt))
+                self.venue.move("ETH", "3910")
+                self.venue.delay_seconds = dict(reads)
+                self.ticks(watchman, 6)
+                self.assertTrue(self.venue.flat)
+
+    def test_nor_is_a_stop_whose_reads_take_its_time(self) -> None:
+        self.scene.opened()
+        self.spoil_state()
+        self.venue.delay_seconds = {"account": 9}
+        self.stopped()
+        self.assertTrue(self.venue.flat)
+
+
 class LeftTest(UnwindingTestCase):
+    def test_an_account_that_reads_empty_once_when_the_time_is_over_is_not_believed(self) -> None:
+        """It was called closed, and let alone from then on."""
+        self.scene.opened()
+        self.spoil_state()
+        self.venue.delay_seconds = {"account": 4.5}
+        looks = 0
+
+        def empty(account: Account) -> Account:
+            nonlocal looks
+            looks += 1
+            return replace(account, holdings={}) if looks == 2 else account
+
+        self.venue.bend_account = empty
+        self.assertEqual(("all_positions_closed", True), (self.stopped().status, self.venue.flat))
+
     def test_what_a_stop_has_closed_is_let_alone_by_who_watches(self) -> None:
         """The monitor, another process, knew nothing of it: a breach sold what somebody had bought since."""
         gone = self.ended()
@@ -378,6 +414,28 @@ class LeftTest(UnwindingTestCase):
             emergency.stop(self.scene.desk)
             self.scene.hands.release()
         self.scene.clock.advance(20)
+        self.assertTrue(self.venue.flat)
+
+    def test_who_goes_on_with_the_desks_own_keeps_nobody_from_going_on_with_the_whole_account(self) -> None:
+        self.scene.opened()
+        self.venue.hold("SOL", "3")
+        self.spoil_state()
+        self.venue.refusing = {"SOL": RejectReason.NO_MATCH, "ETH": RejectReason.NO_MATCH}
+        narrow = threading.Event()
+
+        def sleep(seconds: float) -> None:
+            """Whoever goes on first does so until the other one is through."""
+            if threading.current_thread().name.startswith("going on") and not narrow.is_set():
+                narrow.set()
+                self.scene.hands.hang()
+            self.scene.clock.advance(seconds)
+
+        with redirect_stderr(io.StringIO()), mock.patch.object(self.scene.clock, "sleep", sleep):
+            self.assertEqual("closing", emergency.stop(self.scene.desk).status)
+            self.assertTrue(narrow.wait(10))
+            self.assertEqual("closing", emergency.stop(self.scene.desk, scope_account=True).status)
+            self.venue.refusing = {}
+            self.scene.hands.release()
         self.assertTrue(self.venue.flat)
 
     def test_an_account_that_cannot_be_read_after_it_takes_nothing_of_the_answer_back(self) -> None:

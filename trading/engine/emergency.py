@@ -157,12 +157,16 @@ def _leave_alone(position_id: PositionId, reason: ExitReason) -> None:
 
 
 def reopen(desk: Desk) -> None:
-    """Something of the desk's has turned up after a stop was complete: it is under way again until that is gone."""
+    """Something of the desk's has turned up after a stop was complete: it is under way again until that is gone.
+
+    Only for that, if it was of the whole account: what somebody has bought since is no more the stop's than at a new
+    one."""
 
     def liquidating(state: DeskState) -> DeskState:
         if state.state is not TradingState.HALTED:
             return state
-        return replace(state, state=TradingState.LIQUIDATING, flat_reads=0, why="emergency stop; a late fill turned up")
+        why = "emergency stop; a late fill turned up"
+        return replace(state, state=TradingState.LIQUIDATING, flat_reads=0, why=why, scope_account=False)
 
     if desk.store.state().state is TradingState.HALTED:
         desk.store.change_state(liquidating)

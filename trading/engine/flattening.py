@@ -72,10 +72,11 @@ def close_holdings(
     For when the ledger cannot be read or written: every intent and every answer goes to the store's rescue file
     instead, the intent first. Orders only reduce, in the bands of a close and at its pace; *attempts* knows what was
     tried before. Of a coin of which others may hold some nothing is sent while an order is in doubt, for it could land
-    and take of theirs. That nothing is left is believed when FLAT_READS in a row say so. Returns soon after *until* on
-    the clock's `monotonic`; a venue that cannot be read raises VenueUnavailable, after trying as long.
+    and take of theirs. That nothing is left is believed when FLAT_READS in a row say so, however late it is by then.
+    Returns soon after *until* on the clock's `monotonic`, and not before what is due has been sent once: a venue may
+    take as long as that to answer. One that cannot be read raises VenueUnavailable, after trying as long.
     """
-    empty = 0
+    empty, sent = 0, False
     while True:
         _ask_about_attempts(desk, attempts)
         held: Mapping[Coin, Quantity] = {}
@@ -92,9 +93,10 @@ def close_holdings(
             for coin in () if held else attempts.keys() & (attempts.keys() if coins is None else coins):
                 # Whoever has some of it to close again begins with the narrowest band.
                 attempts[coin].count = 0
-            if empty == FLAT_READS or desk.clock.monotonic() >= until:
+            if empty == FLAT_READS or (held and (sent or not orders) and desk.clock.monotonic() >= until):
                 return held
         if orders:
+            sent = True
             desk.store.rescue({"rescue": "intended", "event": encode_event(OrdersIntended(desk.clock.now(), orders))})
             _note_attempts(desk, attempts, orders, desk.venue.submit(orders))
         tried = [attempts[coin].count for coin in held if coin in attempts]

@@ -36,7 +36,8 @@ WITHOUT_LEDGER = PositionId("without_ledger")
 """The seat of whoever closes by what the venue holds."""
 _turn = threading.Lock()
 """The same within a process, for a disk on which no seat can be had."""
-_going_on = threading.Lock()
+_going_on = {whole_account: threading.Lock() for whole_account in (False, True)}
+"""One for each scope: who goes on with the desk's own would close no more than that of a whole account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +112,13 @@ def close_known(
             unwound = close(until)
     finally:
         if goes_on and (unwound is None or not unwound.done):
-            _go_on(desk, close)
+            _go_on(desk, close, _going_on[whole_account])
     return unwound
 
 
-def _go_on(desk: Desk, close: Callable[[float], Unwound]) -> None:
-    """Close on beside the caller, who is answered meanwhile, one at a time in a process: without a ledger no state
-    makes anybody else do it."""
+def _go_on(desk: Desk, close: Callable[[float], Unwound], going_on: threading.Lock) -> None:
+    """Close on beside the caller, who is answered meanwhile, one at a time in a process, who holds *going_on*: without
+    a ledger no state makes anybody else do it."""
 
     def go_on() -> None:
         try:
@@ -129,9 +130,9 @@ def _go_on(desk: Desk, close: Callable[[float], Unwound]) -> None:
                         return
             desk.log.write("error", "the emergency stop is not through yet: press it again", event="NotFlatYet")
         finally:
-            _going_on.release()
+            going_on.release()
 
-    if _going_on.acquire(blocking=False):
+    if going_on.acquire(blocking=False):
         errands.start(desk, "going on with an emergency stop without a ledger", go_on)
 
 
