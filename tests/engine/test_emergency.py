@@ -237,6 +237,14 @@ class PressTest(StopTestCase):
         self.assertEqual(("all_positions_closed", 3, ()), (report.status, len(report.closed), report.foreign))
         self.assertTrue(self.venue.flat)
 
+    def test_until_the_account_was_looked_at_for_that_something_remains(self) -> None:
+        self.venue.hold("SOL", "-5")
+        self.venue.reads_down = {"account"}
+        for broken, status in ((frozenset({SOL}), "closing"), (frozenset[Coin](), "all_positions_closed")):
+            with self.subTest(status):
+                desk = with_store(self.scene, broken={}, broken_coins=broken)
+                self.assertEqual(status, emergency.stop(desk).status)
+
     def test_what_was_accepted_of_it_is_somebody_elses(self) -> None:
         self.scene.opened()
         self.venue.hold("SOL", "-5")
@@ -586,6 +594,16 @@ class WholeAccountTest(StopTestCase):
         self.until_halted()
         self.assertTrue(self.venue.flat)
         self.assertEqual(2, len(self.scene.store.book().positions()))
+
+    def test_an_account_that_could_not_be_looked_at_is_not_closed(self) -> None:
+        """Of what else it held nothing was known, and the answer was that all was closed."""
+        self.venue.hold("SOL", "3")
+        self.venue.reads_down = {"account"}
+        report = emergency.stop(self.scene.desk, scope_account=True)
+        self.assertEqual(("closing", ["account"]), (report.status, [one.pair for one in report.remaining]))
+        self.venue.reads_down = set()
+        self.until_halted()
+        self.assertTrue(self.venue.flat)
 
     def test_a_late_fill_after_it_is_no_new_one(self) -> None:
         """What somebody had bought since the account was flat was sold with the late fill."""

@@ -328,7 +328,6 @@ class PaceTest(UnwindingTestCase):
         self.assertEqual({timedelta(seconds=5)}, set(lives))
         self.assertTrue(self.venue.flat)
 
-
     def test_a_venue_that_answers_slowly_is_sent_the_order_all_the_same(self) -> None:
         """The time of a try was over before there was an order, with each tick anew: the position stood for ever."""
         for reads in ({"account": 3}, {"account": 2, "quotes": 2}):
@@ -468,6 +467,33 @@ class UnwritableTest(UnwindingTestCase):
                 self.assertTrue(self.venue.flat)
                 self.assertEqual(("all_positions_closed", (position.id,)), (report.status, report.closed))
                 self.assertIs(TradingState.LIQUIDATING, self.scene.store.state().state)
+
+    def test_a_stop_of_the_whole_account_closes_what_the_ledger_does_not_take_over(self) -> None:
+        """It stood, nobody was told of it, and the answer was that all was closed."""
+        for writable in (False, True):
+            with self.subTest(writable=writable):
+                self.setUp()
+                self.scene.opened()
+                self.venue.hold("SOL", "3")
+                report = self.stopped(self.spoilt(writable=writable), scope_account=True)
+                self.assertEqual(("all_positions_closed", True), (report.status, self.venue.flat))
+
+    def test_what_of_it_could_not_be_closed_is_said(self) -> None:
+        self.venue.hold("SOL", "3")
+        self.venue.hold("BTC", "-0.2")
+        self.venue.refusing = {"SOL": RejectReason.NO_MATCH}
+        report = self.stopped(self.spoilt(writable=False), scope_account=True)
+        self.assertEqual(
+            ("closing", ["SOL"], ()), (report.status, [one.pair for one in report.remaining], report.foreign)
+        )
+        self.assertEqual((0, 3), self.held("BTC", "SOL"))
+
+    def test_a_second_stop_knows_what_the_first_has_left(self) -> None:
+        """It said for ever that a closing trade could not be accepted yet."""
+        self.scene.opened()
+        desk = self.spoilt(writable=False)
+        for _ in range(2):
+            self.assertEqual("all_positions_closed", self.stopped(desk).status)
 
     def test_an_opening_whose_end_cannot_be_written_down_is_left(self) -> None:
         """The book does not know what it holds, so that no barrier would ever leave it."""

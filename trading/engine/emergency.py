@@ -62,10 +62,13 @@ class StopReport:
 
 @dataclass
 class _Abroad:
-    """What a look at the account has found beside the desk's own."""
+    """What a look at the account has found beside the desk's own; `held`, signed, is what is left of what the ledger
+    did not take over. None of it is known before it was `looked` at to the end."""
 
     adopted: list[PositionId] = field(default_factory=list)
     foreign: tuple[Foreign, ...] = ()
+    held: Mapping[Coin, Quantity] = field(default_factory=dict)
+    looked: bool = False
 
 
 def stop(
@@ -93,7 +96,7 @@ def stop(
     )
     close_all(desk, until, unwritten)
     errands.wait(desk, [look], until + LAST_WORD_SECONDS)
-    return _report(desk, [*before, *abroad.adopted], abroad.foreign, unwritten.left)
+    return _report(desk, before, abroad, unwritten.left | desk.store.left())
 
 
 def _stop_from_holdings(
@@ -106,19 +109,25 @@ def _stop_from_holdings(
     held: Mapping[Coin, Holding] = {}
     with suppress(VenueUnavailable):
         held = desk.venue.account().holdings
-    remaining = [
-        Remaining(PositionId(coin), coin, "held", f"{quantity} {coin} are still held at the venue")
-        for coin, quantity in unwound.held.items()
-    ] + [Remaining(one.id, str(one.pair), one.status, "an order in doubt may still land") for one in unwound.landing]
+    landing = [
+        Remaining(one.id, str(one.pair), one.status, "an order in doubt may still land") for one in unwound.landing
+    ]
     return StopReport(
         status="all_positions_closed" if unwound.done else "closing",
         closed=(),
-        remaining=tuple(remaining),
+        remaining=(*_remaining(unwound.held), *landing),
         foreign=tuple(
             Foreign(coin, one.quantity) for coin, one in held.items() if one.quantity and coin not in unwound.held
         ),
         trading_state=TradingState.HALTED,
     )
+
+
+def _remaining(held: Mapping[Coin, Quantity]) -> list[Remaining]:
+    return [
+        Remaining(PositionId(coin), coin, "held", f"{quantity} {coin} are still held at the venue")
+        for coin, quantity in held.items()
+    ]
 
 
 def close_all(desk: Desk, until: float, unwritten: Unwritten) -> None:
@@ -296,16 +305,25 @@ def _look_abroad(desk: Desk, abroad: _Abroad, until: float | None = None, unwrit
     taken: set[Coin] = set()
     meant = foreign.keys() if desk.store.state().scope_account else foreign.keys() & _of_broken(desk)
     if meant:
-        tradable = _tradable(desk)
-        with desk.store.exclusive() as now_known:
-            own |= set(book_holdings(now_known))
-            for coin in sorted(meant & tradable - own):
-                terms = next_adoption(desk, now_known, foreign[coin], account)
-                if terms is not None:
-                    working.adopt(desk, terms, foreign[coin].entry_price, Usd(ZERO))
-                    abroad.adopted.append(terms.position_id)
-                taken.add(coin)
+        meant &= _tradable(desk)
+        try:
+            with desk.store.exclusive() as now_known:
+                own |= set(book_holdings(now_known))
+                for coin in sorted(meant - own):
+                    terms = next_adoption(desk, now_known, foreign[coin], account)
+                    if terms is not None:
+                        working.adopt(desk, terms, foreign[coin].entry_price, Usd(ZERO))
+                        abroad.adopted.append(terms.position_id)
+                    taken.add(coin)
+        except StoreCorrupt:
+            if until is None:
+                raise
+            # All that is held of these goes, whosever it is: no book need tell parts apart.
+            rest = meant - own - taken
+            abroad.held = flattening.close_holdings(desk, rest, until, {}, {}, {})
+            taken |= rest
     abroad.foreign = tuple(Foreign(coin, one.quantity) for coin, one in foreign.items() if coin not in taken)
+    abroad.looked = True
     if until is not None:
         _close_each(desk, abroad.adopted, until, unwritten or Unwritten())
 
@@ -357,17 +375,18 @@ def _adoption(desk: Desk, holding: Holding, number: int, leverage: int) -> Terms
     )
 
 
-def _report(
-    desk: Desk, before: Collection[PositionId], foreign: tuple[Foreign, ...], left: Collection[PositionId]
-) -> StopReport:
-    book = desk.store.book()
+def _report(desk: Desk, own: Collection[PositionId], abroad: _Abroad, left: Collection[PositionId]) -> StopReport:
+    book, before = desk.store.book(), [*own, *abroad.adopted]
     standing = {position.id: position for position in book.standing_positions() if position.id not in left}
-    remaining = tuple(
-        Remaining(one.id, str(one.pair), one.status, _why_standing(book, one.id)) for one in standing.values()
-    )
+    remaining = [Remaining(one.id, str(one.pair), one.status, _why_standing(book, one.id)) for one in standing.values()]
+    remaining += _remaining(abroad.held)
+    state = desk.store.state()
+    if not abroad.looked and (state.scope_account or _of_broken(desk)):
+        why = "what it holds beside the book, and is to be closed, could not be looked at yet"
+        remaining.append(Remaining(PositionId("account"), "account", "unread", why))
     closed = tuple(one for one in before if one not in standing)
     status = "closing" if remaining else "all_positions_closed"
-    return StopReport(status, closed, remaining, foreign, desk.store.state().state)
+    return StopReport(status, closed, tuple(remaining), abroad.foreign, state.state)
 
 
 def _why_standing(book: Book, position_id: PositionId) -> str:
