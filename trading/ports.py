@@ -273,6 +273,9 @@ class Store(Protocol):
     def rescued(self) -> tuple[Order, ...]:
         """The orders that the rescue file says were sent without a ledger, by whatever process: read anew."""
 
+    def rescue_ends(self) -> Mapping[ClientOrderId, OrderReport]:
+        """How those have ended, as far as whoever sent them was told and wrote it there."""
+
     @property
     def stop_cut_off(self) -> bool:
         """Whether an emergency stop was under way when such a store was found: no state tells of it any more."""

@@ -184,6 +184,42 @@ class TwiceTest(UnwindingTestCase):
         self.venue.script(partly(ETH="0.2", BTC="0.5"), partly(ETH="0.5"))
         self.until_closed()
 
+    def cut_short(self, *faults: Fault) -> None:
+        """A stop whose first orders meet *faults*, and whose time is over before it looks again."""
+
+        def look_slowly(_: Sequence[Order]) -> None:
+            self.venue.on_submit = None
+            self.venue.delay_seconds = {"account": 9}
+
+        self.spoil_state()
+        self.venue.script(*faults)
+        self.venue.on_submit = look_slowly
+        with suppress(Crash):
+            self.stopped()
+        self.venue.on_submit, self.venue.delay_seconds = None, {}
+
+    def test_by_whoever_presses_again_and_has_nothing_in_mind(self) -> None:
+        """By HTTP each press began anew: what the first had sold was sold once more, of what others held."""
+        faults = (
+            partly(ETH="0.1", BTC="0.5"),
+            lost_after(),
+            late(7, told_after=3),
+            Fault(dies="after"),
+            Fault(dies="before"),
+        )
+        for reopened in (False, True):
+            for fault in faults:
+                with self.subTest(fault, reopened=reopened):
+                    self.setUp()
+                    self.cut_short(fault)
+                    desk = self.started() if reopened else self.scene.desk
+                    for _ in range(PRESSES_MAX):
+                        if self.stopped(desk).status == "all_positions_closed":
+                            break
+                        self.scene.clock.advance(1)
+                    self.scene.clock.advance(20)
+                    self.assertEqual((0, Decimal("0.7")), self.held("BTC", "ETH"))
+
     def test_on_lots_whatever_was_accepted(self) -> None:
         accepted = {ETH: Quantity(Decimal("0.69995"))}
         self.scene.store.change_state(lambda state: replace(state, accepted_drift=accepted))

@@ -10,8 +10,8 @@ from pathlib import Path
 from unittest import mock
 
 from trading.domain.codec import decode_event, encode_event
-from trading.domain.orders import Order, Side
-from trading.domain.trades import OrdersIntended, TradeFilled
+from trading.domain.orders import Order, OrderReport, OrderStatus, Side
+from trading.domain.trades import OrdersIntended, OrdersReported, TradeFilled
 from trading.domain.units import ClientOrderId, Coin, PositionId, Price, Quantity
 from trading.utils import journal, rescue
 from trading.utils.disk import Stamp, SystemDisk
@@ -71,6 +71,16 @@ class RescueTest(unittest.TestCase):
         for one in (self.rescue, other):
             self.assertEqual((self.an_order(), self.an_order("BTC")), one.sent())
             self.assertEqual({PositionId("pos_1"), PositionId("pos_2")}, one.left())
+
+    def test_how_an_order_ended_is_what_was_told_last(self) -> None:
+        other = Rescue(self.folder, SystemDisk())
+        self.note_all(self.rescue)
+        self.assertEqual({}, other.ends())
+        for status, filled in ((OrderStatus.UNKNOWN, "0"), (OrderStatus.FILLED, "0.25")):
+            report = OrderReport(self.an_order().client_order_id, status, NOW, Quantity(Decimal(filled)))
+            self.rescue.note({"rescue": "reported", "event": encode_event(OrdersReported(NOW, (report,)))})
+            ends = {} if status.in_doubt else {report.client_order_id: report}
+            self.assertEqual(ends, other.ends())
 
     def test_a_monitor_that_asks_at_each_tick_decodes_the_orders_once(self) -> None:
         self.note_all(self.rescue)

@@ -6,7 +6,7 @@ close and at its pace; what is not the desk's stays.
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from trading.domain.codec import encode_event
@@ -14,7 +14,7 @@ from trading.domain.errors import VenueUnavailable
 from trading.domain.market import Account
 from trading.domain.orders import Order, OrderReport, Side, client_order_id
 from trading.domain.trades import OrdersIntended, OrdersReported
-from trading.domain.units import ZERO, Coin, Quantity, TradeId, floor_to_step
+from trading.domain.units import ZERO, ClientOrderId, Coin, Quantity, TradeId, floor_to_step
 from trading.engine.desk import Desk
 from trading.engine.playbook import CLOSE_BANDS, CLOSE_PAUSE, CLOSE_TTL
 from trading.engine.working import SETTLE_PAUSE_SECONDS, SETTLE_PAUSE_SECONDS_MAX
@@ -40,12 +40,21 @@ def account_by(desk: Desk, until: float) -> Account:
 @dataclass
 class Attempts:
     """Of closing one coin without a ledger: how many orders were sent, when the last one was, on the clock's
-    `monotonic`, what they have filled, and those of which nobody knows yet how they ended."""
+    `monotonic`, which are `known`, what they have filled, and those of which nobody knows yet how they ended."""
 
     count: int = 0
     sent_at: float = 0.0
+    known: set[ClientOrderId] = field(default_factory=set)
     filled: Quantity = Quantity(ZERO)
     doubts: tuple[Order, ...] = ()
+
+    def note(self, order: Order, report: OrderReport | None) -> None:
+        """*order* was sent, by whomever; *report* is what was told of it, if anything."""
+        self.known.add(order.client_order_id)
+        if report is None or report.status.in_doubt:
+            self.doubts = (*self.doubts, order)
+        else:
+            self.filled = Quantity(self.filled + report.filled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +157,7 @@ def _note_attempts(
     for order, report in zip(orders, reports, strict=True):
         one = attempts.setdefault(order.coin, Attempts())
         one.count, one.sent_at = one.count + 1, desk.clock.monotonic()
-        if report.status.in_doubt:
-            one.doubts = (*one.doubts, order)
-        else:
-            one.filled = Quantity(one.filled + report.filled)
+        one.note(order, report)
 
 
 def _held(

@@ -64,13 +64,22 @@ class Unwritten:
     taken_back: set[ClientOrderId] = field(default_factory=set)
     versions: dict[Coin, Mapping[PositionId, int]] = field(default_factory=dict)
 
-    def filled(self, book: Book, coin: Coin) -> Quantity:
-        """What was sold of *coin* that *book* does not know of: nothing, once its positions have been written to."""
+    def filled(self, store: Store, book: Book, coin: Coin) -> Quantity:
+        """What was sold of *coin*, by whomever, that *book* does not know of: nothing, once its positions have been
+        written to. What another process has sent, or this one for another caller, is in the rescue file of *store*; an
+        order of which that does not say how it ended is in doubt here, too."""
         standing = [one.id for one in book.standing_positions() if coin in (one.long.coin, one.short.coin)]
-        present = {one: sum(len(trade.events) for trade in book.trades_of_position(one)) for one in standing}
+        trades = {one: book.trades_of_position(one) for one in standing}
+        present = {one: sum(len(trade.events) for trade in trades[one]) for one in standing}
         attempts = self.attempts.setdefault(coin, flattening.Attempts())
         if self.versions.get(coin) != present:
             self.versions[coin], attempts.filled = present, Quantity(ZERO)
+        written_at = max((trade.events[-1].at for one in trades.values() for trade in one), default=None)
+        ends = store.rescue_ends()
+        for order in store.rescued():
+            is_new = written_at is not None and order.intended_at >= written_at
+            if order.coin == coin and is_new and order.client_order_id not in attempts.known:
+                attempts.note(order, ends.get(order.client_order_id))
         return attempts.filled
 
 
@@ -142,7 +151,7 @@ def _meant(desk: Desk, known: Store, until: float, unwritten: Unwritten) -> Mean
     if not known.complete:
         parts = _parts(desk, book, None, left)
         for coin in parts:
-            unwritten.filled(book, coin)
+            unwritten.filled(desk.store, book, coin)
         at_least = {coin: replace(part, most=None) for coin, part in parts.items()}
         return Meant(_coins_known(known), others, at_least, others)
     standing = {leg.coin for one in book.standing_positions() if one.id not in left for leg in one.legs}
@@ -276,7 +285,7 @@ def _measured(
     parts, spared = _parts(desk, book, coins, alone), dict[Coin, Quantity]()
     for coin, part in parts.items():
         theirs = Quantity(max(others.get(coin, ZERO) * part.sign, ZERO) * part.sign)
-        filled, held = unwritten.filled(book, coin), account.held(coin)
+        filled, held = unwritten.filled(desk.store, book, coin), account.held(coin)
         spared[coin] = theirs
         if flattening.ours_of(held, theirs, part, filled):
             ours.add(coin)

@@ -15,10 +15,10 @@ from trading.domain.book import Book
 from trading.domain.codec import Json
 from trading.domain.desk_state import DeskState, TradingState
 from trading.domain.errors import StoreCorrupt
-from trading.domain.orders import Order
+from trading.domain.orders import Order, OrderReport
 from trading.domain.positions import Watch
 from trading.domain.trades import Trade, close_trade_id
-from trading.domain.units import Coin, PositionId, TradeId
+from trading.domain.units import ClientOrderId, Coin, PositionId, TradeId
 from trading.utils.archive import Archive
 from trading.utils.disk import Disk, SystemDisk
 from trading.utils.journal import Entry, Journal, salvaged
@@ -142,6 +142,9 @@ class HaltedStore:
 
     def rescued(self) -> tuple[Order, ...]:
         return self._rescue.sent()
+
+    def rescue_ends(self) -> Mapping[ClientOrderId, OrderReport]:
+        return self._rescue.ends()
 
     def _refuse(self) -> NoReturn:
         raise StoreCorrupt(f"the desk is halted: {self.why}", file=str(self.data_dir))

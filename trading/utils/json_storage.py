@@ -22,10 +22,10 @@ from trading.domain.book import Book
 from trading.domain.codec import Json, encode_position, encode_watch
 from trading.domain.desk_state import Binding, DeskState, TradingState
 from trading.domain.errors import Busy, PositionNotFound, StoreCorrupt
-from trading.domain.orders import Order
+from trading.domain.orders import Order, OrderReport
 from trading.domain.positions import Watch, first_watch, position_of
 from trading.domain.trades import OrdersIntended, Trade
-from trading.domain.units import Coin, PositionId, TradeId
+from trading.domain.units import ClientOrderId, Coin, PositionId, TradeId
 from trading.utils.archive import Archive, record_of
 from trading.utils.disk import Disk, Stamp, SystemDisk, replace_whole, trouble_told
 from trading.utils.halted import HaltedStore
@@ -164,6 +164,9 @@ class JsonStore:
 
     def rescued(self) -> tuple[Order, ...]:
         return self._rescue.sent()
+
+    def rescue_ends(self) -> Mapping[ClientOrderId, OrderReport]:
+        return self._rescue.ends()
 
     @property
     def stop_cut_off(self) -> bool:

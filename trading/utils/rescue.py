@@ -9,27 +9,42 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from trading.domain.codec import Json, decode_event
 from trading.domain.errors import Busy, InvariantBroken, StoreCorrupt
-from trading.domain.orders import Order
-from trading.domain.trades import OrdersIntended
-from trading.domain.units import PositionId
+from trading.domain.orders import Order, OrderReport
+from trading.domain.trades import Event, OrdersIntended, OrdersReported
+from trading.domain.units import ClientOrderId, PositionId
 from trading.utils.disk import Disk, Stamp
 from trading.utils.journal import Journal, salvaged
 from trading.utils.ledger import RESCUE, RESERVE
 from trading.utils.reserve import Reserve, is_full
 
 
-def _orders_of(records: Sequence[Mapping[str, Json]]) -> Iterator[Order]:
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """The orders of a list of records, oldest first, and how they ended, as far as that was told."""
+
+    orders: tuple[Order, ...] = ()
+    ends: Mapping[ClientOrderId, OrderReport] = field(default_factory=dict)
+
+
+def _sent_of(records: Sequence[Mapping[str, Json]]) -> _Sent:
+    events = list(_events_of(records))
+    reports = [report for event in events if isinstance(event, OrdersReported) for report in event.reports]
+    return _Sent(
+        tuple(order for event in events if isinstance(event, OrdersIntended) for order in event.orders),
+        {one.client_order_id: one for one in reports if not one.status.in_doubt},
+    )
+
+
+def _events_of(records: Sequence[Mapping[str, Json]]) -> Iterator[Event]:
     for one in records:
-        if one.get("rescue") == "intended":
-            try:
-                event = decode_event(one.get("event"))
-            except StoreCorrupt:
-                continue
-            yield from event.orders if isinstance(event, OrdersIntended) else ()
+        if "event" in one:
+            with suppress(StoreCorrupt):
+                yield decode_event(one["event"])
 
 
 class Rescue:
@@ -42,7 +57,7 @@ class Rescue:
         self._lock = threading.Lock()
         self._waiting: list[Mapping[str, Json]] = []
         self._read: tuple[Stamp | None, tuple[Mapping[str, Json], ...]] | None = None
-        self._decoded: tuple[Sequence[Mapping[str, Json]], tuple[Order, ...]] = ((), ())
+        self._decoded: tuple[Sequence[Mapping[str, Json]], _Sent] = ((), _Sent())
 
     def note(self, record: Mapping[str, Json]) -> bool:
         """Say *record* on stderr and append it, synced, with those that are still waiting; True when it is on disk."""
@@ -59,12 +74,19 @@ class Rescue:
 
     def sent(self) -> tuple[Order, ...]:
         """The orders that were sent, by whatever process, oldest first."""
-        records, (known, orders) = self._records(), self._decoded
+        return self._sent().orders
+
+    def ends(self) -> Mapping[ClientOrderId, OrderReport]:
+        """How those ended, as far as whoever sent them was told."""
+        return self._sent().ends
+
+    def _sent(self) -> _Sent:
+        records, (known, sent) = self._records(), self._decoded
         # A monitor asks at each tick; the same list says the same orders.
         if records is not known:
-            orders = tuple(_orders_of(records))
-            self._decoded = records, orders
-        return orders
+            sent = _sent_of(records)
+            self._decoded = records, sent
+        return sent
 
     def _records(self) -> Sequence[Mapping[str, Json]]:
         with self._lock:
