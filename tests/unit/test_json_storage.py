@@ -28,7 +28,7 @@ from tests.builders import (
     given_terms,
     given_watch,
 )
-from trading.domain.desk_state import Binding, DeskState, TradingState
+from trading.domain.desk_state import Binding, Cause, DeskState, TradingState
 from trading.domain.errors import Busy, InvariantBroken, StoreCorrupt
 from trading.domain.positions import PositionStatus
 from trading.domain.trades import CancelWanted, TradeStatus, record, replay
@@ -283,6 +283,25 @@ class DamageTest(StoreCase):
                         store.state()
         self.desk.write_bytes(whole)
         self.assertEqual(store.state(), DeskState(binding=BINDING))
+
+    def test_a_state_of_an_older_version_is_brought_up_to_date_at_open(self) -> None:
+        """Version 1.0.0 read on where it should have been HALTED, and booked the closes of 1.1.0 as legs lost to other
+        hands: the profit and loss of those positions counted twice."""
+        self.store().change_state(
+            lambda state: replace(state, causes=frozenset({Cause.DRIFT, Cause.BLIND, Cause.DISK}))
+        )
+        present = self.desk.read_bytes()
+        older = {name: value for name, value in json.loads(present).items() if name not in ("made_before", "checksum")}
+        disk = FullDisk()
+        disk.full = {".desk.json.new"}
+        self.desk.write_bytes(sealed(older) + b"\n")
+        self.store(disk)  # whoever starts on a full disk is not halted
+        self.assertNotIn("made_before", json.loads(self.desk.read_bytes()))
+        self.store()
+        self.assertEqual(present, self.desk.read_bytes())
+        number = self.desk.stat().st_ino
+        self.store()
+        self.assertEqual(number, self.desk.stat().st_ino, "written again for nothing")
 
     def test_a_missing_journal_is_not_an_empty_one(self) -> None:
         self.store().save(given_a_trade())

@@ -653,13 +653,24 @@ class JsonStore:
                     file=str(self._state_path),
                 )
             self._write_state(DeskState(binding=binding))
-        owner = self.state().binding
-        if owner != binding:
+        state = self.state()
+        if state.binding != binding:
             raise StoreCorrupt(
-                f"{self.data_dir} belongs to {_named(owner)}, not to {_named(binding)}: use another DATA_DIR",
+                f"{self.data_dir} belongs to {_named(state.binding)}, not to {_named(binding)}: use another DATA_DIR",
                 file=str(self._state_path),
                 refused=True,
             )
+        self._bring_up_to_date(state)
+
+    def _bring_up_to_date(self, state: DeskState) -> None:
+        """Have desk.json as this version writes it: an older one, started on the folder again, is then HALTED. It would
+        take what it cannot read of the ledger for the work of other hands, and write that down."""
+        try:
+            if content_of(state) != self._state_file.content():
+                self._with_reserve(lambda: self._write_state(state))
+        except StoreCorrupt as error:
+            if not is_full(error):
+                raise
 
     def _write_state(self, state: DeskState) -> None:
         content = content_of(state)
