@@ -93,6 +93,25 @@ class ReadingTest(unittest.TestCase):
         outbox = with_lines(outbox, [suspended(2, after(30), "b")], after(30))
         self.assertEqual(2, len(outbox.waiting))
 
+    def test_a_clock_that_is_set_back_silences_nothing(self) -> None:
+        """Nothing was told until it was there again: a clock that was an hour ahead hid an hour."""
+        ahead = T0 + timedelta(hours=1)
+        outbox, lines = Outbox(read_until=ahead - timedelta(seconds=300)), list[LogLine]()
+        for number in range(3):
+            lines.append(suspended(number, ahead - timedelta(seconds=200 - 90 * number), f"ahead_{number}"))
+            outbox = packed(with_lines(outbox, lines, lines[-1].at), lines[-1].at)
+        outbox = after_try(outbox, outbox.messages[0], TARGETS, ahead)
+        self.assertEqual(3, len(outbox.messages))
+        lines.append(suspended(9, T0, "now"))
+        outbox = with_lines(outbox, lines, after(1))
+        self.assertEqual(["line 9"], [one.text for one in outbox.waiting])
+        self.assertEqual(outbox, with_lines(outbox, lines, after(1)))
+        self.assertEqual(3, len(due_messages(outbox, after(1) + alerts.RETRY_MAX)))
+        lines.append(suspended(10, after(1000), "ahead_2"))
+        outbox = with_lines(outbox, lines, after(1000))
+        self.assertEqual(["line 9", "line 10"], [one.text for one in outbox.waiting])
+        self.assertEqual((), packed(outbox, after(1000)).made[1:], "messages of the hour ahead still count")
+
     def test_a_log_that_says_nothing_changes_nothing(self) -> None:
         outbox = with_lines(Outbox(), [], T0)
         self.assertEqual(Outbox(read_until=T0), outbox)

@@ -172,8 +172,12 @@ def alert_of(line: LogLine) -> Alert | None:
 
 def with_lines(outbox: Outbox, lines: Sequence[LogLine], now: datetime) -> Outbox:
     """*outbox* after the newest *lines* of the log, in any order; those it has read already change nothing."""
-    since = now - FIRST_LOOK if outbox.read_until is None else outbox.read_until - OVERLAP
     known = set(outbox.read)
+    if outbox.read_until is not None:
+        # Where the clock has been set back, what it had read until then stands in the future now.
+        known |= {one.id for one in lines if now < one.at <= outbox.read_until - OVERLAP}
+        outbox = _not_ahead(outbox, now)
+    since = now - FIRST_LOOK if outbox.read_until is None else outbox.read_until - OVERLAP
     fresh = sorted((one for one in lines if one.at > since and one.id not in known), key=lambda one: one.at)
     # A line from the future must not close the eyes to the present.
     until = max((min(one.at, now) for one in fresh), default=outbox.read_until or now)
@@ -214,6 +218,18 @@ def after_try(outbox: Outbox, message: Message, left: Sequence[str], now: dateti
     pause = min(RETRY_FIRST * 2 ** min(message.tries, 16), RETRY_MAX)
     again = replace(message, left=tuple(left), tries=message.tries + 1, due_at=now + pause)
     return replace(outbox, messages=(*others, again))
+
+
+def _not_ahead(outbox: Outbox, now: datetime) -> Outbox:
+    """*outbox* as the clock has it that says *now*: nothing was read, told or tried later than that. Nothing would be
+    told otherwise until a clock that was set back is there again."""
+    return replace(
+        outbox,
+        read_until=min(outbox.read_until or now, now),
+        messages=tuple(replace(one, due_at=min(one.due_at, now + RETRY_MAX)) for one in outbox.messages),
+        told=tuple(replace(one, at=min(one.at, now)) for one in outbox.told),
+        made=tuple(min(one, now) for one in outbox.made),
+    )
 
 
 def _with_alert(outbox: Outbox, alert: Alert, now: datetime) -> Outbox:
