@@ -60,10 +60,22 @@ class Distance(unittest.TestCase):
             ("3960", None, None),
             ("4100", None, None),
             ("3949", None, "0.0102"),
+            ("3950", None, "0.01"),
         ):
             with self.subTest(eth=eth, btc=btc):
                 found = distance(a_position(), an_account(eth, btc))
                 self.assertEqual(found, None if expected is None else Decimal(expected))
+
+    def test_only_what_the_position_holds_and_the_account_shows_draws_it_in(self) -> None:
+        position, near = a_position(), an_account("3000", "110000")
+        trimmed = replace(position, short=replace(position.short, opened=quantity("0")))
+        unfilled = replace(position, short=replace(position.short, opened=quantity("0"), entry_price=None))
+        for name, one in {"trimmed back": trimmed, "not filled yet": unfilled}.items():
+            with self.subTest(name):
+                self.assertEqual(distance(one, near), Decimal("0.2"))
+        self.assertEqual(
+            distance(position, given_account(holdings=(holding(ETH, "0.25", "4000", "3000"),))), Decimal("0.2")
+        )
 
 
 class Wanted(unittest.TestCase):
@@ -113,13 +125,24 @@ class Wanted(unittest.TestCase):
         small = replace(position, long=replace(position.long, opened=quantity("0.002")))
         self.assertEqual(wanted(small, an_account(), INSTRUMENTS)[ETH], ())
         self.assertEqual(len(wanted(small, an_account(eth_held="0.002"), INSTRUMENTS)[ETH]), 2)
+        trimmed = replace(position, long=replace(position.long, opened=quantity("0")))
+        self.assertEqual(wanted(trimmed, an_account(eth_held="0"), INSTRUMENTS)[ETH], ())
         bare = replace(position, long=replace(position.long, entry_price=None))
         self.assertEqual(wanted(bare, an_account(), INSTRUMENTS)[ETH], ())
 
     def test_a_price_that_the_grid_does_not_have_guards_nothing(self) -> None:
+        for entry in ("0.001", "0.01"):
+            with self.subTest(entry):
+                position = a_position()
+                position = replace(position, long=replace(position.long, entry_price=price(entry)))
+                self.assertEqual(wanted(position, an_account(), INSTRUMENTS)[ETH], ())
+
+    def test_a_coin_of_cents_is_guarded_at_the_same_distance(self) -> None:
         position = a_position()
-        position = replace(position, long=replace(position.long, entry_price=price("0.001")))
-        self.assertEqual(wanted(position, an_account(), INSTRUMENTS)[ETH], ())
+        position = replace(position, long=replace(position.long, entry_price=price("0.08"), opened=quantity("12500")))
+        cents = {**INSTRUMENTS, ETH: given_instrument(ETH, "1", price_decimals_max=6)}
+        stop, take = wanted(position, an_account("0.07", eth_held="12500"), cents)[ETH]
+        self.assertEqual((stop.trigger_price, take.trigger_price), (price("0.072"), price("0.088")))
 
 
 def price(text: str) -> Price:
@@ -162,6 +185,7 @@ class Decisions(unittest.TestCase):
         late = a_resting("0.2", at=55)
         much = a_resting("0.3", at=55)
         unsure = a_resting("0.2", placed=False)
+        unsure_alike = a_resting(placed=False, number=2)
         for name, guards, resting, expected in (
             ("nothing rests yet", (stop, take), (), Changes(place=(stop, take))),
             ("all is well", (stop,), (there,), Changes()),
@@ -178,7 +202,12 @@ class Decisions(unittest.TestCase):
                 Changes(place=(a_guard(trigger="3031"),), replaced=(there,)),
             ),
             ("none is wanted", (), (there,), Changes(cancel=(there,))),
+            ("a large one so soon after the last", (a_guard(trigger="3031"),), (a_resting(at=55),), Changes()),
             ("two do what one should", (stop,), (there, old), Changes(cancel=(old,))),
+            ("two do it alike", (stop,), (unsure_alike, there), Changes(cancel=(unsure_alike,))),
+            ("one of two has moved just now", (stop,), (old, late), Changes()),
+            ("one of two is on its way", (stop,), (old, unsure), Changes()),
+            ("one of two is too large", (stop,), (much, late), Changes(place=(stop,), replaced=(much, late))),
             ("and one of them is on its way", (stop,), (old, a_resting(placed=False, number=2)), Changes()),
         ):
             with self.subTest(name):
