@@ -3,7 +3,7 @@
 import io
 import threading
 import unittest
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -611,9 +611,10 @@ class WellAgainTest(UnwindingTestCase):
         self.resting = self.scene.venue
         self.watchman = Watchman(self.scene.desk)
 
-    def sold_unwritten(self) -> Position:
-        """A position that a barrier has left while the folder could not be written."""
+    def sold_unwritten(self, refusing: Collection[Coin] = ()) -> Position:
+        """A position that a barrier has left while the folder could not be written, but for what was *refusing*."""
         position = self.scene.opened(max_holding_seconds=60)
+        self.resting.refusing = dict.fromkeys(refusing, RejectReason.NO_MATCH)
         spoilt = dict.fromkeys(("exclusive", "save", "save_watch", "beat", "change_state"), corrupt)
         self.watchman.desk = with_store(self.scene, writable=False, **spoilt)
         self.scene.clock.advance(60)
@@ -684,6 +685,26 @@ class WellAgainTest(UnwindingTestCase):
         self.resting.reads_down = {"fills"}
         sent = len(self.resting.sent)
         self.ticks(self.watchman, 8)
+        self.assertEqual(sent, len(self.resting.sent))
+        self.resting.reads_down = set()
+        self.assert_booked(position, self.watchman)
+
+    def test_fills_that_stay_unreadable_hold_what_stands_as_it_was_for_a_minute(self) -> None:
+        """What was sent without a ledger had taken nothing, and the close waited for ever to be told so."""
+        position = self.sold_unwritten((ETH, BTC))
+        self.resting.refusing, self.resting.reads_down = {}, {"fills"}
+        self.ticks(self.watchman, 50)
+        self.assertEqual(Decimal("0.25"), self.resting.held("ETH"))
+        self.ticks(self.watchman, 15)
+        self.assertTrue(self.resting.flat)
+        self.assertIs(PositionStatus.CLOSED, self.scene.position(position.id).status)
+
+    def test_fills_that_stay_unreadable_sell_nothing_where_it_stands_otherwise(self) -> None:
+        position = self.sold_unwritten()
+        self.buy(("ETH", "0.2"), ("BTC", "-0.01"))
+        self.resting.reads_down = {"fills"}
+        sent = len(self.resting.sent)
+        self.ticks(self.watchman, 90)
         self.assertEqual(sent, len(self.resting.sent))
         self.resting.reads_down = set()
         self.assert_booked(position, self.watchman)

@@ -112,7 +112,7 @@ def work(desk: Desk, trade: Trade) -> Trade:
             case Send() if not made_good and _sold_without_ledger(desk, trade):
                 # It is booked first, or it would be sold once more, of somebody else's.
                 made_good = True
-                if book_losses(desk) is None:
+                if book_losses(desk) is None and not _stands_as_written(desk, trade, market, book):
                     return desk.store.save(trade)
             case Send() if not prepared and _cleared_the_way(desk, trade, market):
                 prepared = True
@@ -478,6 +478,16 @@ def _sold_without_ledger(desk: Desk, trade: Trade) -> bool:
         return False
     entered = desk.store.book().position(trade.terms.position_id).entered_at
     return any(one.coin == leg.coin and one.intended_at >= entered for one in rescued for leg in trade.terms.legs)
+
+
+def _stands_as_written(desk: Desk, trade: Trade, market: Market, book: Book) -> bool:
+    """Whether a CLOSE has waited a minute for fills that cannot be read, and the account holds of its coins just what
+    the book says: what was sent without a ledger has taken nothing, as far as anybody can tell."""
+    if market.whole is None or desk.clock.now() - trade.terms.accepted_at < FILLS_PATIENCE:
+        return False
+    state = desk.store.state()
+    others = losses.unexplained(book, market.whole, state) | losses.known_beside(book, state)
+    return not any(leg.coin in others for leg in trade.terms.legs)
 
 
 def _cleared_the_way(desk: Desk, trade: Trade, market: Market) -> bool:
