@@ -39,6 +39,7 @@ from trading.adapters.pear_wire import (
     decode_lines,
     encode_lines,
     encode_open,
+    has_failed,
     slippage_of,
     takes_weights_per_side,
 )
@@ -363,6 +364,8 @@ class PearVenue(HyperliquidReader):
         """Register what Pear said; reports, when that is the last word already."""
         now = self._clock.now()
         match outcome:
+            case Done(answer) if has_failed(answer):
+                self._register.refused(orders, now, RejectReason.OTHER, "its order has failed")
             case Done(answer):
                 self._register.answered(orders, now, _told_in(answer))
                 self._tell_failures(answer)

@@ -278,6 +278,11 @@ def decode_failures(answer: object) -> Mapping[str, str]:
     return {str(one.get("positionId")): _plain(one.get("error")) for one in rows if one.get("success") is not True}
 
 
+def has_failed(answer: object) -> bool:
+    """Does the answer to a write that was taken tell that its order came to nothing, as that of an adjustment may."""
+    return isinstance(answer, Mapping) and answer.get("status") in ("FAILED", "CANCELLED")
+
+
 def decode_agent(answer: object) -> str | None:
     """GET /agentWallet; None for the several ways of saying that there is none."""
     found = mapping(answer).get("agentWalletAddress") if answer is not None else None
