@@ -71,11 +71,12 @@ class OpeningFaults(PearWorld):
                 self.exchange.refuse_next(SOL, sentence, status)
                 if answer is not None:
                     self.fault(OPEN, answer)
-                orders = self.a_pair()
+                orders, began = self.a_pair(), self.clock.now()
                 self.venue.submit(orders)
                 eth, sol = self.told(orders)
                 self.assertEqual((eth.status, eth.filled), (OrderStatus.FILLED, Decimal("0.5")))
                 self.assertEqual((sol.status, sol.reason), (OrderStatus.REJECTED, RejectReason.NO_MATCH))
+                self.assertLess((self.clock.now() - began).total_seconds(), 4, "the other leg is naked meanwhile")
                 self.venue.submit([self.an_order(ETH, Side.SELL, "0.5", reduce_only=True)])
                 self.assertEqual(self.held(ETH), 0)
 
@@ -123,6 +124,20 @@ class OpeningFaults(PearWorld):
             eth, sol = self.told(orders)
         self.assertEqual((eth.status, sol.status), (OrderStatus.FILLED, OrderStatus.REJECTED))
 
+    def test_a_leg_whose_fills_are_read_after_the_other_s_is_not_called_unfilled(self) -> None:
+        """It would be sent once more, and stand there twice."""
+        self.fault(OPEN, Answer.CLOSED)
+        fills_between, began = self.venue._fills_between, self.clock.now()
+
+        def one_lags(start: datetime, end: datetime, lane: Lane) -> Sequence[Fill]:
+            lags = self.clock.now() < began + timedelta(seconds=2)
+            return [one for one in fills_between(start, end, lane) if one.coin != SOL or not lags]
+
+        with mock.patch.object(self.venue, "_fills_between", one_lags):
+            orders = self.a_pair()
+            self.venue.submit(orders)
+            self.assert_filled(orders, self.told(orders))
+
     def test_a_part_of_a_leg_is_told_as_a_part(self) -> None:
         self.exchange.cap_next_fill(SOL, "3")
         orders = self.a_pair()
@@ -130,6 +145,15 @@ class OpeningFaults(PearWorld):
         eth, sol = self.told(orders)
         self.assertEqual((eth.status, eth.filled), (OrderStatus.FILLED, Decimal("0.5")))
         self.assertEqual((sol.status, sol.filled), (OrderStatus.PARTIALLY_FILLED, 3))
+
+    def test_fills_that_are_told_are_all_there_are_whatever_else_is_bought_at_pear(self) -> None:
+        """By hand, in Pear's own page, in the same second: it was sold with the position."""
+        asset = [{"asset": "ETH", "weight": 1}]
+        body = {"executionType": "MARKET", "slippage": Decimal("0.01"), "leverage": 1, "usdValue": 600}
+        self.pear.trading.create(self.venue.account_id, {**body, "longAssets": asset})
+        self.assertEqual(self.held(ETH), Decimal("0.2"))
+        orders = self.a_pair()
+        self.assertEqual([one.filled for one in self.venue.submit(orders)], [one.quantity for one in orders])
 
     def test_success_without_fills_or_position_is_read_from_the_exchange(self) -> None:
         self.whims.tells_fills = self.whims.tells_position = False
@@ -313,6 +337,41 @@ class ClosingFaults(PearWorld):
         self.assertEqual([one.status for one in self.told(again)], [OrderStatus.FILLED] * 2)
         self.assert_closed()
 
+    def test_a_lost_close_is_given_up_after_fifteen_seconds_of_the_exchange_s_clock_too(self) -> None:
+        for skew_ms in (30_000, -30_000):
+            with self.subTest(skew_ms=skew_ms):
+                self.exchange.skew_ms = skew_ms
+                self.clock.advance(31)
+                self.fault(CLOSE, Answer.CLOSED, Commit.NEVER)
+                orders, began = self.a_way_out(), self.clock.now()
+                self.venue.submit(orders)
+                self.assertEqual([one.status for one in self.told(orders)], [OrderStatus.REJECTED] * 2)
+                self.assertAlmostEqual((self.clock.now() - began).total_seconds(), 17, delta=3)
+
+    def test_an_opening_in_doubt_takes_no_fills_of_a_close_of_the_same_coins(self) -> None:
+        """What had been closed was booked as opened."""
+        self.fault(OPEN, Answer.CLOSED, Commit.NEVER)
+        opening = self.a_pair()
+        self.venue.submit(opening)
+        self.clock.advance(3)
+        with mock.patch.object(self.venue, "_fills_between", return_value=()):
+            self.venue.submit(self.a_way_out())
+        self.assertEqual({one.reason for one in self.told(opening)}, {RejectReason.UNEXPLAINED})
+
+    def test_a_close_in_doubt_takes_no_fills_of_the_one_after_it(self) -> None:
+        """Two positions share the coin: the first one's was called done and still stood."""
+        self.fault(CUT, Answer.CLOSED, Commit.NEVER)
+        first = self.an_order(ETH, Side.SELL, "0.2", reduce_only=True)
+        self.venue.submit([first])
+        self.clock.advance(3)
+        second = self.an_order(ETH, Side.SELL, "0.3", reduce_only=True)
+        with mock.patch.object(self.venue, "_fills_between", return_value=()):
+            self.venue.submit([second])
+        self.clock.advance(1)
+        self.assertTrue(self.venue.reports([first])[0].status.in_doubt)
+        statuses = [one.status for one in self.told([first, second])]
+        self.assertEqual(statuses, [OrderStatus.REJECTED, OrderStatus.FILLED])
+
     def test_a_close_that_pear_has_not_begun_may_be_tried_again_at_once(self) -> None:
         """Another trade was under way, or too much was asked: it stood for fifteen seconds for nothing."""
         for status, code in ((408, "ACTIVE_TRADE_TIMEOUT"), (408, None), (409, None), (429, None)):
@@ -326,6 +385,17 @@ class ClosingFaults(PearWorld):
                 self.assertEqual([one.status for one in self.venue.submit(again)], [OrderStatus.FILLED] * 2)
                 self.clock.advance(15)
                 self.held_pair()
+
+    def test_a_part_whose_order_pear_says_has_failed_may_be_tried_again_at_once(self) -> None:
+        """It was taken for done, and waited ten seconds for its fills."""
+        for committed, status in ((False, OrderStatus.REJECTED), (True, OrderStatus.FILLED)):
+            with self.subTest(committed=committed):
+                answer = {"orderId": "0" * 32, "status": "FAILED", "executedAt": None}
+                self.pear.faults.say(answer, route=CUT, committed=committed)
+                order, began = self.an_order(ETH, Side.SELL, "0.2", reduce_only=True), self.clock.now()
+                self.venue.submit([order])
+                self.assertEqual([one.status for one in self.told([order])], [status])
+                self.assertLess((self.clock.now() - began).total_seconds(), 3)
 
     def test_a_close_that_pear_says_it_has_not_begun_and_did_is_found_by_its_fills(self) -> None:
         body = {"statusCode": 408, "message": "no", "code": "ACTIVE_TRADE_TIMEOUT"}
@@ -505,7 +575,11 @@ class WithAKey(PearWorld):
         self.server.faults.lose_after_commit("order", times=2)
         self.venue.reports(orders)
         self.venue = self.opened()
-        self.assertEqual([one.status for one in self.told(orders)], [OrderStatus.FILLED] * 2)
+        # What was filled directly is no fill of Pear's: it counted twice.
+        told = self.told(orders)
+        self.assertEqual(
+            [(one.status, one.filled) for one in told], [(OrderStatus.FILLED, one.quantity) for one in orders]
+        )
         self.assertEqual(self.direct_orders(), 2)
 
     def test_a_close_goes_directly_at_once_when_pear_gives_no_token(self) -> None:
@@ -612,6 +686,15 @@ class WithAKey(PearWorld):
             reports = self.venue.submit(self.a_way_out())
         self.assertEqual([one.status for one in reports], [OrderStatus.REJECTED] * 2)
         self.assertEqual(self.held(ETH), Decimal("0.5"))
+
+    def test_what_is_bought_at_the_exchange_beside_an_order_in_doubt_is_not_its_own(self) -> None:
+        """Pear marks what it trades, and what has no mark was sold with the position."""
+        assert self.venue.direct is not None
+        self.venue.direct.submit([self.an_order(ETH, Side.BUY, "0.2")])
+        self.fault(OPEN, Answer.CLOSED)
+        orders = self.a_pair()
+        self.venue.submit(orders)
+        self.assertEqual([one.filled for one in self.told(orders)], [one.quantity for one in orders])
 
     def test_an_opening_never_goes_directly(self) -> None:
         self.fault(OPEN, Answer.CLOSED, Commit.NEVER)
