@@ -13,6 +13,7 @@ from tests.fakes import FakeClock
 from tests.price_grid import PRICES
 from tests.processes import wait_until
 from tests.servers.hyperliquid import AGENT_KEY, MASTER, MASTER_KEY, info
+from tests.servers.hyperliquid.account import Leverage as Leveraged
 from tests.servers.hyperliquid.faults import EXCHANGE, INFO, Answer, Commit, Fault
 from tests.servers.hyperliquid.universe import Listing
 from tests.unit.hyperliquid_world import ETH, SOL, HyperliquidWorld
@@ -692,6 +693,14 @@ class Leverage(HyperliquidWorld):
             self.exchange.received[-1].action,
             {"type": "updateLeverage", "asset": 4, "isCross": True, "leverage": 3},
         )
+        self.venue.submit([self.an_order()])
+        self.assertEqual(self.venue.account().leverages, {ETH: 3})
+
+    def test_an_isolated_one_of_the_same_height_is_set_to_cross(self) -> None:
+        """What is opened with it would be liquidated on its own."""
+        self.exchange.account(MASTER).leverages[ETH] = Leveraged(3, is_cross=False)
+        self.venue.set_leverage(ETH, 3)
+        self.assertEqual(self.actions("updateLeverage"), 1)
         self.venue.submit([self.an_order()])
         self.assertEqual(self.venue.account().leverages, {ETH: 3})
 
