@@ -10,7 +10,18 @@ from typing import Any
 from unittest.mock import patch
 
 from tests.builders import given_approval
-from tests.engine.scripted_venue import Crash, Scene, a_request, a_scene, dies_after, lost_after, lost_before, partly
+from tests.engine.scripted_venue import (
+    Crash,
+    Scene,
+    a_request,
+    a_scene,
+    accepted,
+    dies_after,
+    lost_after,
+    lost_before,
+    partly,
+    refused,
+)
 from trading.domain.desk_state import TradingState
 from trading.domain.errors import (
     Busy,
@@ -250,6 +261,12 @@ class GateTests(EntryTestCase):
             with self.subTest(name=name):
                 self.refused(VenueUnavailable)
 
+    def test_what_the_venue_has_no_room_for_asks_no_guardian(self) -> None:
+        """What is left of its budget is for closes: an opening would be refused, and one of its attempts gone."""
+        self.venue.no_room = True
+        self.refused(VenueUnavailable)
+        self.assertEqual([], self.approver.proposals)
+
     def test_a_denial_consumes_nothing(self) -> None:
         self.refused(RiskDenied, size="900000")
         self.assertIs(Outcome.OPENED, self.scene.execute(size="1000").outcome)
@@ -294,6 +311,34 @@ class GuardianTests(EntryTestCase):
         self.refused(GuardianUnavailable)
         self.approver.failure = None
         self.assertIs(Outcome.OPENED, self.scene.execute().outcome)
+
+    def test_guardian_is_told_every_exit_and_how_it_is_executed(self) -> None:
+        """What it does not know of it has not approved."""
+        trailing = TrailingStop(Ratio(Decimal("0.01")), Ratio(Decimal("0.002")))
+        self.scene.execute(
+            twap=TwapRequest(60, 4),
+            leverage=2,
+            take_profit=Decimal("0.03"),
+            stop_loss=Decimal("0.02"),
+            trailing=trailing,
+            max_holding_seconds=600,
+            stop_loss_usd=Usd(Decimal(30)),
+        )
+        (told,) = self.approver.proposals
+        self.assertEqual(
+            (Decimal("0.03"), Decimal("0.02"), trailing), (told.take_profit, told.stop_loss, told.trailing)
+        )
+        self.assertEqual((600, {"stop_loss_usd": 30}), (told.max_holding_seconds, dict(told.further_exits)))
+        self.assertEqual((2, Execution.TWAP), (told.leverage, told.execution))
+        self.assertEqual(self.scene.trades()[0].id, told.trade_id)
+        self.assertEqual(told.signal.created_at + timedelta(seconds=300), told.expires_at)
+
+    def test_a_rejection_says_all_that_guardian_said(self) -> None:
+        no = given_approval("", approved=False, concerns=("thin",), rule_violations=("R1",), reasoning="too bold")
+        self.approver.answer = no
+        facts = self.refused(GuardianRejected).facts
+        self.assertEqual(("too bold", Decimal("0.2")), (facts["reasoning"], facts["risk_score"]))
+        self.assertEqual((["thin"], ["R1"]), (facts["concerns"], facts["rule_violations"]))
 
     def test_a_signal_that_expires_while_guardian_thinks_is_not_traded(self) -> None:
         self.scene.offer(created_at=self.scene.clock.now() - timedelta(seconds=295))
@@ -391,6 +436,29 @@ class RepeatTests(EntryTestCase):
         self.scene.execute(key="mine")
         self.refused(IdempotencyMismatch, key="mine", size="1000")
         self.refused(IdempotencyMismatch, key="mine", signal_id="signal_2")
+
+    def test_a_key_that_is_sent_with_two_signals_at_once_is_that_of_the_first_accepted(self) -> None:
+        """While Guardian thinks about the one the other is accepted: both would have been the answer to this key."""
+
+        def another(proposal: object) -> None:
+            self.approver.on_approve = None
+            self.scene.execute("signal_2", pair="SOL/AVAX", key="mine")
+
+        self.approver.on_approve = another
+        with self.assertRaises(IdempotencyMismatch):
+            self.scene.execute(key="mine")
+        self.assertEqual((["signal_2"], 1), (self.signals_traded(), len(self.venue.sent)))
+
+    def signals_traded(self) -> list[str]:
+        return [trade.terms.signal.id for trade in self.scene.trades() if trade.terms.signal is not None]
+
+    def test_a_signal_of_which_an_order_was_never_explained_is_owned(self) -> None:
+        """It may yet turn up."""
+        never = RejectReason.UNEXPLAINED
+        self.venue.script(refused(ETH=never, BTC=never))
+        with self.assertRaises(VenueRejected):
+            self.scene.execute()
+        self.refused(SignalNotPending, key="another")
 
     def test_a_traded_signal_is_owned_for_ever(self) -> None:
         position = self.scene.opened()
@@ -568,6 +636,20 @@ class DeadlineTests(EntryTestCase):
         again = self.scene.execute()
         self.assertEqual((Outcome.REPEATED, 1), (again.outcome, len(self.scene.trades())))
         self.assertEqual(PositionStatus.OPEN, again.position.status)
+
+    def test_what_is_told_of_a_trade_that_has_sent_nothing_yet_is_on_disk(self) -> None:
+        """It was accepted without a sync: a machine that dies would forget what its caller was told."""
+        told: list[str] = []
+        self.venue.on_read = lambda name: self.scene.hands.hang() if name == "leverage" else None
+        with patch.object(self.scene.store, "make_sure", lambda: told.append("synced")):
+            self.assertIs(Outcome.WORKING, self.scene.execute().outcome)
+        self.assertEqual(["synced"], told)
+        self.venue.on_read = None
+        self.scene.hands.release()
+
+    def test_an_end_that_comes_in_time_is_waited_for(self) -> None:
+        self.venue.script(accepted(2.0))
+        self.assertEqual(PositionStatus.OPEN, self.scene.execute().position.status)
 
     def test_what_fails_after_the_answer_is_written_down(self) -> None:
         def hang_and_fail(orders: object) -> None:
