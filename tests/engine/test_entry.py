@@ -50,6 +50,7 @@ from trading.domain.units import Coin, PositionId, Ratio, TradeId, Usd
 from trading.engine import closing, emergency, entry, planning, previews, queries
 from trading.engine.entry import Outcome
 from trading.engine.requests import Execution, TwapRequest
+from trading.utils.risk_controls import Breach, BreachCode
 
 
 class EntryTestCase(unittest.TestCase):
@@ -111,6 +112,7 @@ class HappyTests(EntryTestCase):
 
     def test_execution_follows_the_request(self) -> None:
         for request, slices in (
+            ({"size": "5000"}, 1),
             ({"size": "6000", "execution": Execution.MARKET}, 1),
             ({"size": "600", "execution": Execution.TWAP}, 5),
             ({"size": "600", "twap": TwapRequest(slices=3)}, 3),
@@ -249,7 +251,10 @@ class GateTests(EntryTestCase):
 
     def test_a_spread_that_its_own_slices_could_not_cross_is_refused_at_once(self) -> None:
         self.venue.spread = Decimal("0.004")
-        self.assertEqual(["WIDE_SPREAD"], self.breaches(stop_loss=Decimal("0.05")))
+        facts = self.refused(RiskDenied, stop_loss=Decimal("0.05")).facts
+        breach: Breach = facts["breaches"][0]  # type: ignore[index]  # a tuple
+        self.assertEqual((BreachCode.WIDE_SPREAD, Decimal("0.003")), (breach.code, breach.limit))
+        self.assertAlmostEqual(0.004, float(breach.actual), places=4)
         world = planning.look(self.scene.desk, planning.pair_coins(self.scene.offer().pair))
         blind = replace(world, quotes={})
         plan = planning.draft(self.scene.desk, a_request(), self.scene.offer(), blind)
@@ -593,6 +598,22 @@ class DeadlineTests(EntryTestCase):
                 self.scene.hands.release()
                 self.assertIs(PositionStatus.OPEN, self.scene.position(PositionId(position.position_id)).status)
 
+    def test_who_has_waited_for_his_own_request_is_not_told_that_nothing_was_sent(self) -> None:
+        """It was accepted meanwhile; only the prices that it stands at cannot be read in time."""
+        store, seat = self.scene.store, self.scene.store.seat
+
+        def accepted_meanwhile(*asked: Any) -> Any:
+            before.stop()
+            self.scene.execute()
+            self.venue.on_read = lambda name: self.scene.hands.hang()
+            return seat(*asked)
+
+        before = patch.object(store, "seat", accepted_meanwhile)
+        before.start()
+        answer = self.scene.execute()
+        self.assertEqual((Outcome.REPEATED, PositionStatus.OPEN), (answer.outcome, answer.position.status))
+        self.scene.hands.release()
+
     def test_what_is_not_accepted_in_time_never_will_be(self) -> None:
         """However late whatever was asked answers: the caller has been told that nothing was sent."""
 
@@ -744,6 +765,19 @@ class ExposureTests(EntryTestCase):
         self.assertEqual(1000, round(position.entry_notional))
         (trade,) = self.scene.trades()
         self.assertIs(TradeStatus.FILLED, trade.status)
+        self.scene.clock.advance(1)
+        desk = self.scene.desk
+        exposure = planning.exposure_of(desk, desk.store.book(), desk.venue.account())
+        self.assertEqual((1000, 0), (round(exposure.gross_usd), exposure.margin_pending))
+
+    def test_what_others_held_beside_an_opening_that_has_filled_nothing_may_be_gone(self) -> None:
+        """The account holds none of the coin then, and there is nothing to value it by."""
+        self.venue.hold("ETH", "15")
+        self.venue.script(lost_before())
+        self.scene.execute()
+        self.venue.hold("ETH", "-15")
+        desk = self.scene.desk
+        self.assertEqual(2000, planning.exposure_of(desk, desk.store.book(), desk.venue.account()).gross_usd)
 
     def test_a_doubt_that_resolves_while_it_waits_is_an_open_position(self) -> None:
         self.venue.script(lost_after())

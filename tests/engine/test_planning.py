@@ -62,6 +62,10 @@ class ScheduleTest(PlanningTestCase):
         self.assertEqual((Decimal(10), [1, 2, 3]), (terms.slice_interval_seconds, [one.number for one in terms.slices]))
         self.assertEqual(0, self.trade(signal_id="two", pair="SOL/AVAX").terms.slice_interval_seconds)
 
+    def test_no_slice_is_less_than_a_second_after_the_one_before(self) -> None:
+        terms = self.trade(twap=TwapRequest(3, 5)).terms
+        self.assertEqual((3, Decimal(1), 5), (len(terms.slices), terms.slice_interval_seconds, terms.slices_requested))
+
     def test_the_smallest_and_the_largest_slice_are_what_is_judged(self) -> None:
         long = self.draft("2008", twap=TwapRequest(30, 3)).entry.long
         self.assertEqual(
@@ -202,6 +206,9 @@ class ExposureTest(PlanningTestCase):
         self.assertAlmostEqual(Decimal(2700), self.gross(), delta=1)
         self.venue.hold("ETH", "-0.05")
         self.venue.hold("BTC", "0.005")
+        self.assertAlmostEqual(Decimal(2000), self.gross(), delta=1)
+        # What the desk misses itself is no room for more.
+        self.venue.hold("ETH", "-0.1")
         self.assertAlmostEqual(Decimal(2000), self.gross(), delta=1)
 
     def test_what_is_the_desk_s_own_is_beside_nothing(self) -> None:

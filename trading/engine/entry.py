@@ -83,9 +83,9 @@ def execute(desk: Desk, request: ExecuteRequest, key: str | None = None, *, requ
     """
     until = desk.clock.monotonic() + ANSWER_SECONDS
     key = key or request.signal_id
-    known = _known(desk, desk.store.book(), request, key)
+    known = _known(desk.store.book(), request, key)
     if known is not None:
-        return known
+        return _answer(known, queries.position(desk, known.terms.position_id), repeated=True)
     opening = _Opening(desk, request, key, until, request_id)
     ended = errands.ends_by(desk, f"opening by {request.signal_id}", opening.run, until)
     return opening.answer() if ended else opening.answer_so_far()
@@ -104,30 +104,30 @@ class _Opening:
         self._lock = threading.Lock()
         self._given_up = False
         self._trade_id: TradeId | None = None
-        self._known: Answer | None = None
+        self._repeated = False
         self._ended: tuple[Trade, PositionView] | None = None
 
     def run(self) -> None:
         """Every gate in its order, the trade on disk, its orders."""
         desk, until = self._desk, self._until
         with desk.store.seat(_signal_seat(self._request.signal_id), ANSWER_SECONDS):
-            self._known = _known(desk, desk.store.book(), self._request, self._key)
-            if self._known is not None:
-                return
-            trade_id = _accepted(desk, self._request, self._key, until, self._request_id, self._begin).id
-        # The monitor may have taken it up already: it is re-read under its seat, or left to it.
-        left = max(until - desk.clock.monotonic(), 0.0)
-        trade = working.work_if_free(desk, trade_id, until=until, wait_seconds=left)
+            trade = _known(desk.store.book(), self._request, self._key)
+            if trade is not None:
+                self._repeat(trade.id)
+            else:
+                trade = _accepted(desk, self._request, self._key, until, self._request_id, self._begin)
+        if not self._repeated:
+            # The monitor may have taken it up already: it is re-read under its seat, or left to it.
+            left = max(until - desk.clock.monotonic(), 0.0)
+            trade = working.work_if_free(desk, trade.id, until=until, wait_seconds=left)
         # Marked here, too: a venue that hangs is as slow to tell a price, and the caller does not wait for it.
-        self._ended = trade, queries.position(desk, trade.terms.position_id, just_made=True)
+        self._ended = trade, queries.position(desk, trade.terms.position_id, just_made=not self._repeated)
 
     def answer(self) -> Answer:
         """What it has come to, once it has run."""
-        if self._known is not None:
-            return self._known
         if self._ended is None:
             raise InvariantBroken("an opening has ended with neither a trade nor a refusal")
-        return _answer(*self._ended)
+        return _answer(*self._ended, repeated=self._repeated)
 
     def answer_so_far(self) -> Answer:
         """The trade as it stands while it is still worked; one that is not accepted by now never will be."""
@@ -140,7 +140,13 @@ class _Opening:
         trade = self._desk.store.book().find_trade(accepted)
         if trade is None:
             raise Busy(f"signal {self._request.signal_id} is being accepted just now; ask again")
-        return _answer(trade, queries.unmarked_position(self._desk, trade.terms.position_id))
+        shown = queries.unmarked_position(self._desk, trade.terms.position_id)
+        return _answer(trade, shown, repeated=self._repeated)
+
+    def _repeat(self, trade_id: TradeId) -> None:
+        """It was accepted while this one waited for its turn: whatever happens now, something has been sent."""
+        with self._lock:
+            self._trade_id, self._repeated = trade_id, True
 
     def _begin(self, trade_id: TradeId) -> None:
         """Called before the trade is written down: whoever has been told that nothing was sent has been told the
@@ -210,13 +216,13 @@ def risk_denied(breaches: tuple[Breach, ...]) -> RiskDenied:
     return RiskDenied(words, breaches=breaches)
 
 
-def _known(desk: Desk, book: Book, request: ExecuteRequest, key: str) -> Answer | None:
-    """The answer to a request that was heard before; None for a new one. Raises when the signal or the key is taken."""
+def _known(book: Book, request: ExecuteRequest, key: str) -> Trade | None:
+    """The trade of a request that was heard before; None for a new one. Raises when the signal or the key is taken."""
     trade = book.trade_of_key(key)
     if trade is not None:
         if trade.terms.fingerprint != request.fingerprint:
             raise IdempotencyMismatch(f"the key {key} was used for another request", trade_id=trade.id)
-        return _answer(trade, queries.position(desk, trade.terms.position_id), repeated=True)
+        return trade
     owner = owned(book, request.signal_id)
     if owner is not None:
         raise SignalNotPending(
@@ -273,7 +279,7 @@ def _accepted(
     approval = _approved(desk, plan, trade_id, before, until)
     fresh = planning.look_for(desk, request, signal.pair)
     with desk.store.exclusive() as book:
-        _known(desk, book, request, key)
+        _known(book, request, key)
         # Once more: Guardian has thought, and the venue was read, for seconds.
         require_active(desk)
         require_monitor(desk)
