@@ -2,17 +2,19 @@
 
 The law: the cookie holds no token, only the name of one and what is needed to see that it is still the same; it ends at
 its instant, with its token, with the key that signed it, or when its owner logs out, whichever comes first. Who has
-logged out is remembered by this process alone.
+logged out is remembered in DATA_DIR; where that cannot be written, by this process alone.
 """
 
 import hashlib
 import hmac
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
 from threading import Lock
-from weakref import WeakKeyDictionary
 
 from django.core.signing import BadSignature, Signer
 from django.http import parse_cookie
@@ -20,10 +22,12 @@ from django.utils.crypto import salted_hmac
 
 from trading.conf import ApiToken, Config, Scope
 from trading.ports import Clock
+from trading.utils.disk import SystemDisk, replace_whole
 
 SESSION_AGE_MAX = timedelta(hours=12)
 COOKIE_CHARS_MAX = 2048
 LOGGED_OUT_MAX = 1000
+LOGGED_OUT_FILE = "sessions.ended"
 WRITE_HEADER = "X-CSRF-Token"
 _SALT = "trading.sessions"
 _MARK_CHARS = 16
@@ -89,7 +93,7 @@ def session_of(value: str, config: Config, clock: Clock) -> Session | None:
     except (BadSignature, ValueError):
         return None
     ends = datetime.fromtimestamp(content["ends"], UTC)
-    if clock.now() >= ends or value in _logged_out_by(clock):
+    if clock.now() >= ends or _logged_out_in(config.data_dir).has(value):
         return None
     for token in config.api_tokens:
         if token.name == content["name"] and hmac.compare_digest(_mark(token), content["mark"]):
@@ -102,21 +106,43 @@ def end(value: str, config: Config, clock: Clock) -> None:
     was ended first is forgotten."""
     if session_of(value, config, clock) is None:
         return
-    with _lock:
-        left = _logged_out.setdefault(clock, OrderedDict())
-        left[value] = None
-        if len(left) > LOGGED_OUT_MAX:
-            left.popitem(last=False)
+    _logged_out_in(config.data_dir).add(value)
 
 
-# One to a clock: what has ended by another clock means nothing.
-_logged_out: WeakKeyDictionary[Clock, OrderedDict[str, None]] = WeakKeyDictionary()
-_lock = Lock()
+class _LoggedOut:
+    """The sessions whose owners have logged out, the latest last, in the file at *path*: a line each, the SHA-256 of
+    the cookie's value. What cannot be read is not known, and what cannot be written is known until the process ends."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = Lock()
+        try:
+            digests = path.read_text(encoding="ascii").split()
+        except (OSError, ValueError):
+            digests = []
+        self._digests = OrderedDict.fromkeys(digests)
+
+    def has(self, value: str) -> bool:
+        with self._lock:
+            return _digest(value) in self._digests
+
+    def add(self, value: str) -> None:
+        with self._lock:
+            self._digests[_digest(value)] = None
+            if len(self._digests) > LOGGED_OUT_MAX:
+                self._digests.popitem(last=False)
+            content = "".join(f"{digest}\n" for digest in self._digests).encode()
+            with suppress(OSError):
+                replace_whole(self._path, content, SystemDisk(), sync=True)
 
 
-def _logged_out_by(clock: Clock) -> OrderedDict[str, None]:
-    with _lock:
-        return _logged_out.get(clock, OrderedDict())
+@lru_cache(maxsize=8)
+def _logged_out_in(folder: Path) -> _LoggedOut:
+    return _LoggedOut(folder / LOGGED_OUT_FILE)
+
+
+def _digest(value: str) -> str:
+    return hashlib.sha256(value.encode("utf-8", "replace")).hexdigest()
 
 
 def _mark(token: ApiToken) -> str:

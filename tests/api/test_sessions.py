@@ -1,5 +1,7 @@
 """The log-in page's way in: a token for a signed cookie, and what that cookie may and may not do."""
 
+import hashlib
+import os
 import re
 from dataclasses import replace
 from http.cookies import Morsel
@@ -12,7 +14,7 @@ from django.http import HttpResponse
 from tests.api.base import EXECUTE, ApiTestCase, told
 from tests.api.test_access import API_TOKENS, TOKENS, bearer
 from tests.servers.hyperliquid import AGENT_KEY, MASTER
-from trading import bootstrap, events
+from trading import bootstrap, events, sessions
 from trading.adapters.hyperliquid import HyperliquidVenue
 from trading.adapters.keys import open_wallet
 from trading.conf import HYPERLIQUID_MAINNET, HYPERLIQUID_TESTNET, Config
@@ -98,6 +100,35 @@ class LogInTest(SessionCase):
         # In the same second.
         self.clock.advance(0.001)
         self.log_in()
+        self.assertEqual(200, self.get("/api/positions").status_code)
+
+    def test_who_has_logged_out_stays_so_over_a_restart(self) -> None:
+        """A cookie that was taken before the log-out worked again."""
+        for folder_there, status in ((True, 401), (False, 200)):
+            self.clock.advance(1)
+            self.log_in()
+            copied = self.morsel().value
+            if not folder_there:
+                self.configure(data_dir=self.folder / "not there")
+            self.send("DELETE", "/api/session")
+            self.with_cookie(copied)
+            self.assertEqual(401, self.get("/api/positions").status_code)
+            sessions._logged_out_in.cache_clear()
+            self.assertEqual(status, self.get("/api/positions").status_code)
+
+    def test_what_is_remembered_of_a_log_out_is_no_cookie_and_for_this_user_only(self) -> None:
+        self.log_in()
+        copied = self.morsel().value
+        self.send("DELETE", "/api/session")
+        file = self.desk.config.data_dir / sessions.LOGGED_OUT_FILE
+        self.assertEqual(hashlib.sha256(copied.encode()).hexdigest() + "\n", file.read_text())
+        if os.name != "nt":
+            self.assertEqual(0o600, file.stat().st_mode & 0o777)
+
+    def test_a_list_of_log_outs_that_is_none_keeps_nobody_out(self) -> None:
+        self.log_in()
+        (self.desk.config.data_dir / sessions.LOGGED_OUT_FILE).write_bytes(b"\xff\x00")
+        sessions._logged_out_in.cache_clear()
         self.assertEqual(200, self.get("/api/positions").status_code)
 
     def test_as_many_as_have_logged_out_are_remembered(self) -> None:
