@@ -419,6 +419,32 @@ class SecondReadingTest(ExitsTestCase):
         self.assertEqual([], self.swept())
         self.assertGreater(self.memory.high_water[position.id], Decimal("0.006"))
 
+    def test_a_book_that_is_too_thin_for_a_moment_raises_no_trailing_mark(self) -> None:
+        """The mark is half a percent above what the position could be left at: by it alone, arm and gap were passed."""
+        position = self.scene.opened()
+        self.planned(position, given_exit_plan(trailing=given_trailing("0.006", "0.004")))
+        self.venue.move("ETH", "4070")
+        self.venue.bend_depth = self.pulled("0.99")
+        self.assertEqual([], self.swept())
+        self.venue.depth_usd = {"ETH": Decimal(10)}
+        for _ in range(3):
+            self.assertEqual([], self.swept())
+        self.venue.depth_usd = {}
+        for _ in range(3):
+            self.assertEqual([], self.swept())
+        self.assertIsNone(self.scene.position(position.id).high_water)
+
+    def test_what_has_grown_beyond_the_book_trails_by_the_mark_on_two_readings(self) -> None:
+        position = self.scene.opened(twap=TwapRequest(60, 2))
+        self.planned(position, given_exit_plan(trailing=given_trailing("0.006", "0.004")))
+        self.assertEqual([], self.swept())
+        self.scene.tick(30)
+        self.venue.depth_usd = {"ETH": Decimal(10)}
+        for price in ("4070", "4030"):
+            self.venue.move("ETH", price)
+            self.assertEqual([], self.swept())
+        self.assertEqual([ExitReason.TRAILING_STOP], self.swept())
+
     def test_too_little_depth_leaves_the_word_to_the_mark_on_two_readings(self) -> None:
         self.scene.opened()
         self.venue.depth_usd = {"ETH": Decimal(10)}

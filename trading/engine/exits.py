@@ -14,7 +14,7 @@ from trading.domain.errors import Busy, InvalidRequest, Refused, StoreCorrupt
 from trading.domain.exit_plan import ExitPlan, ExitReason
 from trading.domain.market import Account, Quote
 from trading.domain.positions import Position, Watch, first_watch
-from trading.domain.units import Coin, PositionId, Price, Ratio
+from trading.domain.units import Coin, PositionId, Price, Ratio, Usd
 from trading.engine import queries
 from trading.engine.barriers import (
     Bars,
@@ -83,6 +83,8 @@ class Memory:
     holding: dict[PositionId, tuple[timedelta, float]] = field(default_factory=dict, compare=False)
     """How long each had been held when it was looked at first, and when that was by the clock that nobody sets."""
     warned: set[PositionId] = field(default_factory=set)
+    carried: dict[PositionId, Usd] = field(default_factory=dict)
+    """The entry notional at which the book last carried what trails: up to that its trailing mark goes by the book."""
     account: Account | None = field(default=None, compare=False)
     """As its keeper read it last: a sweep does not wait for the account to be read."""
     strained_since: datetime | None = field(default=None, compare=False)
@@ -320,12 +322,17 @@ def _note_strain(memory: Memory, account: Account | None) -> None:
 def _raised(desk: Desk, memory: Memory, position: Position, mark: Mark, present: Decimal) -> Decimal | None:
     """The trailing mark with this reading in it, written down when it has risen by enough to matter.
 
-    It rises only as far as the venue's mark confirms: a bid that shoots up for a moment must not become a stop.
+    It rises only as far as the venue's mark confirms: a bid that shoots up for a moment must not become a stop. Nor by
+    the mark alone, which knows of no spread and no depth, while the book does not carry what it has carried before:
+    once it does again, that would be the gap.
     """
     trailing = position.exit_plan.trailing
     if trailing is None:
         return position.high_water
-    if mark.mark_return is None:
+    if mark.exit_return is not None:
+        memory.carried[position.id] = position.entry_notional
+    is_thin = mark.exit_return is None and position.entry_notional <= memory.carried.get(position.id, 0)
+    if mark.mark_return is None or is_thin:
         return memory.high_water.get(position.id, position.high_water)
     confirmed = min(present, mark.mark_return)
     seen = raise_high_water(memory.high_water.get(position.id), confirmed)
@@ -396,5 +403,6 @@ def _forget(memory: Memory, roster: Roster) -> None:
     memory.blind = {key: value for key, value in memory.blind.items() if key in standing}
     memory.holding = {key: value for key, value in memory.holding.items() if key in standing}
     memory.warned &= standing
+    memory.carried = {key: value for key, value in memory.carried.items() if key in standing}
     memory.mids = {coin: mid for coin, mid in memory.mids.items() if coin in coins}
     memory.jumps = {coin: at for coin, at in memory.jumps.items() if coin in coins}
