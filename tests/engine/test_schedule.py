@@ -46,10 +46,12 @@ from trading.domain.trades import (
     TradeStatus,
     record,
 )
-from trading.domain.units import ZERO, Quantity, TradeId
-from trading.engine.playbook import CLOSE_BANDS, Market, Policy, Send, Wait, next_step
+from trading.domain.units import ZERO, Quantity, TradeId, Usd
+from trading.engine.playbook import CLOSE_BANDS, Market, Note, Policy, Send, Wait, next_step
 from trading.engine.schedule import (
     CATCH_UP_MAX,
+    Pace,
+    average_price,
     due_times,
     filled_share,
     next_slice_due,
@@ -97,6 +99,7 @@ class SkippedTests(PlaybookTestCase):
         trade = filled(a_working_trade(slices=4))
         trade = self.skipped(trade, a_market(after(72), without=["ETH"]))
         self.assertEqual((), trade.skipped[0].mids)
+        self.assertEqual(4_000, a_pace(trade).long_benchmark)
         stale = self.skipped(filled(a_working_trade(slices=4)), a_market(after(72), quoted_at=T0))
         self.assertEqual((4_000, 100_000), stale.skipped[0].mids)
 
@@ -121,9 +124,19 @@ class SkippedTests(PlaybookTestCase):
         trade = self.skipped(trade, a_market(after(108), AWAY))
         self.assertEqual(4, self.sends(next_step(trade, a_market(after(108)), ACTIVE))[0].slice_number)
 
+    def test_one_that_never_landed_goes_again_three_times_and_then_the_rest_takes_its_part(self) -> None:
+        trade = self.sent_at(filled(a_working_trade(slices=5)), 36)
+        for number, seconds in ((3, 72), (3, 108), (3, 144), (4, 180), (4, 216)):
+            step = next_step(trade, a_market(after(seconds)), ACTIVE)
+            self.assertEqual(number, self.sends(step)[0].slice_number)
+            trade = sent(trade, step)
+            self.assertEqual((number - 1, 0), (slices_done(trade), slices_skipped(trade)))
+            trade = absent(trade, after(seconds + 16))
+
     def test_the_first_slices_are_skipped_while_the_approval_lasts(self) -> None:
         trade = self.skipped(a_trade(slices=6, interval=10), a_market(after(10), AWAY))
         self.assertIs(TradeStatus.PENDING, trade.status)
+        self.assertEqual((slices_done(trade), slices_skipped(trade)), (0, 1))
         self.assertEqual(2, self.sends(next_step(trade, a_market(after(12)), ACTIVE))[0].slice_number)
         self.notes(next_step(trade, a_market(after(31), AWAY), ACTIVE), TradeCanceled)
 
@@ -153,6 +166,12 @@ class SkippedTests(PlaybookTestCase):
             trade = self.sent_at(trade, seconds)
         self.assertEqual([Decimal("0.18"), Decimal("0.18"), Decimal("0.21")], sizes)
         self.notes(next_step(trade, a_market(after(398)), ACTIVE), TradeFilled)
+
+
+def a_pace(trade: Trade) -> Pace:
+    pace = pace_of(trade)
+    assert pace is not None
+    return pace
 
 
 def remaining_of(trade: Trade) -> Decimal:
@@ -196,6 +215,32 @@ class PaceTests(PlaybookTestCase):
         self.assertIsNone(pace_of(filled(a_working_trade())))
         self.assertIsNone(pace_of(a_trade(slices=3)))
         self.assertIsNone(pace_of(filled(a_working_trade(slices=3), BTC="0")))
+        self.assertIsNone(pace_of(filled(a_working_trade(slices=3), ETH="0")))
+
+    def test_only_the_instants_of_the_schedule_count_for_the_benchmark(self) -> None:
+        trade = filled(a_working_trade(slices=2), ETH="0.1", BTC="0.1")
+        for seconds, eth in ((36, "4004"), (72, "4008")):
+            trade = filled(
+                sent(trade, next_step(trade, a_market(after(seconds), {"ETH": eth}), ACTIVE)), ETH="0", BTC="0"
+            )
+        self.assertEqual([1, 2, 3], sorted({order.slice_number for order in trade.orders}))
+        self.assertEqual(4_002, a_pace(trade).long_benchmark)
+
+    def test_what_is_taken_back_of_a_leg_is_no_part_of_what_the_legs_have_cost(self) -> None:
+        """ETH sold to level it is neither bought ETH nor sold BTC."""
+        trade = noted(filled(a_working_trade(slices=3), BTC="0.5"), Note(LegsUnbalanced(T0, Usd(Decimal(100)))))
+        long, short = trade.terms.legs
+        before = average_price(trade, long), average_price(trade, short)
+        later = a_market(after(6), {"ETH": "3900"})
+        (trim,) = self.sends(next_step(trade, later, Policy(TradingState.REDUCING)))
+        self.assertTrue(trim.reduce_only)
+        trade = filled(sent(trade, Send((trim,))))
+        self.assertEqual(before, (average_price(trade, long), average_price(trade, short)))
+
+    def test_what_has_ended_has_no_next_slice(self) -> None:
+        trade = filled(a_working_trade(slices=3))
+        self.assertEqual((after(36), 0), (next_slice_due(trade), slices_skipped(a_trade(slices=3))))
+        self.assertIsNone(next_slice_due(record(trade, TradeCanceled(after(1), "it was canceled"))))
 
     def test_the_share_filled_is_that_of_the_leg_behind(self) -> None:
         self.assertEqual(Decimal("0.2"), round(filled_share(filled(a_working_trade(), BTC="0.2")), 4))
@@ -209,7 +254,11 @@ class PaceTests(PlaybookTestCase):
         self.assertNotEqual(one, due_times(T0, 600, 10, TradeId("trd_b"), Decimal("0.4")))
         self.assertEqual(T0, one[0])
         self.assertEqual(one, tuple(sorted(one)))
-        self.assertEqual(due_times(T0, 600, 10, TradeId("trd_a"), Decimal(0))[3], after(180))
+        plain = due_times(T0, 600, 10, TradeId("trd_a"), Decimal(0))
+        self.assertEqual(plain[3], after(180))
+        moved = [(due - planned).total_seconds() for due, planned in zip(one, plain, strict=True)][1:]
+        self.assertTrue(all(0 < abs(seconds) <= 24 for seconds in moved), moved)
+        self.assertTrue(min(moved) < -5 and max(moved) > 5, moved)
 
     def test_a_pace_with_jitter_keeps_the_planned_distances_after_a_delay(self) -> None:
         slices = given_slices(*a_trade(slices=3).terms.legs, 3)
@@ -297,6 +346,29 @@ class SlowCloseTests(PlaybookTestCase):
         long, _ = self.sends(self.step(trade, 105))
         self.assertEqual(5, long.slice_number)
         self.assertEqual(trade.terms.long.quantity - trade.filled(ETH), long.quantity)
+
+    def test_a_close_catches_up_without_a_bound(self) -> None:
+        """Eight of ten slices found no match: what is left goes in two, five parts each."""
+        legs = self.closing.terms.legs
+        slices = given_slices(*legs, 10, 15, after(60))
+        trade = replace(self.closing, terms=replace(self.closing.terms, slices=slices, gives_up_at=after(210)))
+        for number in range(8):
+            trade = self.gone_out(trade, 60 + 15 * number, ETH="0", BTC="0")
+        long, short = self.sends(self.step(trade, 180))
+        self.assertEqual((Decimal("0.125"), Decimal("0.005"), 9), (long.quantity, short.quantity, long.slice_number))
+
+    def test_what_nobody_has_is_written_off_a_minute_after_a_hurry_however_long_the_schedule_was(self) -> None:
+        hurried = record(self.closing, CloseHurried(after(61), ExitReason.STOP_LOSS, "a breach"))
+        trade = replace(hurried, terms=replace(hurried.terms, gives_up_at=after(3_600)))
+        others = {"available": {"ETH": "0", "BTC": "0"}, "whole": {"ETH": "1", "BTC": "1"}}
+        self.waits(self.step(trade, 120, **others), "nothing that the venue would take")
+        self.notes(self.step(trade, 121, **others), HoldingGone)
+
+    def test_past_its_last_slice_a_close_has_no_next_one(self) -> None:
+        trade = self.closing
+        for seconds in (60, 75, 90, 105):
+            trade = self.gone_out(trade, seconds, ETH="0", BTC="0")
+        self.assertIsNone(next_slice_due(trade))
 
     def test_a_desk_that_slept_through_the_schedule_takes_the_rest_at_once(self) -> None:
         trade = self.gone_out(self.closing, 60)
