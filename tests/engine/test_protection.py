@@ -25,6 +25,7 @@ from trading.engine import closing, emergency, monitor, protection, queries, wor
 from trading.engine.desk import Desk
 from trading.engine.monitor import Watchman
 from trading.engine.protection import Changes, Guard, Listing, decide, distance, settled, wanted
+from trading.engine.requests import TwapRequest
 from trading.utils.halted import HaltedStore
 
 ETH, BTC = Coin("ETH"), Coin("BTC")
@@ -305,6 +306,26 @@ class Life(ProtectionCase):
             self.assert_known(position)
         self.assertLessEqual(len(self.venue.placements), 6)
 
+    def test_what_is_filled_soon_after_a_move_is_guarded_ten_seconds_after_that(self) -> None:
+        """The last slice, too, after which the position is open and is looked at each half minute."""
+        position = self.scene.opened(twap=TwapRequest(20, 4))
+        self.tick(16)
+        after_it = self.scene.position(position.id)
+        self.assertIs(PositionStatus.OPEN, after_it.status)
+        self.assertLess(self.venue.guards("ETH")[0][2], after_it.long.held)
+        self.tick(10)
+        self.assertEqual({one[2] for one in self.venue.guards("ETH")}, {after_it.long.held})
+        self.assertLessEqual(len(self.venue.placements), 3)
+        self.assert_known(position)
+
+    def test_a_quiet_minute_costs_two_looks_and_one_list(self) -> None:
+        self.scene.opened()
+        self.tick(30)
+        before = self.venue.calls.count("resting")
+        with mock.patch.object(protection, "protect", wraps=protection.protect) as looks:
+            self.tick(60)
+        self.assertEqual((looks.call_count, self.venue.calls.count("resting") - before), (2, 1))
+
     def test_liquidation_that_comes_nearer_draws_the_triggers_in(self) -> None:
         self.scene.opened()
         self.tick()
@@ -554,6 +575,23 @@ class Firing(ProtectionCase):
         self.venue.fire("ETH", "stop")
         self.tick(7, seconds=10)
         self.assertEqual(len(self.venue.placements), 1)
+
+    def test_one_that_fires_beside_others_stays_written_down_until_its_fill_is_read(self) -> None:
+        """Struck out before that, nobody would ask for it again, and what took its place would sell theirs."""
+        position = self.scene.opened()
+        self.tick()
+        self.venue.hold("ETH", "1")
+        emergency.resume(self.scene.desk, [ETH])
+        self.tick(5)
+        self.venue.reads_down.add("fills")
+        fired = self.venue.fire("ETH", "stop")
+        self.tick(12, seconds=10)
+        self.assertIn(fired.client_order_id, {one.order.client_order_id for one in self.resting(position)})
+        self.assertEqual((len(self.venue.placements), self.losses(position)), (1, []))
+        self.venue.reads_down.clear()
+        self.tick(4, seconds=10)
+        self.assertEqual([(one.coin, one.quantity) for one in self.losses(position)], [(ETH, Decimal("0.25"))])
+        self.assertEqual((self.venue.held("ETH"), self.resting(position)), (1, ()))
 
 
 class Unwritable(ProtectionCase):

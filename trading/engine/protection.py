@@ -281,7 +281,9 @@ def protect(desk: Desk, memory: Memory, position_id: PositionId, find: Finding) 
             return
         listing = _listing(desk, memory, watch.resting)
         present, unclear = _seen(desk, memory, position_id, watch.resting, listing, find)
-        changes = decide(_wish(desk, position_id, unclear), present, now)
+        wish = _wish(desk, position_id, unclear)
+        changes = decide(wish, present, now)
+        put_off = not changes.replaced and bool(decide(wish, present, now + MOVE_INTERVAL).replaced)
         if changes.replaced:
             # What stands in for one that has fired meanwhile would be larger than what is left, and take of others'.
             listing = read_list(desk, memory, timedelta(0))
@@ -297,7 +299,7 @@ def protect(desk: Desk, memory: Memory, position_id: PositionId, find: Finding) 
             _note(desk, position_id, lambda _: present)
         _carry_out(desk, memory, position, changes)
         doubtful = any(not one.placed for one in watch_of(desk.store.book(), position_id).resting)
-        if unclear or doubtful or position.status is PositionStatus.OPENING or changes.replaced:
+        if unclear or doubtful or position.status is PositionStatus.OPENING or changes.replaced or put_off:
             _look_soon(memory, position_id, now)
 
 
