@@ -3,7 +3,8 @@ nobody's slowness is anybody else's.
 
 The law: no thread waits for what a caller sends, and none for long until he reads. The main thread gathers each request
 and gives it a thread once it is whole; it waits for many at once and for nobody alone. What closes never waits for what
-opens or shows, and has threads of its own: what stands behind slow callers and slow peers is an emergency stop.
+opens or shows, and has threads of its own, and so has an emergency stop beside it: that is what stands behind slow
+callers and slow peers.
 """
 
 import errno
@@ -40,13 +41,14 @@ BODY_BYTES_MAX = 64 * 1024
 
 URGENT_THREADS = 8
 """Beside those for everything else, and only begun when they are needed."""
+STOP_THREADS = 4
+"""Beside those for closes: nine of them that waited for a venue let a stop wait as well. The first stop closes all."""
 
 _HEAD_END = b"\r\n\r\n"
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,18})[ \t]*\r\n", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
-_URGENT = re.compile(
-    rb"POST /api/(emergency_stop|positions/[^/? ]+/close|trades/[^/? ]+/cancel)/?[? ]|(GET|HEAD) /api/health/?[? ]"
-)
+_STOP = re.compile(rb"POST /api/emergency_stop/?[? ]")
+_URGENT = re.compile(rb"POST /api/(positions/[^/? ]+/close|trades/[^/? ]+/cancel)/?[? ]|(GET|HEAD) /api/health/?[? ]")
 _EXPECTED = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*\r\n", re.IGNORECASE)
 
 
@@ -90,7 +92,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def get_thread_pool(self) -> ThreadPoolExecutor:
         """Called once, in the worker's own process."""
-        self._urgent = ThreadPoolExecutor(URGENT_THREADS)
+        self._urgent, self._stop = ThreadPoolExecutor(URGENT_THREADS), ThreadPoolExecutor(STOP_THREADS)
         pool: ThreadPoolExecutor = super().get_thread_pool()
         return pool
 
@@ -159,9 +161,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         conn.data_ready = True
         if cut:
             self._cut.add(conn)
-        pool = self._urgent if _URGENT.match(content) else self.tpool
-        future = pool.submit(self.handle, conn)
+        future = self._pool_for(content).submit(self.handle, conn)
         future.add_done_callback(lambda done: self.method_queue.defer(self.finish_request, conn, done))
+
+    def _pool_for(self, content: bytearray) -> ThreadPoolExecutor:
+        if _STOP.match(content):
+            return self._stop
+        return self._urgent if _URGENT.match(content) else self.tpool
 
     def _forget(self, conn: Any) -> Arriving:
         self.poller.unregister(conn.sock)

@@ -64,7 +64,7 @@ class Hasty(Worker):
 def echo(environ, start_response):
     length = int(environ.get("CONTENT_LENGTH") or 0)
     body = environ["wsgi.input"].read(length) if length < 65536 else b""
-    if environ["PATH_INFO"] == "/slow":
+    if environ["PATH_INFO"] in ("/slow", "/api/positions/slow/close"):
         stopped.wait(20)
     if environ["PATH_INFO"] == "/api/emergency_stop":
         stopped.set()
@@ -141,8 +141,8 @@ class WebWorkerTest(unittest.TestCase):
 
     def test_what_is_urgent(self) -> None:
         for line, urgent in (
-            (b"POST /api/emergency_stop HTTP/1.1", True),
-            (b"POST /api/emergency_stop/ HTTP/1.1", True),
+            (b"POST /api/emergency_stop HTTP/1.1", False),
+            (b"POST /api/emergency_stop/ HTTP/1.1", False),
             (b"POST /api/positions/pos_1/close HTTP/1.1", True),
             (b"POST /api/trades/trd_1/cancel/?x=1 HTTP/1.1", True),
             (b"GET /api/health HTTP/1.1", True),
@@ -152,6 +152,8 @@ class WebWorkerTest(unittest.TestCase):
             (b"GET /api/healthy HTTP/1.1", False),
         ):
             self.assertEqual(urgent, bool(web_worker._URGENT.match(line)), line)
+            stops = line.startswith(b"POST /api/emergency_stop")
+            self.assertEqual(stops, bool(web_worker._STOP.match(line)), line)
 
     def test_tls_is_refused_and_not_taken_for_something_that_cannot_be_read(self) -> None:
         self.worker.cfg = mock.Mock(is_ssl=True)
@@ -232,10 +234,13 @@ class SlowCallersTest(ServedTestCase):
             self.caller(FOR_MUCH)
         self.assert_answered_at_once()
 
-    def test_what_closes_waits_for_nobody_who_opens(self) -> None:
-        """Sixteen who asked to open while Guardian was slow held all threads, and an emergency stop for as long."""
+    def test_a_stop_waits_for_nobody_who_opens_or_closes(self) -> None:
+        """Sixteen who asked to open while Guardian was slow held all threads, and an emergency stop for as long; so did
+        nine who closed while the venue hung."""
         for _ in range(2 * THREADS):
             self.caller(b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        for _ in range(web_worker.URGENT_THREADS + 1):
+            self.caller(b"POST /api/positions/slow/close HTTP/1.1\r\nHost: localhost\r\n\r\n")
         began = time.monotonic()
         self.assertEqual(b"", read(self.caller(b"POST /api/emergency_stop HTTP/1.1\r\nHost: localhost\r\n\r\n")))
         self.assertLess(time.monotonic() - began, 4)
