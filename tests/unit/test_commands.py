@@ -35,7 +35,7 @@ from trading.domain.errors import Busy, ResumeRefused, StoreCorrupt
 from trading.domain.orders import RejectReason
 from trading.engine import emergency, monitor
 from trading.engine.desk import Desk
-from trading.management.commands import demo, monitor_positions
+from trading.management.commands import demo, emergency_stop, monitor_positions
 
 ROOT = Path(settings.BASE_DIR)
 STEP_SECONDS = 0.02
@@ -395,6 +395,35 @@ class EmergencyStopTest(CommandTestCase):
         with redirect_stderr(io.StringIO()):
             self.assertIn("closed", self.run_command("emergency_stop"))
         self.assertTrue(self.venue.flat)
+
+    def test_what_is_damaged_under_it_does_not_end_it(self) -> None:
+        """Between two presses it ended with STORE_CORRUPT, and a leg that was refused so far stood."""
+        self.scene.opened()
+        self.venue.refusing = {"ETH": RejectReason.NO_MATCH}
+
+        def damage() -> None:
+            if self.scene.clock.slept[-1] == emergency_stop.PAUSE_SECONDS:
+                (self.scene.store.data_dir / "desk.json").write_bytes(b"damaged")
+                self.venue.refusing = {}
+
+        self.scene.clock.on_sleep = damage
+        with redirect_stderr(io.StringIO()):
+            self.assertIn("all positions are closed", self.run_command("emergency_stop"))
+        self.assertTrue(self.venue.flat)
+
+    def test_nor_does_a_lock_that_is_held_for_a_while(self) -> None:
+        self.scene.opened()
+        for name in ("stop", "push"):
+            begin, left = getattr(emergency, name), [2]
+
+            def held(*words: Any, begin: Any = begin, left: list[int] = left, **more: Any) -> Any:
+                if left[0]:
+                    left[0] -= 1
+                    raise Busy("the book is held by another thread")
+                return begin(*words, **more)
+
+            self.enterContext(mock.patch.object(emergency, name, held))
+        self.assertIn("the desk is HALTED", self.run_command("emergency_stop"))
 
     def test_a_refusal_without_a_list_of_causes_is_said_in_its_words(self) -> None:
         refusal = ResumeRefused("not now", causes="none")

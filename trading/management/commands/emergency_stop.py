@@ -3,7 +3,7 @@
 import signal
 from argparse import ArgumentParser
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from trading.bootstrap import get_desk
 from trading.domain.desk_state import TradingState
-from trading.domain.errors import DeskError, ResumeRefused, VenueUnavailable
+from trading.domain.errors import Busy, DeskError, ResumeRefused, StoreCorrupt, VenueUnavailable
 from trading.domain.units import Coin
 from trading.engine import emergency
 from trading.engine.desk import Desk
@@ -82,11 +82,13 @@ class Command(BaseCommand):
         while _goes_on(report) and desk.clock.monotonic() < until:
             desk.clock.sleep(PAUSE_SECONDS)
             if report.trading_state is TradingState.LIQUIDATING:
-                emergency.push(desk, lambda position_id, reason: None)
-                state = desk.store.state().state
-                if state is not TradingState.LIQUIDATING:
-                    report = replace(report, remaining=(), trading_state=state)
-                    break
+                # Pressed again it does without a ledger where that is in the way.
+                with suppress(Busy, StoreCorrupt):
+                    emergency.push(desk, lambda position_id, reason: None)
+                    state = desk.store.state().state
+                    if state is not TradingState.LIQUIDATING:
+                        report = replace(report, remaining=(), trading_state=state)
+                        break
             report = self._pressed(desk, until, unwritten, scope_account=scope_account)
         for foreign in report.foreign:
             say(self.stdout, f"not the desk's, left alone: {foreign.quantity} {foreign.coin}")
@@ -98,11 +100,12 @@ class Command(BaseCommand):
         say(self.stdout, f"all positions are closed; the desk is {report.trading_state} and opens nothing")
 
     def _pressed(self, desk: Desk, until: float, unwritten: Unwritten, *, scope_account: bool) -> StopReport:
-        """Raises VenueUnavailable, where there is no ledger to go on by either, once the time is over."""
+        """Raises what stands in its way once the time is over: Busy, StoreCorrupt where a file has just been damaged,
+        and VenueUnavailable where there is no ledger to go on by either."""
         while True:
             try:
                 report = emergency.stop(desk, scope_account=scope_account, goes_on=False, unwritten=unwritten)
-            except VenueUnavailable:
+            except (Busy, StoreCorrupt, VenueUnavailable):
                 if desk.clock.monotonic() >= until:
                     raise
                 desk.clock.sleep(PAUSE_SECONDS)
