@@ -754,7 +754,7 @@ class ResumeTest(StopTestCase):
         self.scene.close(self.scene.store.book().positions()[0])
         self.scene.enter_state(TradingState.HALTED)
         causes = " | ".join(self.causes())
-        for words in ("is suspended", "an order is in doubt", "drift in SOL"):
+        for words in (f"trade {suspended.id} is suspended", "an order is in doubt", "drift in SOL"):
             self.assertIn(words, causes)
         self.assertIs(TradingState.HALTED, self.state)
 
@@ -805,8 +805,11 @@ class ResumeTest(StopTestCase):
                     return replace(state, state=TradingState.REDUCING, causes=kept, baseline_equity=equity)
 
                 self.scene.store.change_state(reduced)
+                made = self.scene.store.state().made_today(Usd(Decimal(100_000)))
                 state = emergency.resume(self.scene.desk)
                 self.assertEqual((expected, frozenset()), (state.baseline_equity, state.causes))
+                self.assertEqual(made, state.made_today(Usd(Decimal(100_000))))
+                self.assertLess(made or 0, 0)
 
     def test_a_resume_without_need_says_nothing(self) -> None:
         self.assertIs(TradingState.ACTIVE, emergency.resume(self.scene.desk).state)

@@ -17,13 +17,13 @@ from tests.engine.hands import join_all
 from tests.engine.resting_venue import RestingVenue
 from tests.engine.scripted_venue import BINDING, Crash, Fault, a_scene, late, lost_after, lost_before, partly
 from trading.domain.desk_state import TradingState
-from trading.domain.errors import DeskError, StoreCorrupt
+from trading.domain.errors import DeskError, StoreCorrupt, VenueUnavailable
 from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account
 from trading.domain.orders import Order, RejectReason
 from trading.domain.positions import Position, PositionStatus
 from trading.domain.trades import close_trade_id
-from trading.domain.units import Coin, Quantity
+from trading.domain.units import Coin, Price, Quantity
 from trading.engine import closing, emergency, flattening, monitor, working
 from trading.engine.desk import Desk
 from trading.engine.monitor import Watchman
@@ -133,6 +133,16 @@ class MeantTest(UnwindingTestCase):
         self.ticks(watchman, 4)
         self.assertEqual((-1, 0, 0), self.held("BTC", "ETH", "SOL"))
 
+    def test_who_shares_a_coin_only_with_one_that_is_let_alone_stays(self) -> None:
+        ended = self.ended("signal_0", "BTC/ETH")
+        self.scene.opened("signal_2", pair="SOL/ETH")
+        self.scene.opened("signal_3", pair="BTC/AVAX")
+        watchman = Watchman(self.spoil_ledger(close_trade_id(ended.id, 1)))
+        before = self.held("BTC", "AVAX")
+        self.venue.move("ETH", "3910")
+        self.ticks(watchman, 4)
+        self.assertEqual((0, 0, *before), self.held("ETH", "SOL", "BTC", "AVAX"))
+
 
 class TwiceTest(UnwindingTestCase):
     """What others hold beside the desk is not sold in place of what has been sold already."""
@@ -179,6 +189,27 @@ class TwiceTest(UnwindingTestCase):
 
         self.venue.bend_account = lagging
         self.until_closed()
+
+    def test_by_one_of_which_nobody_ever_tells(self) -> None:
+        """It is waited for as long as it may land, and no longer."""
+        self.venue.script(lost_before())
+        self.venue.reads_down = {"reports"}
+        self.until_closed()
+
+    def test_by_a_stop_while_the_opening_is_in_doubt(self) -> None:
+        """What has not landed yet is not theirs."""
+        self.setUp()
+        self.scene.close(self.position)
+        self.venue.script(Fault(lands_after=9, told_after=9, dies="after"))
+        with suppress(Crash):
+            self.scene.execute("signal_2")
+        self.spoil_state()
+        sent = len(self.venue.sent)
+        self.assertEqual("closing", self.stopped().status)
+        self.assertEqual(sent, len(self.venue.sent))
+        self.scene.clock.advance(20)
+        self.assertEqual("all_positions_closed", self.stopped().status)
+        self.assertEqual((0, Decimal("0.7")), self.held("BTC", "ETH"))
 
     def test_what_is_left_of_it_goes_too(self) -> None:
         self.venue.script(partly(ETH="0.2", BTC="0.5"), partly(ETH="0.5"))
@@ -363,6 +394,43 @@ class PaceTest(UnwindingTestCase):
         self.stopped()
         self.assertEqual({timedelta(seconds=5)}, set(lives))
         self.assertTrue(self.venue.flat)
+
+    def test_the_bands_are_those_of_any_close(self) -> None:
+        """From the touch that the order meets, wider with each try."""
+        self.scene.opened()
+        self.spoil_state()
+        self.venue.refusing = {"ETH": RejectReason.NO_MATCH, "BTC": RejectReason.NO_MATCH}
+        quotes = self.venue.quotes([ETH, BTC])
+        # Apart, so that it matters which of the two it is.
+        self.venue.bend_quote = lambda one: replace(one, bid=Price(one.bid * 2), ask=Price(one.ask * 4))
+        self.stopped()
+        orders = [one for group in self.venue.sent[1:] for one in group]
+        for coin, side, touch in ((ETH, -1, quotes[ETH].bid * 2), (BTC, 1, quotes[BTC].ask * 4)):
+            limits = [one.limit_price / touch for one in orders if one.coin == coin][:4]
+            for limit, band in zip(limits, ("0.01", "0.03", "0.08", "0.08"), strict=True):
+                self.assertAlmostEqual(1 + side * Decimal(band), limit, 4)
+
+    def test_a_venue_that_is_down_for_a_moment_is_asked_again(self) -> None:
+        self.scene.opened()
+        self.spoil_state()
+        began, account = self.scene.clock.now(), self.venue.account
+
+        def silent_at_first() -> Account:
+            if self.scene.clock.now() - began < timedelta(seconds=3):
+                raise VenueUnavailable("the account cannot be read")
+            return account()
+
+        with mock.patch.object(self.venue, "account", silent_at_first):
+            self.assertEqual("all_positions_closed", self.stopped().status)
+
+    def test_one_that_goes_down_on_the_way_keeps_nobody_waiting(self) -> None:
+        self.scene.opened()
+        self.spoil_state()
+        self.venue.on_submit = lambda _: setattr(self.venue, "reads_down", {"account"})
+        began = self.scene.clock.monotonic()
+        with self.assertRaises(VenueUnavailable):
+            self.stopped()
+        self.assertLess(self.scene.clock.monotonic() - began, 10)
 
     def test_a_venue_that_answers_slowly_is_sent_the_order_all_the_same(self) -> None:
         """The time of a try was over before there was an order, with each tick anew: the position stood for ever."""
