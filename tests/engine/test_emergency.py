@@ -563,11 +563,14 @@ class WholeAccountTest(StopTestCase):
             self.assertEqual((PositionStatus.CLOSED, ExitReason.EMERGENCY_STOP), (one.status, one.exit_reason))
 
     def test_what_others_hold_of_the_desks_own_coins_goes_after_it(self) -> None:
+        """It was held when the answer said that all was closed, and was not named."""
         self.scene.opened()
         self.venue.hold("ETH", "0.5")
-        emergency.stop(self.scene.desk, scope_account=True)
+        report = emergency.stop(self.scene.desk, scope_account=True)
+        self.assertEqual(("closing", ["ETH"]), (report.status, [one.pair for one in report.remaining]))
         self.until_halted()
         self.assertTrue(self.venue.flat)
+        self.assertEqual("all_positions_closed", emergency.stop(self.scene.desk, scope_account=True).status)
 
     def test_a_stop_can_be_widened_and_is_not_narrowed(self) -> None:
         self.venue.hold("SOL", "3")

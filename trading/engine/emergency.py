@@ -96,6 +96,10 @@ def stop(
     )
     close_all(desk, until, unwritten)
     errands.wait(desk, [look], until + LAST_WORD_SECONDS)
+    if abroad.looked and desk.store.state().scope_account:
+        abroad.looked = False
+        look = errands.start(desk, "emergency stop: what is left", lambda: _look_back(desk, abroad))
+        errands.wait(desk, [look], until + LAST_WORD_SECONDS)
     return _report(desk, before, abroad, unwritten.left | desk.store.left())
 
 
@@ -326,6 +330,15 @@ def _look_abroad(desk: Desk, abroad: _Abroad, until: float | None = None, unwrit
     abroad.looked = True
     if until is not None:
         _close_each(desk, abroad.adopted, until, unwritten or Unwritten())
+
+
+def _look_back(desk: Desk, abroad: _Abroad) -> None:
+    """Of the whole account what others have of the desk's own coins is left when those are closed: the next push takes
+    it over."""
+    account = desk.venue.account()
+    left = account.holdings.keys() & _tradable(desk) - book_holdings(desk.store.book()).keys()
+    abroad.held = {coin: account.held(coin) for coin in sorted(left) if account.held(coin)}
+    abroad.looked = True
 
 
 def _of_broken(desk: Desk) -> frozenset[Coin]:
