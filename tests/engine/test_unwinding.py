@@ -510,6 +510,24 @@ class LeftTest(UnwindingTestCase):
         self.assertEqual((True, "all_positions_closed"), (self.venue.flat, self.stopped(unwritten=unwritten).status))
         self.assertTrue(any(order.reduce_only for order in self.venue.orders))
 
+    def test_where_no_absence_is_proven_it_may_land_for_longer(self) -> None:
+        """At Pear it was called closed after fifteen seconds, and let alone when it came."""
+        self.venue.traits = replace(self.venue.traits, proves_absence=False)
+        self.venue.script(lost_before())
+        self.venue.reads_down = {"reports"}
+        self.scene.execute()
+        self.spoil_state()
+        unwritten = Unwritten()
+        for _ in range(6):
+            self.scene.clock.advance(10)
+            self.assertEqual("closing", self.stopped(unwritten=unwritten).status)
+        self.venue.hold("ETH", "0.25")
+        self.venue.hold("BTC", "-0.01")
+        self.stopped(unwritten=unwritten)
+        self.assertTrue(self.venue.flat)
+        self.scene.clock.advance(30)
+        self.assertEqual("all_positions_closed", self.stopped(unwritten=unwritten).status)
+
     def test_it_goes_on_after_the_answer_until_that_is_known(self) -> None:
         self.on_its_way()
         self.spoil_state()
@@ -645,6 +663,19 @@ class UnwritableTest(UnwindingTestCase):
                 else:
                     self.ticks(Watchman(desk), 6)
                 self.assertEqual((Decimal("-0.01"), Decimal("0.25")), self.held("BTC", "ETH"))
+
+    def test_what_it_has_not_taken_goes_though_others_have_sold_theirs(self) -> None:
+        """What is sure is not theirs, whatever they held when it was opened."""
+        self.venue.hold("ETH", "0.7")
+        position = self.scene.opened()
+        self.venue.script(lost_after(ETH="0.4", BTC="0.4"))
+        self.venue.reads_down = {"reports"}
+        closing.close(self.scene.desk, position.id, ExitReason.MANUAL, until=self.scene.clock.monotonic())
+        self.venue.reads_down = set()
+        self.venue.hold("ETH", "-0.7")
+        self.scene.clock.advance(11)
+        self.ticks(Watchman(self.spoilt(writable=False)), 6)
+        self.assertTrue(self.venue.flat)
 
     def test_what_an_opening_has_not_filled_is_not_the_desks(self) -> None:
         for fault in (lost_after(ETH="0.4", BTC="0.4"), lost_before()):

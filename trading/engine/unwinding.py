@@ -32,6 +32,8 @@ GOES_ON_SECONDS = 600.0
 GOES_ON_PAUSE_SECONDS = 5.0
 WRITE_PATIENCE = timedelta(seconds=3)
 """How long a close that cannot be written down is tried again, before it is done without that."""
+UNPROVEN_FOR = timedelta(seconds=90)
+"""How long after its intent an order may land of which the venue cannot prove that it never will."""
 WITHOUT_LEDGER = PositionId("without_ledger")
 """The seat of whoever closes by what the venue holds."""
 _turn = threading.Lock()
@@ -333,7 +335,7 @@ def _accepted(store: Store) -> Mapping[Coin, Quantity]:
 
 def _note_left(desk: Desk, book: Book, gone: Collection[Position], unwritten: Unwritten) -> tuple[Position, ...]:
     """Note that nothing of *gone* is held any more, but for those that are returned: of them something can land yet."""
-    landing = tuple(one for one in gone if _may_land(book, one, desk.clock.now()))
+    landing = tuple(one for one in gone if _may_land(desk, book, one))
     fresh = [one.id for one in gone if one not in landing and one.id not in unwritten.left]
     if fresh:
         unwritten.left.update(fresh)
@@ -341,10 +343,14 @@ def _note_left(desk: Desk, book: Book, gone: Collection[Position], unwritten: Un
     return landing
 
 
-def _may_land(book: Book, position: Position, now: datetime) -> bool:
+def _may_land(desk: Desk, book: Book, position: Position) -> bool:
     """Whether an order of *position* of which nobody knows how it ended can still land."""
-    trades = book.trades_of_position(position.id)
-    return any(now < one.expires_at + working.SETTLED_AFTER_EXPIRY for trade in trades for one in trade.in_doubt)
+    doubts = [one for trade in book.trades_of_position(position.id) for one in trade.in_doubt]
+    if desk.venue.traits.proves_absence:
+        ends = [one.expires_at + working.SETTLED_AFTER_EXPIRY for one in doubts]
+    else:
+        ends = [one.intended_at + UNPROVEN_FOR for one in doubts]
+    return any(desk.clock.now() < end for end in ends)
 
 
 @contextmanager
