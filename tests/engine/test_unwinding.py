@@ -24,7 +24,7 @@ from trading.domain.orders import Order, RejectReason
 from trading.domain.positions import Position, PositionStatus
 from trading.domain.trades import close_trade_id
 from trading.domain.units import Coin, Price, Quantity
-from trading.engine import closing, emergency, flattening, monitor, working
+from trading.engine import closing, emergency, flattening, monitor, unwinding, working
 from trading.engine.desk import Desk
 from trading.engine.monitor import Watchman
 from trading.engine.requests import Execution, TwapRequest
@@ -215,19 +215,19 @@ class TwiceTest(UnwindingTestCase):
         self.venue.script(partly(ETH="0.2", BTC="0.5"), partly(ETH="0.5"))
         self.until_closed()
 
-    def cut_short(self, *faults: Fault) -> None:
+    def cut_short(self, *faults: Fault, **words: Any) -> None:
         """A stop whose first orders meet *faults*, and whose time is over before it looks again."""
 
         def look_slowly(_: Sequence[Order]) -> None:
             self.venue.on_submit = None
-            self.venue.delay_seconds = {"account": 9}
+            self.venue.delay_seconds, self.venue.reads_down = {"account": 9}, {"reports"}
 
         self.spoil_state()
         self.venue.script(*faults)
         self.venue.on_submit = look_slowly
         with suppress(Crash):
-            self.stopped()
-        self.venue.on_submit, self.venue.delay_seconds = None, {}
+            self.stopped(**words)
+        self.venue.on_submit, self.venue.delay_seconds, self.venue.reads_down = None, {}, set()
 
     def test_by_whoever_presses_again_and_has_nothing_in_mind(self) -> None:
         """By HTTP each press began anew: what the first had sold was sold once more, of what others held."""
@@ -250,6 +250,18 @@ class TwiceTest(UnwindingTestCase):
                         self.scene.clock.advance(1)
                     self.scene.clock.advance(20)
                     self.assertEqual((0, Decimal("0.7")), self.held("BTC", "ETH"))
+
+    def test_by_who_was_in_doubt_when_somebody_else_was_told(self) -> None:
+        """Who could not ask himself gave the doubt up, and sold what had been sold."""
+        unwritten = Unwritten()
+        self.cut_short(lost_after(ETH="0.4"), unwritten=unwritten)
+        with mock.patch.object(unwinding, "_note_left", side_effect=Crash), suppress(Crash):
+            self.stopped()
+        self.assertEqual((0, Decimal("0.7")), self.held("BTC", "ETH"))
+        self.scene.clock.advance(20)
+        self.venue.reads_down = {"reports"}
+        self.assertEqual("all_positions_closed", self.stopped(unwritten=unwritten).status)
+        self.assertEqual((0, Decimal("0.7")), self.held("BTC", "ETH"))
 
     def test_on_lots_whatever_was_accepted(self) -> None:
         accepted = {ETH: Quantity(Decimal("0.69995"))}
@@ -609,6 +621,12 @@ class UnwritableTest(UnwindingTestCase):
             ("closing", ["SOL"], ()), (report.status, [one.pair for one in report.remaining], report.foreign)
         )
         self.assertEqual((0, 3), self.held("BTC", "SOL"))
+
+    def test_a_leg_that_was_gone_before_is_believed_within_one_stop(self) -> None:
+        """It takes two looks two seconds apart; each press had one, and by HTTP it was closing for ever."""
+        self.scene.opened()
+        self.venue.hold("BTC", "0.01")
+        self.assertEqual("all_positions_closed", self.stopped(self.spoilt(writable=False)).status)
 
     def test_a_second_stop_knows_what_the_first_has_left(self) -> None:
         """It said for ever that a closing trade could not be accepted yet."""

@@ -293,8 +293,13 @@ def _closer(desk: Desk, position_id: PositionId, until: float, unwritten: Unwrit
                 if desk.clock.monotonic() >= until:
                     raise
             desk.clock.sleep(AGAIN_SECONDS)
-        left = max(until - desk.clock.monotonic(), LAST_WORD_SECONDS)
-        unwinding.leave_without_ledger(desk, position_id, ExitReason.EMERGENCY_STOP, left, unwritten)
+        reason, left = ExitReason.EMERGENCY_STOP, max(until - desk.clock.monotonic(), LAST_WORD_SECONDS)
+        while not unwinding.leave_without_ledger(desk, position_id, reason, left, unwritten):
+            # A leg of which nothing is there is believed to be gone at a later look only.
+            desk.clock.sleep(AGAIN_SECONDS)
+            left = until - desk.clock.monotonic()
+            if left <= 0:
+                return
 
     return close
 

@@ -56,6 +56,12 @@ class Attempts:
         else:
             self.filled = Quantity(self.filled + report.filled)
 
+    def settle(self, ends: Mapping[ClientOrderId, OrderReport]) -> None:
+        """What was in doubt is none any more where *ends* tells how it ended."""
+        ended = [ends[one.client_order_id].filled for one in self.doubts if one.client_order_id in ends]
+        self.filled = Quantity(self.filled + sum(ended, ZERO))
+        self.doubts = tuple(one for one in self.doubts if one.client_order_id not in ends)
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -142,12 +148,9 @@ def _ask_about_attempts(desk: Desk, attempts: Mapping[Coin, Attempts]) -> None:
             told = tuple(report for report in desk.venue.reports(doubts) if not report.status.in_doubt)
     if told:
         desk.store.rescue({"rescue": "reported", "event": encode_event(OrdersReported(desk.clock.now(), told))})
-    filled = {report.client_order_id: report.filled for report in told}
     for one in attempts.values():
-        ended = [order for order in one.doubts if order.client_order_id in filled]
-        one.filled = Quantity(one.filled + sum((filled[order.client_order_id] for order in ended), ZERO))
-        overdue = [order for order in one.doubts if desk.clock.now() - order.expires_at > ATTEMPT_PATIENCE]
-        one.doubts = tuple(order for order in one.doubts if order not in ended and order not in overdue)
+        one.settle({report.client_order_id: report for report in told})
+        one.doubts = tuple(order for order in one.doubts if desk.clock.now() - order.expires_at <= ATTEMPT_PATIENCE)
 
 
 def _note_attempts(

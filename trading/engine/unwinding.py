@@ -78,6 +78,7 @@ class Unwritten:
             self.versions[coin], attempts.filled = present, Quantity(ZERO)
         written_at = max((trade.events[-1].at for one in trades.values() for trade in one), default=None)
         ends = store.rescue_ends()
+        attempts.settle(ends)
         for order in store.rescued():
             is_new = written_at is not None and order.intended_at >= written_at
             if order.coin == coin and is_new and order.client_order_id not in attempts.known:
@@ -187,25 +188,27 @@ def cannot_be_written(desk: Desk, position_id: PositionId, unwritten: Unwritten)
 
 def leave_without_ledger(
     desk: Desk, position_id: PositionId, reason: ExitReason, seconds: float, unwritten: Unwritten
-) -> None:
+) -> bool:
     """Leave a position whose close cannot be written down, by what the venue holds and to the rescue file; with it all
     that share a coin with it or with those, for nothing would tell their parts apart later. Takes some *seconds* once
     it has its turn.
 
     Of a coin no more is sold than the book has, on its side: so that doing it again sells nothing that is not the
     desk's. What has been left is said to the rescue file, too, and is let alone from then on: what is held later is
-    somebody else's. Nothing is done for a position with a close that does not fold: it may have ended. Raises
-    VenueUnavailable.
+    somebody else's. Nothing is done for a position with a close that does not fold: it may have ended. Says whether the
+    position is let alone from now on. Raises VenueUnavailable.
     """
     if position_id in _let_alone(desk, desk.store.book(), unwritten):
-        return
+        return True
     with _alone(desk, TURN_SECONDS):
         # Whoever had the turn before may have left it.
         book = desk.store.book()
         alone = _let_alone(desk, book, unwritten)
-        if position_id not in alone:
-            until = desk.clock.monotonic() + seconds
-            _leave_by_holdings(desk, book, position_id, reason, until, unwritten, alone)
+        if position_id in alone:
+            return True
+        until = desk.clock.monotonic() + seconds
+        _leave_by_holdings(desk, book, position_id, reason, until, unwritten, alone)
+    return position_id in unwritten.left
 
 
 def _let_alone(desk: Desk, book: Book, unwritten: Unwritten) -> Collection[PositionId]:
