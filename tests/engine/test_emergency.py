@@ -227,6 +227,17 @@ class PressTest(StopTestCase):
                 self.assertEqual(("all_positions_closed", ()), (report.status, report.foreign))
                 self.assertTrue(self.venue.flat)
 
+    def test_what_the_book_says_was_closed_is_somebody_elses_though_its_lines_are_lost(self) -> None:
+        ended = self.scene.close(self.scene.opened(pair="SOL/AVAX"))
+        self.scene.opened("signal_2")
+        self.venue.hold("SOL", "3")
+        desk = self.damaged(ended.id, 99)
+        self.assertEqual(["BTC/ETH"], [str(one.terms.pair) for one in desk.store.book().trades()])
+        with redirect_stderr(io.StringIO()):
+            report = emergency.stop(desk)
+        self.assertEqual(("all_positions_closed", [SOL]), (report.status, [one.coin for one in report.foreign]))
+        self.assertEqual((0, 3), (self.venue.held("BTC"), self.venue.held("SOL")))
+
     def test_what_a_trade_holds_that_does_not_fold_is_taken_over_and_closed(self) -> None:
         self.scene.opened()
         self.venue.hold("SOL", "-5")

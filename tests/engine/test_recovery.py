@@ -13,7 +13,16 @@ from trading.domain.market import Account
 from trading.domain.trades import PositionEffect, TradeStatus
 from trading.domain.units import Coin, Quantity, TradeId
 from trading.engine import closing, emergency, working
-from trading.engine.recovery import DriftMemory, book_holdings, doubts, drifts, foreign_holdings, reconcile, recover
+from trading.engine.recovery import (
+    DriftMemory,
+    book_holdings,
+    doubts,
+    drifts,
+    foreign_holdings,
+    overdue_closes,
+    reconcile,
+    recover,
+)
 from trading.engine.requests import Execution, TwapRequest
 
 ETH, BTC, SOL = Coin("ETH"), Coin("BTC"), Coin("SOL")
@@ -36,6 +45,19 @@ class RecoveryTestCase(unittest.TestCase):
     def drifting(self, scene: Scene | None = None) -> list[Coin]:
         scene = scene or self.scene
         return [one.coin for one in drifts(scene.store.book(), self.venue.account(), scene.store.state())]
+
+
+class OverdueTest(RecoveryTestCase):
+    def test_it_is_a_close_that_is_past_its_own_time(self) -> None:
+        twap = TwapRequest(180, 5)
+        opened = self.scene.opened(size="6000", execution=Execution.TWAP, twap=twap)
+        self.scene.clock.advance(500)
+        self.assertEqual((), overdue_closes(self.scene.desk))
+        self.scene.ticks(40, 5)
+        closing.close(self.scene.desk, opened.id, ExitReason.MANUAL, twap=twap)
+        for seconds, count in ((178, 0), (61, 0), (2, 1)):
+            self.scene.clock.advance(seconds)
+            self.assertEqual(count, len(overdue_closes(self.scene.desk)), seconds)
 
 
 class DriftTest(RecoveryTestCase):

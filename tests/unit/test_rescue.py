@@ -72,6 +72,10 @@ class RescueTest(unittest.TestCase):
             self.assertEqual((self.an_order(), self.an_order("BTC")), one.sent())
             self.assertEqual({PositionId("pos_1"), PositionId("pos_2")}, one.left())
 
+    def test_a_stderr_that_is_gone_keeps_nothing_from_being_noted(self) -> None:
+        self.said.close()
+        self.assertEqual([True, True], self.note_all(self.rescue))
+
     def test_how_an_order_ended_is_what_was_told_last(self) -> None:
         other = Rescue(self.folder, SystemDisk())
         self.note_all(self.rescue)
