@@ -284,7 +284,7 @@ class DamageTest(StoreCase):
         self.desk.write_bytes(whole)
         self.assertEqual(store.state(), DeskState(binding=BINDING))
 
-    def test_a_state_of_an_older_version_is_brought_up_to_date_at_open(self) -> None:
+    def test_a_state_of_an_older_version_is_brought_up_to_date_by_the_monitor(self) -> None:
         """Version 1.0.0 read on where it should have been HALTED, and booked the closes of 1.1.0 as legs lost to other
         hands: the profit and loss of those positions counted twice."""
         self.store().change_state(
@@ -292,16 +292,22 @@ class DamageTest(StoreCase):
         )
         present = self.desk.read_bytes()
         older = {name: value for name, value in json.loads(present).items() if name not in ("made_before", "checksum")}
+        self.desk.write_bytes(sealed(older) + b"\n")
         disk = FullDisk()
         disk.full = {".desk.json.new"}
-        self.desk.write_bytes(sealed(older) + b"\n")
-        self.store(disk)  # whoever starts on a full disk is not halted
-        self.assertNotIn("made_before", json.loads(self.desk.read_bytes()))
-        self.store()
-        self.assertEqual(present, self.desk.read_bytes())
+        with self.store(disk).monitor_seat():  # whoever has no room for it watches all the same
+            self.assertNotIn("made_before", json.loads(self.desk.read_bytes()))
+        with self.store().seat(TradeId("trd_1")):  # who only looks, beside an older version that is at work
+            self.assertNotIn("made_before", json.loads(self.desk.read_bytes()))
+        with self.store().monitor_seat():
+            self.assertEqual(present, self.desk.read_bytes())
         number = self.desk.stat().st_ino
-        self.store()
-        self.assertEqual(number, self.desk.stat().st_ino, "written again for nothing")
+        with self.store().monitor_seat():
+            self.assertEqual(number, self.desk.stat().st_ino, "written again for nothing")
+        store = self.store()
+        self.desk.write_bytes(present[:-9])
+        with store.monitor_seat(), self.assertRaises(StoreCorrupt):
+            store.state()
 
     def test_a_missing_journal_is_not_an_empty_one(self) -> None:
         self.store().save(given_a_trade())
@@ -385,6 +391,16 @@ class DamageTest(StoreCase):
                 self.refused(f"{path.name}:2 has no {name}")
                 self.assertEqual(verify(self.data_dir).problems[0], f"{path}:2 has no {name}")
             path.write_bytes(whole)
+
+    def test_a_ledger_that_cannot_be_taken_in_is_refused_at_every_look(self) -> None:
+        """Not only at the first one, as if what was read and refused had been taken in."""
+        store = self.store()
+        whole = store.save(given_a_filled_trade())
+        Journal(self.ledger).append([{"id": "trd_1"}])
+        for look in (store.book, store.book, lambda: store.save(given_a_filled_close(whole)), store.book):
+            with self.assertRaises(StoreCorrupt) as caught:
+                look()
+            self.assertIn("has no position_id", caught.exception.detail)
 
     def test_one_sync_serves_what_was_put_off_before_it(self) -> None:
         disk = CountingDisk()

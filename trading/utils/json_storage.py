@@ -314,10 +314,12 @@ class JsonStore:
     @contextmanager
     def monitor_seat(self) -> Iterator[None]:
         """The beat of whoever sat there before is emptied: it says nothing about who sits now. On a disk that takes no
-        change it stays, and is soon too old to count."""
+        change it stays, and is soon too old to count. With the seat an older version's desk.json is this one's: before,
+        as while `doctor` looks, the older version may be at work still."""
         with self._seats.monitor_seat():
             with suppress(OSError):
                 replace_whole(self._beat_path, b"", self._disk, sync=False)
+            self._bring_up_to_date()
             yield
 
     def beat(self, at: datetime, problems: Sequence[str] = (), *, compared: bool = True) -> None:
@@ -653,24 +655,22 @@ class JsonStore:
                     file=str(self._state_path),
                 )
             self._write_state(DeskState(binding=binding))
-        state = self.state()
-        if state.binding != binding:
+        owner = self.state().binding
+        if owner != binding:
             raise StoreCorrupt(
-                f"{self.data_dir} belongs to {_named(state.binding)}, not to {_named(binding)}: use another DATA_DIR",
+                f"{self.data_dir} belongs to {_named(owner)}, not to {_named(binding)}: use another DATA_DIR",
                 file=str(self._state_path),
                 refused=True,
             )
-        self._bring_up_to_date(state)
 
-    def _bring_up_to_date(self, state: DeskState) -> None:
+    def _bring_up_to_date(self) -> None:
         """Have desk.json as this version writes it: an older one, started on the folder again, is then HALTED. It would
-        take what it cannot read of the ledger for the work of other hands, and write that down."""
-        try:
+        take what it cannot read of the ledger for the work of other hands, and write that down. What keeps from it
+        keeps nobody from the watch."""
+        with suppress(StoreCorrupt, Busy), self._desk_lock.held():
+            state = self.state()
             if content_of(state) != self._state_file.content():
                 self._with_reserve(lambda: self._write_state(state))
-        except StoreCorrupt as error:
-            if not is_full(error):
-                raise
 
     def _write_state(self, state: DeskState) -> None:
         content = content_of(state)
