@@ -9,8 +9,10 @@ callers and slow peers.
 
 import errno
 import re
+import resource
 import selectors
 import socket
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -81,6 +83,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         self._cut: set[Any] = set()
         self._too_long: set[Any] = set()
         self._parting: dict[Any, Parting] = {}
+        # Each takes a file. A process has 1,024 on most systems, and gunicorn's own bound is a thousand connections:
+        # with no file left it dies where it accepts, everybody's answer with it; no ledger can be locked meanwhile.
+        self.worker_connections = min(self.cfg.worker_connections, _files_max() // 2)
+        self.max_keepalived = self.worker_connections - self.cfg.threads
 
     def load_wsgi(self) -> None:
         """Called before the application is there; the end of the process is the end of gunicorn, too."""
@@ -247,6 +253,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         self.log.warning("Invalid request from ip=%s: %s", addr[0] if addr else "", exc)
         with suppress(OSError):  # who sent it may be gone
             util.write_nonblock(client, answer_to(exc))
+
+
+def _files_max() -> int:
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if files == resource.RLIM_INFINITY else files
 
 
 def _refuse(mistake: str) -> None:

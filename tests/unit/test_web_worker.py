@@ -177,6 +177,7 @@ class ServedTestCase(unittest.TestCase):
     """A real server with two threads."""
 
     REQUEST_SECONDS: ClassVar[float]
+    FILES_MAX: ClassVar[int] = 1024
     port: ClassVar[int]
 
     @classmethod
@@ -188,7 +189,8 @@ class ServedTestCase(unittest.TestCase):
         said = ("--bind", f"127.0.0.1:{cls.port}", "--worker-class", "served.Hasty", "--log-level", "error")
         command = ("-m", "gunicorn", *said, "--threads", str(THREADS), "--no-control-socket")
         environ = environ_of(PYTHONPATH=os.pathsep.join((str(ROOT), folder)))
-        server = subprocess.Popen((sys.executable, *command, "served:echo"), cwd=ROOT, env=environ)
+        limited = ("sh", "-c", f'ulimit -n {cls.FILES_MAX} && exec "$@"', "sh")
+        server = subprocess.Popen((*limited, sys.executable, *command, "served:echo"), cwd=ROOT, env=environ)
         cls.addClassCleanup(server.wait)
         cls.addClassCleanup(server.terminate)
         wait_until(lambda: not port_is_free(cls.port), "a server")
@@ -198,6 +200,24 @@ class ServedTestCase(unittest.TestCase):
         self.addCleanup(connection.close)
         connection.sendall(words)
         return connection
+
+
+class ManyCallersTest(ServedTestCase):
+    """More callers than the process may have files."""
+
+    REQUEST_SECONDS = 8
+    FILES_MAX = 64
+
+    def test_they_take_the_files_of_nobody_else(self) -> None:
+        """The worker died where it accepted one too many: whoever waited for an answer, of a stop too, had none."""
+        waiting = self.caller(b"POST /slow HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nslow")
+        others = [self.caller(HALF_A_HEAD) for _ in range(self.FILES_MAX)]
+        stop = self.caller(b"POST /api/emergency_stop HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nstop")
+        time.sleep(1)  # as many are taken as can be
+        for other in others:
+            other.close()
+        self.assertEqual(b"stop", read(stop))
+        self.assertEqual(b"slow", read(waiting))
 
 
 class SlowCallersTest(ServedTestCase):
