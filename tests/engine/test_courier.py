@@ -228,6 +228,15 @@ class EveryAlertTest(CourierCase):
             self.scene.clock.advance(1)
             self.assertIn("monitor back", self.heard())
 
+    def test_a_monitor_that_hangs_on_its_seat_is_lost_too(self) -> None:
+        self.scene.opened()
+        with self.desk.store.monitor_seat():
+            self.tick()
+            for _ in range(3):
+                self.assertNotIn("monitor lost", self.heard())
+                self.scene.clock.advance(6)
+            self.assertIn("monitor lost", self.heard())
+
     def test_a_bug_in_a_duty_of_the_monitor(self) -> None:
         with mock.patch.object(monitor, "recover", side_effect=ZeroDivisionError("a bug")):
             self.tick()

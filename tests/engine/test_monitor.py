@@ -721,6 +721,15 @@ class OverdueTest(MonitorTestCase):
         self.tick()
         self.assertTrue(self.venue.flat)
 
+    def test_a_close_in_slices_is_not_overdue_while_its_time_lasts(self) -> None:
+        position = self.scene.opened()
+        closing.close(self.scene.desk, position.id, ExitReason.MANUAL, twap=TwapRequest(300, 3))
+        for seconds in (120, 60):
+            self.scene.clock.advance(seconds)
+            self.tick()
+            self.assertEqual([], [one for one in self.scene.log.messages("error") if "is overdue" in one])
+        self.assertFalse(self.venue.flat)
+
 
 class BugTest(MonitorTestCase):
     def setUp(self) -> None:
