@@ -28,13 +28,15 @@ from tests.simulation.disk import SimulatedDisk
 from trading.domain.desk_state import Binding, TradingState
 from trading.domain.errors import StoreCorrupt
 from trading.domain.positions import PositionStatus
-from trading.domain.trades import replay
+from trading.domain.trades import close_trade_id, replay
+from trading.domain.units import PositionId
 from trading.ports import Store
 from trading.utils.disk import SystemDisk
 from trading.utils.halted import HaltedStore
 from trading.utils.inspection import verify
+from trading.utils.journal import EMPTY
 from trading.utils.json_storage import JsonStore
-from trading.utils.ledger import RESERVE
+from trading.utils.ledger import RESERVE, content_of, state_of
 from trading.utils.reserve import RESERVE_BYTES, Reserve
 from trading.utils.sealing import sealed
 
@@ -276,6 +278,44 @@ class HaltedTest(CareCase):
         self.assertIs(store.book().position(self.gone.terms.position_id).status, PositionStatus.CLOSED)
         self.assertEqual(set(store.broken), {self.hurt.id})
         self.assertIsNotNone(store.book().watch(self.held.terms.position_id))
+
+    def test_a_close_that_only_the_book_knows_of_lets_its_position_alone(self) -> None:
+        """A ledger that ends too early reads well to its last line. What was closed stands in it, and nobody sells that
+        again: the next close has its name already."""
+        close = close_trade_id(self.gone.terms.position_id, 1)
+        lines = self.ledger.read_bytes().splitlines()
+        kept = [one.removesuffix(b",") for one in lines if close.encode() not in one]
+        self.ledger.write_bytes(b"\n".join((kept[0], b",\n".join(kept[1:-1]), kept[-1], b"")))
+        store = self.halted()
+        self.assertIn("is the last line, but positions.json knows", store.why)
+        self.assertIs(store.book().position(self.gone.terms.position_id).status, PositionStatus.OPEN)
+        self.assertEqual([close], list(store.broken))
+        self.assertFalse(store.complete)
+
+    def test_coins_of_what_the_ledger_has_lost_are_known_unless_it_had_ended(self) -> None:
+        store = self.store()
+        other = store.save(given_a_filled_trade("other", pair="SOL/AVAX"))
+        self.ledger.write_bytes(EMPTY)
+        self.assertEqual({"BTC", "ETH", "SOL", "AVAX"}, self.halted().broken_coins)
+        self.ledger.unlink()
+        self.positions_without(other.terms.position_id, self.held.terms.position_id, self.hurt.terms.position_id)
+        self.assertEqual(frozenset(), self.halted().broken_coins)
+
+    def positions_without(self, *gone: PositionId) -> None:
+        path = self.data_dir / "positions.json"
+        lines = [one for one in json.loads(path.read_bytes()) if one["id"] not in gone]
+        for number, one in enumerate(lines, start=1):
+            one["seq"] = number
+            del one["checksum"]
+        path.write_bytes(b"[\n" + b",\n".join(sealed(one) for one in lines) + b"\n]\n")
+
+    def test_a_stop_that_the_damage_cut_off_is_known(self) -> None:
+        self.damage()
+        self.assertFalse(self.halted().stop_cut_off)
+        path = self.data_dir / "desk.json"
+        state = state_of(path.read_bytes(), path)
+        path.write_bytes(content_of(replace(state, state=TradingState.LIQUIDATING)))
+        self.assertTrue(self.halted().stop_cut_off)
 
     def test_what_was_archived_is_shown_unless_the_archive_is_what_is_wrong(self) -> None:
         store = self.store()
