@@ -3,18 +3,18 @@
 The law: nothing is acknowledged before it is on disk; corrupt is never empty; nothing but ACTIVE, read from an
 undamaged file, is ACTIVE; what has ended is in the ledger or in the archive, whatever dies when.
 
-What the lines say is in `ledger`, what they are made of in `journal`, where they go when they have ended in `archive`,
-those of the log in `log_rolling`.
+What the lines say is in `ledger`, what they are made of in `journal`, how they leave when they have ended in
+`shedding` and where they go in `archive`, those of the log in `log_rolling`.
 
 Locks, outermost first: a seat (one trade), the book (limits re-checked, a trade accepted), the archive (one process
 rolls), the ledger (both journals, for the length of an append), the desk (its state). The system frees them when their
 holder dies.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,12 +26,12 @@ from trading.domain.orders import Order, OrderReport
 from trading.domain.positions import Watch, first_watch, position_of
 from trading.domain.trades import OrdersIntended, Trade
 from trading.domain.units import ClientOrderId, Coin, PositionId, TradeId
-from trading.utils.archive import Archive, record_of
+from trading.utils.archive import Archive
 from trading.utils.disk import Disk, Stamp, SystemDisk, replace_whole, trouble_told
 from trading.utils.halted import HaltedStore
 from trading.utils.inspection import LedgerReport as LedgerReport
 from trading.utils.inspection import verify as verify
-from trading.utils.journal import READ_AHEAD, START, Entry, Journal
+from trading.utils.journal import READ_AHEAD, START, Journal
 from trading.utils.ledger import (
     ARCHIVE,
     BEAT,
@@ -53,7 +53,7 @@ from trading.utils.migrations import MIGRATIONS, Migration, migrate
 from trading.utils.owner import DIRECTORY_MODE, make_directory
 from trading.utils.rescue import Rescue
 from trading.utils.reserve import Reserve, is_full
-from trading.utils.successor import Successor
+from trading.utils.shedding import Shedding, is_unsettled
 from trading.utils.takeover import refuse_between
 from trading.utils.whole_file import WholeFile
 
@@ -71,7 +71,6 @@ FUNDING_GIVEN_UP_AFTER = timedelta(days=8)
 UNCOMPARED = "uncompared"
 PROBLEMS_MAX = 20
 PROBLEM_LENGTH_MAX = 300
-ENDED_ROLLED_AT_ONCE = 200
 _NEVER = (-1, -1)
 _Result = TypeVar("_Result")
 
@@ -111,6 +110,7 @@ class JsonStore:
         self._desk_lock = ProcessLock(locks / "desk.lock", "the desk's state", APPEND_SECONDS)
         archive_lock = ProcessLock(locks / "archive.lock", "the archive", ROLL_SECONDS, reentrant=True)
         self._archive = Archive(data_dir / ARCHIVE, self._disk, archive_lock)
+        self._shedding = Shedding(data_dir / LEDGER, data_dir / BOOK, self._archive, self._disk, self._ledger_lock)
         self._reserve = Reserve(data_dir / RESERVE, self._disk)
         self._rescue = Rescue(data_dir, self._disk)
         self._state_file = WholeFile(self._state_path, self._disk)
@@ -375,90 +375,11 @@ class JsonStore:
                 and not (stopped is not None and one.exited_at >= stopped)
             ]
         if ended:
-            gone = self._archive_all(book, [one.id for one in ended])
+            gone = self._shedding.file_away(book, [one.id for one in ended])
             self._archive.commit()
             until = max(one.exited_at for one in ended if one.exited_at is not None)
-            self._shed(gone, seq, until, caught_up=True)
+            self._shedding.shed(gone, seq, until, self._catch_up, caught_up=True)
         return len(ended)
-
-    def _archive_all(self, book: Book, position_ids: Sequence[PositionId]) -> dict[PositionId, Json]:
-        """Add to the archive what it does not hold as it is; each with the watch that it has there."""
-        watches = {one: book.watch(one) for one in position_ids}
-        held = {one: book.trades_of_position(one) for one in position_ids}
-        for first in range(0, len(position_ids), ENDED_ROLLED_AT_ONCE):
-            batch = position_ids[first : first + ENDED_ROLLED_AT_ONCE]
-            fresh = [one for one in batch if not self._archive.holds_as_is(held[one], watches[one])]
-            self._archive.add(record_of(held[one], watches[one]) for one in fresh)
-        return {one: encode_watch(watch) if watch is not None else None for one, watch in watches.items()}
-
-    def _shed(self, gone: Mapping[PositionId, Json], seq: int, until: datetime, *, caught_up: bool) -> None:
-        """Put files without the positions *gone* in place; the archive holds them as they were at ledger line *seq*.
-
-        What was there then is copied while others go on; only what came since is copied with them kept out. The ledger
-        goes first: a book that is older than its ledger is caught up, one that is newer would be damage. Where nobody
-        has *caught_up* yet, the book is said to know of nothing of what is left.
-        """
-        events, lines = (Journal(path, read_only=True, disk=self._disk) for path in self._paths)
-        first = events.read_ahead(READ_AHEAD)
-        fresh = Successor(events.path, seq, self._disk, self._base_facts(events, until))
-        newest: dict[PositionId, Mapping[str, Json]] = {}
-        kept: set[str] = set()
-
-        def note(entries: Iterable[Entry]) -> None:
-            for entry in entries:
-                position_id = PositionId(str(entry.content.get("id")))
-                newest.pop(position_id, None)
-                if position_id not in gone or entry.content.get("watch") != gone[position_id]:
-                    newest[position_id] = entry.content
-
-        def copy(entries: Iterable[Entry]) -> None:
-            for entry in entries:
-                position_id = str(entry.content.get("position_id"))
-                if entry.seq > seq or position_id not in gone:
-                    fresh.take(entry.content)
-                    kept.add(position_id)
-
-        try:
-            copy(first)
-            while entries := events.read_ahead(READ_AHEAD):
-                copy(entries)
-            while entries := lines.read_ahead(READ_AHEAD):
-                note(entries)
-            with self._ledger_lock.held():
-                if caught_up:
-                    self._catch_up()
-                copy(events.follow())
-                note(lines.follow())
-                left = [content for one, content in newest.items() if one in kept or not self._settled(one, content)]
-                self._put_in_place(fresh, lines, left, fresh.seq if caught_up else seq)
-                self._catch_up()
-        finally:
-            fresh.give_up()
-            events.close()
-            lines.close()
-
-    def _base_facts(self, events: Journal, until: datetime) -> dict[str, Json]:
-        """What the ledger remembers of what it let go of: how many positions, and when the last of them ended."""
-        before, now = events.base.get("until"), until.astimezone(UTC).isoformat(timespec="microseconds")
-        known = before if isinstance(before, str) else ""
-        return {"archived": self._archive.sums().positions, "until": max(known, now)}
-
-    def _put_in_place(self, fresh: Successor, lines: Journal, left: Iterable[Mapping[str, Json]], as_of: int) -> None:
-        book = Successor(lines.path, lines.seq, self._disk)
-        try:
-            for content in left:
-                book.take({**content, "as_of": as_of})
-            fresh.put_in_place()
-            book.put_in_place()
-        finally:
-            book.give_up()
-
-    def _settled(self, position_id: PositionId, content: Mapping[str, Json]) -> bool:
-        """Whether a line of a position without lines in the ledger only says what the archive says too."""
-        if not self._archive.has_position(position_id):
-            return False
-        watch = self._archive.watch(position_id)
-        return content.get("watch") == (encode_watch(watch) if watch is not None else None)
 
     def _roll_if_large(self) -> None:
         """At open, let a ledger that has grown too large go to the archive while it is read, so that it never has to be
@@ -468,38 +389,16 @@ class JsonStore:
             return
         try:
             with self._archive.rolling():
-                gone, seq = self._roll_while_reading()
+                gone, seq = self._shedding.file_while_reading(self._stop_began())
                 if gone:
                     self._archive.commit()
-                    self._shed(gone, seq, next(self._archive.positions()).entered_at, caught_up=False)
+                    until = next(self._archive.positions()).entered_at
+                    self._shedding.shed(gone, seq, until, self._catch_up, caught_up=False)
         except Busy:
             return
         except StoreCorrupt as error:
             if not is_full(error):
                 raise
-
-    def _roll_while_reading(self) -> tuple[dict[PositionId, Json], int]:
-        events, lines = (Journal(path, read_only=True, disk=self._disk) for path in self._paths)
-        fold, gone, stopped = Fold(history=self._archive), dict[PositionId, Json](), self._stop_began()
-
-        def counts(position_id: PositionId) -> bool:
-            ended = fold.book.position(position_id).exited_at
-            return _is_unsettled(fold.book, position_id) or (
-                stopped is not None and ended is not None and ended >= stopped
-            )
-
-        try:
-            while entries := lines.read_ahead(READ_AHEAD):
-                fold.take_watches(entries, lines.path)
-            while entries := events.read_ahead(READ_AHEAD):
-                fold.take_events(entries, events.path)
-                ended = [one for one in fold.ended() if not counts(one)]
-                gone |= self._archive_all(fold.book, ended)
-                fold.book.forget(ended)
-            return {one: watch for one, watch in gone.items() if not fold.knows(one)}, events.place.seq
-        finally:
-            events.close()
-            lines.close()
 
     def _stop_began(self) -> datetime | None:
         """When the emergency stop that is under way began: it looks for what is held of all that has ended since."""
@@ -515,10 +414,6 @@ class JsonStore:
         """The same for the lines of positions, which have to be read after the whole ledger."""
         while entries := self._positions.read_ahead(READ_AHEAD):
             self._fold.take_lines(entries, self._positions.path, self._ledger.seq)
-
-    @property
-    def _paths(self) -> tuple[Path, Path]:
-        return self._ledger.path, self._positions.path
 
     def _journal(self, name: str, *, must_exist: bool) -> Journal:
         return Journal(self.data_dir / name, lock=self._ledger_lock, disk=self._disk, must_exist=must_exist)
@@ -687,13 +582,7 @@ class JsonStore:
 
 def _kept_of_a_large_ledger(book: Book, position_id: PositionId) -> timedelta:
     """What has just ended is still compared with the account."""
-    return UNSETTLED_KEPT if _is_unsettled(book, position_id) else JUST_ENDED_KEPT
-
-
-def _is_unsettled(book: Book, position_id: PositionId) -> bool:
-    """Whether something of it may turn up yet or is to be sold, an order never explained or a residue handed on; or it
-    is what was taken over of such. Who looks for that looks into the memory."""
-    return any(one.unexplained or one.gone or one.adopted for one in book.trades_of_position(position_id))
+    return UNSETTLED_KEPT if is_unsettled(book, position_id) else JUST_ENDED_KEPT
 
 
 def _position_line(
