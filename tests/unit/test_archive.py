@@ -525,6 +525,16 @@ class IndexTest(ArchiveCase):
         self.assertIn("let go of 4", caught.exception.detail)
         self.assertIn("let go of 4", self.problems())
 
+    def test_an_archive_that_lost_one_position_together_with_its_index_is_noticed_too(self) -> None:
+        self.index.unlink()
+        path = self.folder / self.months()[-1]
+        lines = path.read_bytes().splitlines()
+        kept = lines[1:-2]
+        path.write_bytes(b"[\n" + (b"\n".join(kept).removesuffix(b",") + b"\n]\n" if kept else b"]\n"))
+        with self.assertRaises(StoreCorrupt) as caught:
+            self.store()
+        self.assertIn("holds 3 positions, but trades.json has let go of 4", caught.exception.detail)
+
     def test_a_damaged_line_is_located_when_it_is_read_and_the_others_are_read_all_the_same(self) -> None:
         path = self.folder / "trades-2026-11.json"
         path.write_bytes(path.read_bytes().replace(b"BTC/ETH", b"BTC/ETC", 1))
