@@ -5,14 +5,19 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unittest
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest import mock
 
 from filelock import Timeout
 
 from trading.domain.errors import Busy, StoreCorrupt
 from trading.utils.locks import HAS_RANGES, BriefLock, ProcessLock, Seats, file_lock
+
+if sys.platform != "win32":
+    import fcntl
 
 ROOT = Path(__file__).resolve().parents[2]
 GREEDY = """
@@ -200,6 +205,52 @@ class SeatsTest(unittest.TestCase):
                     path.unlink()
                 with seats.seat("one", 1), self.assertRaises(Busy), seats.seat("one", 0):
                     self.fail("a seat for two")
+
+    @unittest.skipIf(sys.platform == "win32", "no fcntl on Windows")
+    def test_nor_does_one_on_a_file_that_is_removed_while_it_is_taken(self) -> None:
+        for seats in self.kinds():
+            removed: list[Path] = []
+
+            def then_removed(lock: Callable[..., object], removed: list[Path] = removed) -> Callable[..., object]:
+                def locked(*arguments: object) -> object:
+                    answer = lock(*arguments)
+                    if not removed:
+                        removed.extend(self.locks.rglob("*.lock"))
+                        for path in removed:
+                            path.unlink()
+                    return answer
+
+                return locked
+
+            with (
+                mock.patch.object(fcntl, "fcntl", then_removed(fcntl.fcntl)),
+                mock.patch.object(fcntl, "flock", then_removed(fcntl.flock)),
+                seats.seat("one", 1),
+                self.assertRaises(Busy),
+                seats.seat("one", 0),
+            ):
+                self.fail("a seat for two")
+            self.assertTrue(removed)
+
+    @unittest.skipIf(sys.platform == "win32", "no fcntl on Windows")
+    def test_who_looks_for_the_monitor_is_not_taken_for_it(self) -> None:
+        seats, seen, flock = Seats(self.locks), list[bool](), fcntl.flock
+
+        def slowly(file: int, operation: int) -> None:
+            flock(file, operation)
+            time.sleep(0.001)
+
+        def look() -> None:
+            for _ in range(20):
+                seen.append(seats.monitor_sits())
+
+        threads = [threading.Thread(target=look) for _ in range(3)]
+        with mock.patch.object(fcntl, "flock", slowly):
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        self.assertEqual([False] * 60, seen)
 
     def test_one_that_cannot_be_had_at_all_is_told(self) -> None:
         for seats in self.kinds():
