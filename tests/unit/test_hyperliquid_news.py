@@ -126,6 +126,12 @@ class StreamedAccountTest(HyperliquidWorld):
         self.assertEqual(0, self.venue.account().held(ETH))
         self.assertEqual(counted, {kind: self.asked(kind) for kind in before})
 
+    def test_a_leverage_told_before_this_process_set_another_is_not_believed(self) -> None:
+        self.server.streams.silent = True
+        for leverage, sent in ((3, 1), (20, 2)):
+            self.venue.set_leverage(ETH, leverage)
+            self.assertEqual(self.actions("updateLeverage"), sent)
+
     def test_a_stream_that_says_nothing_of_the_account_is_asked_past(self) -> None:
         self.server.streams.silent = True
         (report,) = self.venue.submit([self.an_order(quantity="0.4")])

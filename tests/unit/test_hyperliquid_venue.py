@@ -24,7 +24,7 @@ from trading.adapters.hyperliquid_api import network_of
 from trading.adapters.hyperliquid_budget import Lane
 from trading.adapters.hyperliquid_values import milliseconds
 from trading.adapters.hyperliquid_wire import PerpState
-from trading.domain.errors import VenueRejected, VenueUnavailable
+from trading.domain.errors import Busy, VenueRejected, VenueUnavailable
 from trading.domain.market import CandleInterval
 from trading.domain.orders import OrderStatus, RejectReason, Side
 from trading.domain.resting import RestingOrder, RestingStatus, TriggerKind
@@ -531,6 +531,13 @@ class Refusals(HyperliquidWorld):
         self.assertIn("NoncesUnwritten", [one.facts.get("event") for one in self.log.entries])
         (refused,) = self.venue.submit([self.an_order()])
         self.assertEqual(refused.status, REJECTED)
+
+    def test_a_close_whose_register_another_process_holds_waits_for_it(self) -> None:
+        self.venue.submit([self.an_order()])
+        sent = len(self.exchange.received)
+        with mock.patch.object(self.venue._signer.register, "known", side_effect=Busy("held")):
+            (report,) = self.venue.submit([self.an_order(side=Side.SELL, reduce_only=True)])
+        self.assertEqual((report.status, len(self.exchange.received)), (REJECTED, sent))
 
     def test_a_static_refusal_of_the_venue_is_everybody_s(self) -> None:
         words = hyperliquid._words({"status": "err", "response": "Order has invalid price."}, 2)

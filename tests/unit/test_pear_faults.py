@@ -443,6 +443,7 @@ class ClosingFaults(PearWorld):
 
     def test_a_coin_in_two_baskets_is_taken_from_the_one_that_holds_the_pair(self) -> None:
         self.exchange.set_market("BTC", "100000")
+        self.clock.advance(1)
         other = self.an_order(ETH, Side.BUY, "0.4"), self.an_order(Coin("BTC"), Side.SELL, "0.01")
         self.venue.submit(other)
         self.assertEqual(len(self.venue.baskets()), 2)
@@ -566,6 +567,16 @@ class WithAKey(PearWorld):
         self.assertEqual((self.held(ETH), self.held(SOL)), (0, 0))
         self.assertEqual(self.direct_orders(), 2)
         self.assertTrue(any("at the exchange itself" in one for one in self.log.messages("warning")))
+
+    def test_without_a_price_nothing_goes_directly_until_there_is_one(self) -> None:
+        self.fault(CLOSE, Answer.CLOSED, Commit.NEVER)
+        orders = self.a_way_out()
+        self.venue.submit(orders)
+        self.clock.advance(10)
+        with mock.patch.object(self.venue, "_touch", return_value=None):
+            self.assertTrue(all(one.status.in_doubt for one in self.venue.reports(orders)))
+        self.assertEqual(self.direct_orders(), 0)
+        self.assertEqual([one.status for one in self.told(orders)], [OrderStatus.FILLED] * 2)
 
     def test_a_restart_does_not_send_it_twice(self) -> None:
         self.fault(CLOSE, Answer.CLOSED, Commit.NEVER)
