@@ -593,6 +593,19 @@ class WithAKey(PearWorld):
         )
         self.assertEqual(self.direct_orders(), 2)
 
+    def test_after_a_restart_what_went_directly_may_land_until_it_has_expired_itself(self) -> None:
+        """The order that it stands for has expired long ago: it would be called absent, and sent once more."""
+        self.fault(CLOSE, Answer.CLOSED, Commit.NEVER)
+        orders = self.a_way_out()
+        self.venue.submit(orders)
+        self.clock.advance(11)
+        self.server.info.lag.milliseconds, self.server.info.lag.fills_too = 3000, True
+        self.server.faults.lose_after_commit("order", times=2)
+        self.venue.reports(orders)
+        self.venue = self.opened()
+        self.assertTrue(all(one.status.in_doubt for one in self.venue.reports(orders)))
+        self.assertEqual([one.status for one in self.told(orders)], [OrderStatus.FILLED] * 2)
+
     def test_a_close_goes_directly_at_once_when_pear_gives_no_token(self) -> None:
         self.pear.sessions.forget_all()
         self.pear.sessions._keys.clear()
@@ -609,13 +622,14 @@ class WithAKey(PearWorld):
         self.exchange.set_market(avax, "20")
         self.venue.submit([self.an_order(btc, Side.BUY, "0.01")])
         assert self.venue.direct is not None
-        for coin, quantity in ((avax, "10"), (ETH, "0.1")):
+        for coin, side, quantity in ((avax, Side.BUY, "10"), (avax, Side.SELL, "10"), (ETH, Side.BUY, "0.1")):
             self.pear.received.clear()
-            self.venue.direct.submit([self.an_order(coin, Side.BUY, quantity)])
+            self.venue.direct.submit([self.an_order(coin, side, quantity)])
             rescue = (*self.a_way_out(), self.an_order(btc, Side.SELL, "0.01", reduce_only=True))
             self.assertEqual([one.status for one in self.venue.submit(rescue)], [OrderStatus.FILLED] * 3)
-            self.assertEqual((self.pear.count(ALL), self.pear.count(CLOSE), self.held(coin)), (0, 2, Decimal(quantity)))
-            self.venue.direct.submit([self.an_order(coin, Side.SELL, quantity, reduce_only=True)])
+            self.assertEqual((self.pear.count(ALL), self.pear.count(CLOSE)), (0, 2))
+            self.assertEqual(self.held(coin), Decimal(quantity) * side.sign)
+            self.venue.direct.submit([self.an_order(coin, side.opposite, quantity, reduce_only=True)])
             self.venue.submit(self.a_pair())
             self.venue.submit([self.an_order(btc, Side.BUY, "0.01")])
 
@@ -693,10 +707,12 @@ class WithAKey(PearWorld):
                 self.assertEqual([], [one for one in (CLOSE, CUT, ALL, OPEN) if self.pear.count(one)])
 
     def test_a_close_whose_turn_is_somebody_elses_waits(self) -> None:
-        with mock.patch.object(self.venue._register, "known", side_effect=Busy("held")):
-            reports = self.venue.submit(self.a_way_out())
-        self.assertEqual([one.status for one in reports], [OrderStatus.REJECTED] * 2)
-        self.assertEqual(self.held(ETH), Decimal("0.5"))
+        for name in ("known", "turn", "claim"):
+            with self.subTest(name):
+                with mock.patch.object(self.venue._register, name, side_effect=Busy("held")):
+                    reports = self.venue.submit(self.a_way_out())
+                self.assertEqual([one.status for one in reports], [OrderStatus.REJECTED] * 2)
+                self.assertEqual(self.held(ETH), Decimal("0.5"))
 
     def test_what_is_bought_at_the_exchange_beside_an_order_in_doubt_is_not_its_own(self) -> None:
         """Pear marks what it trades, and what has no mark was sold with the position."""

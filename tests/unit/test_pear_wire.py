@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from tests.fakes import NOON
 from trading.adapters import pear_wire as wire
-from trading.adapters.pear_cuts import as_held
+from trading.adapters.pear_cuts import as_held, cuts_of
 from trading.adapters.pear_wire import Basket, Part, Refused, Unclear
 from trading.domain.errors import VenueUnavailable
 from trading.domain.market import Holding
@@ -78,6 +78,15 @@ class ToTheWire(unittest.TestCase):
         first, _ = as_held((pair, against), held, MIDS)
         sizes = {part.coin: part.quantity for part in first.parts}
         self.assertEqual({BTC: Decimal("0.4"), ETH: Decimal(0), SOL: one, oil: one}, sizes)
+
+    def test_a_coin_is_taken_from_where_it_is_held_on_the_other_side_of_the_order(self) -> None:
+        """What somebody holds the other way round would be made smaller by buying."""
+        one = Quantity(Decimal(1))
+        short = Basket("pos_2", (Part(BTC, Side.SELL, one),), "2026-01-02", None, None, None, None)
+        long = Basket("pos_1", (Part(BTC, Side.BUY, one),), "2026-01-01", None, None, None, None)
+        order = an_order(BTC, Side.SELL, "1", "99000")
+        self.assertEqual([cut.basket for cut in cuts_of([order], [short, long])], [long])
+        self.assertEqual(cuts_of([order], [short]), [])
 
     def test_lines_are_dollars_and_positive(self) -> None:
         one = Quantity(Decimal(1))
