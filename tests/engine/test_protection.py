@@ -318,6 +318,13 @@ class Life(ProtectionCase):
         self.assertLessEqual(len(self.venue.placements), 3)
         self.assert_known(position)
 
+    def test_they_land_within_ten_seconds_or_not_at_all(self) -> None:
+        position, placing = self.scene.opened(), mock.Mock(wraps=self.venue.place_resting)
+        with mock.patch.object(self.venue, "place_resting", placing):
+            self.protect(position, protection.Memory())
+        _, expires_at = placing.call_args.args
+        self.assertEqual(expires_at, self.scene.clock.now() + timedelta(seconds=10))
+
     def test_a_quiet_minute_costs_two_looks_and_one_list(self) -> None:
         self.scene.opened()
         self.tick(30)
@@ -593,6 +600,18 @@ class Firing(ProtectionCase):
         self.assertEqual([(one.coin, one.quantity) for one in self.losses(position)], [(ETH, Decimal("0.25"))])
         self.assertEqual((self.venue.held("ETH"), self.resting(position)), (1, ()))
 
+    def test_one_that_has_just_fired_beside_others_is_not_replaced_before_its_fill_can_be_told(self) -> None:
+        position = self.scene.opened()
+        self.tick()
+        self.venue.hold("ETH", "1")
+        emergency.resume(self.scene.desk, [ETH])
+        self.tick(20)
+        self.venue.fills_lag = timedelta(seconds=1)
+        fired = self.venue.fire("ETH", "stop")
+        self.protect(position, protection.Memory())
+        self.assertIn(fired.client_order_id, {one.order.client_order_id for one in self.resting(position)})
+        self.assertEqual(len(self.venue.placements), 1)
+
 
 class Unwritable(ProtectionCase):
     """A store that takes nothing in: nobody closes, and what rests is what guards."""
@@ -759,6 +778,19 @@ class Crashes(ProtectionCase):
         self.venue.hold("BTC", "-1")
         self.scene.close(position)
         self.tick(5, seconds=4)
+        self.assertEqual((self.venue.rests, self.resting(position)), ({}, ()))
+
+    def test_what_is_still_on_its_way_when_its_position_closes_is_taken_back_once_it_has_come(self) -> None:
+        """The venue knows none of it yet: struck out then, it would come and sell what others hold."""
+        self.venue.script_rest("lost_before")
+        position = self.scene.opened()
+        self.tick()
+        self.venue.hold("ETH", "1")
+        self.venue.hold("BTC", "-1")
+        self.scene.close(position)
+        self.assertEqual([one.placed for one in self.resting(position)], [False] * 4)
+        self.venue.rests = {one.client_order_id: one for one in self.venue.placements[-1]}
+        self.tick(2, seconds=5)
         self.assertEqual((self.venue.rests, self.resting(position)), ({}, ()))
 
     def test_lost_answers_end_in_the_same_place(self) -> None:
