@@ -389,6 +389,25 @@ class Life(ProtectionCase):
         self.tick(9, seconds=10)
         self.assertEqual(len(self.venue.placements), 3)
 
+    def test_each_move_is_counted_and_is_forgotten_after_a_minute(self) -> None:
+        """Eight actions each: five fit into a minute, of which the sixth comes fifty seconds after the first."""
+        position, memory = self.scene.opened(), protection.Memory()
+        self.protect(position, memory)
+        counts = []
+        for liquidation in ("3900", "3800", "3700", "3600", "3500", "3400", "3400"):
+            self.venue.liquidations = {"ETH": liquidation}
+            self.scene.clock.advance(10)
+            self.protect(position, memory)
+            counts.append(len(self.venue.placements))
+        self.assertEqual(counts, [2, 3, 4, 5, 6, 6, 7])
+
+    def test_what_is_in_doubt_is_looked_at_each_three_seconds(self) -> None:
+        self.venue.script_rest("lost_before")
+        self.scene.opened()
+        with mock.patch.object(protection, "protect", wraps=protection.protect) as looks:
+            self.tick(13)
+        self.assertEqual(looks.call_count, 5)
+
     def test_what_is_replaced_stays_until_what_replaces_it_is_seen_there(self) -> None:
         self.scene.opened()
         self.tick()
