@@ -422,6 +422,16 @@ class PaceTest(UnwindingTestCase):
             for limit, band in zip(limits, ("0.01", "0.03", "0.08", "0.08"), strict=True):
                 self.assertAlmostEqual(1 + side * Decimal(band), limit, 4)
 
+    def test_who_waits_asks_less_and_less_often(self) -> None:
+        """The account was read ten times a second while an order was in doubt, out of the exchange's budget."""
+        self.scene.opened()
+        self.spoil_state()
+        self.venue.script(lost_before())
+        self.venue.reads_down = {"reports"}
+        with mock.patch.object(self.venue, "account", wraps=self.venue.account) as account:
+            self.assertEqual("closing", self.stopped().status)
+        self.assertLess(account.call_count, 20)
+
     def test_a_venue_that_is_down_for_a_moment_is_asked_again(self) -> None:
         self.scene.opened()
         self.spoil_state()

@@ -91,7 +91,7 @@ def close_holdings(
     Returns soon after *until* on the clock's `monotonic`, and not before what is due has been sent once: a venue may
     take as long as that to answer. One that cannot be read raises VenueUnavailable, after trying as long.
     """
-    empty, sent = 0, False
+    empty, sent, pause = 0, False, SETTLE_PAUSE_SECONDS
     while True:
         _ask_about_attempts(desk, attempts)
         held: Mapping[Coin, Quantity] = {}
@@ -114,9 +114,12 @@ def close_holdings(
             sent = True
             desk.store.rescue({"rescue": "intended", "event": encode_event(OrdersIntended(desk.clock.now(), orders))})
             _note_attempts(desk, attempts, orders, desk.venue.submit(orders))
-        tried = [attempts[coin].count for coin in held if coin in attempts]
-        soon = not empty and (not tried or min(tried) < len(CLOSE_BANDS))
-        desk.clock.sleep(SETTLE_PAUSE_SECONDS if soon else SETTLE_PAUSE_SECONDS_MAX)
+            tried = min(attempts[order.coin].count for order in orders)
+            pause = SETTLE_PAUSE_SECONDS if tried < len(CLOSE_BANDS) else SETTLE_PAUSE_SECONDS_MAX
+        else:
+            # As any close that waits: the exchange counts what it is asked.
+            pause = SETTLE_PAUSE_SECONDS_MAX if empty else min(2 * pause, SETTLE_PAUSE_SECONDS_MAX)
+        desk.clock.sleep(pause)
 
 
 def _is_due(
