@@ -803,6 +803,20 @@ class ResumeTest(StopTestCase):
             emergency.resume(self.scene.desk, [ETH, SOL])
         self.assertEqual({SOL: Decimal(3)}, self.scene.store.state().accepted_drift)
 
+    def test_nor_of_one_that_was_closed_since_the_account_was_read(self) -> None:
+        """What it shows was the desk's."""
+        position = self.scene.opened()
+
+        def closed_meanwhile(account: Account) -> Account:
+            self.venue.bend_account = None
+            self.scene.close(position)
+            return account
+
+        self.venue.bend_account = closed_meanwhile
+        with suppress(ResumeRefused):
+            emergency.resume(self.scene.desk, [ETH])
+        self.assertEqual({}, self.scene.store.state().accepted_drift)
+
     def test_a_foreign_holding_that_is_gone_is_forgotten_when_accepted_again(self) -> None:
         self.venue.hold("SOL", "3")
         emergency.resume(self.scene.desk, [SOL])

@@ -718,6 +718,15 @@ class UnwritableTest(UnwindingTestCase):
                 self.ticks(Watchman(self.spoilt(writable=False)), 6)
                 self.assertEqual((0, Decimal("0.25")), self.held("BTC", "ETH"))
 
+    def test_nor_is_what_others_held_before_it(self) -> None:
+        self.venue.hold("ETH", "0.7")
+        self.venue.script(lost_before())
+        self.venue.reads_down = {"reports"}
+        self.scene.execute()
+        self.scene.clock.advance(4)
+        self.ticks(Watchman(self.spoilt(writable=False)), 4)
+        self.assertEqual(Decimal("0.7"), self.venue.held("ETH"))
+
     def test_one_that_is_level_stays_under_its_barriers(self) -> None:
         self.scene.opened(size="6000", execution=Execution.TWAP, twap=TwapRequest(180, 5))
         watchman = Watchman(self.spoilt(writable=False))
