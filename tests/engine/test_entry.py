@@ -84,6 +84,12 @@ class HappyTests(EntryTestCase):
         self.assertEqual(("ETH", "BTC", 2000), (proposal.long_coin, proposal.short_coin, proposal.position_size))
         self.assertEqual((0, Decimal(100)), (proposal.num_positions, proposal.liquidation_distance))
 
+    def test_what_the_limits_measured_is_kept_with_the_trade(self) -> None:
+        self.scene.execute()
+        kept = {one.name: (one.limit, one.actual) for one in self.scene.trades()[0].terms.checks}
+        self.assertEqual((Decimal("0.30"), Decimal("0.02")), kept["max_allocation"])
+        self.assertEqual((3, 0), kept["max_positions"])
+
     def test_the_answer_is_marked_at_once_without_waiting_for_the_cache(self) -> None:
         with patch.object(self.scene.cache, "get_many", side_effect=AssertionError("the cache was asked")):
             answer = self.scene.execute()
