@@ -2,6 +2,7 @@
 
 import unittest
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from unittest.mock import patch
@@ -481,6 +482,60 @@ class RepairTests(WorkingTestCase):
         order = self.venue.orders[-1]
         self.assertGreaterEqual(order.intended_at, due + timedelta(seconds=4))
         self.assertEqual(order.intended_at + timedelta(seconds=10), order.expires_at)
+
+
+class AbsentTests(WorkingTestCase):
+    """The venue says that it has never seen an order. What the account holds may say otherwise."""
+
+    def accept(self, theirs: dict[Coin, Quantity]) -> None:
+        self.scene.store.change_state(lambda state: replace(state, accepted_drift=theirs))
+
+    def sent_again(self) -> bool:
+        self.scene.ticks(20)
+        return len(self.venue.sent) > 1
+
+    def test_nothing_is_sent_in_its_place_while_the_account_holds_more_than_is_explained(self) -> None:
+        """It would be the same exposure once more; what is held is drift, and somebody has to look."""
+        for coin, quantity in (("ETH", "0.25"), ("BTC", "-0.01"), ("ETH", "0.0001")):
+            with self.subTest(coin=coin, quantity=quantity):
+                self.setUp()
+                self.venue.script(lost_before())
+                self.scene.execute()
+                self.venue.hold(coin, quantity)
+                self.assertFalse(self.sent_again())
+                self.venue.hold(coin, str(-Decimal(quantity)))
+                self.assertTrue(self.sent_again())
+
+    def test_nor_while_the_account_cannot_be_read(self) -> None:
+        self.venue.script(fine(), lost_before())
+        self.scene.execute(twap=TwapRequest(60, 4))
+        self.scene.ticks(16)
+        self.venue.reads_down = {"account"}
+        self.scene.ticks(25)
+        self.assertEqual(2, len(self.venue.sent))
+        self.venue.reads_down = set()
+        self.scene.ticks(5)
+        self.assertEqual(3, len(self.venue.sent))
+
+    def test_what_was_there_before_or_is_anothers_explains_itself(self) -> None:
+        others = {"the long of another": "SOL/ETH", "the short of another": "BTC/SOL"}
+        for what in ("beside it", "accepted", "on the other side", *others):
+            with self.subTest(what):
+                self.setUp()
+                if what in others:
+                    self.scene.opened("other", pair=others[what])
+                    self.venue.sent.clear()
+                if what == "beside it":
+                    self.venue.hold("ETH", "1")
+                    self.venue.hold("BTC", "-0.1")
+                self.venue.script(lost_before())
+                self.scene.execute()
+                if what == "accepted":
+                    self.venue.hold("ETH", "0.5")
+                    self.accept({ETH: Quantity(Decimal("0.5"))})
+                if what == "on the other side":
+                    self.venue.hold("ETH", "-0.5")
+                self.assertTrue(self.sent_again())
 
 
 class LeverageTests(WorkingTestCase):
