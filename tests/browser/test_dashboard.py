@@ -131,6 +131,49 @@ const one = desk.positions.get(arguments[0]);
 return {...one.zscore, drawn: zscoreAt(one.zscore, one.current_spread)};
 """
 
+BEYOND_THE_TARGET = """
+const { desk, tell } = await import('/static/desk/state.js');
+for (const one of desk.positions.values()) one.exit_return = 0.6;
+tell('marks');
+await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+return document.querySelector('.row .exits-bar').getAttribute('aria-label');
+"""
+# With an account of long numbers: the texts that stand over each other, that are cut, or that leave their box.
+CROWDED = """
+const { desk, tell } = await import('/static/desk/state.js');
+desk.portfolio = {
+  ...desk.portfolio, equity: 109876.54, today_pnl: -2345.67, naked_exposure: 1501.25, daily_loss: 0.02089,
+  naked_today: {max_usd: 1501.25, usd_seconds: 24913.4},
+  limits: desk.portfolio.limits.map((one) => ({...one, actual: one.limit})),
+};
+tell('portfolio');
+await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+const own = (one) => [...one.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim());
+const seen = (one) => one.checkVisibility() && own(one) && !one.closest('.unseen');
+const cut = (one) => one.scrollWidth > one.clientWidth && getComputedStyle(one).textOverflow === 'ellipsis';
+const boxes = (one) => {
+  const all = document.createRange();
+  all.selectNodeContents(one);
+  return [...all.getClientRects()];
+};
+const apart = (a, b) =>
+  a.right - 1 <= b.left || b.right - 1 <= a.left || a.bottom - 3 <= b.top || b.bottom - 3 <= a.top;
+const told = [];
+for (const box of document.querySelectorAll('.tile, .signal, .row, .parts')) {
+  const { right } = box.getBoundingClientRect();
+  const texts = [...box.querySelectorAll('*')].filter(seen);
+  for (const [place, one] of texts.entries()) {
+    if (cut(one)) told.push(`${one.innerText} is cut`);
+    for (const rect of boxes(one)) {
+      if (rect.right > right) told.push(`${one.innerText} leaves its box`);
+      const under = texts.slice(place + 1).find((other) => boxes(other).some((another) => !apart(rect, another)));
+      if (under) told.push(`${one.innerText} over ${under.innerText}`);
+    }
+  }
+}
+return told;
+"""
+
 AN_OLD_MARK = """
 const { desk, now, tell } = await import('/static/desk/state.js');
 for (const one of desk.positions.values()) one.marked_at = new Date(now() - 60000).toISOString();
@@ -509,7 +552,18 @@ class PagesTest(BrowserCase):
         self.browser.see(".row", "BNB / ETH")
         self.browser.awaited(AN_OLD_MARK)
         self.browser.see(".row[data-old]", "price 1 min")
+        self.assertRegex(self.browser.awaited(BEYOND_THE_TARGET), "^to the stop: [0-9.]+ %, to the target: reached$")
         self.assertEqual([], self.browser.ills())
+
+    def test_no_text_is_cut_or_stands_over_another_whatever_the_width(self) -> None:
+        self.trade("narrow", "DOGE/kPEPE")
+        self.browser.log_in_as("admin")
+        self.browser.see(".row", "DOGE / kPEPE")
+        self.browser.see(".signal")
+        self.browser.see("#tile-naked", "today")
+        for width in (320, 360, 390, 430, 720, 1440):
+            self.browser.resize((width, 800))
+            self.assertEqual([], self.browser.awaited(CROWDED), width)
 
     def test_a_session_that_ends_leads_back_to_the_log_in_page(self) -> None:
         self.browser.log_in_as("trade")

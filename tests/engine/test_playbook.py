@@ -196,8 +196,9 @@ class DoubtAndRestTests(PlaybookTestCase):
         self.waits(next_step(given_a_filled_trade(), a_market(after(9)), ACTIVE), "FILLED")
 
     def test_a_suspended_trade_waits_until_somebody_wants_to_be_rid_of_it(self) -> None:
-        trade = record(filled(a_working_trade()), TradeSuspended(T0, "odd"))
+        trade = record(filled(a_working_trade(slices=4)), TradeSuspended(T0, "odd"))
         self.waits(next_step(trade, a_market(), ACTIVE), "suspended: odd")
+        self.assertIsNone(next_slice_due(trade))
         self.notes(next_step(trade, a_market(), Policy(TradingState.ACTIVE, close_wanted=True)), TradeCanceled)
         wanted = record(trade, CancelWanted(T0, "enough"))
         self.assertEqual("enough", self.notes(next_step(wanted, a_market(), ACTIVE), TradeCanceled))

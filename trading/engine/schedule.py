@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from trading.domain.orders import OrderStatus
-from trading.domain.trades import LegPlan, OrdersIntended, SliceSkipped, Trade
+from trading.domain.trades import LegPlan, OrdersIntended, SliceSkipped, Trade, TradeStatus
 from trading.domain.units import ONE, ZERO, Price, Quantity, TradeId, floor_to_step, hash_of
 from trading.utils.trade_calculator import BASIS_POINTS, leg_slippage, twap_due_times
 
@@ -92,8 +92,9 @@ def next_slice_number(trade: Trade) -> int:
 
 
 def next_slice_due(trade: Trade) -> datetime | None:
-    """When the next slice may go, by its schedule and its pace; None when no slice is left."""
-    if not trade.live or any(remaining(trade, leg) <= 0 for leg in trade.terms.legs):
+    """When the next slice may go, by its schedule and its pace; None when no slice is left, or nobody sends it."""
+    resting = not trade.live or trade.status is TradeStatus.SUSPENDED
+    if resting or any(remaining(trade, leg) <= 0 for leg in trade.terms.legs):
         return None
     number, paced = next_slice_number(trade), is_paced(trade)
     if not trade.opens and not paced:

@@ -91,9 +91,9 @@ function showMoney() {
   mark($("tile-naked"), "data-level", open ? "warn" : "ok");
   text(tile("naked-words"), open ? nakedWords() : "every leg has its match");
   const { max_usd: most, usd_seconds: integral } = account.naked_today;
-  const worst = most >= NAKED_NOTICE_USD ? `worst today ${wholeUsd(most)}, ${number(integral, 0)} USD·s` : "nothing else today";
-  text(tile("naked-worst"), worst);
-  mark(tile("naked-worst"), "title", worst);
+  const worst = most >= NAKED_NOTICE_USD;
+  text(tile("naked-worst"), worst ? `worst today ${wholeUsd(most)}` : "nothing else today");
+  mark(tile("naked-worst"), "title", worst ? `${number(integral, 0)} USD·s today` : null);
 }
 
 // The monitor begins the day anew; without one it is still that of before.

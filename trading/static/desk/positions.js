@@ -29,6 +29,9 @@ let opened = null;
 const moveOf = (one) =>
   one.current_spread === null || one.entry_spread === null ? null : (1 + one.current_spread) / (1 + one.entry_spread) - 1;
 
+// A barrier may be behind: while it is being closed, between two readings, or where nobody watches.
+const toGo = (left) => (left > 0 ? percent(left) : "reached");
+
 export function start() {
   fill($("positions"), skeleton(3));
   on("positions session", show);
@@ -182,11 +185,11 @@ function showMoving({ at, position: one }) {
     style(at.dot, "left", `${(at01 * 100).toFixed(1)}%`);
     style(at.run, "left", `${(Math.min(at01, zero) * 100).toFixed(1)}%`);
     style(at.run, "width", `${(Math.abs(at01 - zero) * 100).toFixed(1)}%`);
-    const above = percent(one.exit_return + stop);
-    const below = percent(target - one.exit_return);
+    const above = toGo(one.exit_return + stop);
+    const below = toGo(target - one.exit_return);
     text(at.toStop, above);
     text(at.toTarget, below);
-    mark(at.bar, "aria-label", `${above} above the stop, ${below} below the target`);
+    mark(at.bar, "aria-label", `to the stop: ${above}, to the target: ${below}`);
   }
   text(at.risk, words(one.risk_level));
   mark(at.risk.parentNode, "data-risk", one.risk_level);
