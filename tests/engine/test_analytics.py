@@ -1,10 +1,12 @@
 """Execution quality: every figure by hand, and sums that are those of the rows."""
 
+import os
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from io import StringIO
 from json import loads
+from unittest import mock
 
 from django.core.management import call_command
 from django.core.management.base import CommandError
@@ -164,8 +166,20 @@ class ReportTest(AnalyticsCase):
     def test_the_terminal_shows_the_same_figures(self) -> None:
         self.scene.close(self.scene.opened())
         words = self.report("--days", "1")
-        for one in ("Trades accepted since 2026-11-22: 2", "BTC/ETH", "5.50", "OPEN"):
+        for one in ("Trades accepted since 2026-11-22: 2", "2026-11-22 12:00:0", "BTC/ETH", "5.50", "OPEN"):
             self.assertIn(one, words)
+
+    def test_in_a_narrow_terminal_no_figure_is_cut_short(self) -> None:
+        self.scene.close(self.scene.opened())
+        out = StringIO()
+        with (
+            mock.patch.dict(os.environ, {"COLUMNS": "80", "TERM": "dumb"}),
+            mock.patch.object(out, "isatty", return_value=True, create=True),
+            bootstrap.use_desk(self.scene.desk),
+        ):
+            call_command("report", stdout=out)
+        self.assertEqual(80, max(len(line) for line in out.getvalue().splitlines()))
+        self.assertNotIn("\N{HORIZONTAL ELLIPSIS}", out.getvalue())
 
     def test_as_json_it_is_the_answer_of_the_api(self) -> None:
         self.scene.opened()

@@ -73,6 +73,17 @@ class SetupTest(CommandCase):
         self.assertEqual(stat.S_IMODE(self.file.stat().st_mode), 0o600)
         self.assertEqual(list(self.folder.iterdir()), [self.file])
 
+    def test_a_place_where_nothing_can_be_written_is_named(self) -> None:
+        """It was a traceback, after all the questions."""
+        self.file = self.folder / "nowhere" / ".env"
+        for command in (("setup", "", ""), ("encrypt_key", KEY, PASSWORD, PASSWORD)):
+            self.assertEqual(
+                f"{self.file.resolve()} cannot be written: No such file or directory", self.refused(*command)
+            )
+        self.file = self.folder
+        self.assertIn("cannot be written: Is a directory", self.refused("setup", "yes", "", ""))
+        self.assertEqual(list(self.folder.iterdir()), [])
+
     def test_a_file_that_is_there_is_not_overwritten_unasked(self) -> None:
         self.file.write_text("PAPER_SEED=9\n", encoding="utf-8")
         for answer in ("", "no", "y"):

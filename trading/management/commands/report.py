@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from trading.bootstrap import get_desk
 from trading.checks import DESK
@@ -56,8 +56,13 @@ def _tables(found: Analytics) -> tuple[Table, ...]:
     )
 
 
+def _titled(*titles: str) -> Table:
+    """Folded, not cut short: of a figure whose end is missing nobody knows how large it is."""
+    return Table(*(Column(title, overflow="fold") for title in titles))
+
+
 def _summaries(of: str, rows: tuple[Summary, ...]) -> Table:
-    table = Table(
+    table = _titled(
         of, "trades", "turnover", "shortfall", "bps", "bps p50/p90/p99", "fees", "funding", "naked USD s", "repairs"
     )
     for row in rows:
@@ -78,12 +83,12 @@ def _summaries(of: str, rows: tuple[Summary, ...]) -> Table:
 
 
 def _trades(rows: tuple[TradeQuality, ...]) -> Table:
-    table = Table(
+    table = _titled(
         "accepted, UTC", "trade", "pair", "effect", "how", "turnover", "bps", "against slices", "naked max", "seconds"
     )
     for row in rows:
         table.add_row(
-            f"{row.accepted_at:%m-%d %H:%M:%S}",
+            f"{row.accepted_at:%Y-%m-%d %H:%M:%S}",
             row.trade_id[:12],
             row.pair,
             f"{row.effect} {row.exit_reason or ''}".strip(),

@@ -171,8 +171,15 @@ def quoted(text: str) -> str:
 
 def write_privately(path: Path, text: str) -> None:
     """Put *text* at *path*, or where that link leads, in one step, readable for this user only from its first moment
-    on."""
+    on. Raises CommandError where nothing can be written."""
     path = path.resolve()
+    try:
+        _replace(path, text)
+    except OSError as error:
+        raise CommandError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def _replace(path: Path, text: str) -> None:
     number, name = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
     try:
         with open(number, "w", encoding="utf-8") as file:
