@@ -393,6 +393,27 @@ class DoubtsTest(BrowserCase):
         self.browser.click("#stop-go", "Stop everything")
         self.browser.see("#stop-words", "Nothing of the desk is left at the venue.")
 
+    def test_a_ledger_that_cannot_be_read_is_not_an_empty_one(self) -> None:
+        self.browser.log_in_as("trade")
+        self.browser.see("#positions", "Nothing is open")
+        health = {**self.service.ask("GET", "/api/health"), "status": "unhealthy", "problems": ["it is damaged"]}
+        account = {**self.service.ask("GET", "/api/portfolio"), "foreign_holdings": {"AVAX": 140.0, "SOL": -14.5}}
+        self.stub(
+            {"method": "GET", "path": "/api/health", "status": 503, "body": health},
+            {"method": "GET", "path": "/api/portfolio", "status": 200, "body": account},
+        )
+        self.browser.awaited(PORTFOLIO)
+        self.browser.awaited(HEALTH)
+        held = "The account holds 140 AVAX, -14.5 SOL; what of it is the desk's cannot be told now."
+        self.browser.see("#positions", "Not known what is open")
+        self.browser.see("#positions", f"The ledger cannot be used. {held}")
+        self.browser.gone("#positions", "Nothing is open")
+        self.browser.see("#tile-naked", "not known without the ledger")
+        self.browser.see("[data-limit=Positions]", "unknown")
+        self.browser.click("#stop")
+        self.browser.see("#stop-help", "as far as that is known without the ledger")
+        self.browser.see("#stop-foreign", held)
+
     def test_a_stop_that_cannot_be_followed_any_more_is_not_called_flat(self) -> None:
         self.browser.log_in_as("trade")
         self.browser.see(".signal")

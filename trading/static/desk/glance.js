@@ -1,9 +1,9 @@
 // The strip at the top: what matters at one look, and how sure it is.
 
 import { $, h, mark, style, text } from "./dom.js";
-import { age, duration, limitPercent, number, percent, signedPercent, signedUsd, tone, usd, wholeUsd, words } from "./format.js";
+import { NONE, age, duration, limitPercent, number, percent, signedPercent, signedUsd, tone, usd, wholeUsd, words } from "./format.js";
 import { resumeWords } from "./resume.js";
-import { desk, now, on, secondsSince } from "./state.js";
+import { desk, ledgerLost, now, on, secondsSince } from "./state.js";
 
 const MODES = {
   demo: ["DEMO", "Paper venue. No real order is possible."],
@@ -86,10 +86,11 @@ function showMoney() {
   const base = account.today_pnl === null || account.equity === null ? null : account.equity - account.today_pnl;
   const since = sinceWhen(account.today_since);
   text(tile("today-share"), base ? `${signedPercent(account.today_pnl / base, 3)} ${since}` : since);
-  text(tile("naked"), usd(account.naked_exposure));
-  const open = account.naked_exposure >= NAKED_NOTICE_USD;
+  const lost = ledgerLost();
+  text(tile("naked"), lost ? NONE : usd(account.naked_exposure));
+  const open = lost || account.naked_exposure >= NAKED_NOTICE_USD;
   mark($("tile-naked"), "data-level", open ? "warn" : "ok");
-  text(tile("naked-words"), open ? nakedWords() : "every leg has its match");
+  text(tile("naked-words"), lost ? "not known without the ledger" : open ? nakedWords() : "every leg has its match");
   const { max_usd: most, usd_seconds: integral } = account.naked_today;
   const worst = most >= NAKED_NOTICE_USD;
   text(tile("naked-worst"), worst ? `worst today ${wholeUsd(most)}` : "nothing else today");
@@ -116,7 +117,7 @@ function limitsInUse() {
   const of = (name) => account.limits.find((one) => one.name === name);
   const rows = [];
   const count = of("max_positions");
-  if (count) rows.push(["Positions", count.actual, count.limit, `${count.actual} of ${count.limit}`]);
+  if (count && !ledgerLost()) rows.push(["Positions", count.actual, count.limit, `${count.actual} of ${count.limit}`]);
   const gross = of("max_gross");
   if (gross) rows.push(["Allocation", gross.actual, gross.limit, `${percent(gross.actual, 1)} of ${limitPercent(gross.limit)}`]);
   const highest = desk.positions && Math.max(0, ...[...desk.positions.values()].map((one) => one.leverage));

@@ -5,7 +5,8 @@ import { askClose } from "./closing.js";
 import { openDetail, refreshDetail } from "./detail.js";
 import { even, progress, reach } from "./exits.js";
 import { age, duration, percent, signedPercent, signedUsd, spread, tone, wholeUsd, words } from "./format.js";
-import { desk, isOld, may, on, secondsSince } from "./state.js";
+import { desk, isOld, ledgerLost, may, on, secondsSince } from "./state.js";
+import { beside } from "./stop.js";
 
 const RISK_ORDER = { low: 0, medium: 1, unknown: 2, high: 3 };
 
@@ -35,6 +36,7 @@ const toGo = (left) => (left > 0 ? percent(left) : "reached");
 export function start() {
   fill($("positions"), skeleton(3));
   on("positions session", show);
+  on("health portfolio", () => desk.positions && desk.positions.size === 0 && show());
   on("marks", () => rows.forEach(showMoving));
   on("clock link", () => rows.forEach(showTime));
   on("trades", () => opened && refreshDetail(opened));
@@ -54,7 +56,7 @@ function show() {
     rows.clear();
     table = null;
     opened = null;
-    fill(place, empty("Nothing is open", "A trade that opens appears here by itself."));
+    fill(place, ledgerLost() ? empty("Not known what is open", `The ledger cannot be used. ${beside()}`) : empty("Nothing is open", "A trade that opens appears here by itself."));
     return;
   }
   if (table === null) build(place);

@@ -59,6 +59,9 @@ export const secondsSince = (iso) => (iso ? (now() - Date.parse(iso)) / 1000 : n
 const RANKS = ["read", "trade", "admin"];
 export const may = (scope) => desk.session !== null && RANKS.indexOf(desk.session.scope) >= RANKS.indexOf(scope);
 
+// Of a ledger that cannot be used no number of positions says anything: none in the book is not none at the venue.
+export const ledgerLost = () => desk.health !== null && desk.health.status === "unhealthy";
+
 // A mark older than this is shown as old.
 export const MARK_AGE_MAX = 6;
 export const isOld = (position) => {

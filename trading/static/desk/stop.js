@@ -5,7 +5,7 @@ import { $, fill, h, openDialog, problemBox, showProblem, text } from "./dom.js"
 import { health as lookAtHealth } from "./feed.js";
 import { duration, quantity } from "./format.js";
 import { openResume } from "./resume.js";
-import { desk, may, on, tell } from "./state.js";
+import { desk, ledgerLost, may, on, tell } from "./state.js";
 
 const WORD = "STOP";
 const WORD_OF_ALL = "STOP ACCOUNT";
@@ -59,18 +59,25 @@ function openStop() {
 }
 
 function bookWords() {
+  if (ledgerLost()) return "Closes at market what the venue holds of the desk, as far as that is known without the ledger, and opens nothing more.";
   const count = desk.positions ? desk.positions.size : null;
   if (count === null) return "Closes every position of the desk at market and opens nothing more.";
   const what = count === 0 ? "Nothing of the desk is open. It" : count === 1 ? "Closes the 1 open position at market and" : `Closes all ${count} open positions at market and`;
   return `${what} opens nothing more, until somebody resumes.`;
 }
 
-// What else the account holds, and who may sell it.
-function accountWords() {
+// What the account holds beside the book; without a ledger that is all of it.
+export function beside() {
   const account = desk.portfolio;
   const held = Object.entries((account && account.foreign_holdings) || {}).map(([coin, amount]) => `${quantity(amount)} ${coin}`);
   const none = account && account.equity !== null ? "The account holds nothing else now." : "What else the account holds cannot be read now.";
-  const others = held.length ? `Not the desk's: ${held.join(", ")}.` : none;
+  if (!held.length) return none;
+  return ledgerLost() ? `The account holds ${held.join(", ")}; what of it is the desk's cannot be told now.` : `Not the desk's: ${held.join(", ")}.`;
+}
+
+// The same, and who may sell it.
+function accountWords() {
+  const others = beside();
   return may("admin") ? others : `${others} What is not the desk's stays: to sell it takes a token with the scope admin.`;
 }
 
