@@ -26,7 +26,8 @@ from trading.domain.codec import Json
 from trading.domain.desk_state import Binding, DeskState, TradingState
 from trading.domain.errors import InvariantBroken, PositionNotFound, StoreCorrupt
 from trading.domain.exit_plan import ExitReason
-from trading.domain.orders import OrderReport, OrderStatus, RejectReason
+from trading.domain.orders import OrderReport, OrderStatus, RejectReason, Side
+from trading.domain.resting import Resting, RestingOrder, TriggerKind
 from trading.domain.trades import (
     HANDED_ON,
     HoldingGone,
@@ -34,9 +35,10 @@ from trading.domain.trades import (
     Trade,
     TradeCanceled,
     TradeRejected,
+    close_trade_id,
     record,
 )
-from trading.domain.units import Ratio, Usd
+from trading.domain.units import ClientOrderId, Ratio, Usd
 from trading.utils import archive as module
 from trading.utils.archive import Archive, Index, index_of
 from trading.utils.disk import SystemDisk
@@ -356,6 +358,29 @@ class RollOverTest(ArchiveCase):
         store = self.store()
         self.assertEqual(set(store.broken), {closing.id})
         self.assertEqual([one.trade_id for one in store.book().positions()], [opening.id])
+
+    def test_a_broken_trade_stays_also_where_its_position_ended_without_it(self) -> None:
+        """The archive takes positions whole: what does not fold would be in neither place, and nobody hear of it."""
+        store = self.store()
+        opening, _ = self.lived(store, "s")
+        position_id = opening.terms.position_id
+        broken = close_trade_id(position_id, 2)
+        journal = Journal(self.data_dir / "trades.json", lock=store._ledger_lock)
+        journal.append([{"id": broken, "position_id": position_id, "version": 1, "event": None}])
+        journal.close()
+        self.assertTrue(store.book().position(position_id).closed)
+        self.assertEqual(store.roll_over(MUCH_LATER), 0)
+        self.assertEqual(set(self.store().broken), {broken})
+
+    def test_what_may_still_rest_at_the_venue_is_waited_for(self) -> None:
+        store = self.store()
+        opening, _ = self.lived(store, "s")
+        coin, held, price = opening.terms.short.coin, opening.terms.short.quantity, opening.terms.short.arrival_price
+        order = RestingOrder(ClientOrderId("0x01"), coin, Side.BUY, held, price, price, TriggerKind.STOP)
+        store.save_watch(given_watch(opening, outcome_told=True, resting=(Resting(order, T0),)))
+        self.assertEqual(store.roll_over(MUCH_LATER), 0)
+        store.save_watch(given_watch(opening, outcome_told=True))
+        self.assertEqual(store.roll_over(MUCH_LATER), 1)
 
     def test_only_one_process_rolls_at_a_time(self) -> None:
         store, other = self.store(), self.store()

@@ -272,6 +272,7 @@ class DamageTest(JournalCase):
             "a line twice": (b"".join([*lines[:3], *lines[2:]]), 4),
             "garbage in the middle": (b"".join([*lines[:2], b"what is this\n", *lines[2:]]), 3),
             "garbage in the middle and torn": (b"".join([*lines[:2], b"what is this\n", *lines[2:4]]), 3),
+            "garbage before the last and torn": (b"".join([*lines[:3], b"what is this\n", lines[3]]), 4),
             "holes before what was synced": (b"".join([*lines[:2], b"\0" * len(lines[2]), *lines[3:]]), 3),
             "a comma too many": (b"".join([*lines[:3], lines[3][:-1] + b",\n]\n"]), 5),
             "a newer schema": (b"".join([*lines[:3], newer + b"\n]\n"]), 4),
