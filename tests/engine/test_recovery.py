@@ -167,6 +167,13 @@ class DriftTest(RecoveryTestCase):
         self.assertEqual([], self.drifting())
         self.assertEqual({SOL: Decimal(7)}, foreign_holdings(self.scene.store.book(), self.venue.account()))
 
+    def test_what_was_closed_after_the_account_was_read_is_nobody_elses(self) -> None:
+        position = self.scene.opened()
+        before = self.venue.account()
+        self.scene.close(position)
+        self.assertEqual({BTC, ETH}, before.holdings.keys())
+        self.assertEqual({}, foreign_holdings(self.scene.store.book(), before))
+
     def test_what_is_halted_stays_so_and_remembers(self) -> None:
         self.scene.opened()
         self.scene.enter_state(TradingState.HALTED)

@@ -1,8 +1,10 @@
 """A file that several follow: nothing is missed, nothing is told twice, and what rolled over is still known."""
 
+import os
 import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
 from trading.adapters.followed_file import FollowedFile
 
@@ -23,6 +25,13 @@ class FollowedFileTest(unittest.TestCase):
         self.assertEqual(self.told(self.other), [])
         self.other.append(["c"], synced=False)
         self.assertEqual(self.told(self.one), ["a", "b", "c"])
+
+    def test_what_must_outlast_the_power_is_synced_and_nothing_else_waits_for_the_disk(self) -> None:
+        with mock.patch.object(os, "fsync") as synced:
+            self.one.append(["a"], synced=False)
+            synced.assert_not_called()
+            self.one.append(["b"], synced=True)
+            synced.assert_called_once()
 
     def test_a_torn_line_does_not_take_the_next_with_it(self) -> None:
         self.path.write_bytes(b"\nwhole\n\nto")

@@ -14,12 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trading.domain.errors import Busy, InvariantBroken, StoreCorrupt
-from trading.utils import disk, sealing
+from trading.utils import disk, sealing, successor
 from trading.utils import journal as module
 from trading.utils.disk import SystemDisk
 from trading.utils.journal import EMPTY, Entry, Journal
 from trading.utils.locks import ProcessLock
 from trading.utils.sealing import sealed, unsealed
+from trading.utils.successor import Successor
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -191,6 +192,17 @@ class FollowingTest(JournalCase):
         self.assertEqual(journal.replaced, 1)
         journal.append([{"id": "after"}])
         self.assertEqual([one["id"] for one in json.loads(self.path.read_text())], ["z", "after"])
+
+    def test_a_successor_is_whole_wherever_its_pieces_end(self) -> None:
+        journal = self.journal()
+        for pieces in (1, 150, 1 << 20):
+            with unittest.mock.patch.object(successor, "CHUNK_BYTES", pieces):
+                fresh = Successor(self.path, 7, SystemDisk())
+                for name in ("a", "b", "c"):
+                    fresh.take({"id": name})
+                fresh.put_in_place()
+            self.assertEqual(["base", "a", "b", "c"], [one["id"] for one in json.loads(self.path.read_text())])
+            self.assertEqual(["a", "b", "c"], self.names(journal.follow()))
 
     def test_a_file_that_vanished_or_shrank_is_corrupt(self) -> None:
         self.written("a", "b")

@@ -70,6 +70,16 @@ class ProcessLockTest(unittest.TestCase):
         with self.lock().held():
             pass
 
+    def test_who_has_taken_it_twice_has_it_until_it_was_let_go_twice(self) -> None:
+        one = self.lock(reentrant=True)
+        with one.held():
+            with one.held():
+                pass
+            with self.assertRaises(Busy), self.lock().held():
+                self.fail("held by two")
+        with self.lock().held():
+            pass
+
     def test_a_lock_on_a_file_that_was_removed_does_not_count(self) -> None:
         one = self.lock()
         with one.held():
