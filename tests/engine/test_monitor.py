@@ -18,6 +18,7 @@ from tests.builders import given_exit_plan, given_trailing
 from tests.engine.bent_venue import a_bent_scene, corrupt, with_store
 from tests.engine.hands import PATIENCE_SECONDS, join_all
 from tests.engine.scripted_venue import BINDING, Scene, lost_before, partly
+from tests.engine.test_exits import liquidated_at
 from trading.domain.desk_state import Cause, TradingState
 from trading.domain.errors import GuardianUnavailable, InvariantBroken, StoreCorrupt
 from trading.domain.exit_plan import ExitReason
@@ -392,6 +393,12 @@ class UnwritableTest(MonitorTestCase):
 
 
 class TickTest(MonitorTestCase):
+    def test_what_comes_near_its_liquidation_is_left_by_the_account_that_was_read(self) -> None:
+        position = self.scene.opened()
+        self.venue.bend_account = liquidated_at("3700")
+        self.tick(count=3)
+        self.assertIs(ExitReason.LIQUIDATION, self.scene.position(position.id).exit_reason)
+
     def test_a_breach_is_closed_by_the_tick(self) -> None:
         position = self.scene.opened()
         self.venue.move("ETH", "3910")
