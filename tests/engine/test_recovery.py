@@ -4,8 +4,10 @@ from datetime import timedelta
 from decimal import Decimal
 from unittest import mock
 
+from tests.builders import given_a_working_trade
 from tests.engine.bent_venue import a_bent_scene, with_store
 from tests.engine.scripted_venue import Scene, lost_after, lost_before, unknown_for
+from trading.domain.book import Book
 from trading.domain.desk_state import Cause, TradingState
 from trading.domain.errors import Busy
 from trading.domain.exit_plan import ExitReason
@@ -93,6 +95,21 @@ class DriftTest(RecoveryTestCase):
         for _ in range(5):
             self.venue.hold("ETH", "0.01")
             self.assertIs(TradingState.ACTIVE, self.compare(1.9))
+
+    def test_the_same_old_reading_looked_at_again_is_one(self) -> None:
+        self.scene.opened()
+        self.venue.hold("ETH", "0.01")
+        account = self.venue.account()
+        for _ in range(3):
+            self.scene.clock.advance(2)
+            self.assertFalse(reconcile(self.scene.desk, self.memory, self.scene.store.book(), account))
+        self.assertIs(TradingState.ACTIVE, self.scene.store.state().state)
+
+    def test_what_an_order_in_doubt_may_have_bought_is_allowed_for_and_no_more(self) -> None:
+        book, trade = Book(), given_a_working_trade()
+        book.put_trade(trade)
+        bounds = {leg.coin: sorted((Decimal(0), leg.quantity * leg.side.sign)) for leg in trade.terms.legs}
+        self.assertEqual(bounds, {coin: [*one] for coin, one in book_holdings(book).items()})
 
     def test_what_a_fill_explains_is_no_drift_between_the_two_writes_that_book_it(self) -> None:
         self.scene.opened()
