@@ -448,6 +448,16 @@ class DiskTrouble(JournalCase):
             SystemDisk().write(file.fileno(), b"x", 0)
         self.assertEqual(caught.exception.errno, errno.ENOSPC)
 
+    @unittest.skipUnless(hasattr(os, "pwrite"), "Windows seeks")
+    def test_what_goes_in_pieces_arrives_whole(self) -> None:
+        with (
+            unittest.mock.patch.object(disk, "_write_at", lambda file, content, at: os.pwrite(file, content[:7], at)),
+            unittest.mock.patch.object(disk, "_read_at", lambda file, size, at: os.pread(file, min(size, 7), at)),
+        ):
+            self.written("a", "b")
+            self.assertEqual(["a", "b"], self.names(self.journal().follow()))
+        self.assertEqual(["a", "b"], [one["id"] for one in json.loads(self.path.read_text())])
+
     def test_seeking_serves_where_positioned_access_is_missing(self) -> None:
         with tempfile.TemporaryFile() as file:
             self.assertEqual(disk._seek_and_write(file.fileno(), b"abc", 2), 3)
