@@ -21,7 +21,7 @@ from trading.domain.orders import RejectReason, Side
 from trading.domain.positions import Position, PositionStatus, position_of
 from trading.domain.resting import Resting, RestingOrder, TriggerKind, resting_order_id
 from trading.domain.units import Coin, PositionId, Price, Quantity
-from trading.engine import closing, emergency, monitor, protection, queries, working
+from trading.engine import closing, emergency, errands, monitor, protection, queries, working
 from trading.engine.desk import Desk
 from trading.engine.monitor import Watchman
 from trading.engine.protection import Changes, Guard, Listing, decide, distance, settled, wanted
@@ -667,6 +667,12 @@ class SharedCoin(ProtectionCase):
         self.assertEqual(seen, [{Decimal("0.5")}])
         self.assertEqual(self.resting(self.first), ())
         self.assertEqual(len(self.resting(self.second)), 4)
+
+    def test_a_close_waits_a_second_for_what_is_taken_back_and_two_for_what_has_fired(self) -> None:
+        began = self.scene.clock.monotonic()
+        with mock.patch.object(errands, "wait", wraps=errands.wait) as waits:
+            self.scene.close(self.first)
+        self.assertEqual([1.0, 2.0], [call.args[2] - began for call in waits.call_args_list][:2])
 
     def test_a_close_that_cannot_be_accepted_leaves_what_guards(self) -> None:
         with (
