@@ -674,6 +674,17 @@ class SharedCoin(ProtectionCase):
             self.scene.close(self.first)
         self.assertEqual([1.0, 2.0], [call.args[2] - began for call in waits.call_args_list][:2])
 
+    def test_what_has_fired_and_cannot_be_told_stays_written_down_while_the_close_is_sent(self) -> None:
+        """Should the close be lost with the desk, somebody has to ask for it again."""
+        self.venue.reads_down.add("fills")
+        fired = self.venue.fire("ETH", "stop")
+        seen: list[set[str]] = []
+        self.venue.on_submit = lambda orders: seen.append(
+            {one.order.client_order_id for one in self.resting(self.first)}
+        )
+        self.scene.close(self.first)
+        self.assertIn(fired.client_order_id, seen[0])
+
     def test_a_close_that_cannot_be_accepted_leaves_what_guards(self) -> None:
         with (
             mock.patch.object(working, "admit", side_effect=StoreCorrupt("no room")),
