@@ -606,6 +606,33 @@ class WithAKey(PearWorld):
         self.assertTrue(all(one.status.in_doubt for one in self.venue.reports(orders)))
         self.assertEqual([one.status for one in self.told(orders)], [OrderStatus.FILLED] * 2)
 
+    def test_what_goes_directly_has_the_widest_band_from_the_touch_that_it_meets(self) -> None:
+        self.exchange.set_market(ETH, bids=[("2980", "50")], asks=[("3020", "50")])
+        self.exchange.set_market(SOL, bids=[("198", "500")], asks=[("202", "500")])
+        self.clock.advance(2)
+        self.pear.faults.say([], route="GET /positions")
+        self.venue.submit(self.a_way_out())
+        self.assertEqual([row["p"] for row in self.sent_directly()], ["2741.6", "218.16"])
+
+    def sent_directly(self) -> list[Any]:
+        sent = [one.action.get("orders") for one in self.exchange.received if "builder" not in one.action]
+        return [row for rows in sent if isinstance(rows, list) for row in rows]
+
+    def test_only_what_pear_has_not_done_by_then_goes_directly_and_both_count(self) -> None:
+        """More of a coin that is shared would be another position's."""
+        self.fault(CLOSE, Answer.CLOSED, Commit.NEVER)
+        orders = self.a_way_out()
+        self.venue.submit(orders)
+        self.clock.advance(7)
+        self.exchange.cap_next_fill(ETH, "0.2")
+        self.pear.trading.close_all(self.venue.account_id, {"executionType": "MARKET"})
+        self.clock.advance(1)
+        eth, sol = self.told(orders)
+        self.assertEqual([row["s"] for row in self.sent_directly()], ["0.3"])
+        self.assertEqual((eth.filled, sol.filled), (Decimal("0.5"), Decimal("7.5")))
+        fills = self.venue.account_fills(orders[0].intended_at)
+        self.assertEqual(eth.fees, sum(one.fee for one in fills if (one.coin, one.side) == (ETH, Side.SELL)))
+
     def test_a_close_goes_directly_at_once_when_pear_gives_no_token(self) -> None:
         self.pear.sessions.forget_all()
         self.pear.sessions._keys.clear()
