@@ -69,6 +69,20 @@ class NewsTest(unittest.TestCase):
         self.assertIsNone(self.news.fills_of({7: Decimal(1)}, 60.0))
         self.assertIsNone(self.news.standing_after(0, 0.0))
 
+    def test_what_a_connection_has_said_is_gone_with_it(self) -> None:
+        money = {"marginSummary": {"accountValue": "1", "totalMarginUsed": "0"}, "crossMaintenanceMarginUsed": "0"}
+        self.hear(
+            {"user": USER, "clearinghouseState": {**money, "assetPositions": [], "time": 1}}, "clearinghouseState"
+        )
+        self.hear({"user": USER, "coin": "ETH", "leverage": {"type": "cross", "value": 3}}, "activeAssetData")
+        self.hear(fills(7))
+        for known in (True, False):
+            told = self.news.standing_after(0, 0.0), self.news.leverage_after(0, ETH)
+            self.assertEqual([known] * 2, [one is not None for one in told])
+            self.assertIs(known, self.news.fills_of({7: Decimal("0.5")}, 0.0) is not None)
+            self.news.forget()
+            self.news.take("userFills", fills(1, isSnapshot=True), NOON)
+
     def test_news_of_others_and_other_frames_are_passed_over(self) -> None:
         before = self.news.number
         self.hear({**fills(7), "user": "0x" + "cd" * 20})

@@ -97,6 +97,20 @@ class Unsent(PearWorld):
         self.assertEqual(self.pear.received[-1][0], OPEN)
         self.assertEqual(self.venue.account().leverages, {ETH: 2, SOL: 2})
 
+    def test_an_agreed_leverage_is_for_the_opening_that_follows_and_not_for_ever(self) -> None:
+        """What is held was given another one since, which a late order would have changed back."""
+        for coin in (ETH, SOL):
+            self.venue.set_leverage(coin, 3)
+        self.held_pair()
+        self.pear.trading.set_leverage(MASTER, self.venue.baskets()[0].id, {"leverage": Decimal(2)})
+        for seconds, leverage in ((59, 3), (2, 2)):
+            self.clock.advance(seconds)
+            self.pear.received.clear()
+            self.venue.submit([self.an_order(ETH, Side.BUY, "0.1")])
+            bodies = [body for route, body in self.pear.received if route == OPEN and isinstance(body, dict)]
+            self.assertEqual([one["leverage"] for one in bodies], [leverage])
+            self.pear.trading.set_leverage(MASTER, self.venue.baskets()[0].id, {"leverage": Decimal(2)})
+
 
 class Clocks(PearWorld):
     def test_a_close_goes_however_wrong_our_clock_is(self) -> None:
