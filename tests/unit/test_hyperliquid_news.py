@@ -18,6 +18,12 @@ from trading.domain.orders import OrderStatus, Side
 from trading.domain.units import Coin
 
 USER = "0x" + "ab" * 20
+STATE = {
+    "marginSummary": {"accountValue": "1", "totalMarginUsed": "0"},
+    "crossMaintenanceMarginUsed": "0",
+    "assetPositions": [],
+    "time": 1,
+}
 
 
 def fills(*oids: int, size: str = "0.5", **more: object) -> dict[str, object]:
@@ -70,10 +76,7 @@ class NewsTest(unittest.TestCase):
         self.assertIsNone(self.news.standing_after(0, 0.0))
 
     def test_what_a_connection_has_said_is_gone_with_it(self) -> None:
-        money = {"marginSummary": {"accountValue": "1", "totalMarginUsed": "0"}, "crossMaintenanceMarginUsed": "0"}
-        self.hear(
-            {"user": USER, "clearinghouseState": {**money, "assetPositions": [], "time": 1}}, "clearinghouseState"
-        )
+        self.hear({"user": USER, "clearinghouseState": STATE}, "clearinghouseState")
         self.hear({"user": USER, "coin": "ETH", "leverage": {"type": "cross", "value": 3}}, "activeAssetData")
         self.hear(fills(7))
         for known in (True, False):
@@ -87,7 +90,7 @@ class NewsTest(unittest.TestCase):
         before = self.news.number
         self.hear({**fills(7), "user": "0x" + "cd" * 20})
         self.news.take("pong", None, NOON)
-        self.hear({"user": USER, "dex": "other", "clearinghouseState": None}, "clearinghouseState")
+        self.hear({"user": USER, "dex": "other", "clearinghouseState": STATE}, "clearinghouseState")
         self.assertEqual(before + 1, self.news.number)
         self.assertIsNone(self.news.standing_after(0, 0.0))
 

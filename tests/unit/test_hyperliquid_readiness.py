@@ -131,6 +131,12 @@ class Readiness(HyperliquidWorld):
         self.assertEqual(self.findings(later)["wallet key"].verdict, "ok")
         self.assertEqual(self.server.info.calls["userRole"], asked)
 
+    def test_a_proof_is_of_one_key_and_one_account(self) -> None:
+        """The key of another account would trade that one, while this one is read."""
+        self.assertTrue(self.venue.is_proven())
+        self.assertFalse(self.opened(key="0x" + "3" * 64).is_proven())
+        self.assertFalse(self.opened(address="0x" + "cd" * 20).is_proven())
+
     def test_a_key_that_was_proven_and_is_approved_no_more_is_told_and_does_not_keep_a_desk_from_watching(self) -> None:
         """An API wallet ends after ninety days, or its owner takes it back: the doctor called it well."""
         self.assertTrue(self.venue.is_proven())

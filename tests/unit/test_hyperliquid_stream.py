@@ -66,6 +66,20 @@ class Streams(HyperliquidWorld):
         self.assertIsNone(price_of(self.stream, SOL))
         self.assertTrue(self.stream.alive)
 
+    def test_half_of_what_a_new_connection_says_is_not_made_whole_by_the_one_before(self) -> None:
+        """A book of before the cut, beside a mark of now, would be told as confirmed now."""
+        book = {"channel": "l2Book", "data": self.server.info.book({"coin": ETH})}
+        mark = {"channel": "activeAssetCtx", "data": {"coin": ETH, "ctx": self.server.info.context(ETH)}}
+        frames = [json.dumps(one) for one in (book, mark)]
+        for first in frames:
+            for one in frames:
+                self.stream._take(one)
+            self.assertIsNotNone(price_of(self.stream, ETH))
+            self.stream._forget()
+            self.stream._take(first)
+            self.assertIsNone(price_of(self.stream, ETH))
+            self.stream._forget()
+
     def test_each_coin_that_has_moved_ticks_once_and_only_for_who_asked(self) -> None:
         self.assertEqual(Ticks(0, frozenset()), self.stream.wait_for_ticks(0, [ETH], 0.0))
         self.listening(ETH, SOL)
