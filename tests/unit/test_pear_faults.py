@@ -139,12 +139,16 @@ class OpeningFaults(PearWorld):
             self.assert_filled(orders, self.told(orders))
 
     def test_a_part_of_a_leg_is_told_as_a_part(self) -> None:
-        self.exchange.cap_next_fill(SOL, "3")
-        orders = self.a_pair()
-        self.venue.submit(orders)
-        eth, sol = self.told(orders)
-        self.assertEqual((eth.status, eth.filled), (OrderStatus.FILLED, Decimal("0.5")))
-        self.assertEqual((sol.status, sol.filled), (OrderStatus.PARTIALLY_FILLED, 3))
+        for answer in (Answer.NORMAL, Answer.CLOSED):
+            with self.subTest(answer=answer):
+                self.exchange.cap_next_fill(SOL, "3")
+                self.fault(OPEN, answer)
+                orders = self.a_pair()
+                self.venue.submit(orders)
+                eth, sol = self.told(orders, seconds=10)
+                self.assertEqual((eth.status, eth.filled), (OrderStatus.FILLED, Decimal("0.5")))
+                self.assertEqual((sol.status, sol.filled), (OrderStatus.PARTIALLY_FILLED, 3))
+                self.clock.advance(5)
 
     def test_fills_that_are_told_are_all_there_are_whatever_else_is_bought_at_pear(self) -> None:
         """By hand, in Pear's own page, in the same second: it was sold with the position."""
