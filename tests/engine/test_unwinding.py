@@ -179,7 +179,8 @@ class TwiceTest(UnwindingTestCase):
                 self.venue.script(fault)
                 self.until_closed()
 
-    def test_where_the_account_shows_it_late(self) -> None:
+    def lag(self) -> None:
+        """The account shows what was sold nine tenths of a second later."""
         sold: list[Account] = []
         self.venue.on_submit = lambda orders: sold.append(self.venue.account()) if orders[0].reduce_only else None
 
@@ -188,7 +189,17 @@ class TwiceTest(UnwindingTestCase):
             return recent[0] if recent else account
 
         self.venue.bend_account = lagging
+
+    def test_where_the_account_shows_it_late(self) -> None:
+        self.lag()
         self.until_closed()
+
+    def test_nor_where_that_is_all_that_tells_how_much_is_left(self) -> None:
+        """A line cannot be read, so that the book does not know how much it is."""
+        desk = self.spoil_ledger(self.ended().trade_id)
+        self.lag()
+        self.assertEqual("all_positions_closed", self.stopped(desk).status)
+        self.assertEqual((0, Decimal("0.7")), self.held("BTC", "ETH"))
 
     def test_by_one_of_which_nobody_ever_tells(self) -> None:
         """It is waited for as long as it may land, and no longer."""
