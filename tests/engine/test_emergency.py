@@ -533,6 +533,14 @@ class FlatTest(StopTestCase):
                 self.scene.store.change_state(partial(replace, accepted_drift={}))
                 emergency.resume(self.scene.desk)
 
+    def test_what_was_traded_before_it_began_is_no_holding_of_the_desks(self) -> None:
+        self.scene.close(self.scene.opened(pair="SOL/AVAX"))
+        self.scene.clock.advance(60)
+        self.venue.hold("SOL", "3")
+        emergency.stop(self.scene.desk)
+        self.until_halted()
+        self.assertEqual(3, self.venue.held("SOL"))
+
     def test_foreign_holdings_are_reported_and_stay(self) -> None:
         self.scene.opened()
         self.venue.hold("SOL", "-3")
@@ -619,6 +627,15 @@ class WholeAccountTest(StopTestCase):
         self.venue.reads_down = set()
         self.until_halted()
         self.assertTrue(self.venue.flat)
+
+    def test_a_wider_one_is_read_twice_anew(self) -> None:
+        """What was read of the desk's own is no reading of the account."""
+        emergency.stop(self.scene.desk)
+        self.scene.clock.advance(20)
+        self.tick()
+        self.assertEqual(1, self.scene.store.state().flat_reads)
+        emergency.stop(self.scene.desk, scope_account=True)
+        self.assertEqual(0, self.scene.store.state().flat_reads)
 
     def test_a_late_fill_after_it_is_no_new_one(self) -> None:
         """What somebody had bought since the account was flat was sold with the late fill."""
