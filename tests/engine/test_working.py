@@ -39,7 +39,7 @@ from trading.domain.trades import (
     TradeStatus,
     record,
 )
-from trading.domain.units import Coin, Quantity, Usd
+from trading.domain.units import Coin, Price, Quantity, Usd
 from trading.engine import closing, working
 from trading.engine.entry import Outcome
 from trading.engine.playbook import Note
@@ -280,6 +280,26 @@ class DoubtTests(WorkingTestCase):
         self.assertTrue(self.venue.flat)
         with self.assertRaises(VenueRejected):
             self.scene.execute()
+
+    def test_more_of_a_fill_is_news_also_while_an_order_is_in_doubt(self) -> None:
+        """What is filled is the sum of fills, never a status: the exits watch it from then on."""
+        self.venue.script(unknown_for(1000))
+        self.scene.execute()
+        part, price = Quantity(Decimal("0.1")), Price(Decimal(4000))
+
+        def told(orders: Sequence[Order]) -> tuple[OrderReport, ...]:
+            now = self.scene.clock.now()
+            return tuple(
+                OrderReport(one.client_order_id, OrderStatus.ACCEPTED, now, part, price)
+                if one.coin == ETH
+                else OrderReport(one.client_order_id, OrderStatus.UNKNOWN, now)
+                for one in orders
+            )
+
+        with patch.object(self.venue, "reports", told):
+            self.scene.tick()
+        trade = self.only_trade()
+        self.assertEqual((part, 2), (trade.filled(ETH), len(trade.in_doubt)))
 
     def test_a_doubt_that_changes_its_name_is_no_news_and_no_endless_work(self) -> None:
         self.venue.script(unknown_for(1000))
@@ -561,6 +581,16 @@ class LeverageTests(WorkingTestCase):
         self.venue.reads_down = {"leverage"}
         self.assertIs(Outcome.WORKING, self.scene.execute(leverage=2).outcome)
         self.assertEqual([], self.venue.sent)
+        self.venue.reads_down = set()
+        self.scene.tick()
+        self.assertEqual(1, len(self.venue.sent))
+
+    def test_an_account_that_cannot_be_read_is_no_leverage_known(self) -> None:
+        self.venue.reads_down = {"leverage"}
+        self.scene.execute(leverage=2)
+        self.venue.reads_down = {"account"}
+        self.scene.tick()
+        self.assertEqual(([], TradeStatus.PENDING), (self.venue.sent, self.only_trade().status))
         self.venue.reads_down = set()
         self.scene.tick()
         self.assertEqual(1, len(self.venue.sent))
