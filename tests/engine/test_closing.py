@@ -19,7 +19,7 @@ from tests.engine.scripted_venue import (
     refused,
     unknown_for,
 )
-from trading.domain.errors import InvalidRequest, PositionNotFound, TradeNotFound, TradeNotSuspended
+from trading.domain.errors import Busy, InvalidRequest, PositionNotFound, TradeNotFound, TradeNotSuspended
 from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account
 from trading.domain.orders import Order, RejectReason
@@ -96,6 +96,31 @@ class CloseTests(ClosingTestCase):
         position = self.scene.opened()
         view = closing.close_by_hand(self.scene.desk, position.id)
         self.assertEqual(("closed", "MANUAL"), (view.status, view.exit_reason))
+
+    def test_a_venue_that_hangs_keeps_nobody_waiting_who_closes(self) -> None:
+        """Each call of it takes three seconds to be given up, and a close makes four: the answer came after twelve."""
+        position = self.scene.opened()
+        self.venue.on_submit = lambda _: self.scene.hands.hang()
+        for _ in range(2):
+            began = self.scene.clock.monotonic()
+            view = closing.close_by_hand(self.scene.desk, position.id)
+            self.assertLessEqual(self.scene.clock.monotonic() - began, 9.5)
+            self.assertIs(PositionStatus.CLOSING, view.status)
+        self.venue.on_submit = None
+        self.scene.hands.release()
+        self.scene.ticks(3)
+        self.assert_flat(position)
+
+    def test_a_close_that_could_not_be_begun_in_time_is_to_be_asked_for_again(self) -> None:
+        position = self.scene.opened()
+        self.venue.on_read = lambda name: self.scene.hands.hang() if name == "quotes" else None
+        began = self.scene.clock.monotonic()
+        with self.assertRaisesRegex(Busy, "BTC/ETH is being begun"):
+            closing.close_by_hand(self.scene.desk, position.id)
+        self.assertLessEqual(self.scene.clock.monotonic() - began, 9.5)
+        self.venue.on_read = None
+        self.scene.hands.release()
+        self.assert_flat(position)
 
     def test_what_is_unknown_is_not_found(self) -> None:
         with self.assertRaises(PositionNotFound):
@@ -300,6 +325,17 @@ class CancelTests(ClosingTestCase):
         self.venue.on_submit = None
         self.venue.refusing.clear()
         return position
+
+    def test_a_venue_that_hangs_keeps_nobody_waiting_who_cancels(self) -> None:
+        self.venue.script(unknown_for(30))
+        trade_id = self.scene.execute().position.trade_id
+        self.venue.on_read = lambda name: self.scene.hands.hang() if name == "reports" else None
+        began = self.scene.clock.monotonic()
+        self.assertEqual("WORKING", closing.cancel(self.scene.desk, TradeId(trade_id)).status)
+        self.assertLessEqual(self.scene.clock.monotonic() - began, 9.5)
+        self.assertTrue(self.scene.trade(TradeId(trade_id)).cancel_wanted)
+        self.venue.on_read = None
+        self.scene.hands.release()
 
     def test_what_was_suspended_with_its_legs_apart_is_closed_when_it_is_canceled(self) -> None:
         position = self.suspended_with_one_leg()

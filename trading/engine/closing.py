@@ -7,10 +7,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from trading.domain.errors import InvalidRequest, TradeNotSuspended, VenueUnavailable
+from trading.domain.errors import Busy, InvalidRequest, TradeNotSuspended, VenueUnavailable
 from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Instrument
-from trading.domain.positions import Leg, Position
+from trading.domain.positions import Leg, Position, PositionStatus
 from trading.domain.trades import (
     LegPlan,
     PositionEffect,
@@ -24,7 +24,7 @@ from trading.domain.trades import (
     leg_fraction,
 )
 from trading.domain.units import ZERO, Coin, PositionId, Price, Ratio, TradeId, Usd
-from trading.engine import looking, planning, protection, queries, working
+from trading.engine import errands, looking, planning, protection, queries, working
 from trading.engine.desk import Desk
 from trading.engine.playbook import CLOSE_BANDS, RESIDUE_SHARE_MAX, closed_for
 from trading.engine.records import PositionView, TradeView
@@ -94,9 +94,23 @@ def _left(desk: Desk, until: float) -> float:
 def close_by_hand(
     desk: Desk, position_id: PositionId, request_id: str = "", asked: CloseRequest | None = None
 ) -> PositionView:
-    """Close on somebody's request; a second request finds the first and answers with it. Raises as `close` does."""
+    """Close on somebody's request; a second request finds the first and answers with it. What a venue that hangs keeps
+    from ending in time goes on beside the caller. Raises as `close` does, and Busy when it is not even on disk yet."""
+    until = desk.clock.monotonic() + ANSWER_SECONDS
     twap = asked.twap if asked is not None else None
-    return queries.position(desk, close(desk, position_id, ExitReason.MANUAL, twap=twap, request_id=request_id).id)
+    views: list[PositionView] = []
+
+    def work() -> None:
+        close(desk, position_id, ExitReason.MANUAL, until=until, twap=twap, request_id=request_id)
+        views.append(queries.position(desk, position_id))
+
+    if errands.ends_by(desk, f"closing {position_id} by hand", work, until):
+        return views[0]
+    desk.store.make_sure()
+    view = queries.unmarked_position(desk, position_id)
+    if view.status not in (PositionStatus.CLOSING, PositionStatus.CLOSED):
+        raise Busy(f"the close of {view.pair} is being begun while the venue takes its time; ask again")
+    return view
 
 
 def cancel(desk: Desk, trade_id: TradeId) -> TradeView:
@@ -111,9 +125,14 @@ def cancel(desk: Desk, trade_id: TradeId) -> TradeView:
     if trade.live:
         working.want_cancel(desk, trade, "canceled on request")
         until = desk.clock.monotonic() + ANSWER_SECONDS
-        trade = working.work_if_free(desk, trade_id, until=until, wait_seconds=ANSWER_SECONDS)
-        if left_unlevel(trade):
-            close(desk, trade.terms.position_id, ExitReason.REPAIR, until=until)
+
+        def work() -> None:
+            worked = working.work_if_free(desk, trade_id, until=until, wait_seconds=ANSWER_SECONDS)
+            if left_unlevel(worked):
+                close(desk, worked.terms.position_id, ExitReason.REPAIR, until=until)
+
+        if not errands.ends_by(desk, f"canceling {trade_id}", work, until):
+            desk.store.make_sure()
     return queries.trade(desk, trade_id)
 
 
