@@ -270,6 +270,11 @@ def _told(server: HyperliquidServer, order: Order) -> Row:
         return {coin: {"mark": mark, "at": at.timestamp()} for coin, (mark, at) in server.streams.marks_told.items()}
 
 
+def _took(server: HyperliquidServer, order: Order) -> list[float]:
+    """How long each of the latest requests to /exchange was here, in seconds, oldest first."""
+    return list(server.took)
+
+
 _ORDERS: dict[str, Callable[[HyperliquidServer, Order], object]] = {
     "set_market": _set_market,
     "set_history": _set_history,
@@ -297,4 +302,5 @@ _ORDERS: dict[str, Callable[[HyperliquidServer, Order], object]] = {
     "truth": _truth,
     "received": _received,
     "told": _told,
+    "took": _took,
 }

@@ -29,6 +29,7 @@ from tests.servers.hyperliquid.words import Row, Unprocessable, record
 
 HEAD_MAX = 64 * 1024
 BODY_MAX = 4 * 1024 * 1024
+TOOK_KEPT = 100
 PUBLISH_SECONDS = 0.5
 BATCH_WEIGHT = 40
 MINUTE_SECONDS = 60.0
@@ -118,7 +119,8 @@ class HyperliquidServer:
 
     `exchange` scripts markets and tells the truth, `faults` the wire's misfortunes, `streams` those of /ws, `info.lag`
     late reads, `latency_seconds` the way there and back. `weight_limit` is the budget of the network
-    address a minute, 0 for none; `weight_used` what it has spent.
+    address a minute, 0 for none; `weight_used` what it has spent. `took` is how long each of the latest requests to
+    /exchange was here, in seconds, from its last byte read to the first of its answer.
     """
 
     def __init__(self, exchange: Exchange, port: int = 0, host: str = "127.0.0.1", *, ticks: bool = True) -> None:
@@ -128,6 +130,7 @@ class HyperliquidServer:
         self.streams = Streams(self.info, self._post)
         self.weight_limit = 0
         self.latency_seconds = 0.0
+        self.took: deque[float] = deque(maxlen=TOOK_KEPT)
         self.late: list[threading.Thread] = []
         self._weights: deque[tuple[float, int]] = deque()
         self._lock = threading.Lock()
@@ -232,12 +235,16 @@ class HyperliquidServer:
             return False
         length = head.headers.get("content-length", "0")
         body = stream.read(min(int(length), BODY_MAX) if length.isdecimal() else 0)
+        read_at = time.perf_counter()
         with self.streams.after_the_answer() if path == EXCHANGE else nullcontext():
             reply = self._reply(path, head, body)
             if reply is None:
                 _hang_up(connection)
                 return False
             keeps = head.headers.get("connection", "").lower() != "close"
+            if path == EXCHANGE:
+                # Before the answer is on its way: whoever has it can ask at once.
+                self.took.append(time.perf_counter() - read_at)
             connection.sendall(self._written(reply, keeps))
             return keeps
 
