@@ -635,6 +635,14 @@ class Asking(HyperliquidWorld):
         with mock.patch.object(hyperliquid_reader, "PAGES_MAX", 0), self.assertRaises(VenueUnavailable):
             self.venue._fills_of([order], Lane.WATCH)
 
+    def test_every_page_of_fills_is_read(self) -> None:
+        began = self.clock.now()
+        for _ in range(5):
+            self.clock.advance(1)
+            self.venue.submit([self.an_order(quantity="0.1")])
+        with mock.patch.object(info, "FILLS_MAX", 2), mock.patch.object(hyperliquid_reader, "FILLS_PAGE", 2):
+            self.assertEqual(len(self.venue.account_fills(began)), 5)
+
 
 class Waiting(HyperliquidWorld):
     def test_a_price_that_hangs_keeps_nobody_from_the_others_and_is_waited_for_once(self) -> None:
@@ -803,7 +811,7 @@ class Money(HyperliquidWorld):
         start = self.clock.now()
         for _ in range(4):
             self.clock.advance(3600)
-        with mock.patch.object(hyperliquid_reader, "ROWS_PAGE", 3):
+        with mock.patch.object(hyperliquid_reader, "ROWS_PAGE", 3), mock.patch.object(info, "ROWS_MAX", 3):
             payments = self.venue.funding([ETH, SOL], start, self.clock.now())
         self.assertEqual(len(payments), 8)
         self.assertTrue(all(one.amount > 0 for one in payments if one.coin == ETH))
