@@ -653,6 +653,8 @@ class SharedCoin(ProtectionCase):
     def setUp(self) -> None:
         super().setUp()
         self.first = self.scene.opened(size="2000")
+        # One after the other: what fires first is the first's.
+        self.tick()
         self.second = self.scene.opened("signal_2", size="4000", pair="SOL/ETH")
         self.tick()
 
