@@ -31,7 +31,6 @@ export function start() {
   repeat(POLL_MS, () => (desk.link === "live" ? null : poll()));
   setInterval(reopen, STREAM_RETRY_MS);
   setInterval(() => tell("clock"), 1000);
-  log();
 }
 
 // Again *every* so long after the last one has ended, so that a slow service is not asked in parallel.
@@ -230,11 +229,12 @@ async function poll() {
     if (gone.some((id) => !desk.positions.has(id))) tell("closed");
     desk.problems.positions = null;
     tell("positions");
-    log();
   } catch (problem) {
     desk.problems.positions = problem;
     tell("positions");
   }
+  // A stream that is live has had it read.
+  log();
 }
 
 async function log() {
