@@ -10,6 +10,7 @@ from tests.fakes import NOON
 from tests.processes import wait_until
 from tests.servers.hyperliquid import MASTER
 from tests.unit.hyperliquid_world import ETH, HyperliquidWorld
+from trading.adapters import hyperliquid, hyperliquid_reader
 from trading.adapters.hyperliquid import HyperliquidVenue
 from trading.adapters.hyperliquid_news import ORDERS_KEPT, AccountNews
 from trading.domain.errors import VenueUnavailable
@@ -17,6 +18,8 @@ from trading.domain.market import CandleInterval
 from trading.domain.orders import OrderStatus, Side
 from trading.domain.units import Coin
 
+# Of a machine that is busy with other things: news that is late is asked past after milliseconds.
+PATIENCE_SECONDS = 5.0
 USER = "0x" + "ab" * 20
 STATE = {
     "marginSummary": {"accountValue": "1", "totalMarginUsed": "0"},
@@ -129,6 +132,8 @@ class StreamedAccountTest(HyperliquidWorld):
         """How often the venue was asked for *kind* over HTTP."""
         return sum(call.args[0]["type"] == kind for call in self.reads.call_args_list)
 
+    @mock.patch.object(hyperliquid, "FILLS_NEWS_SECONDS", PATIENCE_SECONDS)
+    @mock.patch.object(hyperliquid_reader, "STANDING_WAIT_SECONDS", PATIENCE_SECONDS)
     def test_an_order_is_filled_and_the_account_known_without_a_question(self) -> None:
         self.venue.account()
         before = dict.fromkeys(("userFillsByTime", "clearinghouseState", "activeAssetData"), 0)
