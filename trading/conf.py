@@ -541,11 +541,13 @@ class DotenvSource(VariableSource):
 def likely_meant(path: Path) -> tuple[tuple[str, str], ...]:
     """Names in the file at *path* that are no variable, and what each may stand for: variables that have its words and
     more, or some of them, as COOLDOWN_SECONDS for COOLDOWN. They may be another program's all the same."""
-    found = []
+    known, found = _known_in_file(), []
     for _, name, _ in _bindings_of(path):
-        words = set((name or "").upper().split("_"))
+        if name is None or name in known:
+            continue
+        words = set(name.upper().split("_"))
         kin = [one for one in VARIABLES if words <= set(one.split("_")) or set(one.split("_")) <= words]
-        if name is not None and name not in _known_in_file() and kin:
+        if kin:
             found.append((name, " or ".join(difflib.get_close_matches(name.upper(), kin, 3, 0))))
     return tuple(found)
 

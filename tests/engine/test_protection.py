@@ -501,6 +501,14 @@ def switched_off(scene: Scene):  # type: ignore[no-untyped-def]
 
 
 class Firing(ProtectionCase):
+    def guarded_beside_others(self, size: str = "2000") -> Position:
+        """A position with what guards it at the venue, and an ETH beside it that is somebody else's."""
+        position = self.scene.opened(size=size)
+        self.tick()
+        self.venue.hold("ETH", "1")
+        emergency.resume(self.scene.desk, [ETH])
+        return position
+
     def test_one_that_fires_takes_the_sister_along_at_once(self) -> None:
         position = self.scene.opened()
         self.tick()
@@ -548,11 +556,8 @@ class Firing(ProtectionCase):
 
     def test_one_that_fires_beside_what_others_hold_is_not_replaced_by_a_larger_one(self) -> None:
         """Seed 911502: the next slice made the desk place one for all three, and it took what a person held."""
-        position = self.scene.opened(size="6000")
-        self.tick()
+        position = self.guarded_beside_others(size="6000")
         first = self.scene.position(position.id).long.held
-        self.venue.hold("ETH", "1")
-        emergency.resume(self.scene.desk, [ETH])
         for _ in range(60):
             self.tick()
             if self.scene.position(position.id).long.opened > first:
@@ -604,10 +609,7 @@ class Firing(ProtectionCase):
 
     def test_one_that_fires_beside_others_stays_written_down_until_its_fill_is_read(self) -> None:
         """Struck out before that, nobody would ask for it again, and what took its place would sell theirs."""
-        position = self.scene.opened()
-        self.tick()
-        self.venue.hold("ETH", "1")
-        emergency.resume(self.scene.desk, [ETH])
+        position = self.guarded_beside_others()
         self.tick(5)
         self.venue.reads_down.add("fills")
         fired = self.venue.fire("ETH", "stop")
@@ -620,10 +622,7 @@ class Firing(ProtectionCase):
         self.assertEqual((self.venue.held("ETH"), self.resting(position)), (1, ()))
 
     def test_one_that_has_just_fired_beside_others_is_not_replaced_before_its_fill_can_be_told(self) -> None:
-        position = self.scene.opened()
-        self.tick()
-        self.venue.hold("ETH", "1")
-        emergency.resume(self.scene.desk, [ETH])
+        position = self.guarded_beside_others()
         self.tick(20)
         self.venue.fills_lag = timedelta(seconds=1)
         fired = self.venue.fire("ETH", "stop")

@@ -151,8 +151,9 @@ def _ask_about_attempts(desk: Desk, attempts: Mapping[Coin, Attempts]) -> None:
             told = tuple(report for report in desk.venue.reports(doubts) if not report.status.in_doubt)
     if told:
         desk.store.rescue({"rescue": "reported", "event": encode_event(OrdersReported(desk.clock.now(), told))})
+    ends = {report.client_order_id: report for report in told}
     for one in attempts.values():
-        one.settle({report.client_order_id: report for report in told})
+        one.settle(ends)
         one.doubts = tuple(order for order in one.doubts if desk.clock.now() - order.expires_at <= ATTEMPT_PATIENCE)
 
 

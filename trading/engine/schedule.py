@@ -93,8 +93,8 @@ def next_slice_number(trade: Trade) -> int:
 
 def next_slice_due(trade: Trade) -> datetime | None:
     """When the next slice may go, by its schedule and its pace; None when no slice is left, or nobody sends it."""
-    resting = not trade.live or trade.status is TradeStatus.SUSPENDED
-    if resting or any(remaining(trade, leg) <= 0 for leg in trade.terms.legs):
+    is_idle = not trade.live or trade.status is TradeStatus.SUSPENDED
+    if is_idle or any(remaining(trade, leg) <= 0 for leg in trade.terms.legs):
         return None
     number, paced = next_slice_number(trade), is_paced(trade)
     if not trade.opens and not paced:

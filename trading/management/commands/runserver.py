@@ -23,9 +23,10 @@ class Command(runserver.Command):
 
     def run(self, **options: Any) -> None:
         """Called with the address read."""
-        if int(getattr(self, "port", 0)) > PORT_MAX:
+        port = int(getattr(self, "port", 0))
+        if port > PORT_MAX:
             # Found out below the reloader only, which shows a traceback and waits for ever for the code to change.
-            raise CommandError(f"{getattr(self, 'port', 0)} is no port; name one from 1 to {PORT_MAX}")
+            raise CommandError(f"{port} is no port; name one from 1 to {PORT_MAX}")
         try:
             refuse_strangers(str(getattr(self, "addr", "")), settings.DESK_CONFIG)
         except ConfigurationError as error:
