@@ -401,6 +401,25 @@ class Life(ProtectionCase):
             counts.append(len(self.venue.placements))
         self.assertEqual(counts, [2, 3, 4, 5, 6, 6, 7])
 
+    def test_moves_that_the_budget_puts_off_cost_no_lists_and_are_made_as_soon_as_it_has_room(self) -> None:
+        """Two openings in slices at once read the list, which weighs ten times what a move does, twenty times a minute,
+        and three of them 57 times, with which the minute is spent. And what the last slice had brought to a position
+        that was open by then waited for the look of the next half minute."""
+        positions = [
+            self.scene.opened(signal_id, pair=pair, size="4000", twap=TwapRequest(60, 6))
+            for signal_id, pair in (("signal_1", "BTC/ETH"), ("signal_2", "SOL/AVAX"))
+        ]
+        placed, lists = len(self.venue.placements), self.venue.calls.count("resting")
+        self.tick(62)
+        moves = len(self.venue.placements) - placed
+        self.assertLessEqual(self.venue.calls.count("resting") - lists, moves)
+        held = [self.scene.position(one.id).long.held for one in positions]
+        waited = 0
+        while [self.venue.guards(str(one.long.coin))[0][2] for one in positions] != held:
+            self.tick()
+            waited += 1
+        self.assertLessEqual(waited, 12)
+
     def test_what_is_in_doubt_is_looked_at_each_three_seconds(self) -> None:
         self.venue.script_rest("lost_before")
         self.scene.opened()

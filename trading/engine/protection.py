@@ -284,6 +284,11 @@ def protect(desk: Desk, memory: Memory, position_id: PositionId, find: Finding) 
         wish = _wish(desk, position_id, unclear)
         changes = decide(wish, present, now)
         put_off = not changes.replaced and bool(decide(wish, present, now + MOVE_INTERVAL).replaced)
+        with memory.lock:
+            affordable = _has_room(memory, changes, now)
+        if not affordable:
+            # Before the list is read: that costs ten times what a move does, of the budget that orders go by.
+            changes, put_off = _without_moves(changes), True
         if changes.replaced:
             # What stands in for one that has fired meanwhile would be larger than what is left, and take of others'.
             listing = read_list(desk, memory, timedelta(0))
@@ -580,12 +585,17 @@ def read_list(desk: Desk, memory: Memory, age_max: timedelta) -> Listing | None:
 def _affordable(memory: Memory, changes: Changes, now: datetime) -> Changes:
     """*changes* without the moves that the budget of the minute has no room for: those are tried again later."""
     with memory.lock:
-        while memory.moved and now - memory.moved[0] >= timedelta(minutes=1):
-            memory.moved.popleft()
-        if len(memory.moved) + changes.moves <= MOVES_PER_MINUTE_MAX:
+        if _has_room(memory, changes, now):
             memory.moved.extend([now] * changes.moves)
             return changes
     return _without_moves(changes)
+
+
+def _has_room(memory: Memory, changes: Changes, now: datetime) -> bool:
+    """Whether the budget of the minute bears the moves of *changes*. The caller holds the lock."""
+    while memory.moved and now - memory.moved[0] >= timedelta(minutes=1):
+        memory.moved.popleft()
+    return not changes.moves or len(memory.moved) + changes.moves <= MOVES_PER_MINUTE_MAX
 
 
 def _without_moves(changes: Changes) -> Changes:
