@@ -337,6 +337,19 @@ class CancelTests(ClosingTestCase):
         self.venue.on_read = None
         self.scene.hands.release()
 
+    def test_nor_who_lets_what_was_suspended_go_on(self) -> None:
+        """Its legs are levelled at once: with three seconds a call the answer came after twenty."""
+        position = self.suspended_with_one_leg()
+        self.venue.on_submit = lambda _: self.scene.hands.hang()
+        began = self.scene.clock.monotonic()
+        self.assertEqual("REPAIRING", closing.resume(self.scene.desk, position.trade_id).status)
+        self.assertLessEqual(self.scene.clock.monotonic() - began, 9.5)
+        self.venue.on_submit = None
+        self.scene.hands.release()
+        self.scene.ticks(70)
+        self.assertFalse(self.scene.trade(position.trade_id).live)
+        self.assertEqual((0, 0), (self.venue.held("ETH"), self.venue.held("BTC")))
+
     def test_what_was_suspended_with_its_legs_apart_is_closed_when_it_is_canceled(self) -> None:
         position = self.suspended_with_one_leg()
         self.assertEqual((Decimal("0.25"), 0), (self.venue.held("ETH"), self.venue.held("BTC")))

@@ -147,7 +147,7 @@ def left_unlevel(opening: Trade) -> bool:
 
 def resume(desk: Desk, trade_id: TradeId) -> TradeView:
     """Let a suspended trade go on: its doubt is asked about, its legs are levelled, its slices go out if the desk is
-    ACTIVE.
+    ACTIVE. What a venue that hangs keeps from coming to rest in time goes on beside the caller.
 
     Raises TradeNotFound, Busy, TradeNotSuspended.
     """
@@ -158,7 +158,12 @@ def resume(desk: Desk, trade_id: TradeId) -> TradeView:
         )
     until = desk.clock.monotonic() + ANSWER_SECONDS
     working.resume_suspended(desk, trade_id, "resumed on request", wait_seconds=ANSWER_SECONDS)
-    working.work_if_free(desk, trade_id, until=until)
+
+    def work() -> None:
+        working.work_if_free(desk, trade_id, until=until)
+
+    if not errands.ends_by(desk, f"resuming {trade_id}", work, until):
+        desk.store.make_sure()
     return queries.trade(desk, trade_id)
 
 
