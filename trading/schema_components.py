@@ -389,6 +389,7 @@ _PROBLEMS: Mapping[str, Problem] = {
         Problem("SIGNAL_LOW_CONFIDENCE", "the signal's confidence is 0.55; 0.7 is the minimum"),
         Problem("IDEMPOTENCY_MISMATCH", "this key has been used with other content"),
         Problem("TRADING_HALTED", "the desk is HALTED: emergency stop; flat", {"trading_state": "HALTED"}),
+        Problem("TRADE_CANCELED", "nothing was filled: canceled on request", {"trade_id": "trd_0"}),
         Problem("MONITOR_DOWN", "no monitor is watching, so nothing is opened"),
         Problem("STOP_IN_PROGRESS", "the emergency stop is still closing; wait until the desk is HALTED"),
         Problem("RESUME_REFUSED", "drift in BTC", {"causes": ["drift in BTC"]}),

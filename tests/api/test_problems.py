@@ -53,6 +53,7 @@ class TableTest(SimpleTestCase):
             409: (
                 *("SIGNAL_NOT_PENDING", "SIGNAL_EXPIRED", "SIGNAL_LOW_CONFIDENCE", "IDEMPOTENCY_MISMATCH"),
                 *("TRADING_HALTED", "MONITOR_DOWN", "STOP_IN_PROGRESS", "RESUME_REFUSED", "TRADE_NOT_SUSPENDED"),
+                "TRADE_CANCELED",
             ),
             422: ("RISK_DENIED", "GUARDIAN_REJECTED"),
             429: ("THROTTLED",),

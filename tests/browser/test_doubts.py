@@ -312,14 +312,15 @@ class DoubtsTest(BrowserCase):
         overtaken = {"code": "TRADING_HALTED", "detail": "the desk was stopped", "trade_id": "trd_0"}
         self.ticket()
         keys = []
-        for status, no in ((502, refused), (409, overtaken), (502, refused)):
+        canceled = {"code": "TRADE_CANCELED", "detail": "nothing was filled: canceled"}
+        for status, no in ((502, refused), (409, overtaken), (409, canceled), (502, refused)):
             self.stub({"method": "POST", "path": "/api/trades/execute", "status": status, "body": no})
             self.browser.click("#ticket-go", "Execute")
             self.wait_for_requests(1)
             self.browser.see("#ticket-answer", no["detail"])
             keys += [one["key"] for one in self.sent("/api/trades/execute")]
         self.assertIsNone(keys[0])
-        self.assertEqual(3, len(set(keys)))
+        self.assertEqual(4, len(set(keys)))
 
     def test_what_has_closed_again_already_is_not_called_opened(self) -> None:
         position = self.trade("closed again", "LTC/BCH")

@@ -25,6 +25,7 @@ from tests.engine.scripted_venue import (
 from trading.domain.desk_state import TradingState
 from trading.domain.errors import (
     Busy,
+    CanceledByHand,
     DeskError,
     GuardianRejected,
     GuardianUnavailable,
@@ -47,7 +48,7 @@ from trading.domain.orders import RejectReason
 from trading.domain.positions import PositionStatus
 from trading.domain.trades import Trade, TradeStatus
 from trading.domain.units import Coin, PositionId, Ratio, TradeId, Usd
-from trading.engine import closing, emergency, entry, planning, previews, queries
+from trading.engine import closing, emergency, entry, planning, previews, queries, working
 from trading.engine.entry import Outcome
 from trading.engine.requests import Execution, TwapRequest
 from trading.utils.risk_controls import Breach, BreachCode
@@ -542,14 +543,38 @@ class RepeatTests(EntryTestCase):
         self.assertEqual(1, len(self.venue.sent))
         other.store.close()
 
-    def test_a_cancelled_trade_without_fills_answers_with_its_position(self) -> None:
+    def test_what_somebody_cancels_before_anything_is_filled_is_refused_for_that(self) -> None:
+        """He who asked to open it is seldom he who canceled it, and a 201 told him that his pair was opened."""
+
+        desk = self.scene.desk
+        stops: dict[str, Callable[[Trade], object]] = {
+            "canceled on request": lambda trade: working.want_cancel(desk, trade, "canceled on request"),
+            "the position is being closed: MANUAL": lambda trade: closing.close_by_hand(desk, trade.terms.position_id),
+        }
+        for why, stop in stops.items():
+            with self.subTest(why):
+                self.setUp()
+                desk = self.scene.desk
+                self.venue.on_read = lambda name, stop=stop: (
+                    stop(self.scene.trades()[0]) if name == "leverage" else None
+                )
+                with self.assertRaises(CanceledByHand) as caught:
+                    self.scene.execute()
+                trade = self.scene.trades()[0]
+                facts = {"trade_id": trade.id, "position_id": trade.terms.position_id}
+                self.assertEqual(f"nothing was filled: {why}", caught.exception.detail)
+                self.assertEqual(([], facts), (self.venue.sent, dict(caught.exception.facts)))
+                self.venue.on_read = None
+                self.scene.ticks(2)
+                self.refused(CanceledByHand)
+                self.assertIs(Outcome.OPENED, self.scene.execute(key="another").outcome)
+
+    def test_nor_is_it_answered_with_its_position_once_it_is_asked_for_again(self) -> None:
         self.venue.script(lost_before())
         answer = self.scene.execute()
         closing.cancel(self.scene.desk, TradeId(answer.position.trade_id))
         self.scene.ticks(20)
-        again = self.scene.execute()
-        self.assertEqual((Outcome.REPEATED, PositionStatus.CLOSED), (again.outcome, again.position.status))
-        self.assertEqual("NOT_FILLED", again.position.exit_reason)
+        self.refused(CanceledByHand)
 
 
 class DeadlineTests(EntryTestCase):

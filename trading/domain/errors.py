@@ -90,6 +90,12 @@ class TradingHalted(Refused):
     code = "TRADING_HALTED"
 
 
+class CanceledByHand(Refused):
+    """Somebody has canceled the opening, or closed its position, before anything was filled."""
+
+    code = "TRADE_CANCELED"
+
+
 class MonitorDown(Refused):
     code = "MONITOR_DOWN"
 

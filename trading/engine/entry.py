@@ -14,6 +14,7 @@ from trading.domain.book import Book
 from trading.domain.desk_state import DeskState, Rejection
 from trading.domain.errors import (
     Busy,
+    CanceledByHand,
     GuardianRejected,
     GuardianUnavailable,
     IdempotencyMismatch,
@@ -240,8 +241,7 @@ def _answer(trade: Trade, shown: PositionView, *, repeated: bool = False) -> Ans
 
 
 def _require_answerable(trade: Trade) -> None:
-    """Raises TradingHalted or VenueRejected for *trade* that has ended with nothing filled; one that somebody has
-    canceled is what he wanted."""
+    """Raises TradingHalted, CanceledByHand or VenueRejected for *trade* that has ended with nothing filled."""
     if trade.live or trade.anything_filled:
         return
     facts = {"trade_id": trade.id, "position_id": trade.terms.position_id}
@@ -250,8 +250,9 @@ def _require_answerable(trade: Trade) -> None:
             f"the desk was stopped before anything was filled ({trade.why}); once it is ACTIVE another key may try",
             **facts,
         )
-    if not trade.cancel_wanted:
-        raise VenueRejected(f"nothing was filled: {trade.why}", **facts)
+    if trade.cancel_wanted:
+        raise CanceledByHand(f"nothing was filled: {trade.why}", **facts)
+    raise VenueRejected(f"nothing was filled: {trade.why}", **facts)
 
 
 def _accepted(

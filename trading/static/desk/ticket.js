@@ -119,7 +119,7 @@ export function openTicket(signal) {
       controls.inert = false;
       // That nothing was filled is the answer to this key for ever; to try again takes another.
       const stopped = problem.code === "TRADING_HALTED" && problem.trade_id;
-      if (problem.code === "VENUE_REJECTED" || stopped) ticket.key = freshKey();
+      if (["VENUE_REJECTED", "TRADE_CANCELED"].includes(problem.code) || stopped) ticket.key = freshKey();
     }
   });
   preview();
