@@ -77,6 +77,14 @@ class PreviewTest(unittest.TestCase):
         self.scene.offer("signal_old", created_at=now - timedelta(seconds=301))
         self.assertIn("SIGNAL_EXPIRED", self.codes(self.previewed(signal_id="signal_old")))
 
+    def test_a_venue_that_could_not_be_sent_an_opening_is_named(self) -> None:
+        """Its budget spent, or clocks too far apart: execute refuses that, and a preview said yes."""
+        self.venue.no_room = True
+        preview = self.previewed()
+        self.assertEqual((False, {"VENUE_UNAVAILABLE"}), (preview.would_execute, self.codes(preview)))
+        (view,) = previews.signals(self.scene.desk)
+        self.assertEqual(["no room for an opening"], [one.detail for one in view.why_not])
+
     def test_a_signal_that_was_traded_is_named(self) -> None:
         self.scene.opened()
         self.assertLessEqual({"SIGNAL_NOT_PENDING", "PAIR_ALREADY_OPEN"}, self.codes(self.previewed()))

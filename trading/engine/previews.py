@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from trading.domain.errors import InvalidRequest, Refused
+from trading.domain.errors import InvalidRequest, Refused, VenueUnavailable
 from trading.domain.exit_plan import TrailingStop
 from trading.domain.market import Depth, Pair
 from trading.domain.orders import Side
@@ -118,7 +118,7 @@ def preview(desk: Desk, request: ExecuteRequest) -> Preview:
         raise InvalidRequest({"pair": f"is not the signal's pair, {signal.pair}; leave it out or correct it"})
     world = planning.look_for(desk, request, signal.pair)
     plan, breaches = _judged(desk, request, signal, world)
-    reasons = _reasons(desk, request, signal, world.now)
+    reasons = (*_reasons(desk, request, signal, world.now), *_no_room(desk))
     entry = plan.entry
     exposure = planning.exposure_of(desk, desk.store.book(), world.account)
     long, short = (_leg(leg, world.depths, entry.taker_fee) for leg in entry.legs)
@@ -154,15 +154,16 @@ def signals(desk: Desk) -> tuple[SignalView, ...]:
     offered = desk.signals.recent()
     coins = tuple(dict.fromkeys(coin for signal in offered for coin in planning.pair_coins(signal.pair)))
     world = planning.look(desk, coins)
-    size = _common_size(desk, world)
-    return tuple(_view(desk, signal, world, size) for signal in offered)
+    size, no_room = _common_size(desk, world), _no_room(desk) if offered else ()
+    return tuple(_view(desk, signal, world, size, no_room) for signal in offered)
 
 
-def _view(desk: Desk, signal: Signal, world: World, size: Usd) -> SignalView:
+def _view(desk: Desk, signal: Signal, world: World, size: Usd, no_room: tuple[Reason, ...]) -> SignalView:
     request = ExecuteRequest(signal.id, size)
     _, breaches = _judged(desk, request, signal, world)
     why_not = (
         *_reasons(desk, request, signal, world.now),
+        *no_room,
         *(Reason(breach.code, breach.detail) for breach in breaches),
     )
     return SignalView(
@@ -211,6 +212,15 @@ def _reasons(desk: Desk, request: ExecuteRequest, signal: Signal, now: datetime)
     if rejection is not None:
         found.append(Reason("GUARDIAN_REJECTED", f"Guardian has rejected this signal: {rejection.reasoning}"))
     return tuple(found)
+
+
+def _no_room(desk: Desk) -> tuple[Reason, ...]:
+    """Why the venue could not be sent an opening now: execute asks the same before it asks Guardian."""
+    try:
+        desk.venue.require_room()
+    except VenueUnavailable as refusal:
+        return (Reason(refusal.code, refusal.detail),)
+    return ()
 
 
 def _leg(leg: EntryLeg, depths: Mapping[Coin, Depth], fee: Decimal) -> LegPreview:
