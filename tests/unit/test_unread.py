@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 import unittest
+from pathlib import Path
 
 from tests.processes import environ_of
 from trading.conf import PROJECT_ROOT
@@ -81,9 +83,29 @@ class UnreadTest(unittest.TestCase):
                     self.assertEqual((UNREAD_EXIT_CODE, ""), self.unread(*words, buffered=buffered))
 
     def test_a_report_does_too(self) -> None:
+        """What draws its tables ended it as one that had failed."""
         code, words = self.unread("report", buffered=True)
-        self.assertNotEqual(0, code)
+        self.assertEqual(UNREAD_EXIT_CODE, code)
         self.assertNotIn("Broken", words)
+
+    def test_one_that_was_started_without_stdout_and_stderr_does_its_work_into_nothing(self) -> None:
+        """Commands ended by it, an emergency stop for want of a stderr; and a file that was opened took the place."""
+        file = f"{self.data_dir}/ledger"
+        program = f"""
+            import os, sys
+            from trading.management.unread import quiet_end
+            with quiet_end():
+                file = os.open({file!r}, os.O_WRONLY | os.O_CREAT)
+                sys.stdout.write("said"), sys.stderr.write("said"), sys.stdin.read()
+                os.system("echo said; echo said >&2")
+                os.write(file, b"kept")
+        """
+        for closed in ("<&- >&- 2>&-", "2>&-"):
+            with self.subTest(closed):
+                run = f'exec "$0" -c "$1" {closed}'
+                command = ("sh", "-c", run, sys.executable, textwrap.dedent(program))
+                found = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, timeout=60, check=False)
+                self.assertEqual((0, b"kept"), (found.returncode, Path(file).read_bytes()))
 
     def test_one_that_failed_keeps_its_own_code(self) -> None:
         code, words = self.unread("restore", "nothing.tar", buffered=True)

@@ -29,7 +29,9 @@ def quiet_end() -> Iterator[None]:
     for a Ctrl-C that nothing else has taken.
 
     One that failed keeps its own code, and so does one that goes on unheard (see `beside`): it has let go of stdout.
+    One that never had a stdout does what it does into nothing.
     """
+    _have_streams()
     try:
         try:
             yield
@@ -37,6 +39,11 @@ def quiet_end() -> Iterator[None]:
             unread = _flushed_to_nobody(sys.stdout) | _flushed_to_nobody(sys.stderr, counts=False)
     except BrokenPipeError:
         raise SystemExit(UNREAD_EXIT_CODE) from None
+    except SystemExit as end:
+        # rich ends a program itself whose reader has gone, with the code of one that failed.
+        if isinstance(end.__context__, BrokenPipeError):
+            raise SystemExit(UNREAD_EXIT_CODE) from None
+        raise
     except KeyboardInterrupt:
         with suppress(OSError, ValueError, AttributeError):
             sys.stderr.write("\ninterrupted\n")
@@ -52,6 +59,20 @@ def let_go(stream: Stream) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, target)
         os.close(nowhere)
+
+
+def _have_streams() -> None:
+    """Stand in for those that whoever started it has closed. The next file that is opened takes the place of one that
+    is missing, and would get what this process and those that it starts say there: it may be one of the ledger."""
+    for place, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            nothing = os.open(os.devnull, os.O_RDWR)
+            if nothing == place:
+                os.set_inheritable(place, True)
+            else:
+                os.dup2(nothing, place)
+                os.close(nothing)
+            setattr(sys, name, os.fdopen(place, mode, encoding="utf-8", closefd=False))
 
 
 def _flushed_to_nobody(stream: Stream | None, *, counts: bool = True) -> bool:
