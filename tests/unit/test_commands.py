@@ -317,6 +317,13 @@ class EmergencyStopTest(CommandTestCase):
                 self.assertIs(TradingState.HALTED, self.scene.store.state().state)
                 self.run_command("emergency_stop", "--resume")
 
+    def test_a_time_that_is_no_number_is_refused_before_anything_is_pressed(self) -> None:
+        """With nan it gave up after its first press, and said so with the wrong reason."""
+        position = self.scene.opened()
+        self.assertIn("nan is no number", self.refused("emergency_stop", "--timeout=nan"))
+        self.assertIs(TradingState.ACTIVE, self.scene.store.state().state)
+        self.assertIn(f"closed {position.id}", self.run_command("emergency_stop", "--timeout=inf"))
+
     def test_who_interrupts_it_is_told_that_the_stop_stands(self) -> None:
         self.scene.opened()
         with mock.patch.object(emergency, "push", side_effect=KeyboardInterrupt):
@@ -556,7 +563,7 @@ class DemoTest(SimpleTestCase):
         closed = says(a_position("closed", exit_reason="STOP_LOSS", execution={**going, "next_slice_at": None}))
         words, _ = self.shown(self.health, self.offered, says(position, 202), closed, arguments=("--twap",))
         self.assertIn("entered in 2/5 slice(s), 1 skipped, -1.25 bps against its schedule", words)
-        self.assertIn("2/5 slice(s), 1 skipped, next at 12:00:08", demo._progress(position["execution"]))
+        self.assertIn("2/5 slice(s), 1 skipped, next at 12:00:08 UTC", demo._progress(position["execution"]))
 
     def test_a_pair_and_slices_can_be_asked_for(self) -> None:
         closed = says(a_position("closed", exit_reason="STOP_LOSS"), 201)

@@ -3,7 +3,7 @@
 import math
 import time
 from argparse import ArgumentParser, ArgumentTypeError
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import requests
@@ -163,7 +163,7 @@ def _progress(execution: Body) -> str:
     if execution["slices_skipped"]:
         words.append(f"{execution['slices_skipped']} skipped")
     if execution["next_slice_at"] is not None:
-        words.append(f"next at {datetime.fromisoformat(execution['next_slice_at']):%H:%M:%S}")
+        words.append(f"next at {datetime.fromisoformat(execution['next_slice_at']).astimezone(UTC):%H:%M:%S} UTC")
     if execution["benchmark_bps"] is not None:
         words.append(f"{execution['benchmark_bps']:+.2f} bps against its schedule")
     return ", ".join(words)

@@ -1,7 +1,8 @@
 """The emergency stop from the command line: the same as the API's, without the web process."""
 
+import math
 import signal
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -23,6 +24,14 @@ from trading.management.unread import INTERRUPTED_EXIT_CODE
 PAUSE_SECONDS = 1.0
 
 
+def seconds(text: str) -> float:
+    """A time to go on for. No instant is before one that is no number: the stop would have given up after one press."""
+    value = float(text)
+    if math.isnan(value):
+        raise ArgumentTypeError(f"{text} is no number")
+    return value
+
+
 class Command(BaseCommand):
     help = "Close every position of the desk and stop opening; --resume takes it back."
     # A data directory that cannot be written keeps everything else from starting, and not this: it goes by what the
@@ -42,7 +51,11 @@ class Command(BaseCommand):
             "--account", action="store_true", help="close what else the account holds, too, not only the book"
         )
         parser.add_argument(
-            "--timeout", type=float, default=60.0, metavar="SECONDS", help="how long to go on until all is closed (60)"
+            "--timeout",
+            type=seconds,
+            default=60.0,
+            metavar="SECONDS",
+            help="how long to go on until all is closed (60); 0 presses once, inf goes on until it is done",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
