@@ -44,5 +44,5 @@ urlpatterns = [
     _route(r"login", pages.LogIn),
     re_path(r"^\Z", pages.Root.as_view()),
     # Of last resort, so that no other 404 page is ever shown, also with DEBUG on.
-    re_path(r"", problems.not_found),
+    re_path(r"", views.NoRoute.as_view()),
 ]

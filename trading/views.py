@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import ClassVar, cast
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.template.loader import render_to_string
 from rest_framework.authentication import BaseAuthentication
@@ -408,6 +408,20 @@ class Metrics(DeskView):
 
     def get(self, request: Request) -> HttpResponse:
         return HttpResponse(metrics.exposition(get_desk(), __version__), content_type=metrics.CONTENT_TYPE)
+
+
+class NoRoute(DeskView):
+    """What no other route takes: whoever may read learns that there is none, a stranger not even that."""
+
+    takes_query = True
+    write_scope = Scope.READ
+    throttle_classes = ()
+    schema = None
+
+    def initial(self, request: Request, *args: object, **kwargs: object) -> None:
+        """Raises Http404, after what keeps a stranger out of every other route."""
+        super().initial(request, *args, **kwargs)
+        raise Http404
 
 
 _rows: dict[int, tuple[object, bytes]] = {}

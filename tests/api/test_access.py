@@ -239,6 +239,15 @@ class StrangerTest(ApiTestCase):
                         self.assertEqual(401, self.send(method, f"/{path}{ending}", b"{}").status_code)
         self.assertEqual(before, self.facts_on_disk())
 
+    def test_nor_does_a_stranger_learn_what_routes_there_are_not(self) -> None:
+        """Those were a 404, which told them from the routes that are shut."""
+        for path in ("nowhere", "api", "api/positions/pos_1/nothing?x=1", "static/desk/nothing.js"):
+            for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
+                with self.subTest(f"{method} /{path}"):
+                    self.assertEqual(401, self.send(method, f"/{path}", b"{}").status_code)
+                    known = self.send(method, f"/{path}", b"{}", Authorization=f"Bearer {TOKENS['read']}")
+                    self.assertEqual(404, known.status_code)
+
     def test_what_is_open_says_nothing_of_the_account_and_changes_nothing(self) -> None:
         before = self.facts_on_disk()
         for path in self.public:
