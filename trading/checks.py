@@ -4,14 +4,14 @@ The law: checks read and never write; contradictions never come this far, becaus
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
-from trading.conf import Config, likely_meant
+from trading.conf import Config, likely_meant, misspelt
 
 DESK = "desk"
 """The tag of these checks; the commands that trade or read the desk ask for them alone, and start in half the time."""
@@ -21,7 +21,8 @@ OTHERS = 0o077
 @register(DESK)
 def check_configuration(app_configs: Sequence[AppConfig] | None = None, **options: object) -> list[CheckMessage]:
     """Django calls this for every `check`, `runserver` and `test`, and for the commands that ask for it."""
-    return [*findings(settings.DESK_CONFIG), *file_findings(settings.ENV_FILE), *name_findings(settings.ENV_FILE)]
+    of_file = (*file_findings(settings.ENV_FILE), *name_findings(settings.ENV_FILE))
+    return [*findings(settings.DESK_CONFIG), *of_file, *environment_findings(os.environ)]
 
 
 def findings(config: Config) -> list[CheckMessage]:
@@ -46,6 +47,15 @@ def name_findings(file: Path | None) -> list[CheckMessage]:
     return [
         Warning(f"{name} in {file.name} is no variable of this service", hint=hint.format(meant), id="trading.W004")
         for name, meant in likely_meant(file)
+    ]
+
+
+def environment_findings(environ: Mapping[str, str]) -> list[CheckMessage]:
+    """The same of the environment, which is other programs', too: only what is next to certain to be meant."""
+    hint = "If it is meant for this service, write {}."
+    return [
+        Warning(f"{name} in the environment is no variable of this service", hint=hint.format(meant), id="trading.W005")
+        for name, meant in misspelt(environ)
     ]
 
 

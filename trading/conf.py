@@ -69,6 +69,8 @@ _TLS_OPTIONS = {
     "ssl_check_hostname": r"(?i:true|false|yes|no|on|off|1|0)",
 }
 _LOOK_ALIKE = 0.8
+# What other programs call their own settings, or nearly so: REDIS_HOSTS, DATA_DIRS.
+_COMMON = ("SECRET_", "LOG_", "ALLOWED_", "CORS_", "API_", "REDIS_", "DATA_", "ALERT_")
 # What pydantic tells programmers, for operators.
 _PLAIN_WORDS = {
     "bool_parsing": "must be true or false",
@@ -550,6 +552,26 @@ def likely_meant(path: Path) -> tuple[tuple[str, str], ...]:
         if kin:
             found.append((name, " or ".join(difflib.get_close_matches(name.upper(), kin, 3, 0))))
     return tuple(found)
+
+
+def misspelt(environ: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Names in the environment that are one letter away from a variable that only this service has, and that one.
+
+    The environment is everybody's: what is further away, or near to a name that others use, is left alone.
+    """
+    own = [one for one in VARIABLES if "_" in one and not one.startswith(_COMMON)]
+    unknown = sorted(set(environ) - _known_in_file())
+    return tuple((name, one) for name in unknown for one in own if _one_letter_apart(name.upper(), one))
+
+
+def _one_letter_apart(name: str, known: str) -> bool:
+    """Whether they are the same once a letter is left out of either or both, or where only the case differed. A digit
+    is no slip: EXECUTOR_PORT2 is somebody's second one."""
+    return not re.search(r"\d", name) and not _with_one_less(name).isdisjoint(_with_one_less(known))
+
+
+def _with_one_less(name: str) -> set[str]:
+    return {name, *(name[:at] + name[at + 1 :] for at in range(len(name)))}
 
 
 def _known_in_file() -> frozenset[str]:

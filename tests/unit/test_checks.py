@@ -10,8 +10,8 @@ from django.core.checks import run_checks
 from django.core.management import load_command_class
 from django.test import SimpleTestCase, override_settings
 
-from trading.checks import DESK, check_configuration, file_findings, findings, name_findings
-from trading.conf import Config
+from trading.checks import DESK, check_configuration, environment_findings, file_findings, findings, name_findings
+from trading.conf import VARIABLES, Config
 from trading.management import commands
 
 
@@ -82,6 +82,26 @@ class Checks(unittest.TestCase):
                 self.assertIn(f"write {meant};", str(found.hint))
         path.write_text("MAX_LEVERAGE=2\nSECRET_KEY_FILE=key\nOPENAI_API_BASE=x\nCOMPOSE_FILE=y\nexport PATH=z\n")
         self.assertEqual(name_findings(path), [])
+
+    def test_what_is_nearly_a_variable_in_the_environment_is_told_and_others_names_are_not(self) -> None:
+        """MAX_ALLOCATON=0.05 in a unit file left the limit at 0.30, and nobody was told."""
+        for name, meant in (
+            ("MAX_ALLOCATON", "MAX_ALLOCATION"),
+            ("MAX_DIALY_LOSS", "MAX_DAILY_LOSS"),
+            ("EXECUTOR_PROT", "EXECUTOR_PORT"),
+            ("STOP-LOSS", "STOP_LOSS"),
+            ("EMO_MODE", "DEMO_MODE"),
+            ("HYPERLIQUID_WALLET_KE", "HYPERLIQUID_WALLET_KEY"),
+            ("max_leverage", "MAX_LEVERAGE"),
+        ):
+            with self.subTest(name):
+                found = [one for one in environment_findings({name: "1"}) if meant in str(one.hint)]
+                self.assertEqual([f"{name} in the environment is no variable of this service"], [x.msg for x in found])
+        others = "PATH EXECUTOR_NUMBER EXECUTOR_PORT2 REDIS_HOSTS DATADIR DATA_DIRS SECRET_KEYS VENUES LOG_FORMATS"
+        siblings = "SCOUT_API_URL GUARDIAN_API_URL HYPERLIQUID_API_KEY MAX_POSITION_SIZE TWAP_THRESHOLD PEAR_API_KEYS_2"
+        for name in (*others.split(), *siblings.split(), *VARIABLES):
+            with self.subTest(name):
+                self.assertEqual([], environment_findings({name: "1"}))
 
     def test_callers_without_tokens_are_a_warning_once_money_is_real(self) -> None:
         for demo, anonymous, expected in (

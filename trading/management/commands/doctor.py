@@ -1,5 +1,6 @@
 """Is everything well: configuration, Redis, store, clock, venue, Scout, Guardian, each with what to do."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from rich.text import Text
 
 from trading import bootstrap
 from trading.bootstrap import Diagnosis
-from trading.checks import exposure_findings, file_findings, folder_findings, name_findings
+from trading.checks import environment_findings, exposure_findings, file_findings, folder_findings, name_findings
 from trading.conf import Config, ConfigurationError
 from trading.domain.desk_state import TradingState
 from trading.domain.errors import DeskError, StoreCorrupt
@@ -44,7 +45,8 @@ def mistaken(mistakes: Sequence[str]) -> tuple[Diagnosis, ...]:
 def examine(config: Config) -> Iterator[Diagnosis]:
     """Every row in its order; a question that fails is a row that says so."""
     yield _configuration(config)
-    yield from (Diagnosis("settings", "warning", one.msg, one.hint or "") for one in name_findings(settings.ENV_FILE))
+    names = (*name_findings(settings.ENV_FILE), *environment_findings(os.environ))
+    yield from (Diagnosis("settings", "warning", one.msg, one.hint or "") for one in names)
     yield from (Diagnosis("limits", "warning", one.msg, one.hint or "") for one in exposure_findings(config))
     yield from (Diagnosis("secrets", "warning", one.msg, one.hint or "") for one in file_findings(settings.ENV_FILE))
     yield _redis(config)
