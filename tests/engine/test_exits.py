@@ -575,6 +575,26 @@ class JumpTest(ExitsTestCase):
                 self.venue.move("ETH", "3800")
                 self.assertEqual(expected, self.swept(0.4))
 
+    def test_a_jump_that_the_mark_decides_on_raises_no_trailing_mark_beyond_the_book(self) -> None:
+        """The bids stayed a percent below: by the mark alone arm and gap were passed, and the position was left at a
+        price that had not moved since."""
+        position = self.scene.opened()
+        self.planned(position, given_exit_plan(trailing=given_trailing("0.006", "0.004")))
+        self.swept()
+        bids = (Level(Price(Decimal(4089)), Quantity(Decimal(10))),)
+        self.venue.move("ETH", "4130")
+        self.keep_frames()
+        kept = self.venue.bend_depth
+        assert kept is not None
+        self.venue.bend_depth = lambda one: replace(kept(one), bids=bids) if one.coin == ETH else one
+        for _ in range(3):
+            self.assertEqual([], self.swept(0.6))
+        self.venue.bend_quote = None
+        for _ in range(3):
+            self.assertEqual([], self.swept(0.6))
+        highest = self.memory.high_water[position.id]
+        self.assertTrue(Decimal("0.009") < highest < Decimal("0.0105"), highest)
+
     def test_the_time_limit_does_not_wait_for_a_jump(self) -> None:
         position = self.scene.opened()
         self.planned(position, given_exit_plan(max_holding_seconds=5))

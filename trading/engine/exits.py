@@ -143,7 +143,7 @@ def _look_closer(
     if not position.guarded:
         return
     believed = _believed(memory, position, mark, now)
-    reason = _reason_to_leave(desk, memory, position, believed, near=near, now=now)
+    reason = _reason_to_leave(desk, memory, position, believed, mark, near=near, now=now)
     if reason is not None:
         memory.breached.pop(position.id, None)
         leave(position.id, reason)
@@ -238,8 +238,9 @@ def _frozen(desk: Desk, position: Position, plan: ExitPlan, bars: Bars) -> ExitP
 
 
 def _reason_to_leave(
-    desk: Desk, memory: Memory, position: Position, mark: Mark | None, *, near: bool, now: datetime
+    desk: Desk, memory: Memory, position: Position, mark: Mark | None, seen: Mark | None, *, near: bool, now: datetime
 ) -> ExitReason | None:
+    """By *mark*, as exits may rest on it; *seen* is the same as it was read, by which the trailing mark rises."""
     if position.lost is not None:
         # What is lost has made its result already: no barrier is a better reason than that.
         return position.lost
@@ -247,11 +248,11 @@ def _reason_to_leave(
     held_seconds = Decimal(str(held_for.total_seconds()))
     by_time = ExitReason.TIME_LIMIT if time_is_up(plan, held_seconds) else None
     present = None if mark is None else mark.mark_return if mark.exit_return is None else mark.exit_return
-    if mark is None or present is None:
+    if mark is None or seen is None or present is None:
         # No price: liquidation and time need none.
         memory.breached.pop(position.id, None)
         return ExitReason.LIQUIDATION if near else by_time
-    high_water = _raised(desk, memory, position, mark, present)
+    high_water = _raised(desk, memory, position, seen)
     stand = stand_of(position, mark.mark_ratio if mark.exit_return is None else mark.exit_ratio)
     reason = exit_due(plan, present, high_water, held_seconds, near, stand)
     if reason not in PRICED:
@@ -319,7 +320,7 @@ def _note_strain(memory: Memory, account: Account | None) -> None:
         memory.strained_since = first_of(memory.strained_since, account.taken_at)
 
 
-def _raised(desk: Desk, memory: Memory, position: Position, mark: Mark, present: Decimal) -> Decimal | None:
+def _raised(desk: Desk, memory: Memory, position: Position, mark: Mark) -> Decimal | None:
     """The trailing mark with this reading in it, written down when it has risen by enough to matter.
 
     It rises only as far as the venue's mark confirms: a bid that shoots up for a moment must not become a stop. Nor by
@@ -334,7 +335,7 @@ def _raised(desk: Desk, memory: Memory, position: Position, mark: Mark, present:
     is_thin = mark.exit_return is None and position.entry_notional <= memory.carried.get(position.id, 0)
     if mark.mark_return is None or is_thin:
         return memory.high_water.get(position.id, position.high_water)
-    confirmed = min(present, mark.mark_return)
+    confirmed = mark.mark_return if mark.exit_return is None else min(mark.exit_return, mark.mark_return)
     seen = raise_high_water(memory.high_water.get(position.id), confirmed)
     high_water = seen if position.high_water is None else max(seen, position.high_water)
     memory.high_water[position.id] = high_water
