@@ -969,6 +969,46 @@ class DayTest(MonitorTestCase):
         self.tick(12 * 3600)
         self.assertEqual(Decimal(100_000), self.scene.store.state().baseline_equity)
 
+    def test_a_day_whose_first_reading_was_without_most_of_the_money_limits_its_loss_all_the_same(self) -> None:
+        """Spot's answer without its USDC leaves the unrealized profit, which is above zero as often as not."""
+        for hours in (0, 12):
+            with self.subTest(hours=hours):
+                self.venue.bend_account = lambda account: replace(account, equity=Usd(Decimal(3)))
+                self.tick(max(hours * 3600, 1))
+                self.tick()
+                self.venue.straighten()
+                self.tick(count=2)
+                self.assertEqual(self.venue.account().equity, self.scene.store.state().baseline_equity)
+                self.lose(6_000)
+                self.tick(count=4)
+                self.assertEqual({Cause.DAILY_LOSS}, set(self.causes))
+
+    def test_what_is_paid_in_as_the_day_begins_hides_no_loss(self) -> None:
+        self.tick(count=2)
+        self.transfer("150000")
+        self.lose(12_501)
+        self.tick(count=5)
+        state = self.scene.store.state()
+        self.assertEqual((100_000, 150_000), (state.baseline_equity, state.transferred))
+        self.assertEqual({Cause.DAILY_LOSS}, set(self.causes))
+
+    def test_a_day_that_was_begun_anew_by_a_resume_stays_as_that_has_begun_it(self) -> None:
+        self.venue.bend_account = lambda account: replace(account, equity=Usd(Decimal(3)))
+        self.tick()
+        self.venue.straighten()
+        self.scene.clock.advance(0.1)
+        self.scene.store.change_state(
+            lambda state: replace(state, baseline_equity=Usd(Decimal(40_000)), baseline_at=self.scene.clock.now())
+        )
+        self.tick(count=3)
+        self.assertEqual(40_000, self.scene.store.state().baseline_equity)
+
+    def test_a_day_is_begun_anew_by_its_second_reading_alone(self) -> None:
+        self.tick(count=3)
+        self.lose(-150_000)
+        self.tick(count=3)
+        self.assertEqual(100_000, self.scene.store.state().baseline_equity)
+
     def test_a_venue_that_cannot_be_read_measures_nothing(self) -> None:
         self.venue.reads_down = {"account"}
         self.tick()

@@ -105,6 +105,7 @@ class Watchman:
     funding_tried: datetime | None = None
     funding_swept: datetime | None = None
     equity_kept: datetime | None = None
+    day_begun: datetime | None = None
     short_since: datetime | None = None
     transfers_asked: datetime | None = None
     rolled_at: datetime | None = None
@@ -557,16 +558,19 @@ def _keep_equity(watchman: Watchman, equity: Usd) -> None:
 
 def _measure_day(watchman: Watchman, account: Account) -> None:
     """Begin the day at its first reading and stop opening beyond the day's loss, once two readings two seconds apart
-    say so: an account that suddenly reads empty is never believed on one answer. What was transferred is neither loss
-    nor gain."""
+    say so: an account that suddenly reads empty is never believed on one answer, nor is the first of a day that
+    reads almost so. What was transferred is neither loss nor gain."""
     desk, now = watchman.desk, watchman.desk.clock.now()
     state, today = desk.store.state(), now.date()
     if state.baseline_day != today or state.baseline_equity is None:
         watchman.short_since = None
         if account.equity > 0:
             desk.store.change_state(lambda one: with_baseline(one, account, today, Usd(ZERO)))
+            watchman.day_begun = account.taken_at
             lift(desk, Cause.DAILY_LOSS, "a new day: the daily loss limit starts afresh")
         return
+    if watchman.day_begun is not None and not lasts(account.taken_at, watchman.day_begun, DRIFT_PATIENCE):
+        state = _begun_anew(watchman, state, account, watchman.day_begun)
     if _is_due(now, watchman.transfers_asked, TRANSFERS_EVERY):
         state = _with_transfers(watchman, state)
     if not _is_short(desk, state, account.equity):
@@ -579,6 +583,25 @@ def _measure_day(watchman: Watchman, account: Account) -> None:
     state = _with_transfers(watchman, state)
     if _is_short(desk, state, account.equity):
         reduce(desk, Cause.DAILY_LOSS, f"the day's loss is beyond {desk.config.max_daily_loss:.1%} of {state.day_base}")
+
+
+def _begun_anew(watchman: Watchman, state: DeskState, account: Account, begun: datetime) -> DeskState:
+    """*state* with a day that *begun* with less than half of what the second reading, *account*, shows, begun by that
+    one instead: by a first one without most of the money no loss would be beyond the limit until the next midnight."""
+    watchman.day_begun = None
+    if not _lacks_most(state, account.equity):
+        return state
+    # Money may have been paid in since.
+    state = _with_transfers(watchman, state)
+    if not _lacks_most(state, account.equity):
+        return state
+    return watchman.desk.store.change_state(
+        lambda one: with_baseline(one, account, one.baseline_day, Usd(ZERO)) if one.baseline_at == begun else one
+    )
+
+
+def _lacks_most(state: DeskState, equity: Usd) -> bool:
+    return state.day_base is not None and state.day_base < equity / 2
 
 
 def _is_short(desk: Desk, state: DeskState, equity: Usd) -> bool:
