@@ -24,7 +24,7 @@ from trading.adapters.system import SystemClock
 from trading.adapters.watched import WatchedApprover, WatchedSignals
 from trading.conf import Config, ConfigurationError
 from trading.domain.desk_state import Binding
-from trading.domain.errors import InvalidRequest, NotFound, StoreCorrupt, VenueUnavailable
+from trading.domain.errors import InvalidRequest, NotFound, StoreCorrupt, StoreHeld, VenueUnavailable
 from trading.domain.units import Ratio, Usd
 from trading.engine.courier import Courier, Notifier
 from trading.engine.desk import Desk
@@ -79,11 +79,12 @@ def use_desk(desk: Desk) -> Iterator[Desk]:
             _installed.remove(desk)
 
 
-def build_desk(config: Config, clock: Clock | None = None) -> Desk:
+def build_desk(config: Config, clock: Clock | None = None, *, held: StoreHeld | None = None) -> Desk:
     """A desk over *config*: its venue, the JSON store, and Scout and Guardian or their demo stand-ins.
 
     Files that cannot be trusted make a desk that shows what can still be read, takes nothing in and stops in an
-    emergency, until it is started on mended ones. Raises ConfigurationError for the folder of another account or a
+    emergency, until it is started on mended ones. So does a ledger that somebody *held* and did not let go of, but that
+    its state can be written. Raises ConfigurationError for the folder of another account or a
     newer version, and for keys, accounts and URLs that do not belong together; StoreCorrupt for a folder that cannot
     be made. A live venue that cannot be asked now is no reason not to start: nothing opens until it can.
     """
@@ -97,7 +98,10 @@ def build_desk(config: Config, clock: Clock | None = None) -> Desk:
         signals = WatchedSignals(_signals(config, market, clock, log), log)
         approvals = WatchedApprover(_approvals(config, clock), log)
     try:
-        store = JsonStore.open_or_halted(config.data_dir, _binding(config))
+        if held is None:
+            store = JsonStore.open_or_halted(config.data_dir, _binding(config))
+        else:
+            store = JsonStore.open_held(config.data_dir, _binding(config), held)
     except StoreCorrupt as error:
         raise ConfigurationError((f"DATA_DIR: {error.detail}",)) from error
     if finished:

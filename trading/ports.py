@@ -259,6 +259,11 @@ class Store(Protocol):
     def trouble(self) -> str:
         """Why this store only shows what it could still read and takes nothing in; empty while it is sound."""
 
+    @property
+    def held(self) -> str:
+        """Who holds what and does not let go, so that nothing can be written, in words; empty where nobody does. Waits
+        some seconds for it."""
+
     def salvaged(self, why: str) -> "Store":
         """What anybody can still read of the same files who trusts none of them: a store with *why* as its trouble."""
 

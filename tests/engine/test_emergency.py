@@ -23,6 +23,7 @@ from tests.engine.scripted_venue import (
 )
 from trading.domain.desk_state import Cause, DeskState, TradingState
 from trading.domain.errors import (
+    Busy,
     GuardianUnavailable,
     ResumeRefused,
     ScoutUnavailable,
@@ -407,8 +408,7 @@ class FaultTest(StopTestCase):
 
     def test_a_closing_trade_that_cannot_be_accepted_is_said(self) -> None:
         self.scene.opened()
-        with self.scene.store.exclusive():
-            report = emergency.stop(self.scene.desk)
+        report = emergency.stop(with_store(self.scene, exclusive=mock.Mock(side_effect=Busy("somebody else's turn"))))
         self.assertEqual("its closing trade could not be accepted yet", report.remaining[0].why)
         self.assertTrue(any(one.startswith("closing pos_") for one in self.scene.log.messages("error")))
 

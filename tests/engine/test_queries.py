@@ -19,6 +19,7 @@ from trading.engine import closing, emergency, queries, working
 from trading.engine.records import LegView, PositionView
 from trading.engine.requests import Execution, TwapRequest
 from trading.engine.valuing import publish_marks
+from trading.utils import json_storage
 
 ETH, BTC = Coin("ETH"), Coin("BTC")
 POSITION = (
@@ -511,6 +512,19 @@ class HealthTest(QueriesTestCase):
 
         health = queries.health(with_store(self.scene, last_beat=busy), "1.0")
         self.assertEqual(("degraded", TradingState.ACTIVE), (health.status, health.trading_state))
+
+    def test_a_lock_that_somebody_holds_who_hangs_is_told_and_degraded(self) -> None:
+        for seconds in ("APPEND_SECONDS", "BOOK_SECONDS"):
+            self.enterContext(mock.patch.object(json_storage, seconds, 0.01))
+        for name in ("_ledger_lock", "_book_lock", "_desk_lock"):
+            self.setUp()
+            beside = self.scene.beside().store
+            self.addCleanup(beside.close)
+            with self.subTest(name), getattr(beside, name).held():
+                health = self.health()
+                self.assertEqual("degraded", health.status)
+                self.assertIn("a process of the service was stopped, or hangs", health.problems[0])
+            self.assertEqual(("healthy", ()), (self.health().status, self.health().problems))
 
     def test_a_trade_that_does_not_replay_is_named_and_degraded(self) -> None:
         health = queries.health(with_store(self.scene, broken={"trd_x": "line 7"}), "1.0")

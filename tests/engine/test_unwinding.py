@@ -21,14 +21,15 @@ from trading.domain.errors import DeskError, StoreCorrupt, VenueUnavailable
 from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account
 from trading.domain.orders import Order, RejectReason
-from trading.domain.positions import Position, PositionStatus
+from trading.domain.positions import Position, PositionStatus, first_watch
 from trading.domain.trades import close_trade_id
-from trading.domain.units import Coin, Price, Quantity
+from trading.domain.units import Coin, Price, Quantity, Ratio
 from trading.engine import closing, emergency, flattening, monitor, unwinding, working
 from trading.engine.desk import Desk
 from trading.engine.monitor import Watchman
 from trading.engine.requests import Execution, TwapRequest
 from trading.engine.unwinding import Unwritten
+from trading.utils import json_storage
 from trading.utils.json_storage import JsonStore
 
 ETH, BTC, SOL = Coin("ETH"), Coin("BTC"), Coin("SOL")
@@ -749,6 +750,105 @@ class UnwritableTest(UnwindingTestCase):
         self.assertTrue(self.venue.flat)
 
 
+class HeldTest(UnwindingTestCase):
+    """Somebody holds what is needed to write, and hangs: closes and the stop waited for as long as that lasted."""
+
+    def setUp(self) -> None:
+        for name in ("APPEND_SECONDS", "BOOK_SECONDS"):
+            self.enterContext(mock.patch.object(json_storage, name, 0.01))
+        super().setUp()
+        self.beside = self.scene.beside().store
+        self.addCleanup(self.beside.close)
+        self.position = self.scene.opened()
+
+    def write_beside(self) -> None:
+        """A whole line, and a part of one."""
+        opening = self.scene.trade(self.position.trade_id)
+        self.beside.save_watch(replace(first_watch(opening), high_water=Ratio(Decimal("0.001"))))
+        path = self.beside.data_dir / "trades.json"
+        path.write_bytes(path.read_bytes().removesuffix(b"\n]\n") + b',\n{"seq":')
+
+    def holding(self) -> Iterator[str]:
+        for name in ("ledger", "ledger, written to", "book"):
+            with self.subTest(name):
+                self.setUp()
+                with (self.beside._book_lock if name == "book" else self.beside._ledger_lock).held():
+                    if name == "ledger, written to":
+                        self.write_beside()
+                    yield name
+
+    def test_a_stop_closes_all_the_same(self) -> None:
+        for name in self.holding():
+            report = self.stopped()
+            self.assertEqual((0, 0), self.held("BTC", "ETH"), name)
+            self.assertIs(TradingState.LIQUIDATING, report.trading_state)
+
+    def test_so_does_one_of_the_whole_account(self) -> None:
+        for _ in self.holding():
+            self.venue.hold("SOL", "3")
+            self.stopped(scope_account=True)
+            self.assertTrue(self.venue.flat)
+
+    def test_so_does_one_where_a_line_is_damaged_besides(self) -> None:
+        with self.beside._ledger_lock.held():
+            self.write_beside()
+            path = self.beside.data_dir / "trades.json"
+            path.write_bytes(path.read_bytes().replace(b'"pair"', b'"pear"', 1))
+            self.stopped()
+        self.assertTrue(self.venue.flat)
+
+    def test_an_opening_whose_end_cannot_be_written_down_is_left(self) -> None:
+        self.venue.script(lost_after())
+        self.venue.reads_down = {"reports"}
+        self.scene.execute("signal_2", pair="SOL/AVAX")
+        self.venue.reads_down = set()
+        before = self.held("BTC", "ETH")
+        with self.beside._ledger_lock.held():
+            self.ticks(Watchman(self.scene.desk), 20)
+        self.assertEqual((0, 0, *before), self.held("SOL", "AVAX", "BTC", "ETH"))
+
+    def test_a_barrier_is_obeyed(self) -> None:
+        for name in self.holding():
+            watchman = Watchman(self.scene.desk)
+            self.venue.move("ETH", "3910")
+            self.ticks(watchman, 8)
+            self.assertEqual((0, 0), self.held("BTC", "ETH"), name)
+
+    def test_a_close_that_was_under_way_goes_on(self) -> None:
+        """Its seat passed for taken, and nobody thought anything of it."""
+        self.venue.refusing = {"ETH": RejectReason.NO_MATCH}
+        self.scene.close(self.position)
+        self.venue.refusing = {}
+        with self.beside._ledger_lock.held():
+            self.ticks(Watchman(self.scene.desk), 12)
+            self.assertTrue(self.venue.flat)
+
+    def test_a_moment_is_no_reason_to_do_without_the_ledger(self) -> None:
+        with self.beside._ledger_lock.held():
+            watchman = Watchman(self.scene.desk)
+            self.venue.move("ETH", "3910")
+            self.ticks(watchman, 2)
+            self.assertFalse(self.venue.flat)
+        self.ticks(watchman, 2)
+        self.assertEqual(((), True), (self.scene.store.rescued(), self.venue.flat))
+
+    def test_a_state_that_is_held_is_latched_when_it_is_let_go(self) -> None:
+        """Meanwhile what stands is closed, and nobody says that the desk opens nothing."""
+
+        def wait_for_the_test() -> None:
+            if threading.current_thread().name.startswith("latching"):
+                self.scene.hands.hang()
+
+        self.scene.clock.on_sleep = wait_for_the_test
+        with self.beside._desk_lock.held():
+            report = self.stopped()
+            self.assertTrue(self.venue.flat)
+            self.assertEqual(("closing", TradingState.ACTIVE), (report.status, report.trading_state))
+            self.assertEqual(["desk"], [one.pair for one in report.remaining])
+        self.scene.hands.release()
+        self.assertIs(TradingState.LIQUIDATING, self.scene.store.state().state)
+
+
 class WellAgainTest(UnwindingTestCase):
     """What was sold without a ledger is in the venue's fills, and in the book once that can be written again."""
 
@@ -772,15 +872,18 @@ class WellAgainTest(UnwindingTestCase):
 
     def assert_booked(self, position: Position, watchman: Watchman) -> None:
         """By its own fills, and nothing of what others hold was sold."""
-        held = {coin: one.quantity for coin, one in self.resting.account().holdings.items()}
+        held = self.resting_holdings()
         self.ticks(watchman, 8)
         closed = self.scene.position(position.id)
         self.assertEqual((PositionStatus.CLOSED, 0, 0), (closed.status, closed.long.held, closed.short.held))
-        self.assertEqual(held, {coin: one.quantity for coin, one in self.resting.account().holdings.items()})
+        self.assertEqual(held, self.resting_holdings())
         lost = self.scene.trade(position.trade_id).lost
         self.assertEqual({"it was sold without a ledger"}, {one.why for one in lost})
         sold = [one for one in self.resting.fills if one[0].reduce_only]
         self.assertEqual(sorted(price for _, _, price in sold), sorted(one.price for one in lost))
+
+    def resting_holdings(self) -> Mapping[Coin, Quantity]:
+        return {coin: one.quantity for coin, one in self.resting.account().holdings.items()}
 
     def buy(self, *held: tuple[str, str]) -> None:
         for coin, quantity in held:
@@ -811,6 +914,19 @@ class WellAgainTest(UnwindingTestCase):
         position = self.sold_unwritten()
         self.buy(("ETH", "0.25"), ("BTC", "-0.01"))
         closing.close(self.scene.desk, position.id, ExitReason.MANUAL)
+        self.assert_booked(position, self.watchman)
+
+    def test_what_went_while_somebody_held_the_ledger_and_hung(self) -> None:
+        for name in ("APPEND_SECONDS", "BOOK_SECONDS"):
+            self.enterContext(mock.patch.object(json_storage, name, 0.01))
+        self.setUp()
+        self.buy(("ETH", "0.7"), ("BTC", "-0.3"))
+        position, beside = self.scene.opened(max_holding_seconds=60), self.scene.beside().store
+        self.addCleanup(beside.close)
+        with beside._ledger_lock.held():
+            self.scene.clock.advance(60)
+            self.ticks(self.watchman, 8)
+        self.assertEqual({ETH: Decimal("0.7"), BTC: Decimal("-0.3")}, self.resting_holdings())
         self.assert_booked(position, self.watchman)
 
     def test_a_close_that_was_under_way_asks_first_too(self) -> None:

@@ -12,6 +12,7 @@ import time
 import unittest
 from collections.abc import Callable
 from contextlib import contextmanager, redirect_stderr
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from itertools import pairwise
@@ -26,16 +27,17 @@ from django.test import SimpleTestCase, override_settings
 from rich.console import Console
 
 from tests.engine.bent_venue import a_bent_scene, corrupt, with_store
-from tests.engine.scripted_venue import lost_before
+from tests.engine.scripted_venue import BINDING, lost_before
 from tests.processes import environ_of, least, wait_until
 from tests.servers.sibling import Reply, Sibling, says
 from trading import bootstrap
 from trading.domain.desk_state import TradingState
-from trading.domain.errors import Busy, ResumeRefused, StoreCorrupt
+from trading.domain.errors import Busy, ResumeRefused, StoreCorrupt, StoreHeld
 from trading.domain.orders import RejectReason
 from trading.engine import emergency, monitor
 from trading.engine.desk import Desk
 from trading.management.commands import demo, emergency_stop, monitor_positions
+from trading.utils.json_storage import JsonStore
 
 ROOT = Path(settings.BASE_DIR)
 STEP_SECONDS = 0.02
@@ -385,6 +387,26 @@ class EmergencyStopTest(CommandTestCase):
         with redirect_stderr(io.StringIO()):
             self.assertIn("closed", self.run_command("emergency_stop"))
         self.assertTrue(self.scene.venue.flat)
+
+    def test_beside_somebody_who_holds_the_ledger_and_hangs_it_closes_too(self) -> None:
+        """It ended with BUSY before it had begun, as whoever else wanted the ledger."""
+        self.scene.opened()
+        held = StoreHeld("the ledger is held by somebody else")
+
+        def beside(config: object, held: StoreHeld) -> Desk:
+            store = JsonStore.open_held(self.scene.store.data_dir, BINDING, held)
+            return replace(self.scene.desk, store=store)
+
+        with (
+            mock.patch.object(emergency_stop, "get_desk", side_effect=held),
+            mock.patch.object(emergency_stop, "build_desk", beside),
+            redirect_stderr(io.StringIO()),
+        ):
+            self.assertIn("BUSY", self.refused("emergency_stop", "--resume"))
+            self.assertIn("not read as flat yet", self.refused("emergency_stop"))
+        self.assertIn("closed pos_", self.out.getvalue())
+        self.assertTrue(self.venue.flat)
+        self.assertIs(TradingState.LIQUIDATING, self.scene.store.state().state)
 
     def test_without_a_store_it_goes_on_as_long_as_with_one(self) -> None:
         """It gave up after the eight seconds of one answer, whatever the time asked for."""

@@ -9,11 +9,13 @@ import sys
 import tempfile
 import time
 import unittest
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from tests.builders import (
     T0,
@@ -29,10 +31,11 @@ from tests.builders import (
     given_watch,
 )
 from trading.domain.desk_state import Binding, Cause, DeskState, TradingState
-from trading.domain.errors import Busy, InvariantBroken, StoreCorrupt
+from trading.domain.errors import Busy, InvariantBroken, StoreCorrupt, StoreHeld
 from trading.domain.positions import PositionStatus
-from trading.domain.trades import CancelWanted, TradeStatus, record, replay
+from trading.domain.trades import CancelWanted, Trade, TradeStatus, record, replay
 from trading.domain.units import Ratio, TradeId, Usd
+from trading.utils import json_storage
 from trading.utils.disk import SystemDisk
 from trading.utils.journal import EMPTY, RESERVED, Journal
 from trading.utils.json_storage import JsonStore, verify
@@ -558,6 +561,71 @@ class BrokenTradeTest(StoreCase):
         store = self.store()
         self.assert_isolated(store, f"positions.json:{seq + 1}")
         self.assertIsNotNone(store.book().watch(self.good.terms.position_id))
+
+
+class HeldTest(StoreCase):
+    """Somebody holds the ledger and hangs."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.enterContext(patch.object(json_storage, "APPEND_SECONDS", 0.02))
+
+    @contextmanager
+    def held_after_a_write(self) -> Iterator[Trade]:
+        """By one who had written a trade and a part of the next line."""
+        other = self.store()
+        with other._ledger_lock.held():
+            trade = other.save(given_a_filled_trade("new"))
+            self.ledger.write_bytes(self.ledger.read_bytes().removesuffix(b"\n]\n") + b',\n{"seq":')
+            yield trade
+
+    def test_the_book_is_read_all_the_same_and_once(self) -> None:
+        store = self.store()
+        store.save(given_a_filled_trade("old"))
+        with self.held_after_a_write() as trade:
+            book = store.book()
+            self.assertEqual({"old", "new"}, {one.terms.signal.id for one in book.trades() if one.terms.signal})
+            self.assertEqual(trade, book.trade(trade.id))
+            self.assertIs(book, store.book())
+            with self.assertRaises(StoreHeld):
+                store.save(given_a_filled_trade("third"))
+            self.assertEqual("the ledger is held by somebody else", store.held)
+        self.assertEqual((book.trades(), ""), (store.book().trades(), store.held))
+        self.assert_sound()
+
+    def test_what_it_writes_before_it_lets_go_is_seen(self) -> None:
+        store, other = self.store(), self.store()
+        with other._ledger_lock.held():
+            other.save(given_a_filled_trade("one"))
+            self.assertEqual(1, len(store.book().trades()))
+            other.save(given_a_filled_trade("two"))
+            self.assertEqual(2, len(store.book().trades()))
+
+    def test_a_ledger_that_is_damaged_besides_is_not_taken_for_all_there_is(self) -> None:
+        store = self.store()
+        store.save(given_a_filled_trade("old"))
+        with self.held_after_a_write():
+            self.ledger.write_bytes(self.ledger.read_bytes().replace(b'"old"', b'"odd"', 1))
+            with self.assertRaises(StoreHeld):
+                store.book()
+
+    def test_who_cannot_open_it_can_still_stop_the_desk(self) -> None:
+        """As the command does that is started while the web process hangs."""
+        store = self.store()
+        trade = store.save(given_a_filled_trade())
+        with self.held_after_a_write(), self.assertRaises(StoreHeld) as held:
+            self.store()
+        with store._ledger_lock.held():
+            beside = JsonStore.open_held(self.data_dir, BINDING, held.exception)
+            beside.change_state(lambda state: replace(state, state=TradingState.LIQUIDATING, binding=None))
+            self.assertIs(TradingState.LIQUIDATING, beside.state().state)
+            self.assertEqual((trade, True, ""), (beside.book().trade(trade.id), beside.complete, beside.held))
+            with self.assertRaises(StoreCorrupt):
+                beside.save(given_a_filled_trade("third"))
+        self.assertEqual((TradingState.LIQUIDATING, BINDING), (store.state().state, store.state().binding))
+        with self.assertRaises(StoreCorrupt) as other:
+            JsonStore.open_held(self.data_dir, replace(BINDING, account="0xdef"), held.exception)
+        self.assertTrue(other.exception.facts["refused"])
 
 
 class CrashTest(StoreCase):

@@ -50,6 +50,29 @@ class ProcessLockTest(unittest.TestCase):
     def lock(self, seconds: float = 0.02, *, reentrant: bool = False) -> ProcessLock:
         return ProcessLock(self.path, "it", seconds, reentrant=reentrant)
 
+    def test_a_wait_is_as_long_as_it_was_meant_to_be_on_a_machine_that_is_busy(self) -> None:
+        """It counted its tries: each pause takes longer there, and two seconds were seven."""
+        passed, instant = [0.0], time.monotonic()
+
+        def sleep(seconds: float) -> None:
+            passed[0] += seconds + 0.1
+
+        seats = Seats(self.path.parent), Seats(self.path.parent, ranges=False)
+        with (
+            mock.patch.object(time, "sleep", sleep),
+            mock.patch.object(time, "monotonic", lambda: instant + passed[0]),
+        ):
+            for name, taken, wanted in (
+                ("lock", self.lock().held(), self.lock(2).held()),
+                *(("seat", one.seat("one", 0), one.seat("one", 2)) for one in seats),
+            ):
+                with self.subTest(name), taken:
+                    passed[0] = 0.0
+                    with self.assertRaises(Busy), wanted:
+                        self.fail("held by two")
+                    self.assertLess(1.9, passed[0])
+                    self.assertLess(passed[0], 2.5)
+
     def test_two_of_one_path_exclude_each_other_and_filelock_too(self) -> None:
         one, other = self.lock(), self.lock()
         with one.held():

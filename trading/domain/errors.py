@@ -10,6 +10,7 @@ DeskError
 │   ├── VenueUnavailable, ScoutUnavailable, GuardianUnavailable
 │   └── StoreCorrupt       files that cannot be trusted; never mistaken for empty ones
 ├── Busy                   somebody else holds the seat or the book
+│   └── StoreHeld          the ledger, the book or the desk's state, longer than anybody who lives and works does
 └── InvariantBroken        a bug: a record was asked to do what its table forbids
 """
 
@@ -157,6 +158,11 @@ class Busy(DeskError):
     """The lock wanted is held by somebody else and was not released in time."""
 
     code = "BUSY"
+
+
+class StoreHeld(Busy):
+    """Somebody holds the ledger, the book or the desk's state longer than anybody who is at work does: a process that
+    was stopped, or hangs. For as long as that lasts nothing can be written."""
 
 
 class InvariantBroken(DeskError):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from trading.domain.book import Book
 from trading.domain.desk_state import Cause, DeskState, TradingState
-from trading.domain.errors import ResumeRefused, StopInProgress, StoreCorrupt, VenueUnavailable
+from trading.domain.errors import ResumeRefused, StopInProgress, StoreCorrupt, StoreHeld, VenueUnavailable
 from trading.domain.exit_plan import ExitPlan, ExitReason
 from trading.domain.market import Account, Holding, Pair
 from trading.domain.orders import Side
@@ -28,6 +28,9 @@ from trading.ports import Job
 ANSWER_SECONDS = 8.0
 LAST_WORD_SECONDS = 1.0
 AGAIN_SECONDS = 0.5
+LATCH_TRIES = 2
+LATCH_SECONDS = 600.0
+"""How long a stop is tried to be latched beside its answer, while somebody holds the desk's state and hangs."""
 FLAT_READS = flattening.FLAT_READS
 
 
@@ -76,17 +79,17 @@ def stop(
 ) -> StopReport:
     """Stop opening for good, close everything, and say what was closed and what remains. Waits at most some seconds.
 
-    *scope_account* closes what else the account holds, too. A ledger that cannot be read or written does not stop it:
-    then what the venue holds is closed and journaled to the rescue file; it *goes_on* for a while after the answer
-    where something is left. Who presses again and again keeps *unwritten* in mind for that. Raises VenueUnavailable
-    when there is neither.
+    *scope_account* closes what else the account holds, too. A ledger that cannot be read or written, or that somebody
+    holds who hangs, does not stop it: then what the venue holds is closed and journaled to the rescue file; it
+    *goes_on* for a while after the answer where something is left. Who presses again and again keeps *unwritten* in
+    mind for that. Raises VenueUnavailable when there is neither.
     """
     until = desk.clock.monotonic() + ANSWER_SECONDS
     unwritten = Unwritten() if unwritten is None else unwritten
     try:
-        _latch(desk, scope_account=scope_account)
+        latched = _is_latched(desk, scope_account=scope_account)
         before = [position.id for position in desk.store.book().standing_positions()]
-    except StoreCorrupt as error:
+    except (StoreCorrupt, StoreHeld) as error:
         return _stop_from_holdings(
             desk, until, error, whole_account=scope_account, goes_on=goes_on, unwritten=unwritten
         )
@@ -100,11 +103,18 @@ def stop(
         abroad.looked = False
         look = errands.start(desk, "emergency stop: what is left", lambda: _look_back(desk, abroad))
         errands.wait(desk, [look], until + LAST_WORD_SECONDS)
-    return _report(desk, before, abroad, unwritten.left | desk.store.left())
+    report = _report(desk, before, abroad, unwritten.left | desk.store.left())
+    return report if latched else replace(report, status="closing", remaining=(*report.remaining, _unlatched(desk)))
 
 
 def _stop_from_holdings(
-    desk: Desk, until: float, error: StoreCorrupt, *, whole_account: bool, goes_on: bool, unwritten: Unwritten
+    desk: Desk,
+    until: float,
+    error: StoreCorrupt | StoreHeld,
+    *,
+    whole_account: bool,
+    goes_on: bool,
+    unwritten: Unwritten,
 ) -> StopReport:
     desk.log.write("error", f"emergency stop without a ledger: {error.detail}", code=error.code, event="EmergencyStop")
     unwound = unwinding.close_known(
@@ -250,6 +260,31 @@ def resume(desk: Desk, accept_drift: Collection[Coin] = ()) -> DeskState:
     return state
 
 
+def _is_latched(desk: Desk, *, scope_account: bool) -> bool:
+    """Latch the stop. False where somebody holds the desk's state and hangs: then it is tried on beside the caller, and
+    closing does not wait for that."""
+    for _ in range(LATCH_TRIES):
+        with suppress(StoreHeld):
+            _latch(desk, scope_account=scope_account)
+            return True
+
+    def latch() -> None:
+        until = desk.clock.monotonic() + LATCH_SECONDS
+        while desk.clock.monotonic() < until:
+            with suppress(StoreHeld):
+                _latch(desk, scope_account=scope_account)
+                return
+            desk.clock.sleep(AGAIN_SECONDS)
+
+    errands.start(desk, "latching an emergency stop", latch)
+    return False
+
+
+def _unlatched(desk: Desk) -> Remaining:
+    why = f"the desk is {desk.store.state().state} yet: {desk.store.held or 'its state could not be written in time'}"
+    return Remaining(PositionId("desk"), "desk", "unlatched", why)
+
+
 def _latch(desk: Desk, *, scope_account: bool) -> None:
     """The stop itself: one durable write. A second press changes nothing but the scope, when it is wider."""
     before: list[DeskState] = []
@@ -287,7 +322,7 @@ def _closer(desk: Desk, position_id: PositionId, until: float, unwritten: Unwrit
             try:
                 closing.close(desk, position_id, ExitReason.EMERGENCY_STOP, until=until)
                 return
-            except StoreCorrupt:
+            except (StoreCorrupt, StoreHeld):
                 if unwinding.cannot_be_written(desk, position_id, unwritten):
                     break
                 if desk.clock.monotonic() >= until:
@@ -324,7 +359,7 @@ def _look_abroad(desk: Desk, abroad: _Abroad, until: float | None = None, unwrit
                         working.adopt(desk, terms, foreign[coin].entry_price, Usd(ZERO))
                         abroad.adopted.append(terms.position_id)
                     taken.add(coin)
-        except StoreCorrupt:
+        except (StoreCorrupt, StoreHeld):
             if until is None:
                 raise
             # All that is held of these goes, whosever it is: no book need tell parts apart.

@@ -20,6 +20,7 @@ from trading.domain.errors import (
     DeskError,
     InvariantBroken,
     StoreCorrupt,
+    StoreHeld,
     Unavailable,
     VenueUnavailable,
 )
@@ -294,7 +295,7 @@ def _take_up(watchman: Watchman, trade_id: TradeId) -> None:
             watchman.unwritten.failing_since.pop(trade.terms.position_id, None)
     except InvariantBroken as broken:
         _take_out(desk, trade_id, f"it broke a rule: {broken.detail}")
-    except StoreCorrupt:
+    except (StoreCorrupt, StoreHeld):
         trade = desk.store.book().trade(trade_id)
         # What an opening holds that is level stays under its barriers; those need to know what it holds.
         stays = trade.opens and not trade.in_doubt and trade.status is not TradeStatus.REPAIRING
@@ -384,7 +385,7 @@ def _leave(watchman: Watchman, position_id: PositionId, reason: ExitReason) -> N
                 closing.close(desk, position_id, reason, until=desk.clock.monotonic() + CLOSE_SECONDS)
                 unwritten.failing_since.pop(position_id, None)
                 return
-            except StoreCorrupt:
+            except (StoreCorrupt, StoreHeld):
                 if not unwinding.cannot_be_written(desk, position_id, unwritten):
                     raise
         unwinding.leave_without_ledger(desk, position_id, reason, CLOSE_SECONDS, unwritten)

@@ -38,6 +38,10 @@ CACHED_MARK_AGE_MAX = timedelta(seconds=5)
 CLOSED_VIEWS_MAX = 250
 UNCOMPARED = "the monitor has not compared the book with the venue yet: nothing is opened until it has"
 UNPRICED = "positions are open and have had no price for a minute: no barrier of theirs can be seen to be reached"
+HELD = (
+    "{}: a process of the service was stopped, or hangs; end it. Until then nothing can be written or opened, and what "
+    "is left is closed by what the venue holds"
+)
 DISK_FULL = "the disk is full: nothing is opened until there is room, and closing goes on from a small reserve"
 
 
@@ -196,6 +200,7 @@ def health(desk: Desk, version: str) -> Health:
     """How the service is. Never raises: what cannot be read is a problem named."""
     problems: list[str] = []
     state = beat = None
+    held = ""
     failing: tuple[str, ...] = ()
     overdue: tuple[Trade, ...] = ()
     standing = corrupt = busy = full = broken = False
@@ -221,6 +226,9 @@ def health(desk: Desk, version: str) -> Health:
         problems += [f"the monitor: {one}" for one in failing]
         if beat is not None and desk.config.require_monitor and not desk.store.compared():
             problems.append(UNCOMPARED)
+        held = desk.store.held
+        if held:
+            problems.append(HELD.format(held))
     except StoreCorrupt as error:
         corrupt = True
         problems.append(error.detail)
@@ -241,7 +249,7 @@ def health(desk: Desk, version: str) -> Health:
         problems.append(UNPRICED)
     if state is not None and state.state is not TradingState.ACTIVE:
         problems.append(f"the desk is {state.state}: {state.why}")
-    degraded = not redis or unwatched or blind or busy or full or bool(failing) or bool(overdue) or broken
+    degraded = not redis or unwatched or blind or busy or full or bool(held) or bool(failing) or bool(overdue) or broken
     return Health(
         status="unhealthy" if corrupt else "degraded" if degraded else "healthy",
         service="executor_agent",

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from trading.domain.book import Book
-from trading.domain.errors import Busy, StoreCorrupt, VenueUnavailable
+from trading.domain.errors import Busy, StoreCorrupt, StoreHeld, VenueUnavailable
 from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account
 from trading.domain.positions import Position
@@ -100,7 +100,13 @@ class Unwound:
 
 
 def close_known(
-    desk: Desk, until: float, error: StoreCorrupt, *, whole_account: bool, goes_on: bool, unwritten: Unwritten
+    desk: Desk,
+    until: float,
+    error: StoreCorrupt | StoreHeld,
+    *,
+    whole_account: bool,
+    goes_on: bool,
+    unwritten: Unwritten,
 ) -> Unwound:
     """Close all that is the desk's, or the *whole account*, for an *error* of the ledger that keeps a stop from being
     carried out by it.

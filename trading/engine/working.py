@@ -14,7 +14,7 @@ from typing import assert_never
 
 from trading.domain.book import Book
 from trading.domain.desk_state import Cause, DeskState, TradingState
-from trading.domain.errors import Busy, InvariantBroken, VenueRejected, VenueUnavailable
+from trading.domain.errors import Busy, InvariantBroken, StoreHeld, VenueRejected, VenueUnavailable
 from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account
 from trading.domain.orders import Order, OrderReport, OrderStatus, RejectReason, Side, client_order_id
@@ -316,11 +316,13 @@ def want_hurry(desk: Desk, trade: Trade, reason: ExitReason) -> Trade:
 
 def work_if_free(desk: Desk, trade_id: TradeId, *, until: float | None = None, wait_seconds: float = 0.0) -> Trade:
     """Take the seat of a trade, re-read it and work it: until it rests when *until* is given. Taken seat: as it
-    stands."""
+    stands. Raises StoreHeld, beside StoreCorrupt, where what comes of it cannot be written down."""
     try:
         with desk.store.seat(trade_id, wait_seconds):
             trade = desk.store.book().trade(trade_id)
             return work(desk, trade) if until is None else settle(desk, trade, until)
+    except StoreHeld:
+        raise
     except Busy:
         desk.store.make_sure()
         return desk.store.book().trade(trade_id)

@@ -14,19 +14,20 @@ from typing import NoReturn
 from trading.domain.book import Book
 from trading.domain.codec import Json
 from trading.domain.desk_state import DeskState, TradingState
-from trading.domain.errors import StoreCorrupt
+from trading.domain.errors import StoreCorrupt, StoreHeld
 from trading.domain.orders import Order, OrderReport
 from trading.domain.positions import Watch
 from trading.domain.trades import Trade, close_trade_id
 from trading.domain.units import ClientOrderId, Coin, PositionId, TradeId
 from trading.utils.archive import Archive
-from trading.utils.disk import Disk, SystemDisk
+from trading.utils.disk import Disk, SystemDisk, replace_whole, trouble_told
 from trading.utils.journal import Entry, Journal, salvaged
-from trading.utils.ledger import ARCHIVE, BOOK, LEDGER, STATE, Fold, state_of
+from trading.utils.ledger import ARCHIVE, BOOK, LEDGER, STATE, Fold, content_of, state_of
 from trading.utils.locks import LOCKS, ProcessLock, Seats
 from trading.utils.rescue import Rescue
 
 BOOK_SECONDS = 2.0
+DESK_SECONDS = 2.0
 
 
 class HaltedStore:
@@ -56,6 +57,10 @@ class HaltedStore:
     @property
     def trouble(self) -> str:
         return self.why
+
+    @property
+    def held(self) -> str:
+        return ""
 
     def salvaged(self, why: str) -> "HaltedStore":
         return self
@@ -106,7 +111,7 @@ class HaltedStore:
 
     @contextmanager
     def exclusive(self) -> Iterator[Book]:
-        with ProcessLock(self.data_dir / LOCKS / "book.lock", "the book", BOOK_SECONDS).held():
+        with ProcessLock(self.data_dir / LOCKS / "book.lock", "the book", BOOK_SECONDS, refusal=StoreHeld).held():
             yield self.book()
 
     @contextmanager
@@ -192,15 +197,35 @@ class HaltedStore:
         return frozenset(Coin(coin) for one in lost for coin in str(one.get("pair", "")).split("/") if coin)
 
     def _stored_state(self) -> DeskState:
-        path = self.data_dir / STATE
         try:
-            file = self._disk.open(path, create=False, write=False)
-            try:
-                return state_of(self._disk.read(file, 1 << 20, 0), path)
-            finally:
-                self._disk.close(file)
+            return self._read_state()
         except (OSError, StoreCorrupt):
             return DeskState()
+
+    def _read_state(self) -> DeskState:
+        path = self.data_dir / STATE
+        file = self._disk.open(path, create=False, write=False)
+        try:
+            return state_of(self._disk.read(file, 1 << 20, 0), path)
+        finally:
+            self._disk.close(file)
+
+
+class HeldStore(HaltedStore):
+    """The same for a folder that is sound, beside somebody who holds its ledger and does not let go: a stop is latched
+    all the same, so that nothing is opened when that one goes on."""
+
+    def state(self) -> DeskState:
+        return self._stored_state()
+
+    def change_state(self, change: Callable[[DeskState], DeskState]) -> DeskState:
+        path = self.data_dir / STATE
+        lock = ProcessLock(self.data_dir / LOCKS / "desk.lock", "the desk's state", DESK_SECONDS, refusal=StoreHeld)
+        with lock.held(), trouble_told(path, "written"):
+            before = self._read_state()
+            state = replace(change(before), binding=before.binding)
+            replace_whole(path, content_of(state), self._disk, sync=True)
+        return state
 
 
 def _has_words(entry: Entry, *names: str) -> bool:

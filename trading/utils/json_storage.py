@@ -21,14 +21,14 @@ from typing import TypeVar
 from trading.domain.book import Book
 from trading.domain.codec import Json, encode_position, encode_watch
 from trading.domain.desk_state import Binding, DeskState, TradingState
-from trading.domain.errors import Busy, PositionNotFound, StoreCorrupt
+from trading.domain.errors import Busy, PositionNotFound, StoreCorrupt, StoreHeld
 from trading.domain.orders import Order, OrderReport
 from trading.domain.positions import Watch, first_watch, position_of
 from trading.domain.trades import OrdersIntended, Trade
 from trading.domain.units import ClientOrderId, Coin, PositionId, TradeId
 from trading.utils.archive import Archive
 from trading.utils.disk import Disk, Stamp, SystemDisk, replace_whole, trouble_told
-from trading.utils.halted import HaltedStore
+from trading.utils.halted import HaltedStore, HeldStore
 from trading.utils.inspection import LedgerReport as LedgerReport
 from trading.utils.inspection import verify as verify
 from trading.utils.journal import READ_AHEAD, START, Journal
@@ -73,6 +73,7 @@ PROBLEMS_MAX = 20
 PROBLEM_LENGTH_MAX = 300
 _NEVER = (-1, -1)
 _Result = TypeVar("_Result")
+_Stamps = tuple[Stamp | None, Stamp | None]
 
 
 class JsonStore:
@@ -105,9 +106,11 @@ class JsonStore:
         self._seats = Seats(locks)
         with trouble_told(data_dir, "closed to others"):
             data_dir.chmod(DIRECTORY_MODE)
-        self._ledger_lock = ProcessLock(locks / LEDGER_LOCK, "the ledger", APPEND_SECONDS, reentrant=True)
-        self._book_lock = ProcessLock(locks / "book.lock", "the book", BOOK_SECONDS)
-        self._desk_lock = ProcessLock(locks / "desk.lock", "the desk's state", APPEND_SECONDS)
+        self._ledger_lock = ProcessLock(
+            locks / LEDGER_LOCK, "the ledger", APPEND_SECONDS, reentrant=True, refusal=StoreHeld
+        )
+        self._book_lock = ProcessLock(locks / "book.lock", "the book", BOOK_SECONDS, refusal=StoreHeld)
+        self._desk_lock = ProcessLock(locks / "desk.lock", "the desk's state", APPEND_SECONDS, refusal=StoreHeld)
         archive_lock = ProcessLock(locks / "archive.lock", "the archive", ROLL_SECONDS, reentrant=True)
         self._archive = Archive(data_dir / ARCHIVE, self._disk, archive_lock)
         self._shedding = Shedding(data_dir / LEDGER, data_dir / BOOK, self._archive, self._disk, self._ledger_lock)
@@ -117,8 +120,9 @@ class JsonStore:
         self._beat_file = WholeFile(self._beat_path, self._disk)
         self._known_state: tuple[bytes, DeskState] | None = None
         self._fold = Fold(history=self._archive)
-        self._applied: tuple[Stamp | None, Stamp | None] = (None, None)
+        self._applied: _Stamps = (None, None)
         self._deferred = False
+        self._beside: tuple[_Stamps, Book] | None = None
         with self._desk_lock.held():
             with self._ledger_lock.held():
                 refuse_between(data_dir)
@@ -148,8 +152,31 @@ class JsonStore:
                 raise
             return HaltedStore(data_dir, error.detail, disk=disk)
 
+    @classmethod
+    def open_held(cls, data_dir: Path, binding: Binding, held: StoreHeld) -> HeldStore:
+        """What can be done beside somebody who *held* the ledger so long that it could not be opened.
+
+        Raises StoreCorrupt for another's folder.
+        """
+        store = HeldStore(data_dir, held.detail)
+        owner = store.state().binding
+        if owner != binding:
+            raise _of_another(data_dir, owner, binding)
+        return store
+
     @property
     def trouble(self) -> str:
+        return ""
+
+    @property
+    def held(self) -> str:
+        """See the port."""
+        for lock in (self._ledger_lock, self._book_lock, self._desk_lock):
+            try:
+                with lock.held():
+                    pass
+            except StoreHeld as held:
+                return held.detail
         return ""
 
     def salvaged(self, why: str) -> HaltedStore:
@@ -221,12 +248,32 @@ class JsonStore:
         self._beat_file.close()
 
     def book(self) -> Book:
-        """The book, caught up; two system calls and no lock when nobody has written. It needs no room on the disk."""
-        if (self._ledger.stamp(), self._positions.stamp()) != self._applied or None in self._applied:
-            with self._ledger_lock.held():
+        """The book, caught up; two system calls and no lock when nobody has written. It needs no room on the disk, and
+        does without the lock where somebody holds that and does not let go."""
+        stamps = self._ledger.stamp(), self._positions.stamp()
+        if stamps == self._applied and None not in stamps:
+            return self._fold.book
+        beside = self._beside
+        known = beside[1] if beside is not None and beside[0] == stamps else None
+        try:
+            # Who holds it writes nothing more; one look a file is enough.
+            with self._ledger_lock.held(None if known is None else 0.0):
                 self._with_reserve(self._take_in)
                 self._project_where_there_is_room()
-        return self._fold.book
+                self._beside = None
+                return self._fold.book
+        except StoreHeld:
+            if known is None:
+                known = self._read_beside()
+                self._beside = stamps, known
+            return known
+
+    def _read_beside(self) -> Book:
+        """The book by all lines that check, read without the lock. Raises StoreHeld when they are not all there are."""
+        found = HaltedStore(self.data_dir, "the ledger is held by somebody else", disk=self._disk)
+        if not found.complete:
+            raise StoreHeld(found.why, lock=str(self._ledger_lock.path))
+        return found.book()
 
     def save(self, trade: Trade, *, durable: bool = True) -> Trade:
         """See the port. Each event is folded once more on its way to the disk; the projection follows it there."""
@@ -552,11 +599,7 @@ class JsonStore:
             self._write_state(DeskState(binding=binding))
         owner = self.state().binding
         if owner != binding:
-            raise StoreCorrupt(
-                f"{self.data_dir} belongs to {_named(owner)}, not to {_named(binding)}: use another DATA_DIR",
-                file=str(self._state_path),
-                refused=True,
-            )
+            raise _of_another(self.data_dir, owner, binding)
 
     def _bring_up_to_date(self) -> None:
         """Have desk.json as this version writes it: an older one, started on the folder again, is then HALTED. It would
@@ -594,6 +637,11 @@ def _position_line(
         **derived,
         "watch": encode_watch(watch) if watch is not None else None,
     }
+
+
+def _of_another(data_dir: Path, owner: Binding | None, binding: Binding) -> StoreCorrupt:
+    words = f"{data_dir} belongs to {_named(owner)}, not to {_named(binding)}: use another DATA_DIR"
+    return StoreCorrupt(words, file=str(data_dir / STATE), refused=True)
 
 
 def _named(binding: Binding | None) -> str:

@@ -83,14 +83,14 @@ class _OpenFile:
         self._file = None
 
 
-def _try(file: _OpenFile, tries: int, interval: float, *, checked: bool = True) -> int:
-    """How many tries are left when it was had. Raises filelock's Timeout."""
-    for used in range(tries):
-        if file.had(checked=checked):
-            return tries - used
-        if used + 1 < tries:
-            time.sleep(interval)
-    raise Timeout(file.path)
+def _try(file: _OpenFile, until: float, interval: float, *, checked: bool = True) -> None:
+    """Have it, at the first try or by *until* on the machine's monotonic clock: on a machine that is busy a thousand
+    tries take three times as long. Raises filelock's Timeout."""
+    while not file.had(checked=checked):
+        left = until - time.monotonic()
+        if left <= 0:
+            raise Timeout(file.path)
+        time.sleep(min(interval, left))
 
 
 class OpenLock:
@@ -110,12 +110,13 @@ class OpenLock:
         if self._elsewhere is not None:
             self._elsewhere.acquire(timeout=timeout, poll_interval=poll_interval)
             return
-        tries = int(timeout / poll_interval) + 1
+        until = time.monotonic() + timeout
         # Two that have a turn each, for one file was removed, are still one behind the other at the lock itself.
-        left = _try(self._turn, tries, poll_interval, checked=False)
+        _try(self._turn, until, poll_interval, checked=False)
         try:
             # The one that is next looks more often: the others wait for it.
-            _try(self._lock, max(1, left * NEXT_LOOKS_TIMES), poll_interval / NEXT_LOOKS_TIMES)
+            until = max(until, time.monotonic() + poll_interval)
+            _try(self._lock, until, poll_interval / NEXT_LOOKS_TIMES)
         finally:
             self._turn.let_go()
 
@@ -143,7 +144,7 @@ class BriefLock:
             self._elsewhere.acquire(timeout=timeout, poll_interval=poll_interval)
             return
         try:
-            _try(self._file, int(timeout / poll_interval) + 1, poll_interval)
+            _try(self._file, time.monotonic() + timeout, poll_interval)
         except Timeout:
             self._file.close()
             raise
@@ -171,12 +172,12 @@ class RangeLock:
 
     def acquire(self, timeout: float, poll_interval: float) -> None:
         """Raises filelock's Timeout, and OSError where the system refuses."""
-        for more in range(int(timeout / poll_interval), -1, -1):
-            if self._had():
-                return
-            if more:
-                time.sleep(poll_interval)
-        raise Timeout(self.lock_file)
+        until = time.monotonic() + timeout
+        while not self._had():
+            left = until - time.monotonic()
+            if left <= 0:
+                raise Timeout(self.lock_file)
+            time.sleep(min(poll_interval, left))
 
     def release(self) -> None:
         file, self._file = self._file, None
@@ -220,9 +221,17 @@ class ProcessLock:
     """
 
     def __init__(
-        self, path: Path, name: str, timeout_seconds: float, *, reentrant: bool = False, reading: bool = False
+        self,
+        path: Path,
+        name: str,
+        timeout_seconds: float,
+        *,
+        reentrant: bool = False,
+        reading: bool = False,
+        refusal: type[Busy] = Busy,
     ) -> None:
         self.path = path
+        self._refusal = refusal
         self._name = name
         self._timeout_seconds = timeout_seconds
         self._threads = threading.RLock() if reentrant else threading.Lock()
@@ -233,13 +242,14 @@ class ProcessLock:
 
     @contextmanager
     def held(self, timeout_seconds: float | None = None) -> Iterator[None]:
-        """Hold it for the length of a `with`. Raises Busy when it could not be had in its own time or the one given."""
+        """Hold it for the length of a `with`. Raises Busy, or its own `refusal`, when it could not be had in its own
+        time or the one given."""
         wait = self._timeout_seconds if timeout_seconds is None else timeout_seconds
         if not self._threads.acquire(timeout=wait):
-            raise Busy(f"{self._name} is held by another thread", lock=str(self.path))
+            raise self._refusal(f"{self._name} is held by another thread", lock=str(self.path))
         try:
             if self._depth == 0:
-                acquire(self._file, self._name, wait)
+                acquire(self._file, self._name, wait, self._refusal)
             self._depth += 1
             try:
                 yield
@@ -320,11 +330,12 @@ def file_lock(path: Path) -> FileLock:
     return FileLock(path, thread_local=False, mode=FILE_MODE, fallback_to_soft=False)
 
 
-def acquire(lock: Lock, name: str, timeout_seconds: float) -> None:
-    """Take *lock* or raise Busy; a lock file that cannot be made or locked at all is StoreCorrupt."""
+def acquire(lock: Lock, name: str, timeout_seconds: float, refusal: type[Busy] = Busy) -> None:
+    """Take *lock* or raise Busy, or the *refusal* given; a lock file that cannot be made or locked at all is
+    StoreCorrupt."""
     try:
         lock.acquire(timeout=timeout_seconds, poll_interval=POLL_SECONDS)
     except Timeout as error:
-        raise Busy(f"{name} is held by somebody else", lock=lock.lock_file) from error
+        raise refusal(f"{name} is held by somebody else", lock=lock.lock_file) from error
     except OSError as error:
         raise StoreCorrupt(f"{lock.lock_file} cannot be locked: {error.strerror}", file=lock.lock_file) from error

@@ -8,11 +8,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from trading.bootstrap import get_desk
+from trading.bootstrap import build_desk, get_desk
 from trading.domain.desk_state import TradingState
-from trading.domain.errors import Busy, DeskError, ResumeRefused, StoreCorrupt, VenueUnavailable
+from trading.domain.errors import Busy, DeskError, ResumeRefused, StoreCorrupt, StoreHeld, VenueUnavailable
 from trading.domain.units import Coin
 from trading.engine import emergency
 from trading.engine.desk import Desk
@@ -64,7 +65,7 @@ class Command(BaseCommand):
         if options["account"] and options["resume"]:
             raise CommandError("--account belongs to a stop; leave it out to resume")
         try:
-            desk = get_desk()
+            desk = self._desk(beside=not options["resume"])
             if options["resume"]:
                 self._resume(desk, [Coin(coin) for coin in options["accept_drift"]])
             else:
@@ -75,6 +76,16 @@ class Command(BaseCommand):
             raise CommandError(word, returncode=INTERRUPTED_EXIT_CODE) from None
         except DeskError as error:
             raise CommandError(f"{error.code}: {error.detail}") from error
+
+    def _desk(self, *, beside: bool) -> Desk:
+        """The desk; to stop it, also *beside* somebody who holds its ledger and does not let go."""
+        try:
+            return get_desk()
+        except StoreHeld as held:
+            if not beside:
+                raise
+            say(self.stderr, f"{held.detail}, who hangs: end that process; closing by what the venue holds meanwhile")
+            return build_desk(settings.DESK_CONFIG, held=held)
 
     def _resume(self, desk: Desk, accept_drift: list[Coin]) -> None:
         try:
