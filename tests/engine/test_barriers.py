@@ -232,6 +232,16 @@ class FiredTest(BarriersTestCase):
         self.remember(self.scene, self.venue, by=0.0001)
         self.assertEqual([], self.at_ratio("24.83"))
 
+    def test_a_stop_that_the_mark_is_beyond_too_counts_at_once(self) -> None:
+        for stop in ({"stop_loss_spread": Decimal("24.2")}, {"stop_loss_usd": Usd(Decimal(9))}):
+            with self.subTest(stop=stop):
+                self.scene, self.venue = a_bent_scene(self)
+                self.memory = Memory()
+                self.opened(**stop)
+                self.assertEqual([], self.swept())
+                self.venue.move("BTC", str(Decimal("25.24") * 4_000))
+                self.assertEqual([ExitReason.STOP_LOSS], self.swept())
+
     def test_a_pulled_bid_is_no_stop_of_the_spread_and_a_lasting_one_is(self) -> None:
         self.opened(stop_loss_spread=Decimal("24.2"))
 
@@ -318,6 +328,42 @@ class ChangedTest(BarriersTestCase):
         self.assertEqual((before["take_profit_usd"], after["take_profit_usd"]), ("30", "40"))
         self.assertIsNone(self.dropped(position, "take_profit_usd").take_profit_usd)
 
+    def test_what_is_named_changes_and_nothing_else(self) -> None:
+        position = self.opened(take_profit_z=Decimal("0.5"))
+        plan: ExitPlan = position.exit_plan
+        changed_to: dict[str, Any]
+        for name, asked, later in (
+            ("take_profit_usd", "30", "40"),
+            ("stop_loss_usd", "15", "14"),
+            ("take_profit_spread", "23.5", "23.6"),
+            ("stop_loss_spread", "24.4", "24.3"),
+            ("take_profit_z", "0.6", "0.7"),
+            ("stop_loss_z", "3", "2.9"),
+        ):
+            for value in (asked, later):
+                with self.subTest(name, value=value):
+                    changed_to = {name: Decimal(value)}
+                    plan = replace(plan, **changed_to)
+                    self.assertEqual(plan, self.change(position, **changed_to))
+        for name in ("take_profit_spread", "stop_loss_spread", "take_profit_z", "stop_loss_z", "stop_loss_usd"):
+            with self.subTest(name, dropped=True):
+                changed_to = {name: None}
+                plan = replace(plan, **changed_to)
+                self.assertEqual(plan, self.dropped(position, name))
+
+    def test_a_profit_in_usd_that_stands_keeps_no_other_exit_from_being_changed_either(self) -> None:
+        self.venue.shares = {"ETH": Decimal("0.5"), "BTC": Decimal("0.5")}
+        position = self.opened(take_profit_usd=Usd(Decimal(10_000)))
+        self.assertEqual(Decimal("0.005"), self.change(position, stop_loss=Decimal("0.005")).stop_loss)
+
+    def test_a_stop_is_moved_while_the_venue_cannot_be_read_at_all(self) -> None:
+        position = self.opened(stop_loss_z=Decimal(3))
+        self.venue.reads_down = {"quotes", "depths", "candles", "account", "instruments"}
+        for name, value in (("stop_loss", "0.005"), ("stop_loss_usd", "9"), ("stop_loss_z", "2.9")):
+            with self.subTest(name):
+                asked: dict[str, Any] = {name: Decimal(value)}
+                self.assertEqual(Decimal(value), getattr(self.change(position, **asked), name))
+
     def test_a_stop_that_was_approved_is_loosened_by_an_admin_only(self) -> None:
         position = self.opened(
             stop_loss_usd=Usd(Decimal(15)),
@@ -390,6 +436,19 @@ class ChangedTest(BarriersTestCase):
                 self.change(position, **change)
             self.assertIn(field, refusal.exception.fields)
 
+    def test_levels_that_contradict_each_other_are_refused_without_a_price_too(self) -> None:
+        """A pair would be left by the one at once that it may never reach the other from."""
+        for zscore, profit, stop in (("2.4", "24.5", "24.4"), ("-2.4", "23.4", "23.5")):
+            self.scene, self.venue = a_bent_scene(self)
+            self.scene.offer(zscore=zscore)
+            position = self.opened()
+            self.venue.reads_down = {"quotes"}
+            self.scene.clock.advance(10)
+            with self.subTest(zscore=zscore), self.assertRaises(InvalidRequest) as refusal:
+                self.change(position, take_profit_spread=Decimal(profit), stop_loss_spread=Decimal(stop))
+            self.assertIn("wrong side", refusal.exception.fields["take_profit_spread"])
+            self.change(position, take_profit_spread=Decimal(stop), stop_loss_spread=Decimal(profit))
+
     def test_a_z_barrier_that_comes_later_is_measured_by_the_bars_before_the_entry(self) -> None:
         position = self.opened()
         self.scene.clock.advance(600)
@@ -398,6 +457,19 @@ class ChangedTest(BarriersTestCase):
         self.assertEqual((plan.reversion.candles, plan.stop_loss_z), (300, 3))
         self.assertAlmostEqual(float(plan.reversion.zscore), 2.0, places=1)
         self.assertEqual(self.change(position, stop_loss_z=Decimal(4)).reversion, plan.reversion)
+
+    def test_levels_that_have_followed_the_spread_beyond_the_entry_keep_no_z_barrier_out(self) -> None:
+        """Of the bars and the entry alone it is measured: where the levels stand now is no matter of that."""
+        for ratio, name, level in (("24.7", "stop_loss_spread", "23.9"), ("25.1", "take_profit_spread", "24.05")):
+            with self.subTest(ratio):
+                self.scene, self.venue = a_bent_scene(self)
+                self.memory = Memory()
+                self.remember(self.scene, self.venue)
+                position = self.opened()
+                self.assertEqual([], self.at_ratio(ratio))
+                moved: dict[str, Any] = {name: Decimal(level)}
+                self.change(position, **moved)
+                self.assertEqual(3, self.change(position, stop_loss_z=Decimal(3)).stop_loss_z)
 
     def test_a_z_barrier_that_comes_later_takes_bars_and_a_fill(self) -> None:
         position = self.opened()

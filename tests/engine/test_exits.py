@@ -180,6 +180,13 @@ class BarrierTest(ExitsTestCase):
         self.assertEqual([], self.swept(59))
         self.assertEqual([ExitReason.TIME_LIMIT], self.swept(1))
 
+    def test_nor_for_a_machine_that_slept(self) -> None:
+        """The clock that nobody sets stands still meanwhile."""
+        self.planned(self.scene.opened(), given_exit_plan(max_holding_seconds=60))
+        self.assertEqual([], self.swept(1))
+        self.scene.clock.instant += timedelta(seconds=58)
+        self.assertEqual([ExitReason.TIME_LIMIT], self.swept(1))
+
     def test_the_window_that_was_asked_for_is_the_time_limit(self) -> None:
         self.scene.opened(time_window="1min")
         self.assertEqual([], self.swept(58))
@@ -253,6 +260,13 @@ class BarrierTest(ExitsTestCase):
         self.scene.opened()
         for price, lines in (("3000", 0), ("3300", 1), ("3300", 1), ("3000", 1), ("3300", 2)):
             self.venue.bend_account = liquidated_at(price)
+            self.assertEqual([], self.swept())
+            self.assertEqual(lines, self.log("comes near its liquidation"))
+
+    def test_of_a_strained_margin_it_is_warned_of_too(self) -> None:
+        self.scene.opened()
+        for share, lines in (("0.3", 0), ("0.31", 1), ("0.31", 1)):
+            self.strain(share)
             self.assertEqual([], self.swept())
             self.assertEqual(lines, self.log("comes near its liquidation"))
 
@@ -575,6 +589,34 @@ class JumpTest(ExitsTestCase):
                 self.venue.move("ETH", "3800")
                 self.assertEqual(expected, self.swept(0.4))
 
+    def test_the_mark_decides_however_often_the_price_jumps(self) -> None:
+        """A book that comes apart step by step has no two readings that agree."""
+        by_spread = given_exit_plan(stop_loss=Ratio(Decimal("0.5")), stop_loss_spread=Decimal("24.4"))
+        for name, plan in (("plain", given_exit_plan()), ("of the spread", by_spread)):
+            with self.subTest(name):
+                self.scene, self.venue = a_bent_scene(self)
+                self.memory = Memory()
+                self.planned(self.scene.opened(), plan)
+                self.swept()
+                self.venue.bend_quote = marked("4000")
+                for price in ("3800", "3600", "3400", "3200", "3000", "2800"):
+                    self.venue.move("ETH", price)
+                    self.assertEqual([], self.swept(0.4))
+                self.venue.bend_quote = marked("3800")
+                self.venue.move("ETH", "2600")
+                self.assertEqual([ExitReason.STOP_LOSS], self.swept(0.4))
+
+    def test_a_price_that_is_lost_after_a_jump_is_waited_for(self) -> None:
+        position = self.scene.opened()
+        self.planned(position, given_exit_plan(max_holding_seconds=10))
+        self.swept()
+        self.venue.move("ETH", "3800")
+        self.keep_frames()
+        self.assertEqual([], self.swept(0.1))
+        self.venue.quotes_missing = {"BTC"}
+        self.assertEqual([], self.swept(2))
+        self.assertEqual([ExitReason.TIME_LIMIT], self.swept(10))
+
     def test_a_jump_that_the_mark_decides_on_raises_no_trailing_mark_beyond_the_book(self) -> None:
         """The bids stayed a percent below: by the mark alone arm and gap were passed, and the position was left at a
         price that had not moved since."""
@@ -637,6 +679,8 @@ class LifeTest(ExitsTestCase):
         closing.close(self.scene.desk, position.id, ExitReason.MANUAL, until=self.scene.clock.monotonic())
         self.assertIs(PositionStatus.CLOSING, self.scene.position(position.id).status)
         self.venue.move("ETH", "3910")
+        self.assertEqual([], self.swept(0.1))
+        self.venue.bend_account = liquidated_at("3700")
         self.assertEqual([], self.swept(0.1))
         publish_marks(self.scene.desk, None)
         self.assertIn(f"mark:{position.id}", self.scene.cache.values)
