@@ -243,6 +243,12 @@ class BookBreachesTest(unittest.TestCase):
             with self.subTest(equity=account.equity):
                 self.assertEqual(codes(given_entry(), account), ["PORTFOLIO_BELOW_MINIMUM", "MARGIN_INSUFFICIENT"])
 
+    def test_what_the_account_owes_is_no_margin(self) -> None:
+        under = given_exposure(equity=Usd(D(-1000)), margin_available=Usd(D(0)))
+        self.assertEqual(codes(given_entry(size="20"), under), ["PORTFOLIO_BELOW_MINIMUM", "MARGIN_INSUFFICIENT"])
+        limits = {one.name: one.limit for one in headroom(None, replace(under, margin_available=Usd(D(-7))), LIMITS)}
+        self.assertEqual(0, limits["margin_usd"])
+
     def test_coins_are_shared_on_the_same_side_and_leverage_only(self) -> None:
         # The entry is long ETH, short BTC, at leverage 1.
         table: tuple[tuple[str, tuple[StandingPair, ...], dict[Coin, ForeignHolding], list[str]], ...] = (
@@ -296,6 +302,8 @@ class BookBreachesTest(unittest.TestCase):
             with self.subTest(name=name), self.assertRaises(InvalidNumber) as caught:
                 entry_breaches(entry, exposure, LIMITS)
             self.assertEqual(caught.exception.field, name)
+            with self.subTest(preview=name), self.assertRaises(InvalidNumber):
+                headroom(entry, exposure, LIMITS)
 
 
 class MarketBreachesTest(unittest.TestCase):
@@ -315,12 +323,23 @@ class MarketBreachesTest(unittest.TestCase):
             ),
             ("no quote", given_entry(long={"quote": None}), ["QUOTE_STALE"]),
             ("a crossed quote", given_entry(long={"quote": crossed}), ["QUOTE_STALE"]),
+            ("no bid at all", given_entry(long={"quote": given_quote("ETH", bid=Price(D("NaN")))}), ["QUOTE_STALE"]),
             ("a zero mark", given_entry(long={"quote": given_quote("ETH", mark=Price(D(0)))}), ["QUOTE_STALE"]),
             ("two seconds old", given_entry(long={"quote": given_quote("ETH", at=after(-2))}), []),
             ("older", given_entry(long={"quote": given_quote("ETH", at=after(-2.1))}), ["QUOTE_STALE"]),
             ("from the future", given_entry(long={"quote": given_quote("ETH", at=after(2.1))}), ["QUOTE_STALE"]),
             ("half a percent wide", given_entry(long={"quote": given_quote("ETH", spread="0.005")}), []),
             ("wider", given_entry(long={"quote": given_quote("ETH", spread="0.0051")}), ["WIDE_SPREAD"]),
+            (
+                "wider, and old",
+                given_entry(long={"quote": given_quote("ETH", at=after(-9), spread="0.01")}),
+                ["QUOTE_STALE"],
+            ),
+            (
+                "wider, and not listed",
+                given_entry(long={"quote": given_quote("ETH", spread="0.01"), "instrument": None}),
+                ["COIN_NOT_TRADABLE"],
+            ),
             ("as deep as needed", given_entry(long={"fillable": Quantity(D("0.25"))}), []),
             ("too thin", given_entry(long={"fillable": Quantity(D("0.2499"))}), ["INSUFFICIENT_DEPTH"]),
             ("no book", given_entry(long={"fillable": None}), ["INSUFFICIENT_DEPTH"]),
@@ -347,6 +366,8 @@ class MarketBreachesTest(unittest.TestCase):
                 given_entry(short={"smallest": Quantity(D("0.0001"))}),
                 ["LEG_BELOW_VENUE_MINIMUM"],
             ),
+            # and 0.0025 ETH is that at the ask, which is the least that a buy is measured at
+            ("ten dollars at the ask", given_entry(long={"smallest": Quantity(D("0.0025"))}), []),
             ("unsized", given_entry(long={"smallest": None}), []),
         )
         for name, entry, expected in table:
@@ -376,6 +397,9 @@ class MarketBreachesTest(unittest.TestCase):
         late = given_entry(long={"quote": given_quote("ETH", at=after(-7.5))})
         (breach,) = market_breaches(late, T0, LIMITS)
         self.assertEqual((breach.limit, breach.actual), (D(2), D("7.5")))
+        for instrument, word in ((None, "not listed"), (given_instrument("ETH", delisted=True), "delisted")):
+            (breach,) = market_breaches(given_entry(long={"instrument": instrument}), T0, LIMITS)
+            self.assertEqual((breach.limit, breach.actual), ("listed", word))
         (breach,) = book_breaches(given_entry(leverage=5), given_exposure(), LIMITS)
         self.assertEqual((breach.limit, breach.actual), (D(3), D(5)))
         (breach,) = book_breaches(given_entry(), given_exposure(positions=3), LIMITS)

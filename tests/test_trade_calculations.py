@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 from tests.builders import (
     T0,
@@ -27,6 +28,7 @@ from trading.domain.positions import Position, position_of
 from trading.domain.trades import OrdersIntended, OrdersReported, Trade, imbalance_of, record
 from trading.domain.units import Coin, Number, Price, Quantity, Ratio, Usd
 from trading.utils.trade_calculator import (
+    Stand,
     average_entry,
     calculate_leverage,
     calculate_position_pnl,
@@ -553,6 +555,28 @@ class ExitTest(unittest.TestCase):
             with self.subTest(name):
                 self.assertIs(exit_due(limits, value, None, held), reason)
 
+    def test_barriers_in_usd_and_of_the_spread_are_breached_when_touched_too(self) -> None:
+        limits = plan("5", "0.5")
+        stop, profit = ExitReason.STOP_LOSS, ExitReason.TAKE_PROFIT
+        table: tuple[tuple[str, str, str, str, bool, ExitReason], ...] = (
+            ("stop_loss_usd", "20", "-0.02", "-0.0199", True, stop),
+            ("take_profit_usd", "20", "0.02", "0.0199", True, profit),
+            ("stop_loss_spread", "24", "25", "25.01", True, stop),
+            ("stop_loss_spread", "24", "25", "24.99", False, stop),
+            ("take_profit_spread", "24", "25", "24.99", True, profit),
+            ("take_profit_spread", "24", "25", "25.01", False, profit),
+        )
+        for name, level, at, short_of, base_long, reason in table:
+            changes: dict[str, Any] = {name: D(level)}
+            barrier = replace(limits, **changes)
+            for value, expected in ((at, reason), (short_of, None)):
+                in_usd = name.endswith("usd")
+                present, ratio = (value, "26") if in_usd else ("0", value)
+                with self.subTest(name, value=value, base_long=base_long):
+                    stand = Stand(D(1000), D(ratio), base_long)
+                    self.assertIs(exit_due(barrier, present, None, 0, stand=stand), expected)
+                    self.assertIsNone(exit_due(barrier, present, None, 0), "where nothing is known of where it stands")
+
     def test_several_at_once_leave_by_the_first_in_order(self) -> None:
         # A wide trailing stop, and a stop loss above the trailing level, so that everything is true at once.
         trailing = TrailingStop(Ratio(D("0.01")), Ratio(D("0.005")))
@@ -630,6 +654,10 @@ class LiquidationTest(unittest.TestCase):
     def test_a_long_that_is_paid_in_full_cannot_be_liquidated(self) -> None:
         self.assertIsNone(liquidation_price(Side.BUY, 1, 100, 100, 50))
         self.assertIsNone(liquidation_price(Side.BUY, 1, 100, 98, 50))
+
+    def test_a_coin_of_less_than_a_dollar_can_be_liquidated_too(self) -> None:
+        self.assertEqual(liquidation_price(Side.BUY, 100, "0.5", "24.5", 50), D("0.25"))
+        self.assertEqual(liquidation_price(Side.SELL, 100, "0.5", "25.5", 50), D("0.75"))
 
     def test_below_maintenance_the_price_is_already_past(self) -> None:
         price = liquidation_price(Side.BUY, 1, 100, -5, 50)

@@ -171,6 +171,7 @@ class RiskTest(ValuingTestCase):
     def test_every_stop_counts_and_the_nearest_decides(self) -> None:
         """Short BTC, long ETH at a ratio of 25: it loses as the ratio rises."""
         home = Reversion(Decimal("3.2"), Decimal("0.01"), Decimal("1.89"), 300, CandleInterval.MINUTE)
+        above = replace(home, mean=Decimal("3.24"), zscore=Decimal("-2.11"))
         for changes, ratio, level in (
             ({"stop_loss_usd": Usd(Decimal(10))}, "25", "medium"),
             ({"stop_loss_usd": Usd(Decimal(5))}, "25", "high"),
@@ -181,6 +182,8 @@ class RiskTest(ValuingTestCase):
             ({"stop_loss_z": Decimal(3), "reversion": home}, "25.1", "low"),
             ({"stop_loss_z": Decimal(3), "reversion": home}, "25.15", "medium"),
             ({"stop_loss_z": Decimal(3), "reversion": home}, "25.25", "high"),
+            ({"stop_loss_z": Decimal(3), "reversion": above}, "25", "low"),
+            ({"stop_loss_z": Decimal(3), "reversion": above}, "24.89", "medium"),
         ):
             with self.subTest(changes=changes, ratio=ratio):
                 mark = self.a_mark("-0.002", exit_ratio=Decimal(ratio))
