@@ -3,6 +3,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 
 from tests.builders import given_exit_plan, given_trailing, given_watch
 from tests.engine.bent_venue import BentVenue, a_bent_scene, corrupt, with_store
@@ -37,6 +38,18 @@ def liquidated_at(price: str) -> Callable[[Account], Account]:
         return replace(account, holdings=held)
 
     return bend
+
+
+def unmarked(coin: Coin, one: Quote) -> Quote:
+    """The mark of *coin* is no number."""
+    return replace(one, mark=Price(Decimal("NaN"))) if one.coin == coin else one
+
+
+def one_sided(empty: str, one: Depth) -> Depth:
+    """Nobody is there on one side of ETH and of BTC."""
+    if one.coin not in (ETH, BTC):
+        return one
+    return replace(one, bids=()) if empty == "bids" else replace(one, asks=())
 
 
 class ExitsTestCase(unittest.TestCase):
@@ -309,11 +322,25 @@ class BadPriceTest(ExitsTestCase):
                 self.assertEqual(expected, self.swept())
 
     def test_one_position_without_a_price_does_not_keep_another_from_its_exit(self) -> None:
+        for coin in (ETH, BTC):
+            with self.subTest(coin):
+                self.scene, self.venue = a_bent_scene(self)
+                self.memory = Memory()
+                self.scene.opened()
+                self.scene.opened("signal_2", pair="SOL/AVAX")
+                self.venue.bend_quote = partial(unmarked, coin)
+                self.venue.bend_account = liquidated_at("100")
+                self.swept()
+                self.venue.move("AVAX", "24.4")
+                self.assertEqual([ExitReason.STOP_LOSS], self.swept())
+
+    def test_nor_does_one_of_whose_book_one_side_is_empty(self) -> None:
         self.scene.opened()
         self.scene.opened("signal_2", pair="SOL/AVAX")
-        self.venue.bend_quote = lambda one: replace(one, mark=Price(Decimal("NaN"))) if one.coin == ETH else one
-        self.venue.bend_account = liquidated_at("100")
-        self.swept()
+        for side in ("bids", "asks"):
+            with self.subTest(side):
+                self.venue.bend_depth = partial(one_sided, side)
+                self.assertEqual([], self.swept())
         self.venue.move("AVAX", "24.4")
         self.assertEqual([ExitReason.STOP_LOSS], self.swept())
 
