@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.builders import T0, given_account, given_exit_plan
 from tests.engine.bent_venue import a_bent_scene
-from trading.domain.exit_plan import Reversion
+from trading.domain.exit_plan import ExitReason, Reversion
 from trading.domain.market import Account, CandleInterval, Holding, Quote
 from trading.domain.positions import Position
 from trading.domain.units import Coin, Price, Quantity, Usd
@@ -164,6 +164,10 @@ class RiskTest(ValuingTestCase):
         nothing = replace(nothing, short=replace(nothing.short, closed=nothing.short.opened))
         self.assertEqual("low", risk_level(nothing, None))
 
+    def test_what_has_lost_a_part_of_a_leg_is_no_hedge(self) -> None:
+        lost = replace(self.planned(), lost=ExitReason.LEG_LOST)
+        self.assertEqual("high", risk_level(lost, self.a_mark("0.01")))
+
     def test_the_venues_mark_serves_where_the_book_does_not_suffice(self) -> None:
         thin = self.a_mark("-0.008", exit_return=None, mark_ratio=Decimal(25))
         self.assertEqual("high", risk_level(self.planned(), thin))
@@ -211,6 +215,10 @@ class RiskTest(ValuingTestCase):
         self.assertEqual(Decimal("0.15"), distance_of(self.position, given_account(holdings=(btc,)), quotes))
         free = replace(btc, liquidation_price=None)
         self.assertEqual(Decimal("0.25"), distance_of(self.position, given_account(holdings=(eth, free)), quotes))
+        free = replace(eth, liquidation_price=None)
+        self.assertEqual(Decimal("0.15"), distance_of(self.position, given_account(holdings=(free, btc)), quotes))
+        gone = replace(self.position, short=replace(self.position.short, closed=self.position.short.opened))
+        self.assertEqual(Decimal("0.25"), distance_of(gone, given_account(holdings=(eth,)), quotes))
 
     def test_what_is_held_on_the_other_side_tells_of_no_leg(self) -> None:
         """A pair that was turned round within a second: the account was read before, and had it the other way."""
