@@ -130,6 +130,7 @@ class BarrierTest(ExitsTestCase):
         self.assertGreater(highest, Decimal("0.006"))
         self.venue.move("ETH", "4035")
         self.assertEqual([ExitReason.TRAILING_STOP], self.swept())
+        self.assertEqual(0, self.log("are back"), "they have never been away")
 
     def test_a_trailing_stop_that_was_never_armed_does_not_trail(self) -> None:
         position = self.scene.opened()
@@ -401,6 +402,14 @@ class SecondReadingTest(ExitsTestCase):
                 self.venue.quotes_age = {}
                 self.assertEqual([ExitReason.STOP_LOSS], self.swept(0.25))
 
+    def test_a_second_reading_is_later_than_the_newest_price_of_the_first(self) -> None:
+        self.scene.opened()
+        self.venue.bend_depth, self.venue.quotes_age = self.pulled(), {"BTC": 1.0}
+        self.assertEqual([], self.swept())
+        self.venue.quotes_age = {}
+        self.assertEqual([], self.swept(0.1))
+        self.assertEqual([ExitReason.STOP_LOSS], self.swept(0.15))
+
     def test_a_clock_that_was_set_back_makes_the_next_reading_a_first_one(self) -> None:
         self.scene.opened()
         self.venue.bend_depth = self.pulled()
@@ -561,6 +570,18 @@ class JumpTest(ExitsTestCase):
         for _ in range(4):
             self.assertEqual([], self.swept(0.2))
         self.venue.straighten()
+        self.assertEqual([ExitReason.STOP_LOSS], self.swept(0.1))
+
+    def test_a_jump_is_seen_behind_a_coin_of_which_there_is_no_news(self) -> None:
+        self.scene.opened()
+        self.keep_frames()
+        self.assertEqual([], self.swept())
+        kept, books = self.venue.bend_quote, self.venue.bend_depth
+        assert kept is not None and books is not None
+        self.venue.bend_quote = lambda one: kept(one) if one.coin == ETH else one
+        self.venue.bend_depth = lambda one: books(one) if one.coin == ETH else one
+        self.venue.move("BTC", "105000")
+        self.assertEqual([], self.swept(0.1))
         self.assertEqual([ExitReason.STOP_LOSS], self.swept(0.1))
 
     def test_where_both_legs_jump_the_later_one_is_waited_for(self) -> None:
