@@ -520,6 +520,7 @@ class SecondReadingTest(ExitsTestCase):
             ("empty", lambda one: replace(one, bids=(), asks=())),
             ("crossed", lambda one: replace(one, asks=(Level(Price(Decimal("0.01")), one.asks[0].quantity),))),
             ("NaN price", lambda one: replace(one, bids=(Level(nan, one.bids[0].quantity),))),
+            ("no price", lambda one: replace(one, bids=(Level(Price(Decimal(0)), one.bids[0].quantity),))),
             ("NaN quantity", lambda one: replace(one, bids=(Level(one.bids[0].price, Quantity(nan)),))),
         )
         self.scene.opened()
