@@ -120,12 +120,48 @@ class RefusedTests(TwapTestCase):
                 self.scene.venue.refusing = {"BTC": reason}
                 self.scene.ticks(16)
                 sent = len(self.scene.venue.sent)
-                self.scene.ticks(30)
+                self.scene.ticks(20)
                 trade = self.scene.trade(position.trade_id)
                 self.assertEqual(reason.heals, len(self.scene.venue.sent) > sent)
                 self.assertEqual(reason.heals, trade.live)
-                held = [abs(self.scene.venue.held(coin)) for coin in ("ETH", "BTC")]
-                self.assertEqual([leg.quantity / 4 for leg in trade.terms.legs], held)
+                self.assertEqual([leg.quantity / 4 for leg in trade.terms.legs], self.held())
+
+    def test_nor_is_one_leg_bought_and_sold_for_ever_whatever_the_refusal_is_called(self) -> None:
+        """In words that nobody knew, of one coin alone: twenty slices bought the other forty times and sold it
+        again."""
+        for reason in (RejectReason.OTHER, RejectReason.PRICE, RejectReason.SIZE, RejectReason.NOTIONAL_MIN):
+            with self.subTest(reason):
+                self.setUp()
+                position = self.scene.opened(twap=TwapRequest(100, 10))
+                self.scene.venue.refusing = {"BTC": reason}
+                self.scene.ticks(70)
+                trade = self.scene.trade(position.trade_id)
+                why = f"no more of it is sent, the venue refuses a leg: BTC: {reason} by script"
+                self.assertEqual((TradeStatus.CANCELED, why), (trade.status, trade.why))
+                self.assertEqual([1, 2, 3, 4], sorted({one.slice_number for one in trade.orders}))
+                self.assertEqual([leg.quantity / 10 for leg in trade.terms.legs], self.held())
+
+    def test_but_it_goes_on_where_it_may_pass_or_nothing_is_bought_in_vain(self) -> None:
+        odd = RejectReason.OTHER
+        for name, refusals in {
+            "no match": [{"BTC": RejectReason.NO_MATCH}] * 4,
+            "both legs": [{"BTC": odd, "ETH": odd}] * 4,
+            "not in a row": [{"BTC": odd}, {"BTC": odd}, {}, {"BTC": odd}],
+        }.items():
+            with self.subTest(name):
+                self.setUp()
+                position = self.scene.opened(twap=TwapRequest(100, 10))
+                for refusing in refusals:
+                    self.scene.venue.refusing = refusing
+                    self.scene.ticks(10)
+                self.scene.venue.refusing = {}
+                self.scene.ticks(80)
+                trade = self.scene.trade(position.trade_id)
+                self.assertIs(TradeStatus.FILLED, trade.status)
+                self.assertEqual([leg.quantity for leg in trade.terms.legs], self.held())
+
+    def held(self) -> list[Decimal]:
+        return [abs(self.scene.venue.held(coin)) for coin in ("ETH", "BTC")]
 
     def test_it_says_why_and_what_is_filled_stands(self) -> None:
         position = self.scene.opened(twap=MINUTE_IN_FOUR)

@@ -70,6 +70,9 @@ IN_DOUBT_TOO_LONG = "how its orders ended has been unknown for too long; the ven
 GONE_PATIENCE = timedelta(seconds=2)
 STUCK_PATIENCE = timedelta(seconds=60)
 RESIDUE_SHARE_MAX = Ratio(Decimal("0.05"))
+ONE_LEGGED_MAX = 3
+"""Slices in a row that may buy one leg only to sell it again, for a refusal of the other that nobody can place."""
+UNFORESEEN = (RejectReason.OTHER, RejectReason.PRICE, RejectReason.SIZE, RejectReason.NOTIONAL_MIN)
 _DESK_IS = {state: f"the desk is {state}" for state in TradingState}
 
 
@@ -331,11 +334,30 @@ def _give_up(trade: Trade, now: datetime) -> Note:
 
 
 def _refused_for_good(trade: Trade) -> tuple[Order, ...]:
-    """The last opening orders of the legs that were refused for what will not pass soon. A slice after them would buy
-    one leg alone."""
+    """The last opening orders of the legs that were refused for what will not pass soon, or has not passed in
+    ONE_LEGGED_MAX slices. A slice after them would buy one leg alone."""
     last = {one.coin: one for one in trade.orders if not one.reduce_only}
     reasons = ((one, trade.report_of(one).reason) for one in last.values())
-    return tuple(one for one, reason in reasons if reason is not None and not reason.heals)
+    return tuple(
+        one
+        for one, reason in reasons
+        if reason is not None and (not reason.heals or (reason in UNFORESEEN and _one_legged(trade, one.coin)))
+    )
+
+
+def _one_legged(trade: Trade, coin: Coin) -> bool:
+    """Whether each of the last ONE_LEGGED_MAX slices has filled the other leg and nothing of *coin*, refused
+    throughout."""
+    refused: dict[int, bool] = {}
+    filled: set[int] = set()
+    for order in (one for one in trade.orders if not one.reduce_only):
+        report = trade.report_of(order)
+        if order.coin == coin:
+            refused[order.slice_number] = refused.get(order.slice_number, True) and report.reason in UNFORESEEN
+        elif report.filled:
+            filled.add(order.slice_number)
+    latest = list(refused)[-ONE_LEGGED_MAX:]
+    return len(latest) == ONE_LEGGED_MAX and all(refused[number] and number in filled for number in latest)
 
 
 def _words_of(trade: Trade, orders: Sequence[Order]) -> str:
