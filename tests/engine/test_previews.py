@@ -82,8 +82,7 @@ class PreviewTest(unittest.TestCase):
         self.venue.no_room = True
         preview = self.previewed()
         self.assertEqual((False, {"VENUE_UNAVAILABLE"}), (preview.would_execute, self.codes(preview)))
-        (view,) = previews.signals(self.scene.desk)
-        self.assertEqual(["no room for an opening"], [one.detail for one in view.why_not])
+        self.assertEqual(["no room for an opening"], [one.detail for one in preview.reasons])
 
     def test_a_signal_that_was_traded_is_named(self) -> None:
         self.scene.opened()

@@ -154,16 +154,15 @@ def signals(desk: Desk) -> tuple[SignalView, ...]:
     offered = desk.signals.recent()
     coins = tuple(dict.fromkeys(coin for signal in offered for coin in planning.pair_coins(signal.pair)))
     world = planning.look(desk, coins)
-    size, no_room = _common_size(desk, world), _no_room(desk) if offered else ()
-    return tuple(_view(desk, signal, world, size, no_room) for signal in offered)
+    size = _common_size(desk, world)
+    return tuple(_view(desk, signal, world, size) for signal in offered)
 
 
-def _view(desk: Desk, signal: Signal, world: World, size: Usd, no_room: tuple[Reason, ...]) -> SignalView:
+def _view(desk: Desk, signal: Signal, world: World, size: Usd) -> SignalView:
     request = ExecuteRequest(signal.id, size)
     _, breaches = _judged(desk, request, signal, world)
     why_not = (
         *_reasons(desk, request, signal, world.now),
-        *no_room,
         *(Reason(breach.code, breach.detail) for breach in breaches),
     )
     return SignalView(
@@ -215,7 +214,8 @@ def _reasons(desk: Desk, request: ExecuteRequest, signal: Signal, now: datetime)
 
 
 def _no_room(desk: Desk) -> tuple[Reason, ...]:
-    """Why the venue could not be sent an opening now: execute asks the same before it asks Guardian."""
+    """Why the venue could not be sent an opening now: execute asks the same before it asks Guardian. Not said of each
+    entry of Scout's list, which is looked at all the time: at Pear the question may take a log-in."""
     try:
         desk.venue.require_room()
     except VenueUnavailable as refusal:
