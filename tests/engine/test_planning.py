@@ -218,7 +218,7 @@ class ExposureTest(PlanningTestCase):
         self.assertEqual((Decimal("0.005"), Decimal(0)), (second.terms.short.beside, second.terms.long.beside))
 
     def test_what_was_filled_after_the_account_was_read_is_pending_whole(self) -> None:
-        self.scene.execute(twap=TwapRequest(30, 3))
+        self.scene.execute(twap=TwapRequest(30, 3), leverage=2)
         desk, account = self.scene.desk, {}
         for seconds in (5, 5, 1):
             self.scene.tick(seconds)
@@ -227,7 +227,7 @@ class ExposureTest(PlanningTestCase):
             planning.exposure_of(desk, desk.store.book(), one).margin_pending.quantize(Decimal(1))
             for one in account.values()
         ]
-        self.assertEqual([Decimal(2000), Decimal(2000), Decimal(668)], pending)
+        self.assertEqual([Decimal(1000), Decimal(1000), Decimal(334)], pending)
 
     def test_guardian_hears_of_the_nearest_liquidation(self) -> None:
         self.scene.opened()
