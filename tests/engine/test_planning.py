@@ -229,6 +229,19 @@ class ExposureTest(PlanningTestCase):
         ]
         self.assertEqual([Decimal(1000), Decimal(1000), Decimal(334)], pending)
 
+    def test_nor_was_a_slice_in_use_that_was_under_way_when_it_was_read(self) -> None:
+        self.venue.delay_seconds = {"submit": 1.0}
+        trade, desk = self.trade(leverage=2, twap=TwapRequest(30, 3)), self.scene.desk
+        account = replace(self.venue.account(), taken_at=trade.events[-1].at - timedelta(seconds=0.5))
+        self.assertEqual(1000, planning.exposure_of(desk, desk.store.book(), account).margin_pending)
+
+    def test_one_that_has_sent_nothing_yet_is_pending_whole(self) -> None:
+        self.venue.reads_down = {"leverage"}
+        trade, desk = self.trade(leverage=2), self.scene.desk
+        pending = planning.exposure_of(desk, desk.store.book(), self.venue.account()).margin_pending
+        self.assertEqual(([], Decimal(1000)), (self.venue.sent, pending))
+        self.assertEqual(1, len(trade.events))
+
     def test_guardian_hears_of_the_nearest_liquidation(self) -> None:
         self.scene.opened()
         near = {ETH: Decimal(3000), BTC: Decimal(140_000)}
