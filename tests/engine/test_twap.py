@@ -146,19 +146,32 @@ class RefusedTests(TwapTestCase):
         for name, refusals in {
             "no match": [{"BTC": RejectReason.NO_MATCH}] * 4,
             "both legs": [{"BTC": odd, "ETH": odd}] * 4,
-            "not in a row": [{"BTC": odd}, {"BTC": odd}, {}, {"BTC": odd}],
+            "not in a row": [{}, {"BTC": odd}, {"BTC": odd}, {}, {"BTC": odd}],
+            "twice at the beginning": [{"BTC": odd}] * 2,
         }.items():
             with self.subTest(name):
                 self.setUp()
+                self.scene.venue.refusing = refusals[0]
                 position = self.scene.opened(twap=TwapRequest(100, 10))
-                for refusing in refusals:
+                for refusing in (*refusals[1:], {}):
+                    self.scene.ticks(9)
                     self.scene.venue.refusing = refusing
-                    self.scene.ticks(10)
-                self.scene.venue.refusing = {}
-                self.scene.ticks(80)
+                    self.scene.tick()
+                self.scene.ticks(90)
                 trade = self.scene.trade(position.trade_id)
                 self.assertIs(TradeStatus.FILLED, trade.status)
                 self.assertEqual([leg.quantity for leg in trade.terms.legs], self.held())
+
+    def test_nor_does_it_end_what_has_bought_a_part_of_both(self) -> None:
+        position = self.scene.opened(twap=TwapRequest(100, 10))
+        self.scene.venue.shares = {"BTC": Decimal("0.5")}
+        self.scene.venue.on_submit = lambda orders: self.scene.venue.refusing.update(
+            {} if len(orders) > 1 else {"BTC": RejectReason.OTHER}
+        )
+        for _ in range(4):
+            self.scene.venue.refusing.clear()
+            self.scene.ticks(10)
+        self.assertTrue(self.scene.trade(position.trade_id).live)
 
     def held(self) -> list[Decimal]:
         return [abs(self.scene.venue.held(coin)) for coin in ("ETH", "BTC")]

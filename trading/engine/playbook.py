@@ -339,9 +339,7 @@ def _refused_for_good(trade: Trade) -> tuple[Order, ...]:
     last = {one.coin: one for one in trade.orders if not one.reduce_only}
     reasons = ((one, trade.report_of(one).reason) for one in last.values())
     return tuple(
-        one
-        for one, reason in reasons
-        if reason is not None and (not reason.heals or (reason in UNFORESEEN and _one_legged(trade, one.coin)))
+        one for one, reason in reasons if reason is not None and (not reason.heals or _one_legged(trade, one.coin))
     )
 
 
