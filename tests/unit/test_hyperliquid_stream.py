@@ -291,6 +291,9 @@ class Frames(HyperliquidWorld):
             '{"channel": "l2Book", "data": {"coin": "ETH"}}',
             '{"channel": "activeAssetCtx", "data": {"coin": "ETH", "ctx": {"markPx": "NaN"}}}',
             '{"channel": "error", "data": "Invalid subscription"}',
+            '{"channel": "pong", "data": 1e99999999999999999999}',
+            '{"channel": "pong", "data": NaN}',
+            f'{{"channel": "pong", "data": {"9" * 5000}}}',
             "[" * 100_000,
         )
         for frame in frames:

@@ -345,7 +345,7 @@ def _decoded(frame: str) -> tuple[object, object] | None:
         if channel == MARK:
             context: Mapping[str, object] = mapping(payload)
             return channel, _Mark(Coin(text(context, "coin")), decode_mark(context.get("ctx")))
-    except (VenueUnavailable, ValueError, RecursionError):
+    except (VenueUnavailable, ValueError, ArithmeticError, RecursionError):
         return None
     return channel, payload
 
