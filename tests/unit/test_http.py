@@ -13,12 +13,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
+
+from urllib3.util.connection import create_connection
 
 from tests.fakes import FakeClock
 from tests.processes import TRIES_MAX, free_port
 from tests.servers.sibling import Reply, Sibling, says
-from trading.adapters.http import ANSWER_BYTES_MAX, CONNECTIONS_KEPT, Deadline, Peer, plain_text
+from trading.adapters import http
+from trading.adapters.http import (
+    ANSWER_BYTES_MAX,
+    CONNECT_SECONDS_MAX,
+    CONNECTIONS_KEPT,
+    Deadline,
+    Peer,
+    plain_text,
+)
 from trading.adapters.system import SystemClock
 from trading.domain.errors import InvalidRequest, ScoutUnavailable
 
@@ -52,6 +63,19 @@ def raw_server(answer: bytes) -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         listener.shutdown(socket.SHUT_RDWR)
     thread.join()
+
+
+@contextmanager
+def addresses_of_localhost(count: int) -> Iterator[list[str]]:
+    """The name has *count* addresses, the last one of which is its true one."""
+    known, resolve = [f"127.0.0.{number}" for number in range(count, 0, -1)], socket.getaddrinfo
+
+    def several(host: str, port: int, *more: Any, **named: Any) -> list[Any]:
+        hosts = known if host == "localhost" else [host]
+        return [row for one in hosts for row in resolve(one, port, *more, **named)]
+
+    with patch.object(socket, "getaddrinfo", several):
+        yield known
 
 
 class ReadingTest(unittest.TestCase):
@@ -183,6 +207,38 @@ class BoundTest(unittest.TestCase):
     def test_a_dead_port_is_told_at_once(self) -> None:
         with self.assertRaisesRegex(ScoutUnavailable, "cannot be reached"):
             given_peer(f"http://127.0.0.1:{free_port()}").post("/x", {})
+
+    def test_all_addresses_of_a_host_have_one_time_for_connecting(self) -> None:
+        """Each had all of it: a call to a host of six that are silent took twelve seconds, whatever its time-out."""
+        clock, tried = FakeClock(), list[str]()
+
+        def silent(address: tuple[str, int], timeout: float, *_: object) -> socket.socket:
+            tried.append(address[0])
+            clock.advance(timeout)
+            raise TimeoutError("timed out")
+
+        peer, began = Peer("Scout", "SCOUT_URL", "http://localhost:9", 3.0, clock, ScoutUnavailable), clock.monotonic()
+        unanswered = self.assertRaisesRegex(ScoutUnavailable, "in time")
+        with addresses_of_localhost(4) as known, patch.object(http, "create_connection", silent), unanswered:
+            peer.post("/x", {})
+        self.assertEqual(known, tried)
+        self.assertAlmostEqual(CONNECT_SECONDS_MAX, clock.monotonic() - began)
+
+    def test_behind_a_silent_address_the_next_one_has_time_to_answer(self) -> None:
+        def first_silent(address: tuple[str, int], timeout: float, *more: Any) -> socket.socket:
+            if address[0] != "127.0.0.1":
+                raise TimeoutError("timed out")
+            return create_connection(address, timeout, *more)
+
+        connecting = patch.object(http, "create_connection", first_silent)
+        with Sibling(says([1])) as server, addresses_of_localhost(2), connecting:
+            peer = given_peer(server.url.replace("127.0.0.1", "localhost"))
+            self.assertEqual([1], peer.get("/x", {}))
+
+    def test_a_name_that_nobody_has_is_unavailable(self) -> None:
+        nobody = patch.object(socket, "getaddrinfo", side_effect=socket.gaierror("unknown"))
+        with nobody, self.assertRaisesRegex(ScoutUnavailable, "cannot be reached"):
+            given_peer("http://localhost:9").post("/x", {})
 
     def test_what_does_not_speak_http_is_unavailable(self) -> None:
         answers = {

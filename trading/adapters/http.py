@@ -13,6 +13,7 @@ to itself. Looking up a host name is bounded by the system's resolver alone.
 import http.client
 import io
 import json
+import socket
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -24,8 +25,9 @@ from urllib.parse import SplitResult, quote, urlencode, urlsplit
 import certifi
 from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool, Timeout
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import HTTPError, NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError, NewConnectionError
 from urllib3.exceptions import TimeoutError as PoolTimeout
+from urllib3.util.connection import allowed_gai_family, create_connection
 
 from trading.domain.errors import InvalidRequest, Unavailable
 from trading.ports import Clock
@@ -245,9 +247,31 @@ class _TimedResponse(http.client.HTTPResponse):
 
 
 class _InOnePiece(HTTPConnection):
-    """A request leaves in one piece, head and body: the peer is woken once, and has all of it then."""
+    """A request leaves in one piece, head and body: the peer is woken once, and has all of it then.
+
+    All addresses of the host have the connection's time-out together, each but the last half of what is left: urllib3
+    gives it to each of them anew, and a name may have a dozen.
+    """
 
     _held: list[bytes] | None = None
+
+    def _new_conn(self) -> socket.socket:
+        try:
+            found = socket.getaddrinfo(self._dns_host, self.port, allowed_gai_family(), socket.SOCK_STREAM)
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        addresses = list(dict.fromkeys(str(one[4][0]) for one in found))
+        connecting = Deadline.after(_deadline.get().clock, self.timeout or CONNECT_SECONDS_MAX)
+        failure: OSError | None = None
+        for behind in reversed(range(len(addresses))):
+            try:
+                seconds = connecting.left() / (2 if behind else 1)
+                return create_connection((addresses[-1 - behind], self.port), seconds, None, self.socket_options)
+            except OSError as error:
+                failure = error
+        if isinstance(failure, TimeoutError):
+            raise ConnectTimeoutError(self, f"{self.host} took no connection in time") from failure
+        raise NewConnectionError(self, f"no connection to {self.host}: {failure}") from failure
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         self._held = []
