@@ -27,7 +27,9 @@ class Budget(unittest.TestCase):
         self.assertFalse(meter.spend(1, Lane.ORDINARY))
         self.assertTrue(meter.spend(150, Lane.WATCH))
         self.assertFalse(meter.spend(1, Lane.WATCH))
-        self.assertTrue(meter.spend(150, Lane.CLOSE))
+        self.assertTrue(meter.spend(75, Lane.LOOK))
+        self.assertFalse(meter.spend(1, Lane.LOOK))
+        self.assertTrue(meter.spend(75, Lane.CLOSE))
         self.assertFalse(meter.spend(1, Lane.CLOSE))
         self.assertEqual(meter.used(), 1200)
 
@@ -39,7 +41,8 @@ class Budget(unittest.TestCase):
     def test_every_process_spends_from_the_same_minute(self) -> None:
         self.assertTrue(self.meter().spend(600, Lane.ORDINARY))
         self.assertFalse(self.meter().spend(301, Lane.ORDINARY))
-        self.assertEqual(self.meter().used(), 600)
+        self.assertTrue(self.meter().spend(300, Lane.ORDINARY))
+        self.assertEqual(self.meter().used(), 900)
 
     def test_weight_comes_back_after_a_minute_second_by_second(self) -> None:
         meter = self.meter()
@@ -52,11 +55,33 @@ class Budget(unittest.TestCase):
         self.assertEqual(meter.used(), 400)
         self.assertTrue(meter.spend(500, Lane.ORDINARY))
 
+    def test_each_second_of_the_minute_counts(self) -> None:
+        meter = self.meter()
+        for second in range(1, 61):
+            self.assertTrue(meter.spend(15, Lane.ORDINARY))
+            self.assertEqual(15 * second, meter.used())
+            self.clock.advance(1 if second < 60 else 0)
+        self.assertFalse(meter.spend(1, Lane.ORDINARY))
+
     def test_a_clock_that_is_set_back_frees_nothing(self) -> None:
         meter = self.meter()
         meter.spend(900, Lane.ORDINARY)
         self.clock.advance(-30)
         self.assertFalse(meter.spend(1, Lane.ORDINARY))
+
+    def test_a_clock_that_is_set_back_by_an_hour_keeps_no_close_waiting_for_longer_than_a_minute(self) -> None:
+        """A minute that was full counted until the clock was there again, and not one order could go out."""
+        meter = self.meter()
+        for _ in range(60):
+            meter.charge(20)
+            self.clock.advance(1)
+        self.clock.advance(-3600)
+        for _ in range(60):
+            self.assertFalse(meter.spend(1, Lane.CLOSE))
+            self.assertEqual(1200, meter.used())
+            self.clock.advance(1)
+        self.assertTrue(meter.spend(1200, Lane.CLOSE))
+        self.assertEqual(1200, self.meter().used())
 
     def test_what_is_known_only_afterwards_is_charged_without_asking(self) -> None:
         meter = self.meter(20)
@@ -73,7 +98,11 @@ class Budget(unittest.TestCase):
         self.assertFalse(meter.spend(1, Lane.ORDINARY))
         self.assertTrue(meter.spend(1, Lane.WATCH))
         self.assertTrue(meter.spend(1, Lane.CLOSE))
-        self.clock.advance(10)
+        meter.refused()
+        self.assertEqual(902, meter.used(), "nothing is taken off")
+        self.clock.advance(9)
+        self.assertFalse(meter.spend(1, Lane.ORDINARY))
+        self.clock.advance(1)
         self.assertTrue(meter.spend(1, Lane.ORDINARY))
 
     def test_zero_is_no_limit_and_no_file(self) -> None:

@@ -281,6 +281,18 @@ class Frames(HyperliquidWorld):
         assert price is not None
         self.assertEqual(price.book.bids[0].price, 3002)
 
+    def test_a_book_of_a_later_hour_is_not_told_for_all_that_come_after_it(self) -> None:
+        """One stamp that is wrong, or a clock of the venue that goes back: the price before was told as of now."""
+        self.stream._take(json.dumps({"channel": "activeAssetCtx", "data": {"coin": "ETH", "ctx": {"markPx": "3000"}}}))
+        self.stream._take(self.book("3001", 3_600_000))
+        self.assertIsNotNone(price_of(self.stream, ETH))
+        self.stream._take(self.book("2500", 1000))
+        self.assertIsNone(price_of(self.stream, ETH), "which of the two is of now is not known")
+        self.stream._take(self.book("2501", 1500))
+        price = price_of(self.stream, ETH)
+        assert price is not None
+        self.assertEqual(price.book.bids[0].price, 2501)
+
     def test_frames_that_make_no_sense_show_only_that_the_connection_lives(self) -> None:
         frames = (
             "Websocket connection established.",

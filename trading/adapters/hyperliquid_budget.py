@@ -8,6 +8,7 @@ meter that cannot be used stops openings and never a close, nor what that has to
 import os
 import struct
 import threading
+from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 
@@ -102,6 +103,11 @@ class WeightMeter:
         file = for_owner(self._path, os.O_RDWR | os.O_CREAT)
         try:
             spent = _spent(os.read(file, _SLOT.size * _SLOTS), now)
+            if max(spent, default=now) > now:
+                # Our clock was set back. From now on it counts for a minute, not until the clock is there again.
+                spent = {now: min(sum(spent.values()), self.limit)}
+                os.lseek(file, 0, os.SEEK_SET)
+                os.write(file, _packed(spent))
             if ceiling is not None and sum(spent.values()) + weight > ceiling:
                 return False
             second = now - age_seconds
@@ -113,6 +119,14 @@ class WeightMeter:
 
     def _second(self) -> int:
         return milliseconds(self._clock.now()) // 1000
+
+
+def _packed(spent: Mapping[int, int]) -> bytes:
+    """The whole file."""
+    content = bytearray(_SLOT.size * _SLOTS)
+    for second, weight in spent.items():
+        _SLOT.pack_into(content, _SLOT.size * (second % _SLOTS), second, weight)
+    return bytes(content)
 
 
 def _spent(content: bytes, now: int) -> dict[int, int]:

@@ -39,6 +39,8 @@ STEADY_SECONDS = 30.0
 COINS_MAX = 100
 # A coin that has been silent for so long is asked for by name: its subscription may be gone while others flow.
 COIN_SILENCE_MAX = timedelta(seconds=15)
+# A book that is stamped so much earlier than the one before it did not just come late.
+LATE_MAX = timedelta(seconds=2)
 # The first frame of an account's fills holds two thousand of them, some 400 characters each.
 FRAME_CHARACTERS_MAX = 1 << 22
 # How long one may take to come in, which over a slow line that first one does.
@@ -303,6 +305,9 @@ class PriceStream:
                 if known is None or known[0].at <= payload.at:
                     self._books[payload.coin] = (payload, now)
                     self._tick(payload.coin)
+                elif known[0].at - payload.at > LATE_MAX:
+                    # Of another clock than the one before: whichever is wrong, the one before is not of now.
+                    del self._books[payload.coin]
             case _Mark(coin, price):
                 self._marks[coin] = (price, now)
                 self._tick(coin)
