@@ -697,6 +697,33 @@ class Waiting(HyperliquidWorld):
             one.join()
         self.assertEqual((len(found), len(set(found)), self.server.info.calls["meta"]), (3, 1, 1))
 
+    def test_a_first_reading_that_fails_fails_for_all_who_wait_for_it(self) -> None:
+        """Each read anew when its turn came: while the venue hung, the fifth waited for fifteen seconds."""
+        ends, reads, told = threading.Event(), list[int](), list[str]()
+        self.addCleanup(ends.set)
+
+        def read() -> int:
+            reads.append(1)
+            ends.wait()
+            raise VenueUnavailable("no")
+
+        def get() -> None:
+            try:
+                kept.get(60.0)
+            except VenueUnavailable as error:
+                told.append(error.detail)
+
+        kept = hyperliquid_reader._Kept("lists", self.clock, 15.0, read)
+        readers = [threading.Thread(target=get) for _ in range(4)]
+        with mock.patch.object(kept._first, "_wait", wraps=kept._first._wait) as waiting:
+            for one in readers:
+                one.start()
+            wait_until(lambda: waiting.call_count == len(readers), "all who wait")
+            ends.set()
+            for one in readers:
+                one.join()
+        self.assertEqual(([1], len(readers)), (reads, len(told)))
+
 
 class Leverage(HyperliquidWorld):
     def test_leverage_is_set_only_where_it_differs_and_as_cross(self) -> None:

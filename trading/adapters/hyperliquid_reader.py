@@ -89,10 +89,11 @@ class _Kept(Generic[T]):
     """A value of the venue that changes seldom, read anew when it has grown old, by one thread at a time.
 
     While that is under way, for others at once and for who began it after a second, or has failed less than
-    *again_seconds* ago, the old value serves; without one, all wait for it and the failure is raised.
+    *again_seconds* ago, the old value serves; without one, all wait for the same reading and its failure is raised.
     """
 
     def __init__(self, name: str, clock: Clock, again_seconds: float, read: Callable[[], T]) -> None:
+        self._first = Asking[str, T]("the list of", lambda _: self._kept_anew(), clock, POLL_PATIENCE)
         self._anew = Asking[str, T]("a new list of", lambda _: self._kept_anew(), clock, LIST_PATIENCE)
         self._name = name
         self._clock = clock
@@ -105,13 +106,14 @@ class _Kept(Generic[T]):
     def get(self, age_max_seconds: float) -> T:
         """Raises VenueUnavailable."""
         known = self._value
-        if known is not None and self._serves(known[1], age_max_seconds):
-            return known[0]
-        if not self._lock.acquire(blocking=known is None) and known is not None:
+        if known is None:
+            first = self._first.answers((self._name,))[self._name]
+            if isinstance(first, VenueUnavailable):
+                raise first
+            return first
+        if self._serves(known[1], age_max_seconds) or not self._lock.acquire(blocking=False):
             return known[0]
         try:
-            if known is None:
-                return self._kept_anew() if self._value is None else self._value[0]
             answer = self._anew.answers((self._name,))[self._name]
             return known[0] if isinstance(answer, VenueUnavailable) else answer
         finally:
