@@ -67,6 +67,17 @@ class AskingTest(unittest.TestCase):
         self.addCleanup(timer.join)
         self.assertEqual(self.asking.answers(("hangs",)), {"hangs": 5})
 
+    def test_the_others_are_waited_for_when_one_is_there_already(self) -> None:
+        """Left out, a price that came a moment after that of the other leg would keep an exit waiting."""
+        self.asking.patience = Patience(others=WAIT_SECONDS, alone=WAIT_SECONDS)
+        timer = threading.Timer(0.05, self.hangs.set)
+        timer.start()
+        self.addCleanup(timer.join)
+        self.assertEqual(self.asking.answers(("one", "hangs")), {"one": 3, "hangs": 5})
+
+    def test_who_asks_nothing_waits_for_nothing(self) -> None:
+        self.assertEqual({}, self.asking.answers(()))
+
     def test_a_bug_is_no_silence(self) -> None:
         with self.assertRaises(ZeroDivisionError):
             self.asking.answers(("is a bug",))

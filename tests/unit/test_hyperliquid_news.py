@@ -70,6 +70,26 @@ class NewsTest(unittest.TestCase):
         assert found is not None
         self.assertEqual((2, self.news.number), (len(found[0]), found[1]))
 
+    def test_the_orders_of_a_pair_are_told_of_when_both_are_filled(self) -> None:
+        wanted = {7: Decimal("0.5"), 8: Decimal("0.5")}
+        self.hear(fills(7))
+        self.assertIsNone(self.news.fills_of(wanted, 0.0))
+        self.hear(fills(8))
+        found = self.news.fills_of(wanted, 0.0)
+        assert found is not None
+        self.assertEqual(([7, 8], self.news.number), ([one.oid for one in found[0]], found[1]))
+
+    def test_a_standing_is_not_of_after_itself_and_one_that_is_there_is_not_waited_for(self) -> None:
+        self.hear({"user": USER, "clearinghouseState": STATE}, "clearinghouseState")
+        with mock.patch.object(self.news._heard, "wait_for", wraps=lambda done, _: self.assertTrue(done())):
+            self.assertIsNotNone(self.news.standing_after(self.news.number - 1, 60.0))
+        self.assertIsNone(self.news.standing_after(self.news.number, 0.0))
+
+    def test_a_standing_shows_nothing_of_whether_fills_are_told(self) -> None:
+        self.news.forget()
+        self.hear({"user": USER, "clearinghouseState": STATE}, "clearinghouseState")
+        self.assertIsNone(self.news.fills_of({7: Decimal(1)}, 60.0), "nobody waits")
+
     def test_a_snapshot_is_of_the_past(self) -> None:
         self.assertIsNone(self.news.fills_of({1: Decimal("0.5")}, 0.0))
 

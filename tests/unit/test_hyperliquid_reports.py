@@ -63,6 +63,8 @@ class Endings(unittest.TestCase):
         report = self.word(a_state("filled", remaining="0.012"), a_fill("0.003"), seconds=11)
         self.assert_word(report, OrderStatus.PARTIALLY_FILLED, "0.003")
         self.assert_word(self.word(a_state("filled"), seconds=60), OrderStatus.ACCEPTED)
+        early = self.word(a_state("filled", remaining="0.012"), a_fill("0.003"), seconds=9)
+        self.assert_word(early, OrderStatus.ACCEPTED)
 
     def test_a_shrunk_reduce_only_order_is_believed_by_its_fills_after_their_lag(self) -> None:
         state = a_state("filled", original="0.02", remaining="0")
@@ -76,6 +78,9 @@ class Endings(unittest.TestCase):
         self.assertIs(report.reason, RejectReason.NO_MATCH)
         contradicted = self.word(a_state("iocCancelRejected", remaining="0.02"), a_fill("0.01"), seconds=11)
         self.assert_word(contradicted, OrderStatus.PARTIALLY_FILLED, "0.01")
+        for word in ("iocCancelRejected", "marginCanceled"):
+            early = self.word(a_state(word, remaining="0.02"), a_fill("0.01"))
+            self.assert_word(early, OrderStatus.ACCEPTED)
 
     def test_a_cancellation_without_fill_is_a_rejection(self) -> None:
         report = self.word(a_state("marginCanceled", remaining="0.02"))
@@ -88,6 +93,7 @@ class Endings(unittest.TestCase):
     def test_an_open_order_is_accepted_with_no_fill_claimed(self) -> None:
         self.assert_word(self.word(a_state("open"), a_fill("0.01")), OrderStatus.ACCEPTED)
         self.assert_word(self.word(a_state("triggered")), OrderStatus.ACCEPTED)
+        self.assert_word(self.word(a_state("open", remaining="0.02"), seconds=60), OrderStatus.ACCEPTED)
 
     def test_a_word_that_is_not_known_ends_an_order_by_how_it_ends_or_with_its_time(self) -> None:
         for word, status in (

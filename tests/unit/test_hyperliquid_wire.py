@@ -426,7 +426,9 @@ class Reads(unittest.TestCase):
             (decode_leverage, {}),
             (decode_taker_fee, {"userCrossRate": "Infinity"}),
             (decode_taker_fee, {"userCrossRate": "1e999999"}),
-            (decode_time, {"time": None}),
+            (decode_taker_fee, {"userCrossRate": "1e-50"}),
+            (decode_role, {"role": 5}),
+            *((decode_time, {"time": one}) for one in (None, "-5", "1.5", "1e3", "٣", "9" * 5000, True, 1.5)),
         )
         for decode, answer in cases:
             with self.subTest(decode=decode, answer=answer), self.assertRaises(VenueUnavailable):
