@@ -210,6 +210,34 @@ class StreamedAccountTest(HyperliquidWorld):
         self.venue.account()
         self.assertEqual(counted + 1, self.asked("clearinghouseState"), "what comes late is old")
 
+    @mock.patch.object(hyperliquid, "FILLS_NEWS_SECONDS", PATIENCE_SECONDS)
+    def test_what_a_new_connection_says_first_may_be_of_before_the_fills_that_the_last_one_told(self) -> None:
+        """Who answers it may lag behind who told of them; the account was called flat, and a close found nothing."""
+        news, stream = self.venue._news, self.venue._stream
+        assert news is not None and stream is not None
+        self.venue.clock_skew()
+        before = {"user": MASTER, "dex": "", "clearinghouseState": self.server.info.state({"user": MASTER, "coin": ""})}
+        self.clock.advance(1)
+        (report,) = self.venue.submit([self.an_order(quantity="0.4")])
+        self.assertIs(OrderStatus.FILLED, report.status)
+        self.server.streams.silent = True
+        stream._forget()
+        news.take("clearinghouseState", before, self.clock.now())
+        self.assertEqual(Decimal("0.4"), self.venue.account().held(ETH))
+        after = {**before, "clearinghouseState": self.server.info.state({"user": MASTER, "coin": ""})}
+        self.clock.advance(1)
+        news.take("clearinghouseState", after, self.clock.now())
+        counted = self.asked("clearinghouseState")
+        self.venue.account()
+        self.assertEqual(counted, self.asked("clearinghouseState"), "it is of after them by its own stamp")
+
+    def test_a_connection_that_is_cut_takes_what_it_said_of_the_account_with_it(self) -> None:
+        news = self.venue._news
+        assert news is not None
+        self.server.streams.refuses = True
+        self.server.streams.cut()
+        wait_until(lambda: news.standing_after(0, 0.0) is None, "the end of what was said")
+
     def test_a_stream_that_is_seconds_behind_is_asked_past_and_said_once(self) -> None:
         """It lived, and so its price was told as of this moment."""
         stream = self.venue._stream

@@ -16,7 +16,14 @@ from tests.servers.hyperliquid import frames as wire
 from tests.servers.hyperliquid.streams import Connection, Subscription
 from tests.unit.hyperliquid_world import ETH, SOL, HyperliquidWorld
 from trading.adapters import hyperliquid_stream
-from trading.adapters.hyperliquid_stream import COINS_MAX, FRAME_CHARACTERS_MAX, PriceStream, Streamed, stream_url
+from trading.adapters.hyperliquid_stream import (
+    COINS_MAX,
+    FRAME_CHARACTERS_MAX,
+    REFUSALS_SAID_MAX,
+    PriceStream,
+    Streamed,
+    stream_url,
+)
 from trading.domain.units import Coin
 from trading.ports import Ticks
 
@@ -313,6 +320,15 @@ class Frames(HyperliquidWorld):
                 self.stream._take(frame)
         self.assertTrue(self.stream.alive)
         self.assertIsNone(price_of(self.stream, ETH))
+
+    def test_each_refusal_is_said_once_and_only_so_many(self) -> None:
+        for number in range(2 * REFUSALS_SAID_MAX):
+            for frame in (self.book("3001", 1), '{"channel": "pong"}', "{}"):
+                self.stream._take(frame)
+            for _ in range(2):
+                self.stream._take(json.dumps({"channel": "error", "data": f"Invalid subscription {number}"}))
+        said = [f"the venue's stream says no: Invalid subscription {one}" for one in range(REFUSALS_SAID_MAX)]
+        self.assertEqual(said, self.log.messages("warning"))
 
     def test_who_waits_is_woken_once_for_a_book_and_what_is_there_behind_it(self) -> None:
         mark = json.dumps({"channel": "activeAssetCtx", "data": {"coin": "ETH", "ctx": {"markPx": "3000"}}})

@@ -298,7 +298,7 @@ class HyperliquidVenue(HyperliquidReader):
         told = {one.client_order_id: self._answered(one, fills) for one in orders}
         if any(one.status.in_doubt for one in told.values()):
             return {}
-        self._changed_by, self._changed_at = number, None
+        self._changed_by = self._told_by = number
         return told
 
     def _answered(self, order: Order, fills: Sequence[Fill]) -> OrderReport:

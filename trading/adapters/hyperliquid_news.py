@@ -48,6 +48,7 @@ class AccountNews:
         self._address = address.lower()
         self._heard = threading.Condition()
         self._number = 0
+        self._begun = 0
         self._fills: dict[int, dict[tuple[int, str], tuple[Fill, int]]] = {}
         self._standing: _Standing | None = None
         self._leverages: dict[Coin, tuple[bool, int, datetime, int]] = {}
@@ -66,6 +67,11 @@ class AccountNews:
     def number(self) -> int:
         """How many frames there have been; what comes later has a higher one."""
         return self._number
+
+    @property
+    def begun(self) -> int:
+        """How many there had been when the present connection began, or will begin."""
+        return self._begun
 
     def take(self, channel: object, payload: object, now: datetime) -> None:
         """Believe a frame of ours; others are passed over. Raises VenueUnavailable for a malformed one."""
@@ -92,6 +98,7 @@ class AccountNews:
     def forget(self) -> None:
         """The connection is gone, and with it what it said."""
         with self._heard:
+            self._begun = self._number
             self._fills.clear()
             self._standing = None
             self._leverages.clear()

@@ -182,6 +182,7 @@ class HyperliquidReader:
         self._news = stream.news if stream is not None else None
         self._changed_by = 0
         self._changed_at: datetime | None = None
+        self._told_by = -1  # the number of the frame that told of the fills of the last change
         self._stream_is_late = False
         self._bars: dict[tuple[Coin, CandleInterval], _Bars] = {}
         self._marks_lock = threading.Lock()
@@ -414,7 +415,7 @@ class HyperliquidReader:
         self._changes += 1
         self._account = None
         self._changed_by = self._news.number if self._news is not None else 0
-        self._changed_at = self._clock.now()
+        self._changed_at, self._told_by = self._clock.now(), -1
 
     def _pressure(self) -> int:
         """How full the minute's budget is: an index into the paces."""
@@ -443,8 +444,8 @@ class HyperliquidReader:
 
     def _holds_changes(self, state: PerpState) -> bool:
         """Is *state* surely of after this process's last change. A frame may have been on its way when that was
-        answered; one that follows its fills, in the same connection, was not."""
-        if self._changed_at is None:
+        answered; one that follows its fills, in the same connection, was not. Who answers another one may lag."""
+        if self._changed_at is None or (self._news is not None and self._told_by > self._news.begun):
             return True
         skew = self._api.last_skew()
         return skew is not None and state.at >= self._changed_at + skew.ahead + skew.uncertain
