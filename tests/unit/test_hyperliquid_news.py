@@ -9,7 +9,7 @@ from unittest import mock
 from tests.fakes import NOON
 from tests.processes import wait_until
 from tests.servers.hyperliquid import MASTER
-from tests.unit.hyperliquid_world import ETH, HyperliquidWorld
+from tests.unit.hyperliquid_world import ETH, SOL, HyperliquidWorld
 from trading.adapters import hyperliquid, hyperliquid_reader
 from trading.adapters.hyperliquid import HyperliquidVenue
 from trading.adapters.hyperliquid_news import ORDERS_KEPT, AccountNews
@@ -250,7 +250,30 @@ class StreamedAccountTest(HyperliquidWorld):
         for _ in range(2):
             stream._take(json.dumps(frame))
             self.assertGreater(self.venue.quotes([ETH])[ETH].mid, 3090)
-        self.assertEqual(1, sum("seconds behind" in one for one in self.log.messages("warning")))
+        self.assertEqual(1, self.lines_of_lateness())
+
+    def lines_of_lateness(self) -> int:
+        return sum("seconds behind" in one for one in self.log.messages("warning"))
+
+    def test_a_stream_that_is_behind_with_one_coin_is_said_once_whatever_else_is_looked_at(self) -> None:
+        """Each look at another coin in between made the next one news, some lines a second for as long as it lasted."""
+        stream = self.venue._stream
+        assert stream is not None
+        self.venue.clock_skew()
+        self.venue.quotes([SOL])
+        wait_until(lambda: len(stream.prices([ETH, SOL], 0)) == 2, "the first prices")
+        self.server.streams.silent = True
+        for times in (1, 2):
+            late = self.server.info.book({"coin": ETH})
+            self.clock.advance(3)
+            for book in (late, self.server.info.book({"coin": SOL})):
+                stream._take(json.dumps({"channel": "l2Book", "data": book}))
+            for _ in range(3):
+                self.venue.quotes([ETH])
+                self.venue.quotes([SOL])
+            self.assertEqual(times, self.lines_of_lateness())
+            stream._take(json.dumps({"channel": "l2Book", "data": self.server.info.book({"coin": ETH})}))
+            self.venue.quotes([ETH])
 
     def test_the_days_bars_are_asked_for_once_a_minute_and_anew_with_a_new_bar(self) -> None:
         def read(coin: Coin = ETH) -> None:

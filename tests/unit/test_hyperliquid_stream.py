@@ -280,6 +280,18 @@ class Frames(HyperliquidWorld):
         levels = [[{"px": bid, "sz": "1", "n": 1}], [{"px": "4000", "sz": "1", "n": 1}]]
         return json.dumps({"channel": "l2Book", "data": {"coin": "ETH", "time": time, "levels": levels}})
 
+    def test_what_is_there_is_not_waited_for_and_a_mark_that_is_missing_is(self) -> None:
+        self.stream._wanted[ETH] = None
+        self.stream._take(self.book("3001", 1))
+        with mock.patch.object(self.stream._changed, "wait_for") as waited:
+            self.stream.prices([ETH], 5.0)
+            self.assertEqual(1, waited.call_count)
+            self.stream._take(
+                json.dumps({"channel": "activeAssetCtx", "data": {"coin": "ETH", "ctx": {"markPx": "3000"}}})
+            )
+            self.assertEqual([ETH], list(self.stream.prices([ETH], 5.0)))
+            self.assertEqual(1, waited.call_count)
+
     def test_a_late_book_does_not_undo_a_newer_one(self) -> None:
         self.stream._take(json.dumps({"channel": "activeAssetCtx", "data": {"coin": "ETH", "ctx": {"markPx": "3000"}}}))
         for bid, time in (("3001", 2), ("2900", 1), ("3002", 2)):

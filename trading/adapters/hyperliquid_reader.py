@@ -183,7 +183,7 @@ class HyperliquidReader:
         self._changed_by = 0
         self._changed_at: datetime | None = None
         self._told_by = -1  # the number of the frame that told of the fills of the last change
-        self._stream_is_late = False
+        self._late: frozenset[Coin] = frozenset()
         self._bars: dict[tuple[Coin, CandleInterval], _Bars] = {}
         self._marks_lock = threading.Lock()
         self._polls = Asking("the price of", self._polled, clock, POLL_PATIENCE)
@@ -289,7 +289,7 @@ class HyperliquidReader:
         self._stream.want(coins)
         prices = self._stream.prices(coins, STREAM_WAIT_SECONDS)
         late = {coin for coin, price in prices.items() if self._came_late(price.book.at, price.booked_at)}
-        self._note_lateness(bool(late))
+        self._note_lateness(late, prices.keys())
         now = self._clock.now()
         return {
             coin: (price.book, price.confirmed_at, (price.mark, price.confirmed_at))
@@ -302,11 +302,11 @@ class HyperliquidReader:
         skew = self._api.last_skew()
         return skew is not None and seen_at + skew.ahead - skew.uncertain - at > STREAM_AGE_MAX
 
-    def _note_lateness(self, late: bool) -> None:
-        """One line when the stream falls behind."""
-        if late and not self._stream_is_late:
+    def _note_lateness(self, late: Collection[Coin], told: Collection[Coin]) -> None:
+        """One line when the stream falls behind with coins, however often others are looked at in between."""
+        if not self._late.issuperset(late):
             self._log.write("warning", "the venue's price stream is seconds behind; polling meanwhile")
-        self._stream_is_late = late
+        self._late = self._late.difference(told).union(late)
 
     def _kept_price(self, coin: Coin) -> _Seen | None:
         """What was polled a moment ago, if it need not be asked for again."""
