@@ -292,6 +292,17 @@ class Frames(HyperliquidWorld):
             self.assertEqual([ETH], list(self.stream.prices([ETH], 5.0)))
             self.assertEqual(1, waited.call_count)
 
+    def test_a_book_that_comes_no_more_is_not_told_for_its_mark_nor_a_mark_for_its_book(self) -> None:
+        """One of the two subscriptions may be gone while the other flows."""
+        mark = json.dumps({"channel": "activeAssetCtx", "data": {"coin": "ETH", "ctx": {"markPx": "3000"}}})
+        for flows in (mark, self.book("3001", 1)):
+            for frame in (mark, self.book("3001", 1)):
+                self.stream._take(frame)
+            for seconds, told in ((10, True), (5, True), (1, False)):
+                self.clock.advance(seconds)
+                self.stream._take(flows)
+                self.assertIs(told, price_of(self.stream, ETH) is not None, (flows, seconds))
+
     def test_a_late_book_does_not_undo_a_newer_one(self) -> None:
         self.stream._take(json.dumps({"channel": "activeAssetCtx", "data": {"coin": "ETH", "ctx": {"markPx": "3000"}}}))
         for bid, time in (("3001", 2), ("2900", 1), ("3002", 2)):
