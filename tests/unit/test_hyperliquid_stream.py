@@ -10,7 +10,7 @@ from unittest import mock
 
 import websocket
 
-from tests.fakes import FakeClock
+from tests.fakes import FakeClock, FakeLog
 from tests.processes import free_port, wait_until
 from tests.servers.hyperliquid import frames as wire
 from tests.servers.hyperliquid.streams import Connection, Subscription
@@ -18,7 +18,9 @@ from tests.unit.hyperliquid_world import ETH, SOL, HyperliquidWorld
 from trading.adapters import hyperliquid_stream
 from trading.adapters.hyperliquid_stream import (
     COINS_MAX,
+    CONNECT_SECONDS,
     FRAME_CHARACTERS_MAX,
+    LOOK_SECONDS,
     REFUSALS_SAID_MAX,
     PriceStream,
     Streamed,
@@ -146,6 +148,7 @@ class Streams(HyperliquidWorld):
         with mock.patch.object(self.stream, "_closing", closing), mock.patch.object(self.stream, "_listen", listen):
             self.stream._run()
         self.assertEqual([0.1, 0.5, 1.0, 2.0, 5.0, 5.0, 5.0, 5.0, 0.1], pauses)
+        self.assertEqual([], self.log.messages("warning"), "what had not spoken was not cut")
 
     def test_a_silent_connection_is_pinged_then_taken_for_dead_and_replaced(self) -> None:
         self.listening(ETH)
@@ -257,6 +260,14 @@ class Endless(unittest.TestCase):
             self.clock.advance(seconds)
             self.assertIn(words, self.ends())
 
+    def test_many_frames_are_not_one_that_is_too_large_or_too_slow(self) -> None:
+        """Each connection would end after four mebibytes, or after twenty seconds."""
+        with mock.patch.object(hyperliquid_stream, "FRAME_CHARACTERS_MAX", 1000):
+            for _ in range(3):
+                self.theirs.sendall(wire.frame(wire.TEXT, bytes(600)))
+                self.assertEqual(600, len(self.socket.recv()))
+                self.clock.advance(15)
+
     def test_a_frame_of_which_a_piece_has_come_is_told_of(self) -> None:
         self.assertEqual(0, self.in_pieces.call_count)
         self.begin(100)
@@ -267,6 +278,48 @@ class Endless(unittest.TestCase):
         self.closing.set()
         self.begin(100)
         self.assertIn("without end", self.ends())
+
+
+class Silence(unittest.TestCase):
+    """A connection that says nothing: asked for a word once a second, and given up after five."""
+
+    def setUp(self) -> None:
+        self.looks = 0
+        self.pinged_at: list[int] = []
+        self.spoke_at: set[int] = set()
+        self.bounds: list[object] = []
+        self.stream = PriceStream("ws://127.0.0.1:9/ws", FakeClock(), FakeLog())
+        self.socket = mock.Mock(recv=self.look, send=lambda _: self.pinged_at.append(self.looks))
+        self.socket.settimeout = self.bounds.append
+        self.socket.connect = lambda *_, **__: self.bounds.append("connected")
+
+    def look(self) -> str:
+        self.looks += 1
+        if self.looks in self.spoke_at:
+            return '{"channel": "pong"}'
+        raise websocket.WebSocketTimeoutException("timed out")
+
+    def listen(self) -> None:
+        connecting = mock.patch.object(hyperliquid_stream, "_Socket", return_value=self.socket)
+        with connecting, mock.patch.object(hyperliquid_stream, "_has_more", return_value=False):
+            self.stream._listen()
+
+    def test_it_is_pinged_each_second_and_taken_for_dead_after_five(self) -> None:
+        with self.assertRaises(websocket.WebSocketTimeoutException):
+            self.listen()
+        self.assertEqual(([20, 40, 60, 80], 100), (self.pinged_at, self.looks))
+        self.assertEqual(1, self.socket.close.call_count)
+
+    def test_each_word_of_it_begins_the_silence_anew(self) -> None:
+        self.spoke_at = {21, 99}
+        with self.assertRaises(websocket.WebSocketTimeoutException):
+            self.listen()
+        self.assertEqual(([20, 41, 61, 81, 119, 139, 159, 179], 199), (self.pinged_at, self.looks))
+
+    def test_connecting_has_an_end_and_a_look_is_short(self) -> None:
+        with self.assertRaises(websocket.WebSocketTimeoutException):
+            self.listen()
+        self.assertEqual([CONNECT_SECONDS, "connected", LOOK_SECONDS], self.bounds)
 
 
 class Frames(HyperliquidWorld):
@@ -286,11 +339,16 @@ class Frames(HyperliquidWorld):
         with mock.patch.object(self.stream._changed, "wait_for") as waited:
             self.stream.prices([ETH], 5.0)
             self.assertEqual(1, waited.call_count)
+            over = waited.call_args.args[0]
+            self.assertFalse(over())
             self.stream._take(
                 json.dumps({"channel": "activeAssetCtx", "data": {"coin": "ETH", "ctx": {"markPx": "3000"}}})
             )
+            self.assertTrue(over())
             self.assertEqual([ETH], list(self.stream.prices([ETH], 5.0)))
             self.assertEqual(1, waited.call_count)
+            self.stream._forget()
+            self.assertTrue(over(), "nobody waits for a connection that is cut")
 
     def test_a_book_that_comes_no_more_is_not_told_for_its_mark_nor_a_mark_for_its_book(self) -> None:
         """One of the two subscriptions may be gone while the other flows."""
