@@ -24,7 +24,7 @@ from trading.domain.orders import Order, RejectReason
 from trading.domain.positions import Position, PositionStatus, first_watch
 from trading.domain.trades import close_trade_id
 from trading.domain.units import Coin, Price, Quantity, Ratio
-from trading.engine import closing, emergency, flattening, monitor, unwinding, working
+from trading.engine import closing, emergency, flattening, monitor, queries, unwinding, working
 from trading.engine.desk import Desk
 from trading.engine.monitor import Watchman
 from trading.engine.requests import Execution, TwapRequest
@@ -847,6 +847,52 @@ class HeldTest(UnwindingTestCase):
             self.assertEqual(["desk"], [one.pair for one in report.remaining])
         self.scene.hands.release()
         self.assertIs(TradingState.LIQUIDATING, self.scene.store.state().state)
+
+
+class AwayTest(UnwindingTestCase):
+    """The folder was moved away, or its mount is lost, under a desk that is at work."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.position = self.scene.opened()
+        self.folder = self.scene.store.data_dir
+        self.away = self.folder.with_name("away")
+
+    def test_a_barrier_is_obeyed_by_what_was_known_last(self) -> None:
+        """Nothing was swept until it was back, and health said that what is left is closed by what the venue holds."""
+        watchman = Watchman(self.scene.desk)
+        self.ticks(watchman)
+        self.folder.rename(self.away)
+        self.ticks(watchman, 2)
+        self.assertFalse(self.venue.flat)
+        self.venue.move("ETH", "3910")
+        self.ticks(watchman, 6)
+        self.assertTrue(self.venue.flat)
+
+    def test_nothing_is_made_in_its_place_and_what_was_sold_is_written_down_when_it_is_back(self) -> None:
+        self.folder.rename(self.away)
+        self.assertEqual("all_positions_closed", self.stopped().status)
+        self.assertEqual((True, False), (self.venue.flat, self.folder.exists()))
+        self.away.rename(self.folder)
+        self.assertEqual({self.position.id}, self.scene.store.left())
+        self.assertEqual({ETH, BTC}, {one.coin for one in self.scene.beside().store.rescued()})
+
+    def test_a_stop_closes_what_is_the_desks_and_no_more(self) -> None:
+        """Nothing could be named, for nothing could be read, and all of the account was sold."""
+        self.venue.hold("SOL", "3")
+        self.venue.hold("ETH", "0.7")
+        self.scene.store.change_state(lambda state: replace(state, accepted_drift={SOL: Quantity(Decimal(3))}))
+        self.folder.rename(self.away)
+        report = self.stopped()
+        self.assertEqual(("all_positions_closed", {SOL, ETH}), (report.status, {one.coin for one in report.foreign}))
+        self.assertEqual((0, Decimal("0.7"), 3), self.held("BTC", "ETH", "SOL"))
+
+    def test_the_health_says_so_and_no_more(self) -> None:
+        self.folder.rename(self.away)
+        health = queries.health(self.scene.desk, "1.0")
+        self.assertEqual(("unhealthy", TradingState.HALTED), (health.status, health.trading_state))
+        self.assertIn("cannot be written", health.problems[0])
+        self.assertNotIn(queries.DISK_FULL, health.problems)
 
 
 class WellAgainTest(UnwindingTestCase):

@@ -628,6 +628,43 @@ class HeldTest(StoreCase):
         self.assertTrue(other.exception.facts["refused"])
 
 
+class AwayTest(StoreCase):
+    """The folder was moved away under a store, or cannot even be looked at any more."""
+
+    def test_the_book_is_what_it_was_and_nothing_is_taken_in(self) -> None:
+        store = self.store()
+        trade = store.save(given_a_filled_trade())
+        away = self.data_dir.with_name("away")
+        self.data_dir.rename(away)
+        for _ in range(2):
+            self.assertEqual((trade,), store.book().trades())
+            with self.assertRaises(StoreCorrupt):
+                store.save(given_a_filled_trade("other"))
+            with self.assertRaises(StoreCorrupt):
+                store.state()
+        away.rename(self.data_dir)
+        other = self.store().save(given_a_filled_trade("other"))
+        self.assertEqual({trade.id, other.id}, {one.id for one in store.book().trades()})
+
+    def test_so_it_is_where_the_system_says_nothing_of_it(self) -> None:
+        store = self.store()
+        trade = store.save(given_a_filled_trade())
+        gone = OSError(errno.EIO, os.strerror(errno.EIO))
+        with patch.object(SystemDisk, "stamp", side_effect=gone):
+            self.assertEqual((trade,), store.book().trades())
+
+    def test_one_that_was_not_read_to_its_end_is_not_known(self) -> None:
+        store = self.store()
+        store.save(given_a_filled_trade("old"))
+        self.store().save(given_a_filled_trade("new"))
+        self.ledger.write_bytes(self.ledger.read_bytes().replace(b'"new"', b'"now"'))
+        for _ in range(2):
+            with self.assertRaises(StoreCorrupt):
+                store.book()
+            if self.data_dir.exists():
+                self.data_dir.rename(self.data_dir.with_name("away"))
+
+
 class CrashTest(StoreCase):
     def test_projections_that_a_writer_did_not_live_to_write_are_written_by_the_next(self) -> None:
         store, other = self.store(), self.store()

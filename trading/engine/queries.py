@@ -207,12 +207,12 @@ def health(desk: Desk, version: str) -> Health:
     try:
         if desk.store.trouble:
             raise StoreCorrupt(desk.store.trouble)
-        if not desk.store.writable:
-            corrupt = True
+        corrupt = not desk.store.writable
+        if corrupt:
             problems.append(
                 "DATA_DIR cannot be written: nothing is opened, and what is left is closed by what the venue holds"
             )
-        full = desk.store.disk_full
+        full = not corrupt and desk.store.disk_full
         if full:
             problems.append(DISK_FULL)
         state = desk.store.state()

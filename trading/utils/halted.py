@@ -36,21 +36,22 @@ class HaltedStore:
     Read once, when it is made: whoever has mended the files opens a JsonStore.
     """
 
-    def __init__(self, data_dir: Path, why: str, *, disk: Disk | None = None) -> None:
+    def __init__(
+        self, data_dir: Path, why: str, *, disk: Disk | None = None, known: tuple[Fold, DeskState] | None = None
+    ) -> None:
+        """*known* is what the files said to somebody who had read all of them, where there is nothing to read now."""
         self.data_dir = data_dir
         self.why = why
         self.mended: tuple[str, ...] = ()
         self._disk: Disk = disk if disk is not None else SystemDisk()
         self._rescue = Rescue(data_dir, self._disk)
-        archive = Archive(data_dir / ARCHIVE, self._disk, None)
-        try:
-            archive.refresh()
-            self._fold = Fold(history=archive)
-        except StoreCorrupt:
-            self._fold = Fold()
-        self._read()
-        self.complete = self._is_complete()
-        stored = self._stored_state()
+        self._lost_coins: frozenset[Coin] = frozenset()
+        if known is not None:
+            self._fold, stored, self.complete = *known, True
+        else:
+            self._fold = self._begun()
+            self._read()
+            self.complete, stored = self._is_complete(), self._stored_state()
         self.stop_cut_off = stored.state is TradingState.LIQUIDATING
         self._state = replace(stored, state=TradingState.HALTED, why=why)
 
@@ -156,6 +157,14 @@ class HaltedStore:
 
     def _seats(self) -> Seats:
         return Seats(self.data_dir / LOCKS)
+
+    def _begun(self) -> Fold:
+        archive = Archive(self.data_dir / ARCHIVE, self._disk, None)
+        try:
+            archive.refresh()
+        except StoreCorrupt:
+            return Fold()
+        return Fold(history=archive)
 
     def _read(self) -> None:
         ledger, book = self.data_dir / LEDGER, self.data_dir / BOOK

@@ -115,7 +115,6 @@ class JsonStore:
         self._archive = Archive(data_dir / ARCHIVE, self._disk, archive_lock)
         self._shedding = Shedding(data_dir / LEDGER, data_dir / BOOK, self._archive, self._disk, self._ledger_lock)
         self._reserve = Reserve(data_dir / RESERVE, self._disk)
-        self._rescue = Rescue(data_dir, self._disk)
         self._state_file = WholeFile(self._state_path, self._disk)
         self._beat_file = WholeFile(self._beat_path, self._disk)
         self._known_state: tuple[bytes, DeskState] | None = None
@@ -131,6 +130,7 @@ class JsonStore:
             self._ledger = self._with_reserve(lambda: self._journal(LEDGER, must_exist=bound))
             self._positions = self._with_reserve(lambda: self._journal(BOOK, must_exist=bound))
             self._bind(binding, bound=bound)
+        self._rescue = Rescue(data_dir, self._disk)
         self._sync_names()
         self._reserve.restore()
         self._archive.refresh()
@@ -180,7 +180,12 @@ class JsonStore:
         return ""
 
     def salvaged(self, why: str) -> HaltedStore:
-        return HaltedStore(self.data_dir, why, disk=self._disk)
+        """See the port. Of files that are away as a whole it is what they were."""
+        known = self._known_state
+        away = self._stamps() == (None, None) and self._is_read and known is not None
+        return HaltedStore(
+            self.data_dir, why, disk=self._disk, known=(self._fold, known[1]) if away and known else None
+        )
 
     @property
     def complete(self) -> bool:
@@ -249,9 +254,11 @@ class JsonStore:
 
     def book(self) -> Book:
         """The book, caught up; two system calls and no lock when nobody has written. It needs no room on the disk, and
-        does without the lock where somebody holds that and does not let go."""
-        stamps = self._ledger.stamp(), self._positions.stamp()
-        if stamps == self._applied and None not in stamps:
+        does without the lock where somebody holds that and does not let go. Where the files cannot even be looked at
+        any more it is what it was."""
+        stamps = self._stamps()
+        if (stamps == self._applied and None not in stamps) or (stamps == (None, None) and self._is_read):
+            # Moved away with all of the folder, or their disk is: what was read of them is what anybody knows.
             return self._fold.book
         beside = self._beside
         known = beside[1] if beside is not None and beside[0] == stamps else None
@@ -267,6 +274,21 @@ class JsonStore:
                 known = self._read_beside()
                 self._beside = stamps, known
             return known
+
+    def _stamps(self) -> _Stamps:
+        """Of both files; of neither where the system does not even let anybody look any more."""
+        try:
+            return self._ledger.stamp(), self._positions.stamp()
+        except StoreCorrupt:
+            if not self._is_read:
+                raise
+            return None, None
+
+    @property
+    def _is_read(self) -> bool:
+        """Whether the book is what the files said when they were last looked at."""
+        present = self._ledger.replaced, self._positions.replaced
+        return self._ledger.seen is not None and self._fold.generation == present
 
     def _read_beside(self) -> Book:
         """The book by all lines that check, read without the lock. Raises StoreHeld when they are not all there are."""

@@ -19,7 +19,7 @@ from trading.domain.trades import Event, OrdersIntended, OrdersReported
 from trading.domain.units import ClientOrderId, PositionId
 from trading.utils.disk import Disk, Stamp
 from trading.utils.journal import Journal, salvaged
-from trading.utils.ledger import RESCUE, RESERVE
+from trading.utils.ledger import BOOK, LEDGER, RESCUE, RESERVE, STATE
 from trading.utils.reserve import Reserve, is_full
 
 
@@ -55,6 +55,7 @@ class Rescue:
         self._disk = disk
         self._reserve = Reserve(data_dir / RESERVE, disk)
         self._lock = threading.Lock()
+        self._was_there = self._is_there()
         self._waiting: list[Mapping[str, Json]] = []
         self._read: tuple[Stamp | None, tuple[Mapping[str, Json], ...]] | None = None
         self._decoded: tuple[Sequence[Mapping[str, Json]], _Sent] = ((), _Sent())
@@ -100,7 +101,19 @@ class Rescue:
                 self._read = stamp, tuple(one.content for one in salvaged(self._path, self._disk)) if stamp else ()
             return (*self._read[1], *self._waiting) if self._waiting else self._read[1]
 
+    def _is_away(self) -> bool:
+        """Whether nothing of the folder is where it was: what is made there meanwhile is in the way of its return, or
+        hidden behind it."""
+        return self._was_there and not self._is_there()
+
+    def _is_there(self) -> bool:
+        with suppress(OSError):
+            return any(self._disk.stamp(self._path.with_name(one)) is not None for one in (LEDGER, BOOK, STATE))
+        return False
+
     def _catch_up(self) -> bool:
+        if self._is_away():
+            return False
         for _ in range(2):
             try:
                 journal = Journal(self._path, disk=self._disk)
