@@ -263,6 +263,19 @@ class TwiceTest(UnwindingTestCase):
                     self.scene.clock.advance(20)
                     self.assertEqual((0, Decimal("0.7")), self.held("BTC", "ETH"))
 
+    def test_by_a_write_that_books_nothing(self) -> None:
+        """A close was begun and not sent, a wish written down: with that all was forgotten that had been sold."""
+        for unwritten in (Unwritten(), None):
+            with self.subTest(forgetful=unwritten is None):
+                self.setUp()
+                self.cut_short(partly(ETH="0.4", BTC="0.5"), unwritten=unwritten)
+                self.scene.clock.advance(1)
+                closing._closing_trade(self.scene.desk, self.position.id, ExitReason.MANUAL)
+                for _ in range(PRESSES_MAX):
+                    self.stopped(unwritten=unwritten)
+                    self.scene.clock.advance(1)
+                self.assertEqual((0, Decimal("0.7")), self.held("BTC", "ETH"))
+
     def test_by_who_was_in_doubt_when_somebody_else_was_told(self) -> None:
         """Who could not ask himself gave the doubt up, and sold what had been sold."""
         unwritten = Unwritten()
@@ -904,9 +917,9 @@ class WellAgainTest(UnwindingTestCase):
         self.resting = self.scene.venue
         self.watchman = Watchman(self.scene.desk)
 
-    def sold_unwritten(self, refusing: Collection[Coin] = ()) -> Position:
+    def sold_unwritten(self, refusing: Collection[Coin] = (), signal_id: str = "signal_1") -> Position:
         """A position that a barrier has left while the folder could not be written, but for what was *refusing*."""
-        position = self.scene.opened(max_holding_seconds=60)
+        position = self.scene.opened(signal_id, max_holding_seconds=60)
         self.resting.refusing = dict.fromkeys(refusing, RejectReason.NO_MATCH)
         spoilt = dict.fromkeys(("exclusive", "save", "save_watch", "beat", "change_state"), corrupt)
         self.watchman.desk = with_store(self.scene, writable=False, **spoilt)
@@ -934,6 +947,15 @@ class WellAgainTest(UnwindingTestCase):
     def buy(self, *held: tuple[str, str]) -> None:
         for coin, quantity in held:
             self.resting.hold(coin, quantity)
+
+    def test_the_next_of_the_same_size_is_left_like_it(self) -> None:
+        self.assert_booked(self.sold_unwritten(), self.watchman)
+        self.scene.clock.advance(self.scene.desk.config.cooldown_seconds)
+        self.ticks(self.watchman, 2)
+        # Between two looks it may have passed for drift.
+        emergency.resume(self.scene.desk)
+        self.sold_unwritten(signal_id="signal_2")
+        self.assertTrue(self.resting.flat)
 
     def test_with_as_much_bought_by_hand_since(self) -> None:
         """The barrier was still passed, and what somebody had bought was sold in its place."""

@@ -16,7 +16,7 @@ from trading.domain.errors import Busy, StoreCorrupt, StoreHeld, VenueUnavailabl
 from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account
 from trading.domain.positions import Position
-from trading.domain.trades import close_trade_id
+from trading.domain.trades import HoldingGone, LegLost, OrdersReported, Trade, TradeAccepted, close_trade_id
 from trading.domain.units import ZERO, ClientOrderId, Coin, PositionId, Quantity
 from trading.engine import errands, flattening, protection, working
 from trading.engine.desk import Desk
@@ -56,27 +56,29 @@ class Meant:
 @dataclass
 class Unwritten:
     """What is kept in mind of leaving without a ledger: since when a position has read as nothing of the desk's, which
-    have been `left`, since when the close of one could not be written down, what was tried, of a coin since which
-    `versions` of its positions, and what that rested was `taken_back`."""
+    have been `left`, since when the close of one could not be written down, what was tried, of a coin when its
+    positions had how much of it (`held`), and what that rested was `taken_back`."""
 
     flat_since: dict[PositionId, datetime] = field(default_factory=dict)
     left: set[PositionId] = field(default_factory=set)
     failing_since: dict[PositionId, datetime] = field(default_factory=dict)
     attempts: dict[Coin, flattening.Attempts] = field(default_factory=dict)
     taken_back: set[ClientOrderId] = field(default_factory=set)
-    versions: dict[Coin, Mapping[PositionId, int]] = field(default_factory=dict)
+    held: dict[Coin, Mapping[PositionId, Decimal]] = field(default_factory=dict)
 
     def filled(self, store: Store, book: Book, coin: Coin) -> Quantity:
-        """What was sold of *coin*, by whomever, that *book* does not know of: nothing, once its positions have been
-        written to. What another process has sent, or this one for another caller, is in the rescue file of *store*; an
-        order of which that does not say how it ended is in doubt here, too."""
-        standing = [one.id for one in book.standing_positions() if coin in (one.long.coin, one.short.coin)]
-        trades = {one: book.trades_of_position(one) for one in standing}
-        present = {one: sum(len(trade.events) for trade in trades[one]) for one in standing}
+        """What was sold of *coin*, by whomever, that *book* does not know of: so much less, once the book has less of
+        it; what is written to its positions besides books nothing. What another process has sent, or this one for
+        another caller, is in the rescue file of *store*; an order of which that does not say how it ended is in doubt
+        here, too."""
+        standing = [one for one in book.standing_positions() if coin in (one.long.coin, one.short.coin)]
+        present = {one.id: leg.held for one in standing for leg in one.legs if leg.coin == coin}
         attempts = self.attempts.setdefault(coin, flattening.Attempts())
-        if self.versions.get(coin) != present:
-            self.versions[coin], attempts.filled = present, Quantity(ZERO)
-        written_at = max((trade.events[-1].at for one in trades.values() for trade in one), default=None)
+        before = self.held.get(coin, {}).items()
+        booked = sum((max(held - present.get(one, ZERO), ZERO) for one, held in before), ZERO)
+        self.held[coin], attempts.filled = present, Quantity(max(attempts.filled - booked, ZERO))
+        booked_at = [_booked_at(trade) for one in standing for trade in book.trades_of_position(one.id)]
+        written_at = max((at for at in booked_at if at is not None), default=None)
         ends = store.rescue_ends()
         attempts.settle(ends)
         for order in store.rescued():
@@ -215,6 +217,15 @@ def leave_without_ledger(
         until = desk.clock.monotonic() + seconds
         _leave_by_holdings(desk, book, position_id, reason, until, unwritten, alone)
     return position_id in unwritten.left
+
+
+def _booked_at(trade: Trade) -> datetime | None:
+    """When what is held of *trade* was last written down; of an opening at least when it was accepted."""
+    for event in reversed(trade.events):
+        filled = isinstance(event, OrdersReported) and any(one.filled for one in event.reports)
+        if filled or isinstance(event, LegLost | HoldingGone) or (trade.opens and isinstance(event, TradeAccepted)):
+            return event.at
+    return None
 
 
 def _let_alone(desk: Desk, book: Book, unwritten: Unwritten) -> Collection[PositionId]:
