@@ -1,6 +1,8 @@
 """Leaving without a ledger: what is sold, of whom, how often, and what is said of it."""
 
+import errno
 import io
+import os
 import threading
 import unittest
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -30,6 +32,7 @@ from trading.engine.monitor import Watchman
 from trading.engine.requests import Execution, TwapRequest
 from trading.engine.unwinding import Unwritten
 from trading.utils import json_storage
+from trading.utils.disk import SystemDisk
 from trading.utils.json_storage import JsonStore
 
 ETH, BTC, SOL = Coin("ETH"), Coin("BTC"), Coin("SOL")
@@ -899,6 +902,15 @@ class AwayTest(UnwindingTestCase):
         report = self.stopped()
         self.assertEqual(("all_positions_closed", {SOL, ETH}), (report.status, {one.coin for one in report.foreign}))
         self.assertEqual((0, Decimal("0.7"), 3), self.held("BTC", "ETH", "SOL"))
+
+    def test_so_it_does_where_no_file_can_be_opened(self) -> None:
+        """The handles are used up, or the files are another user's by now."""
+        self.venue.hold("SOL", "3")
+        self.venue.hold("ETH", "0.7")
+        for error in (errno.EMFILE, errno.EACCES):
+            with mock.patch.object(SystemDisk, "open", side_effect=OSError(error, os.strerror(error))):
+                self.assertEqual("all_positions_closed", self.stopped().status)
+            self.assertEqual((0, Decimal("0.7"), 3), self.held("BTC", "ETH", "SOL"))
 
     def test_the_health_says_so_and_no_more(self) -> None:
         self.folder.rename(self.away)

@@ -180,12 +180,18 @@ class JsonStore:
         return ""
 
     def salvaged(self, why: str) -> HaltedStore:
-        """See the port. Of files that are away as a whole it is what they were."""
-        known = self._known_state
-        away = self._stamps() == (None, None) and self._is_read and known is not None
-        return HaltedStore(
-            self.data_dir, why, disk=self._disk, known=(self._fold, known[1]) if away and known else None
-        )
+        """See the port. Of files that were read and cannot even be opened now it is what they were."""
+        state = self._known_state
+        known = (self._fold, state[1]) if state is not None and self._is_read and not self._opens() else None
+        return HaltedStore(self.data_dir, why, disk=self._disk, known=known)
+
+    def _opens(self) -> bool:
+        """Whether the system lets both journals be opened to be read."""
+        with suppress(OSError):
+            for path in (self._ledger.path, self._positions.path):
+                self._disk.close(self._disk.open(path, create=False, write=False))
+            return True
+        return False
 
     @property
     def complete(self) -> bool:
