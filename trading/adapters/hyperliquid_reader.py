@@ -209,6 +209,10 @@ class HyperliquidReader:
         if self._stream is not None:
             self._stream.close()
 
+    def share_listings(self, other: "HyperliquidReader") -> None:
+        """Go by the list that *other* reads of the same exchange, which is there when it cannot be read any more."""
+        self._listings = other._listings
+
     # The market
 
     def instruments(self) -> Mapping[Coin, Instrument]:

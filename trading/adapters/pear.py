@@ -6,6 +6,7 @@ a close that Pear refuses, or does not confirm in ten seconds, goes to the excha
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -22,7 +23,7 @@ from trading.adapters.hyperliquid_stream import PriceStream, stream_url
 from trading.adapters.hyperliquid_wire import Fill, account_fill
 from trading.adapters.keys import Wallet
 from trading.adapters.pear_api import READ_SECONDS_MAX, SYNC_SECONDS_MAX, Done, PearApi
-from trading.adapters.pear_cuts import as_held, cuts_of, swept
+from trading.adapters.pear_cuts import Cut, Sweep, as_held, writes_of
 from trading.adapters.pear_direct import DirectCloses, is_pear_s_own
 from trading.adapters.pear_register import Sent, WriteRegister
 from trading.adapters.pear_reports import Evidence, evidence_of, owners_of, report_on, sent_at
@@ -44,7 +45,7 @@ from trading.adapters.pear_wire import (
     takes_weights_per_side,
 )
 from trading.domain.errors import Busy, StoreCorrupt, VenueUnavailable
-from trading.domain.market import Holding, Instrument, Traits
+from trading.domain.market import Account, Instrument, Traits
 from trading.domain.orders import Order, OrderReport, RejectReason, Side
 from trading.domain.resting import AccountFill, PairLine, RestingOrder, RestingReport, RestingStatus
 from trading.domain.units import ZERO, ClientOrderId, Coin, Quantity, Ratio, Usd, hash_of
@@ -61,6 +62,7 @@ REMEMBERED_MAX = 4096
 LINE_TOLERANCE = Ratio(Decimal("0.05"))
 _SPOILT = "another order of the group cannot be sent, so the group was not"
 _NO_REGISTER = "the register of orders cannot be had"
+_UNSHOWN = "Pear shows no position that holds it, or not surely enough to take a part of it"
 
 
 class PearVenue(HyperliquidReader):
@@ -84,10 +86,14 @@ class PearVenue(HyperliquidReader):
         stream: PriceStream | None = None,
         direct: HyperliquidVenue | None = None,
     ) -> None:
-        traits = Traits(proves_absence=False, sizes_in_coins=False, keeps_pairs=True, tells_fills=True)
+        traits = Traits(
+            proves_absence=False, sizes_in_coins=False, keeps_pairs=True, tells_fills=True, prices_closes=True
+        )
         fee = Ratio(traits.taker_fee + BUILDER_FEE)
         traits = replace(traits, rests_orders=direct is not None, taker_fee=fee)
         super().__init__(api, address, network, clock, log, traits, stream)
+        if direct is not None:
+            direct.share_listings(self)
         self.pear = pear
         self.direct = direct
         self._register = register
@@ -95,6 +101,7 @@ class PearVenue(HyperliquidReader):
         self._leverages: dict[Coin, tuple[int, float]] = {}
         self._read_otherwise = False
         self._sync_is_slow = False
+        self._unread: AbstractSet[str] = frozenset()
         self._asked: dict[ClientOrderId, tuple[float, OrderReport]] = {}
 
     @classmethod
@@ -174,11 +181,21 @@ class PearVenue(HyperliquidReader):
         patient = self._sync_is_slow and not hurried
         seconds = SYNC_SECONDS_MAX if patient else READ_SECONDS_MAX
         try:
-            return decode_baskets(self.pear.read("/positions", {"syncPosition": "true"}, seconds))
+            found = decode_baskets(self.pear.read("/positions", {"syncPosition": "true"}, seconds))
         except VenueUnavailable as error:
             # Where Pear hangs altogether, at every other time only: a close is to be tried often.
             self._sync_is_slow = not patient and "status" not in error.facts
             raise
+        self._tell_unread({one.unread for one in found if one.unread})
+        return found
+
+    def _tell_unread(self, why: AbstractSet[str]) -> None:
+        """Say once of positions at Pear that they cannot be read: they hide no other, and none of them is traded."""
+        if why and why != self._unread:
+            self._log.write(
+                "warning", f"a position at Pear cannot be read: {'; '.join(sorted(why))}", event="PearUnclear"
+            )
+        self._unread = why
 
     # Sending
 
@@ -248,39 +265,50 @@ class PearVenue(HyperliquidReader):
             return ()
         try:
             mistakes = self._mistakes(orders)
-            held = self.account()
-            if any(self._nothing_to_reduce(one, held.held(one.coin)) for one in orders):
-                # By a reading of before, what another process has opened since would be called gone.
-                self._changed()
-                held = self.account()
         except VenueUnavailable as error:
             return tuple(self._unsent(one, f"{error.detail}: nothing was sent") for one in orders)
-        for place, order in enumerate(orders):
-            mistakes[place] = mistakes[place] or self._nothing_to_reduce(order, held.held(order.coin))
+        account = self._account_to_reduce(orders)
+        if account is not None:
+            mistakes = [
+                known or self._nothing_to_reduce(order, account.held(order.coin))
+                for order, known in zip(orders, mistakes, strict=True)
+            ]
         reports = {
             order.client_order_id: self._kept(order, refused(order, one.reason, one.words, self._clock.now()))
             for order, one in zip(orders, mistakes, strict=True)
             if one is not None
         }
         left = [one for one in orders if one.client_order_id not in reports]
-        for report in self._cut(left, held.holdings):
+        for report in self._cut(left, account):
             reports[report.client_order_id] = report
         return tuple(reports[one.client_order_id] for one in orders)
 
-    def _cut(self, orders: Sequence[Order], held: Mapping[Coin, Holding]) -> list[OrderReport]:
+    def _account_to_reduce(self, orders: Sequence[Order]) -> Account | None:
+        """What *orders* reduce; None where the exchange cannot be read, for what leaves Pear whole needs no reading."""
+        try:
+            account = self.account()
+            if any(self._nothing_to_reduce(one, account.held(one.coin)) for one in orders):
+                # By a reading of before, what another process has opened since would be called gone.
+                self._changed()
+                account = self.account()
+        except VenueUnavailable:
+            return None
+        return account
+
+    def _cut(self, orders: Sequence[Order], account: Account | None) -> list[OrderReport]:
         """One write a basket, by a reading in the turn: sizes at Pear are absolute, and by an older one a cut would
         give back what another write has taken since."""
         if not orders:
             return []
         reports: dict[ClientOrderId, OrderReport] = {}
         posted: list[Order] = []
-        why, directly = "Pear shows no position that holds it", True
+        why, directly = _UNSHOWN, True
         try:
             self.pear.log_in()
             with self._register.turn(closes=True):
                 # What can go to the exchange waits no longer than a read may take.
-                baskets, held = self._as_held(self.baskets(hurried=self._closes is not None), held)
-                for cut in swept(cuts_of(orders, baskets), baskets, held):
+                baskets = self.baskets(hurried=self._closes is not None)
+                for cut in self._writes(orders, baskets, account):
                     reports |= {
                         one.client_order_id: one
                         for one in self._posted(cut.orders, cut.path, cut.body, cut.key, cut.expected)
@@ -300,16 +328,17 @@ class PearVenue(HyperliquidReader):
             reports[order.client_order_id] = report
         return list(reports.values())
 
-    def _as_held(
-        self, baskets: tuple[Basket, ...], held: Mapping[Coin, Holding]
-    ) -> tuple[tuple[Basket, ...], Mapping[Coin, Holding]]:
-        """*baskets* with no more than the exchange has. Where that is less by *held*, which may have been read before
-        the turn, and others have opened since, the exchange is asked. Raises VenueUnavailable."""
+    def _writes(
+        self, orders: Sequence[Order], baskets: tuple[Basket, ...], account: Account | None
+    ) -> Sequence[Cut | Sweep]:
+        """The writes that carry out *orders* by *baskets* of which no more is believed than the exchange has. Where
+        that is less by *account*, which may have been read before the turn, and others have opened since, it is asked.
+        """
         listed = self._listed_for(())
-        if as_held(baskets, held, listed) != baskets:
+        if account is not None and as_held(baskets, account.holdings, listed) != baskets:
             self._changed()
-            held = self.account().holdings
-        return as_held(baskets, held, listed), held
+            account = self._account_to_reduce(())
+        return writes_of(orders, baskets, None if account is None else account.holdings, listed)
 
     def _closed_directly(self, order: Order, why: str) -> OrderReport:
         """By the exchange, when there is a key for it; nothing has gone to Pear. It needs no file."""
@@ -323,7 +352,10 @@ class PearVenue(HyperliquidReader):
         except (OSError, StoreCorrupt) as error:
             self._log.write("error", f"closing without the register of orders: {error}", event="OrdersUnwritten")
         self._changed()
-        report = self._closes.send(order, Quantity(ZERO), self._touch(order), why)
+        try:
+            report = self._closes.send(order, Quantity(ZERO), self._touch(order), why)
+        except VenueUnavailable as error:
+            return self._unsent(order, f"{why}, and to the exchange neither: {error.detail}")
         return report if report.status.in_doubt else self._kept(order, report)
 
     def _touch(self, order: Order) -> Decimal | None:
@@ -390,14 +422,18 @@ class PearVenue(HyperliquidReader):
             self._log.write("warning", f"Pear did not close {position_id}: {words}", event="PearUnclear")
 
     def _settled(self, orders: Sequence[Order]) -> tuple[OrderReport, ...]:
-        """What the exchange shows, waited for as long as a caller can be held."""
-        reports = self._told(orders)
-        for pause in SETTLE_PAUSES_SECONDS:
-            if not any(one.status.in_doubt for one in reports):
-                break
-            self._clock.sleep(pause)
-            self._forget_pace(orders)
-            reports = self._told(orders)
+        """What the exchange shows, waited for as long as a caller can be held; where it cannot be read, no longer."""
+        reports: tuple[OrderReport, ...] = ()
+        try:
+            reports = self.reports(orders)
+            for pause in SETTLE_PAUSES_SECONDS:
+                if not any(one.status.in_doubt for one in reports):
+                    break
+                self._clock.sleep(pause)
+                self._forget_pace(orders)
+                reports = self.reports(orders)
+        except VenueUnavailable as error:
+            return reports or tuple(unknown(one, error.detail, self._clock.now()) for one in orders)
         return reports
 
     def _mistakes(self, orders: Sequence[Order]) -> list[Refusal | None]:

@@ -1,7 +1,7 @@
 """What has to be taken out of Pear's positions to carry out orders that reduce: one write a position.
 
 The law: pure; sizes are absolute, so that a write can be repeated and goes by one reading; more than a position holds
-is never taken from it, and none is left more than the exchange has.
+is never taken from it, and none is left more than the exchange has. Where that is not known only wholes leave.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -15,7 +15,8 @@ from trading.domain.units import ZERO, Coin, Quantity, hash_of
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """One write that takes *orders* out of a basket: the whole of it, or down to *targets*."""
+    """One write that takes *orders* out of a basket: the whole of it, or down to *targets*. An order of a coin without
+    a target is of a leg that the close of the whole may take unseen."""
 
     basket: Basket
     orders: tuple[Order, ...]
@@ -25,7 +26,8 @@ class Cut:
     def expected(self) -> Mapping[Coin, Quantity]:
         """What is to be taken of each coin."""
         parts = {one.coin: one.quantity for one in self.basket.parts}
-        return {coin: Quantity(parts[coin] - target) for coin, target in self.targets.items()}
+        asked = {one.coin: one.quantity for one in self.orders}
+        return {**asked, **{coin: Quantity(parts[coin] - target) for coin, target in self.targets.items()}}
 
     @property
     def path(self) -> str:
@@ -94,6 +96,42 @@ def cuts_of(orders: Sequence[Order], baskets: Collection[Basket]) -> list[Cut]:
     ]
 
 
+def writes_of(
+    orders: Sequence[Order],
+    baskets: tuple[Basket, ...],
+    held: Mapping[Coin, Holding] | None,
+    listed: Collection[Coin],
+) -> Sequence[Cut | Sweep]:
+    """The writes that carry out *orders* by *baskets* of which no more is believed than is *held*.
+
+    A part is taken by the size that is to be left: where nothing is known of what is held, or Pear shows more than that
+    and one that cannot be read may lie against it, only what leaves whole by what Pear shows goes.
+    """
+    there = baskets if held is None else as_held(baskets, held, listed)
+    if held is None or (there != baskets and any(one.unread for one in baskets)):
+        return _with_hidden([one for one in cuts_of(orders, baskets) if one.whole], orders, baskets, held)
+    cuts = cuts_of(orders, there)
+    found = swept(cuts, there, held)
+    return found if found is not cuts else _with_hidden(cuts, orders, there, held)
+
+
+def _with_hidden(
+    cuts: Sequence[Cut], orders: Sequence[Order], baskets: Collection[Basket], held: Mapping[Coin, Holding] | None
+) -> list[Cut]:
+    """*cuts*, but an order goes with the close of a position that shows one side only, and may have the other without
+    showing it, when less of its coin is shown than is *held*: cut out of another position, or closed at the exchange
+    besides, it would be taken twice. Where there is no such leg, its own turn comes when its group has been filled
+    without it."""
+    found = list(cuts)
+    for order in orders:
+        leaves_whole = any(one.whole and order in one.orders for one in found)
+        place = next((place for place, one in enumerate(found) if _may_hide(one, order)), None)
+        if place is not None and not leaves_whole and _shows_too_little(order, baskets, held):
+            found = [_without(one, order) for one in found]
+            found[place] = replace(found[place], orders=(*found[place].orders, order))
+    return [one for one in found if one.orders]
+
+
 def swept(cuts: Sequence[Cut], baskets: Collection[Basket], held: Mapping[Coin, Holding]) -> Sequence[Cut | Sweep]:
     """One sweep instead of *cuts* that take all of everything, as an emergency stop without a ledger does.
 
@@ -114,8 +152,11 @@ def _key_of(name: str, orders: Sequence[Order]) -> str:
 
 
 def _holds(basket: Basket, order: Order) -> bool:
-    part = basket.part(order.coin)
-    return part is not None and part.side is not order.side
+    return any(_reduces(order, one) for one in basket.parts)
+
+
+def _reduces(order: Order, part: Part) -> bool:
+    return part.coin == order.coin and part.side is not order.side
 
 
 def _serves(basket: Basket, order: Order) -> bool:
@@ -125,6 +166,25 @@ def _serves(basket: Basket, order: Order) -> bool:
     if part is None or not _holds(basket, order):
         return False
     return part.quantity >= order.quantity or part.quantity * order.limit_price >= NOTIONAL_MIN
+
+
+def _may_hide(cut: Cut, order: Order) -> bool:
+    return cut.whole and cut.basket.part(order.coin) is None and len({one.side for one in cut.basket.parts}) == 1
+
+
+def _shows_too_little(order: Order, baskets: Collection[Basket], held: Mapping[Coin, Holding] | None) -> bool:
+    """Do *baskets* have less of the coin than is *held*; where that is not known, nothing of it."""
+    shown = sum((part.quantity for one in baskets for part in one.parts if _reduces(order, part)), ZERO)
+    if held is None:
+        return not shown
+    return order.coin in held and shown < abs(held[order.coin].quantity)
+
+
+def _without(cut: Cut, order: Order) -> Cut:
+    if order not in cut.orders:
+        return cut
+    targets = {coin: target for coin, target in cut.targets.items() if coin != order.coin}
+    return replace(cut, orders=tuple(one for one in cut.orders if one != order), targets=targets)
 
 
 def _targets(basket: Basket, orders: Sequence[Order]) -> Mapping[Coin, Quantity]:

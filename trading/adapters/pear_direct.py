@@ -45,21 +45,22 @@ class DirectCloses:
             if denied is None and not (report.status.in_doubt and evidence.venue_now - evidence.sent_at >= PATIENCE):
                 return report
             filled = Quantity(sum_of(evidence.fills).quantity)
-            told = self.send(order, filled, touch(), denied or "Pear did not confirm it in time")
+            try:
+                told = self.send(order, filled, touch(), denied or "Pear did not confirm it in time")
+            except VenueUnavailable as error:
+                told = unknown(order, error.detail, self._clock.now())
         return _together(order, sum_of(evidence.fills), told, self._clock.now())
 
     def send(self, order: Order, filled: Quantity, touch: Decimal | None, why: str) -> OrderReport:
-        """What came of sending what is missing of *order* directly; without a price nothing is sent."""
-        now = self._clock.now()
-        try:
-            instrument = self._venue.instruments().get(order.coin)
-        except VenueUnavailable as error:
-            return unknown(order, error.detail, now)
+        """What came of sending what is missing of *order* directly. Raises VenueUnavailable where nothing was sent: the
+        exchange lists no such coin, there is no price, or nothing is missing."""
+        instrument = self._venue.instruments().get(order.coin)
         if touch is None or instrument is None:
-            return unknown(order, f"no price to close {order.coin} directly", now)
+            raise VenueUnavailable(f"no price to close {order.coin} directly")
         missing = Quantity(floor_to_step(order.quantity - filled, instrument.quantity_step))
         if missing <= 0:
-            return unknown(order, "nothing of it is missing", now)
+            raise VenueUnavailable("nothing of it is missing")
+        now = self._clock.now()
         own = replace(
             order,
             quantity=missing,

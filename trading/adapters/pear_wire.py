@@ -1,7 +1,8 @@
 """Pear's wire, both ways: orders to the bodies that are posted, answers to records.
 
 The law: pure, and Decimal until the text is written. Pear is told dollars and weights and answers in coins; numbers may
-come as numbers or as texts. What an answer says is believed in full or not at all, and unknown fields are ignored.
+come as numbers or as texts. What an answer says is believed in full or not at all, but for a list of positions, each of
+which is for itself, and unknown fields are ignored.
 Shapes and codes are those of the npm package @pear-protocol/hyperliquid 0.1.20 and of Pear's API documentation.
 """
 
@@ -131,7 +132,8 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Basket:
-    """A position as Pear keeps it, on top of the one holding a coin that the exchange knows."""
+    """A position as Pear keeps it, on top of the one holding a coin that the exchange knows. `unread` says why nothing
+    is known of it but that it is there."""
 
     id: str
     parts: tuple[Part, ...]
@@ -140,6 +142,7 @@ class Basket:
     price_ratio: PriceRatio | None
     take_profit: Usd | None
     stop_loss: Usd | None
+    unread: str = ""
 
     def part(self, coin: Coin) -> Part | None:
         return next((one for one in self.parts if one.coin == coin), None)
@@ -255,8 +258,8 @@ def decode_created(answer: object) -> Created:
 
 
 def decode_baskets(answer: object) -> tuple[Basket, ...]:
-    """GET /positions."""
-    return tuple(_basket(mapping(one)) for one in items(answer))
+    """GET /positions. One that cannot be read, which may be anybody's, hides no other."""
+    return tuple(_basket_or_unread(one) for one in items(answer))
 
 
 def takes_weights_per_side(basket: Basket) -> bool:
@@ -287,6 +290,13 @@ def decode_agent(answer: object) -> str | None:
     """GET /agentWallet; None for the several ways of saying that there is none."""
     found = mapping(answer).get("agentWalletAddress") if answer is not None else None
     return found.lower() if isinstance(found, str) and found else None
+
+
+def _basket_or_unread(value: object) -> Basket:
+    try:
+        return _basket(mapping(value))
+    except VenueUnavailable as error:
+        return Basket("", (), "", None, None, None, None, error.detail)
 
 
 def _basket(record: Record) -> Basket:

@@ -163,7 +163,7 @@ class Traits:
     `taker_fee`: what the account pays on each fill, a fraction of its notional. `rests_orders`: trigger orders can rest
     there. `tells_fills`: it tells every fill of the account with what explains it. `sizes_in_coins`: it is told coins
     and never fills more; a venue that is told dollars may be some lots off either way. `keeps_pairs`: it can close a
-    pair by itself at a profit or loss.
+    pair by itself at a profit or loss. `prices_closes`: a close goes there at a price of the venue's own.
     """
 
     single_leg: bool = True
@@ -173,6 +173,7 @@ class Traits:
     tells_fills: bool = False
     sizes_in_coins: bool = True
     keeps_pairs: bool = False
+    prices_closes: bool = False
 
 
 def ratio_of(base_price: Decimal, quote_price: Decimal) -> Decimal:

@@ -16,6 +16,7 @@ from trading.domain.units import ZERO, Coin, PositionId, Quantity
 from trading.engine.desk import Desk
 from trading.engine.dregs import only_dregs
 from trading.engine.playbook import Market
+from trading.engine.schedule import keeps_pace
 
 
 def later(desk: Desk, trade: Trade) -> datetime:
@@ -60,6 +61,8 @@ def look(desk: Desk, trade: Trade) -> tuple[Market, Book]:
     # Read last: the age of a quote is judged, and an order dated, after every call that took its time.
     now = _time_of(desk, trade)
     opening = book.trades_of_position(trade.terms.position_id)[0]
+    if account is None and not trade.opens and desk.venue.traits.prices_closes and not keeps_pace(trade, now):
+        quotes = _arrival_quotes(trade) | dict(quotes)
     market = Market(
         now=now,
         quotes=quotes,
@@ -79,6 +82,15 @@ def look(desk: Desk, trade: Trade) -> tuple[Market, Book]:
         ),
     )
     return market, book
+
+
+def _arrival_quotes(trade: Trade) -> dict[Coin, Quote]:
+    """What a CLOSE is made out by where the venue's own price is what it goes at, and nothing can be read of one that
+    would serve for more."""
+    return {
+        leg.coin: Quote(leg.coin, leg.arrival_price, leg.arrival_price, leg.arrival_price, trade.terms.accepted_at)
+        for leg in trade.terms.legs
+    }
 
 
 def _dregs(
