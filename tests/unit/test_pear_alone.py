@@ -12,11 +12,13 @@ from tests.servers.hyperliquid.faults import INFO, Answer, Commit, Fault
 from tests.unit.pear_world import ALL, CLOSE, CUT, ETH, SOL, PearWorld
 from tests.unit.test_pear_desk import PearDesk
 from trading.domain.desk_state import TradingState
+from trading.domain.errors import VenueUnavailable
 from trading.domain.exit_plan import ExitReason
 from trading.domain.orders import OrderStatus, Side
 from trading.domain.positions import Position, PositionStatus
 from trading.domain.units import Coin
 from trading.engine import closing, emergency, entry
+from trading.engine.requests import TwapRequest
 
 BTC, D, SHOWN = Coin("BTC"), Decimal, "GET /positions"
 ODD = {"positionId": "odd", "longAssets": [{"coin": "BTC", "actualSize": None}]}
@@ -54,6 +56,14 @@ class Unread(PearWorld):
         self.server.faults.lift()
         self.assertEqual([one.status for one in self.told(orders)], [OrderStatus.FILLED] * 2)
         self.assertEqual(self.pear.count(CLOSE), 1)
+
+    def test_nobody_waits_for_fills_that_cannot_be_read(self) -> None:
+        """Each look may hang for seconds, and there were seven."""
+        began = self.clock.now()
+        with mock.patch.object(self.venue, "_fills_between", side_effect=VenueUnavailable("gone")) as looks:
+            self.venue.submit(self.a_way_out())
+        self.assertEqual(looks.call_count, 1)
+        self.assertLess((self.clock.now() - began).total_seconds(), 2)
 
     def test_a_part_stays_for_sizes_at_pear_are_absolute(self) -> None:
         """What Pear shows may be of before: a size to be left by that could buy back what has been sold since."""
@@ -221,6 +231,18 @@ class UnreadDesk(PearDesk):
         self.assertEqual(self.state, TradingState.HALTED)
         self.assert_flat()
         self.assert_account_explained()
+
+    def test_a_close_in_slices_waits_for_a_price_until_it_is_hurried(self) -> None:
+        """A slice is a part, and the price of before is what it would be measured by."""
+        position = self.execute()
+        closing.close(self.desk, position.id, ExitReason.MANUAL, twap=TwapRequest(600, 4))
+        self.assertEqual(self.pear.count(CUT), 1)
+        self.server.faults.add(Fault(INFO, Answer.CLOSED, Commit.NEVER, "", None))
+        self.tick(40, 5.0)
+        (trade,) = (one for one in self.desk.store.book().trades() if not one.opens)
+        self.assertEqual(len(trade.orders), 2)
+        closing.close(self.desk, position.id, ExitReason.MANUAL)
+        self.assertEqual((self.held(ETH), self.held(SOL), self.pear.count(CLOSE)), (0, 0, 1))
 
 
 if __name__ == "__main__":
