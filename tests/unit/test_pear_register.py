@@ -1,5 +1,6 @@
 """What all processes know of an account's writes: whose turn it is, what was sent, and the last word on it."""
 
+import json
 import tempfile
 import threading
 import unittest
@@ -92,6 +93,32 @@ class Remembering(RegisterTestCase):
             file.write(b'{"id": "0x')
         self.register.claim([numbered(2)], "key", NOON)
         self.assertEqual(len(self.opened().known()), 2)
+
+    def test_a_line_that_says_what_nobody_knows_hides_nothing_but_itself(self) -> None:
+        """Of a later version, or of a damaged disk: with it no close could be sent any more."""
+        order = numbered(1)
+        self.register.claim([order], "key", NOON)
+        odd: tuple[dict[str, object], ...] = (
+            {"final": {"status": "NEW"}},
+            {"final": {"status": "FILLED", "at_ms": 0, "filled": "x", "price": None, "reason": None}},
+            {"refused": ["NEW", "words"]},
+            {"refused": []},
+            {"answered_ms": "soon"},
+            {"told": {"x": "1"}},
+            {"expected": None},
+            {"tids": [None]},
+        )
+        for row in odd:
+            for name in (order.client_order_id, numbered(2).client_order_id):
+                with self.subTest(row=row, name=name):
+                    with self.path.open("a") as file:
+                        file.write(
+                            json.dumps({"id": name, "side": "UP", **row} if name[-1] == "2" else {"id": name, **row})
+                            + "\n"
+                        )
+                    self.assertEqual(
+                        self.opened().known(), {order.client_order_id: self.register.known()[order.client_order_id]}
+                    )
 
     def test_it_starts_a_new_file_beyond_its_size_and_remembers_the_one_before(self) -> None:
         with mock.patch.object(pear_register, "REGISTER_BYTES_MAX", 400):

@@ -8,7 +8,7 @@ without them the exchange's fills since the order was intended still say what be
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from trading.adapters.followed_file import FollowedFile
 from trading.adapters.hyperliquid_values import instant_of, milliseconds
-from trading.domain.errors import Busy
+from trading.domain.errors import Busy, VenueUnavailable
 from trading.domain.orders import Order, OrderReport, OrderStatus, RejectReason, Side
 from trading.domain.units import ClientOrderId, Coin, Price, Quantity, Usd
 from trading.utils.locks import ProcessLock
@@ -28,6 +28,7 @@ OPEN_WAIT_SECONDS = 3.0
 CLOSE_WAIT_SECONDS = 6.0
 TURN_PAUSE_SECONDS = 0.01
 FILES_SECONDS_MAX = 2.0
+_UNREADABLE = (VenueUnavailable, ValueError, LookupError, TypeError, ArithmeticError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +165,9 @@ class WriteRegister:
             row = _row(line)
             if row is not None:
                 name = ClientOrderId(str(row["id"]))
-                self._sent[name] = _merged(self._sent.get(name), name, row)
+                # What a later version has written, or a damaged disk made of it, is as good as torn.
+                with suppress(*_UNREADABLE):
+                    self._sent[name] = _merged(self._sent.get(name), name, row)
 
 
 def _row(line: str) -> dict[str, object] | None:

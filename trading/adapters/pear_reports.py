@@ -15,8 +15,8 @@ from trading.adapters.hyperliquid_reports import FILLS_LAG, Sum, ended, refused,
 from trading.adapters.hyperliquid_wire import Fill
 from trading.adapters.pear_register import Sent
 from trading.adapters.pear_wire import CLOID_MARK
-from trading.domain.orders import Order, OrderReport, OrderStatus, RejectReason
-from trading.domain.units import ZERO, ClientOrderId
+from trading.domain.orders import Order, OrderReport, OrderStatus, RejectReason, Side
+from trading.domain.units import ZERO, ClientOrderId, Coin
 
 # Reads at the exchange lag writes by up to a second (measured on testnet); a leg may have been done although Pear says
 # no, so that a no is believed after this.
@@ -74,7 +74,7 @@ def evidence_of(
 ) -> Mapping[ClientOrderId, Evidence]:
     """What is known of each of *orders*, which were asked about together, by the account's *fills* since the first of
     them was sent."""
-    own = {one.client_order_id: _own_fills(one, known, fills, _window(one, known, skew)) for one in orders}
+    own = {one.client_order_id: _own_fills(one, known, fills, _window_of(one, known, skew)) for one in orders}
     found = {}
     for order in orders:
         sent = known.get(order.client_order_id)
@@ -106,9 +106,10 @@ def owners_of(
     for sent in known.values():
         if sent.final is None:
             # What a write that reduces was to take is registered with it.
-            first = _begins(sent.sent_at, skew, reduces=sent.expected is not None)
+            reduces = sent.expected is not None
+            window = _window(sent.coin, sent.side, sent.sent_at, known, skew, reduces=reduces)
             for one in fills:
-                if one.coin == sent.coin and one.side is sent.side and one.at >= first:
+                if one.coin == sent.coin and one.side is sent.side and window.holds(one.at):
                     owners.setdefault((one.tid, one.oid), sent.client_order_id)
     return owners
 
@@ -134,15 +135,20 @@ def _own_fills(
     return tuple(marked or [one for one in free if one.liquidated is None])
 
 
-def _window(order: Order, known: Mapping[ClientOrderId, Sent], skew: Skew) -> Window:
-    """From a moment before it was sent to when the next of its coin and side was: writes go one at a time."""
-    began = sent_at(order, known)
+def _window_of(order: Order, known: Mapping[ClientOrderId, Sent], skew: Skew) -> Window:
+    return _window(order.coin, order.side, sent_at(order, known), known, skew, reduces=order.reduce_only)
+
+
+def _window(
+    coin: Coin, side: Side, began: datetime, known: Mapping[ClientOrderId, Sent], skew: Skew, *, reduces: bool
+) -> Window:
+    """From a moment before an order *began* to when the next of its coin and side did: writes go one at a time."""
     later = [
         one.sent_at
         for one in known.values()
-        if one.coin == order.coin and one.side is order.side and one.sent_at > began and one.key
+        if one.coin == coin and one.side is side and one.sent_at > began and one.key
     ]
-    return Window(_begins(began, skew, reduces=order.reduce_only), min(later) + skew.ahead if later else None)
+    return Window(_begins(began, skew, reduces=reduces), min(later) + skew.ahead if later else None)
 
 
 def _begins(began: datetime, skew: Skew, *, reduces: bool) -> datetime:
