@@ -1,15 +1,17 @@
 """Whose fills are whose of what was sent through Pear, by what the register knows and the exchange tells."""
 
 import unittest
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 from tests.fakes import NOON
 from trading.adapters.hyperliquid_api import Skew
+from trading.adapters.hyperliquid_reports import refused
 from trading.adapters.hyperliquid_wire import Fill
 from trading.adapters.pear_register import Sent
-from trading.adapters.pear_reports import owners_of
-from trading.domain.orders import Side
+from trading.adapters.pear_reports import Evidence, evidence_of, owners_of
+from trading.domain.orders import Order, RejectReason, Side
 from trading.domain.units import ClientOrderId, Coin, Price, Quantity, Usd
 
 ETH = Coin("ETH")
@@ -22,6 +24,21 @@ def after(seconds: float) -> datetime:
 
 def a_fill(at: datetime, *, tid: int = 1, oid: int = 10, side: Side = Side.SELL) -> Fill:
     return Fill(ETH, oid, None, Price(Decimal(3000)), Quantity(Decimal("0.2")), Usd(Decimal(1)), at, tid, side)
+
+
+def an_order(number: int, *, reduces: bool = True) -> Order:
+    return Order(
+        client_order_id=ClientOrderId(f"0x{number:032x}"),
+        coin=ETH,
+        side=Side.SELL,
+        quantity=Quantity(Decimal("0.2")),
+        limit_price=Price(Decimal(2900)),
+        reduce_only=reduces,
+        slice_number=1,
+        attempt=0,
+        intended_at=NOON,
+        expires_at=after(5),
+    )
 
 
 def sent(number: int, at: datetime, *, expected: str | None = "0.2", side: Side = Side.SELL) -> Sent:
@@ -43,6 +60,100 @@ class Owners(unittest.TestCase):
             with self.subTest(at=at):
                 self.assertEqual(self.owner(a_fill(after(at)), first, second), owner)
                 self.assertEqual(self.owner(a_fill(after(at)), second, first), owner)
+
+    def test_an_order_that_has_ended_has_the_fills_that_it_ended_by_and_no_more(self) -> None:
+        """One that was given up would have taken what somebody else sells of its coin from then on."""
+        first = a_fill(after(1), tid=1)
+        report = refused(an_order(1), RejectReason.OTHER, "", NOON)
+        known = replace(sent(1, NOON), final=report), replace(sent(2, after(5)), final=report, tids=frozenset({2}))
+        self.assertIsNone(self.owner(first, *known))
+        self.assertEqual(self.owner(a_fill(after(1), tid=2), *known), 2)
+        self.assertIsNone(self.owner(a_fill(after(6), tid=3), *known))
+
+    def test_a_fill_of_another_coin_or_side_is_nobody_s(self) -> None:
+        self.assertEqual(self.owner(a_fill(after(1)), sent(1, NOON)), 1)
+        self.assertIsNone(self.owner(a_fill(after(1), side=Side.BUY), sent(1, NOON)))
+        self.assertIsNone(self.owner(replace(a_fill(after(1)), coin=Coin("BTC")), sent(1, NOON)))
+
+
+class Windows(unittest.TestCase):
+    """Since when a fill may be of an order, by the exchange's clock, which is two seconds ahead here."""
+
+    skew = Skew(timedelta(seconds=2), timedelta(milliseconds=100))
+
+    def evidence(self, orders: list[Order], known: list[Sent], fills: list[Fill]) -> list[Evidence]:
+        told = {one.client_order_id: one for one in known}
+        found = evidence_of(orders, told, fills, after(30), self.skew)
+        return [found[one.client_order_id] for one in orders]
+
+    def test_an_opening_s_begin_a_second_before_it_was_sent_and_a_close_s_as_exactly_as_the_clocks_are_known(
+        self,
+    ) -> None:
+        for reduces, earliest in ((False, 1.0), (True, 1.85)):
+            known = sent(1, NOON, expected="0.2" if reduces else None)
+            for at, own in ((earliest, True), (earliest - 0.01, False)):
+                with self.subTest(reduces=reduces, at=at):
+                    fill = a_fill(after(at))
+                    (found,) = self.evidence([an_order(1, reduces=reduces)], [known], [fill])
+                    self.assertEqual(found.fills, (fill,) if own else ())
+                    owners = owners_of({known.client_order_id: known}, [fill], self.skew)
+                    self.assertEqual(len(owners), int(own))
+
+    def test_they_end_with_the_next_order_like_it(self) -> None:
+        tenth = Quantity(Decimal("0.1"))
+        fills = [replace(a_fill(after(at), tid=tid), quantity=tenth) for tid, at in enumerate((2.5, 6.8, 7))]
+        known = [sent(1, NOON), sent(2, after(5))]
+        first, second = self.evidence([an_order(1), an_order(2)], known, fills)
+        self.assertEqual((first.fills, second.fills), (tuple(fills[:2]), tuple(fills[2:])))
+
+    def test_no_fill_is_in_two_windows_whoever_looks_at_the_same_time(self) -> None:
+        """Two positions that share a coin are closed right after each other, and one of the closes is lost: each of two
+        threads took the same fill for its own, and what still stood was nobody's."""
+        for gap, at in ((0.1, 2.05), (0.1, 2.1), (0.0, 2.0), (14, 15.9)):
+            with self.subTest(gap=gap, at=at):
+                known = [sent(1, NOON), sent(2, after(gap))]
+                found = [self.evidence([an_order(number)], known, [a_fill(after(at))])[0] for number in (1, 2)]
+                self.assertEqual(sum(len(one.fills) for one in found), 1)
+
+    def test_one_that_has_ended_or_is_long_past_takes_nothing_from_the_next(self) -> None:
+        report = refused(an_order(1), RejectReason.OTHER, "", NOON)
+        for first, gap in ((replace(sent(1, NOON), final=report), 1.0), (sent(1, NOON), 16)):
+            with self.subTest(gap=gap):
+                fill = a_fill(after(gap + 1.9))
+                (found,) = self.evidence([an_order(2)], [first, sent(2, after(gap))], [fill])
+                self.assertEqual(found.fills, (fill,))
+
+    def test_a_close_has_no_more_of_the_fills_around_it_than_it_was_to_take(self) -> None:
+        """Its position had less than nothing in the book then."""
+        fills = [a_fill(after(2.1), tid=1), a_fill(after(2.2), tid=2)]
+        (found,) = self.evidence([an_order(1)], [sent(1, NOON)], fills)
+        self.assertEqual(found.fills, (fills[0],))
+
+    def test_its_own_come_before_those_of_just_before_it_was_sent(self) -> None:
+        before, own = replace(a_fill(after(1.9)), quantity=Quantity(Decimal("0.5"))), a_fill(after(2.1), tid=2)
+        for fills in ([before, own], [own, before]):
+            (found,) = self.evidence([an_order(2)], [sent(2, NOON)], fills)
+            self.assertEqual(found.fills, (own,))
+
+    def test_parts_of_one_order_are_all_its_own_and_an_opening_may_have_more_than_was_asked(self) -> None:
+        parts = [replace(a_fill(after(2.1), tid=tid), quantity=Quantity(Decimal("0.1"))) for tid in (1, 2, 3)]
+        (close,) = self.evidence([an_order(1)], [sent(1, NOON)], parts)
+        self.assertEqual(len(close.fills), 2)
+        (opening,) = self.evidence([an_order(1, reduces=False)], [sent(1, NOON, expected=None)], parts)
+        self.assertEqual(len(opening.fills), 3)
+
+    def test_orders_that_are_asked_about_together_are_no_group_for_that(self) -> None:
+        """What was lost would be called unfilled for what another order took, be sent again, and come twice."""
+        fill = a_fill(after(3))
+        orders = [an_order(1), replace(an_order(2), coin=Coin("BTC"))]
+        for keys, together in ((("a", "b"), False), (("a", "a"), True), (("", ""), False)):
+            with self.subTest(keys=keys):
+                one, other = (replace(sent(number, NOON), key=key) for number, key in zip((1, 2), keys, strict=True))
+                found = self.evidence(orders, [one, replace(other, coin=Coin("BTC"))], [fill])
+                self.assertEqual(found[0].group_filled_at, fill.at)
+                self.assertEqual(found[1].group_filled_at, fill.at if together else None)
+        found = self.evidence(orders, [], [fill])
+        self.assertEqual([one.group_filled_at for one in found], [fill.at, None])
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from trading.adapters.hyperliquid_reports import FILLS_LAG, Sum, ended, refused,
 from trading.adapters.hyperliquid_wire import Fill
 from trading.adapters.pear_register import Sent
 from trading.adapters.pear_wire import CLOID_MARK
-from trading.domain.orders import Order, OrderReport, OrderStatus, RejectReason, Side
-from trading.domain.units import ZERO, ClientOrderId, Coin
+from trading.domain.orders import Order, OrderReport, OrderStatus, RejectReason
+from trading.domain.units import ZERO, ClientOrderId
 
 # Reads at the exchange lag writes by up to a second (measured on testnet); a leg may have been done although Pear says
 # no, so that a no is believed after this.
@@ -50,9 +50,11 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """When an order may have traded, by the exchange's clock: from its sending to that of the next like it."""
+    """When an order may have traded, by the exchange's clock: from a moment before it was sent to when the next like it
+    was."""
 
     from_at: datetime
+    sent_at: datetime
     until_at: datetime | None
 
     def holds(self, at: datetime) -> bool:
@@ -74,7 +76,11 @@ def evidence_of(
 ) -> Mapping[ClientOrderId, Evidence]:
     """What is known of each of *orders*, which were asked about together, by the account's *fills* since the first of
     them was sent."""
-    own = {one.client_order_id: _own_fills(one, known, fills, _window_of(one, known, skew)) for one in orders}
+    own: dict[ClientOrderId, tuple[Fill, ...]] = {}
+    for order in orders:
+        taken = {(fill.tid, fill.oid, fill.coin) for others in own.values() for fill in others}
+        free = [fill for fill in fills if (fill.tid, fill.oid, fill.coin) not in taken]
+        own[order.client_order_id] = _own_fills(order, known, free, _window_of(order, known, skew))
     found = {}
     for order in orders:
         sent = known.get(order.client_order_id)
@@ -106,8 +112,7 @@ def owners_of(
     for sent in known.values():
         if sent.final is None:
             # What a write that reduces was to take is registered with it.
-            reduces = sent.expected is not None
-            window = _window(sent.coin, sent.side, sent.sent_at, known, skew, reduces=reduces)
+            window = _window(sent, known, skew, reduces=sent.expected is not None)
             for one in fills:
                 if one.coin == sent.coin and one.side is sent.side and window.holds(one.at):
                     owners.setdefault((one.tid, one.oid), sent.client_order_id)
@@ -118,7 +123,8 @@ def _own_fills(
     order: Order, known: Mapping[ClientOrderId, Sent], fills: Iterable[Fill], window: Window
 ) -> tuple[Fill, ...]:
     """The fills of *order*: those of the exchange's order ids that Pear told; where there are none, those of its coin
-    and side in its *window* that belong to no other order, Pear's own by their mark where there are any."""
+    and side in its *window* that belong to no other order, Pear's own by their mark where there are any; of those
+    no more than a write that reduces was to take."""
     sent = known.get(order.client_order_id)
     there = [one for one in fills if one.coin == order.coin and one.side is order.side]
     told = tuple(one for one in there if sent is not None and one.oid in sent.told)
@@ -132,23 +138,38 @@ def _own_fills(
         if window.holds(one.at) and one.tid not in tids and one.oid not in oids and one.cloid not in known
     ]
     marked = [one for one in free if one.cloid is not None and one.cloid.startswith(CLOID_MARK)]
-    return tuple(marked or [one for one in free if one.liquidated is None])
+    found = marked or [one for one in free if one.liquidated is None]
+    return tuple(found) if sent is None or sent.expected is None else _up_to(sent.expected, found, window)
+
+
+def _up_to(expected: Decimal, fills: Sequence[Fill], window: Window) -> tuple[Fill, ...]:
+    """The first of *fills* that make up *expected*, those of before the sending last: they may be of the one before."""
+    found: list[Fill] = []
+    for one in sorted(fills, key=lambda one: (one.at < window.sent_at, one.at, one.oid, one.tid)):
+        if sum((fill.quantity for fill in found), ZERO) < expected:
+            found.append(one)
+    return tuple(found)
 
 
 def _window_of(order: Order, known: Mapping[ClientOrderId, Sent], skew: Skew) -> Window:
-    return _window(order.coin, order.side, sent_at(order, known), known, skew, reduces=order.reduce_only)
+    mine = known.get(order.client_order_id)
+    mine = mine or Sent(order.client_order_id, order.coin, order.side, "", order.intended_at)
+    return _window(mine, known, skew, reduces=order.reduce_only)
 
 
-def _window(
-    coin: Coin, side: Side, began: datetime, known: Mapping[ClientOrderId, Sent], skew: Skew, *, reduces: bool
-) -> Window:
-    """From a moment before an order *began* to when the next of its coin and side did: writes go one at a time."""
-    later = [
-        one.sent_at
-        for one in known.values()
-        if one.coin == coin and one.side is side and one.sent_at > began and one.key
-    ]
-    return Window(_begins(began, skew, reduces=reduces), min(later) + skew.ahead if later else None)
+def _window(mine: Sent, known: Mapping[ClientOrderId, Sent], skew: Skew, *, reduces: bool) -> Window:
+    """From a moment before it was sent to when the next of its coin and side was: writes go one at a time. Without that
+    moment while the one before it is in doubt: no fill is in two windows, whoever looks at the same time."""
+    like = [one for one in known.values() if one.coin == mine.coin and one.side is mine.side and one.key]
+    place = next((place for place, one in enumerate(like) if one.client_order_id == mine.client_order_id), len(like))
+    began, sent_at = (mine.sent_at, place), mine.sent_at + skew.ahead
+    later = [one.sent_at for place, one in enumerate(like) if (one.sent_at, place) > began]
+    doubted = any(
+        (one.sent_at, place) < began and one.final is None and mine.sent_at - one.sent_at <= CLOSE_PATIENCE
+        for place, one in enumerate(like)
+    )
+    from_at = sent_at if doubted else _begins(mine.sent_at, skew, reduces=reduces)
+    return Window(from_at, sent_at, min(later) + skew.ahead if later else None)
 
 
 def _begins(began: datetime, skew: Skew, *, reduces: bool) -> datetime:
