@@ -14,7 +14,7 @@ from tests.unit.test_pear_desk import PearDesk
 from trading.domain.desk_state import TradingState
 from trading.domain.errors import VenueUnavailable
 from trading.domain.exit_plan import ExitReason
-from trading.domain.orders import OrderStatus, Side
+from trading.domain.orders import OrderStatus, RejectReason, Side
 from trading.domain.positions import Position, PositionStatus
 from trading.domain.units import Coin
 from trading.engine import closing, emergency, entry
@@ -97,6 +97,25 @@ class UnreadWithAKey(Unread):
         self.pear.faults.lift()
         self.venue.submit(self.a_way_out())
         self.assertEqual((self.held(ETH), self.held(SOL)), (0, 0))
+
+
+class JustBefore(PearWorld):
+    direct = True
+
+    def test_what_pear_did_just_before_leaves_nothing_to_be_done_directly(self) -> None:
+        """Its fills cannot be read yet: the exchange, which lets it take nothing, says so first."""
+        self.held_pair()
+        self.pear.faults.add(Fault(CLOSE, Answer.CLOSED, Commit.NEVER))
+        orders = self.a_way_out()
+        self.venue.submit(orders)
+        self.clock.advance(9)
+        self.server.info.lag.milliseconds, self.server.info.lag.fills_too = 3000, True
+        self.pear.trading.close_all(self.venue.account_id, {"executionType": "MARKET"})
+        self.clock.advance(1)
+        for report in self.told(orders):
+            self.assertEqual((report.status, report.filled), (OrderStatus.REJECTED, 0))
+            self.assertEqual(report.reason, RejectReason.REDUCE_ONLY)
+            self.assertIn("closed directly", report.detail)
 
 
 class Odd(PearWorld):

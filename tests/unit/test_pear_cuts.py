@@ -104,6 +104,26 @@ class Writes(unittest.TestCase):
             [(one.basket.id, len(one.orders), one.whole) for one in found], [("2", 1, False), ("1", 2, True)]
         )
 
+    def test_an_order_that_goes_with_another_close_leaves_the_rest_of_its_own_write_as_it_is(self) -> None:
+        alone, other = a_basket("1", BTC="1"), a_basket("2", SOL="5", ETH="-3")
+        some = closing(SOL, Side.SELL, "3")
+        found = self.cuts((*PAIR, some), (alone, other), BTC="1", ETH="-5", SOL="5")
+        self.assertEqual([(one.basket.id, one.orders) for one in found], [("2", (some,)), ("1", PAIR)])
+        self.assertEqual(found[0].targets, {SOL: 2})
+
+    def test_a_coin_that_is_held_no_more_has_no_leg_that_is_not_shown(self) -> None:
+        (cut,) = self.cuts(PAIR, (a_basket("1", BTC="1"),), BTC="1")
+        self.assertEqual(cut.orders, (SELL_BTC,))
+
+    def test_nothing_is_swept_beside_what_somebody_holds_of_any_coin(self) -> None:
+        pair, other = a_basket("1", BTC="1", ETH="-2"), a_basket("2", SOL="5")
+        orders = (*PAIR, closing(SOL, Side.SELL, "5"))
+        for more in ({"BTC": "1.1"}, {"ETH": "-2.1"}, {"SOL": "5.1"}):
+            with self.subTest(more=more):
+                self.assertEqual(
+                    len(self.cuts(orders, (pair, other), **{"BTC": "1", "ETH": "-2", "SOL": "5", **more})), 2
+                )
+
     def test_more_of_the_same_leg_is_no_leg_that_is_not_shown(self) -> None:
         """One order of the coin, in a position that has some of it: the rest may be anywhere."""
         (cut,) = self.cuts((closing(BTC, Side.SELL, "2"),), (a_basket("1", BTC="1"),), BTC="2")

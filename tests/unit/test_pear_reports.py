@@ -1,6 +1,7 @@
-"""Whose fills are whose of what was sent through Pear, by what the register knows and the exchange tells."""
+"""Whose fills are whose of what was sent through Pear, and what they add up to, by register, exchange and clock."""
 
 import unittest
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -10,8 +11,9 @@ from trading.adapters.hyperliquid_api import Skew
 from trading.adapters.hyperliquid_reports import refused
 from trading.adapters.hyperliquid_wire import Fill
 from trading.adapters.pear_register import Sent
-from trading.adapters.pear_reports import Evidence, evidence_of, owners_of
-from trading.domain.orders import Order, RejectReason, Side
+from trading.adapters.pear_reports import Evidence, evidence_of, owners_of, report_on
+from trading.adapters.pear_wire import CLOID_MARK
+from trading.domain.orders import Order, OrderStatus, RejectReason, Side
 from trading.domain.units import ClientOrderId, Coin, Price, Quantity, Usd
 
 ETH = Coin("ETH")
@@ -154,6 +156,149 @@ class Windows(unittest.TestCase):
                 self.assertEqual(found[1].group_filled_at, fill.at if together else None)
         found = self.evidence(orders, [], [fill])
         self.assertEqual([one.group_filled_at for one in found], [fill.at, None])
+
+
+class Own(unittest.TestCase):
+    """Which of the fills in its window are an order's own."""
+
+    def own(self, fills: list[Fill], *known: Sent) -> tuple[Fill, ...]:
+        told = {one.client_order_id: one for one in known}
+        return tuple(evidence_of([an_order(1)], told, fills, after(30), EXACT)[an_order(1).client_order_id].fills)
+
+    def test_those_of_the_exchange_s_orders_that_pear_told_and_no_others(self) -> None:
+        fills = [a_fill(after(1), tid=1, oid=10), a_fill(after(1), tid=2, oid=11)]
+        told = replace(sent(1, NOON), told={11: Quantity(Decimal("0.2"))})
+        self.assertEqual(self.own(fills, told), (fills[1],))
+        self.assertEqual(self.own(fills[:1], told), (fills[0],), "told by an id that the exchange does not have")
+
+    def test_none_that_another_order_was_told_or_has_ended_by_and_none_that_went_directly(self) -> None:
+        fill, own = a_fill(after(1), tid=1, oid=10), sent(1, NOON)
+        elsewhere = sent(2, after(-60))
+        self.assertEqual(self.own([fill], own, elsewhere), (fill,))
+        self.assertEqual(self.own([fill], own, replace(elsewhere, told={10: Quantity(Decimal("0.2"))})), ())
+        self.assertEqual(self.own([fill], own, replace(elsewhere, tids=frozenset({1}))), ())
+        self.assertEqual(self.own([fill], replace(own, tids=frozenset({1})), elsewhere), (fill,))
+        self.assertEqual(self.own([replace(fill, cloid=own.client_order_id)], own), ())
+
+    def test_pear_s_by_their_mark_and_without_any_what_nobody_forced(self) -> None:
+        by_hand, marked = a_fill(after(1), tid=1), replace(a_fill(after(2), tid=2), cloid=f"{CLOID_MARK}{1:024x}")
+        forced = replace(a_fill(after(0.5), tid=3), liquidated="0x" + "ab" * 20)
+        self.assertEqual(self.own([forced, by_hand, marked], sent(1, NOON)), (marked,))
+        self.assertEqual(self.own([forced, by_hand], sent(1, NOON)), (by_hand,))
+        self.assertEqual(self.own([forced], sent(1, NOON)), ())
+
+    def test_none_of_another_coin_or_side(self) -> None:
+        fill = a_fill(after(1))
+        self.assertEqual(self.own([replace(fill, coin=Coin("BTC"))], sent(1, NOON)), ())
+        self.assertEqual(self.own([replace(fill, side=Side.BUY)], sent(1, NOON)), ())
+
+
+class Words(unittest.TestCase):
+    """What is said of an order, and when: seconds after it was sent."""
+
+    def word(
+        self,
+        now: float,
+        more: Mapping[str, object] | None = None,
+        *,
+        reduces: bool = True,
+        filled: str = "0",
+        filled_at: float = 0.0,
+    ) -> str:
+        """*more* is what the register knows, `told`, `expected` and `refused`, and when: `answered`, `refused`,
+        `group`."""
+        more = more or {}
+        known = sent(1, NOON, expected=str(more.get("expected", "0.2")))
+        if "told" in more:
+            known = replace(known, told={10: Quantity(Decimal(str(more["told"])))})
+        if "refused" in more:
+            known = replace(known, refused=(RejectReason.MARGIN, "too little"))
+        quantity = Quantity(Decimal(filled))
+        fills = [replace(a_fill(after(filled_at)), quantity=quantity)] if quantity else []
+        group = float(str(more.get("group", filled_at)))
+
+        def instant(name: str) -> datetime | None:
+            return after(float(str(more[name]))) if name in more else None
+
+        evidence = Evidence(
+            sent=None if "unregistered" in more else known,
+            fills=fills,
+            venue_now=after(now),
+            sent_at=NOON,
+            answered_at=instant("answered"),
+            refused_at=instant("refused"),
+            group_filled_at=after(group) if fills or "group" in more else None,
+        )
+        report = report_on(an_order(1, reduces=reduces), evidence, NOON)
+        self.assertEqual((report.filled, report.sized_by_venue), self.counted(report.status, quantity))
+        return f"{report.status} {report.reason or ''}".strip()
+
+    def counted(self, status: OrderStatus, quantity: Quantity) -> tuple[Decimal, bool]:
+        ended = status in (OrderStatus.FILLED, OrderStatus.PARTIALLY_FILLED)
+        return (quantity, quantity > Decimal("0.2")) if ended else (Decimal(0), False)
+
+    def test_all_that_was_asked_told_or_to_be_taken_is_the_end_at_once(self) -> None:
+        self.assertEqual(self.word(0, filled="0.2"), "FILLED")
+        self.assertEqual(self.word(0, {"unregistered": True}, filled="0.2"), "FILLED")
+        self.assertEqual(self.word(0, {"told": "0.15", "answered": 0}, filled="0.15"), "PARTIALLY_FILLED")
+        self.assertEqual(self.word(0, {"expected": "0.15"}, filled="0.15"), "PARTIALLY_FILLED")
+        self.assertEqual(self.word(0, {"told": "0.25", "answered": 0}, filled="0.25"), "FILLED")
+        odd: tuple[dict[str, object], ...] = ({"unregistered": True}, {"told": "0.2"}, {"expected": "0.16"})
+        for more in odd:
+            with self.subTest(more=more):
+                self.assertEqual(self.word(0, more, filled="0.15"), "ACCEPTED")
+
+    def test_a_part_is_the_end_when_the_newest_fill_of_the_group_is_three_seconds_old(self) -> None:
+        for now, filled_at, more, word in (
+            (3, 0, {}, "ACCEPTED"),
+            (3.001, 0, {}, "PARTIALLY_FILLED"),
+            (3.001, 0, {"group": 1}, "ACCEPTED"),
+            (7.999, 5, {"answered": 0}, "ACCEPTED"),
+            (8.001, 5, {"answered": 0}, "PARTIALLY_FILLED"),
+            (9, 0, {"answered": 6}, "ACCEPTED"),
+            (9.001, 0, {"answered": 6}, "PARTIALLY_FILLED"),
+        ):
+            with self.subTest(now=now, more=more):
+                self.assertEqual(self.word(now, more, filled="0.1", filled_at=filled_at), word)
+
+    def test_what_pear_says_it_has_done_is_waited_for(self) -> None:
+        for now, more, word in (
+            (10, {}, "ACCEPTED"),
+            (10.001, {}, "REJECTED NO_MATCH"),
+            (3, {"told": "0.2"}, "ACCEPTED"),
+            (3.001, {"told": "0.2"}, "REJECTED NO_MATCH"),
+            (3, {"group": 0}, "ACCEPTED"),
+            (3.001, {"group": 0}, "REJECTED NO_MATCH"),
+        ):
+            with self.subTest(now=now, more=more):
+                self.assertEqual(self.word(now, {"answered": 0, **more}), word)
+                later = {"answered": 5, **more, **({"group": 5} if "group" in more else {})}
+                self.assertEqual(self.word(now + 5, later), word)
+
+    def test_a_no_is_believed_a_second_and_a_half_after_it_came_and_only_where_nothing_was_done(self) -> None:
+        for now, more, word in (
+            (1.5, {"refused": 0}, "ACCEPTED"),
+            (1.501, {"refused": 0}, "REJECTED MARGIN"),
+            (6.5, {"refused": 5}, "ACCEPTED"),
+            (6.501, {"refused": 5}, "REJECTED MARGIN"),
+            (3, {"group": 0}, "UNKNOWN"),
+            (3.001, {"group": 0}, "REJECTED NO_MATCH"),
+            (3.001, {"group": 0, "refused": 3}, "REJECTED NO_MATCH"),
+        ):
+            with self.subTest(now=now, more=more):
+                self.assertEqual(self.word(now, more), word)
+
+    def test_silence_ends_after_fifteen_seconds_for_a_close_and_ninety_for_an_opening(self) -> None:
+        for now, reduces, word in (
+            (15, True, "UNKNOWN"),
+            (15.001, True, "REJECTED OTHER"),
+            (15.001, False, "UNKNOWN"),
+            (90, False, "UNKNOWN"),
+            (90.001, False, "REJECTED UNEXPLAINED"),
+        ):
+            with self.subTest(now=now, reduces=reduces):
+                self.assertEqual(self.word(now, reduces=reduces), word)
+                self.assertEqual(self.word(now, {"unregistered": True}, reduces=reduces), word)
 
 
 if __name__ == "__main__":
