@@ -174,6 +174,45 @@ for (const box of document.querySelectorAll('.tile, .signal, .row, .parts')) {
 return told;
 """
 
+# What is selected in a position's legs and costs once another mark has come, and whether that is shown.
+SELECTED = """
+const { desk, tell } = await import('/static/desk/state.js');
+const mark = () => document.querySelector('.detail-facts tbody td:nth-of-type(3)').textContent;
+const told = [];
+const before = mark();
+for (const css of ['.detail-facts tbody th', '.detail-facts dl div:nth-last-child(4) dt']) {
+  getSelection().selectAllChildren(document.querySelector(css));
+  for (const one of desk.positions.values()) one.long.mark_price *= 1.01;
+  tell('marks');
+  await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+  told.push(String(getSelection()).split(' ')[0]);
+}
+return [told, mark() !== before];
+"""
+
+# From here on the stream tells of a close before the close itself is answered; what the page says of it is kept.
+A_SLOW_ANSWER = """
+const { desk } = await import('/static/desk/state.js');
+window.toasted = [];
+const keep = (changes) => changes.forEach((one) => one.addedNodes.forEach((node) => toasted.push(node.textContent)));
+new MutationObserver(keep).observe(document.getElementById('toasts'), {childList: true});
+const asked = window.fetch;
+window.fetch = async (path, how) => {
+  const answer = await asked(path, how);
+  const id = how?.method === 'POST' && path.split('/')[3];
+  while (id && desk.positions.has(id)) await new Promise((done) => setTimeout(done, 20));
+  return answer;
+};
+"""
+
+TWENTY_AT_ONCE = """
+const { toast } = await import('/static/desk/dom.js');
+for (let n = 0; n < 20; n += 1) toast(`A position has closed, the ${n}th of many that leave at once.`);
+const { left, top, width, height } = document.getElementById('stop').getBoundingClientRect();
+const there = document.elementFromPoint(left + width / 2, top + height / 2);
+return [there.innerText, document.querySelectorAll('.toast').length];
+"""
+
 AN_OLD_MARK = """
 const { desk, now, tell } = await import('/static/desk/state.js');
 for (const one of desk.positions.values()) one.marked_at = new Date(now() - 60000).toISOString();
@@ -426,7 +465,7 @@ class PagesTest(BrowserCase):
             self.trade(signal_id, pair, position_size=size)
         from selenium.webdriver import Keys
 
-        self.browser.log_in_as("read")
+        self.browser.log_in_as("trade")
         until(lambda: len(self.browser.all(".row")) == 2, "two rows")
         for click, key, first in (
             ("Size", "descending", "STX"),
@@ -440,6 +479,16 @@ class PagesTest(BrowserCase):
         self.browser.see(".row-toggle:focus", "STX").send_keys(Keys.ENTER)
         self.browser.see("[aria-expanded=true]", "STX")
         self.browser.see(".distances", "Stop loss")
+        self.assertEqual([["long", "Naked"], True], self.browser.awaited(SELECTED))
+        self.browser.awaited(A_SLOW_ANSWER)
+        self.browser.see("[aria-label='Close STX/CFX']").send_keys(Keys.ENTER)
+        self.browser.see("dialog .danger").send_keys(Keys.ENTER)
+        self.browser.gone("dialog")
+        self.browser.see(".row-toggle:focus", "APE")
+        (told,) = self.browser.script("return window.toasted")
+        self.assertIn("STX/CFX has closed: manual", told)
+        # The places of its header, where the stop is, are its own however many tell something at once.
+        self.assertEqual(["Emergency stop", 4], self.browser.awaited(TWENTY_AT_ONCE))
 
     def test_the_rest_of_an_opening_is_cancelled_and_what_is_forbidden_says_so(self) -> None:
         slices = {"execution": "twap", "twap": {"duration_seconds": 600, "slices": 4}, "position_size": 4000}

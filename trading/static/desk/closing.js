@@ -3,7 +3,7 @@
 import { ask, get } from "./api.js";
 import { fill, h, openDialog, problemBox, showProblem, skeleton, toast, wide } from "./dom.js";
 import { learn } from "./feed.js";
-import { now } from "./state.js";
+import { desk, now } from "./state.js";
 import { bps, price, quantity, signedPercent, signedUsd, time, tone, usd } from "./format.js";
 
 const ALSO = {
@@ -11,19 +11,24 @@ const ALSO = {
   closing: "It is being closed already; what is left of that goes at once.",
 };
 
-export function askClose(position) {
+// *left* is called when the window is gone, whatever came of it.
+export function askClose(position, left) {
   const costs = h("div", { class: "costs" }, skeleton(4));
   const trouble = h("div", {});
   const go = h("button", { type: "button", class: "danger", onclick: () => close() }, `Close ${position.pair}`);
-  const { close: shut } = openDialog(`Close ${position.pair}`, [costs, trouble, h("div", { class: "buttons" }, go)]);
+  const { close: shut } = openDialog(`Close ${position.pair}`, [costs, trouble, h("div", { class: "buttons" }, go)], { closed: left });
+  const stands = () => desk.positions !== null && desk.positions.has(position.position_id);
 
   async function close() {
     go.disabled = true;
     go.textContent = "Closing …";
+    const stood = stands();
     try {
       const { body } = await ask("POST", `/api/positions/${position.position_id}/close`, {});
+      // The stream may have been faster than the answer, and has told of it then.
+      const told = stood && !stands();
       learn(body);
-      toast(`${body.pair} is ${body.status}${body.status === "closed" ? `: ${signedUsd(body.pnl)} net` : ""}`, "good");
+      if (!told) toast(`${body.pair} is ${body.status}${body.status === "closed" ? `: ${signedUsd(body.pnl)} net` : ""}`, "good");
       shut();
     } catch (problem) {
       showProblem(trouble, problem);

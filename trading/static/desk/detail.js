@@ -2,7 +2,7 @@
 
 import { ask, get } from "./api.js";
 import { lineChart } from "./chart.js";
-import { empty, fill, h, problemBox, showProblem, skeleton, style, text, toast, wide } from "./dom.js";
+import { empty, fill, h, problemBox, renew, showProblem, skeleton, style, text, toast, wide } from "./dom.js";
 import { barriers, changeOf, distances, fields, sameExits, sideOf, told, trail, unreadable, valuesOf, zscoreAt } from "./exits.js";
 import { learn } from "./feed.js";
 import { bps, dayTime, duration, number, percent, price, quantity, signedPercent, signedUsd, spread, tone, usd, words } from "./format.js";
@@ -198,12 +198,12 @@ function showFacts(mine, one) {
     mine.costs = h("div", {});
     fill(mine.facts, wide("Legs", mine.legs), mine.costs);
   }
-  fill(
+  renew(
     mine.legs,
     h("thead", {}, h("tr", {}, head.map((name, place) => h("th", { scope: "col", class: place ? "num" : "" }, name)))),
     h("tbody", {}, leg(one.long), leg(one.short)),
   );
-  fill(
+  renew(
     mine.costs,
     h(
       "dl",
@@ -216,7 +216,7 @@ function showFacts(mine, one) {
       fact("To liquidation", one.liquidation_distance === null ? "–" : one.liquidation_distance > 5 ? "> 500 %" : percent(one.liquidation_distance, 0)),
       fact("Margin leverage", `${one.leverage}×`),
     ),
-    resting(one),
+    h("div", {}, resting(one)),
   );
 }
 

@@ -1,6 +1,8 @@
 // Building and patching the page.
 // The law: text becomes text and never markup, and a node is touched only when what it shows has changed.
 
+const TOASTS_MAX = 4;
+
 export const $ = (id) => document.getElementById(id);
 
 // An element: h("td", {class: "num"}, "1.0", other). Attributes; on… are listeners; null and false leave one out.
@@ -37,6 +39,22 @@ export function style(node, name, value) {
 
 export function fill(node, ...children) {
   node.replaceChildren(...children.flat(3).filter((one) => one !== null && one !== undefined && one !== false));
+}
+
+// Like fill, but what shows the same stays the node that it was, and a selection in it stands.
+export function renew(node, ...children) {
+  const wanted = children.flat(3).filter((one) => one !== null && one !== undefined && one !== false);
+  const had = [...node.childNodes];
+  if (had.length !== wanted.length) {
+    node.replaceChildren(...wanted);
+    return;
+  }
+  had.forEach((old, place) => {
+    const one = wanted[place];
+    if (old.isEqualNode(one)) return;
+    if (old.firstElementChild && one.firstElementChild && old.cloneNode(false).isEqualNode(one.cloneNode(false))) renew(old, [...one.childNodes]);
+    else old.replaceWith(one);
+  });
 }
 
 // Something that may be wider than its place: the keyboard reaches it, to scroll.
@@ -99,8 +117,11 @@ export function openDialog(title, content, options = {}) {
   return { dialog, body, close };
 }
 
+// The latest few: all that close at once would hide the page, and the stop with it.
 export function toast(words, kind = "info") {
   const node = h("p", { class: `toast ${kind}` }, words);
-  $("toasts").append(node);
+  const place = $("toasts");
+  place.append(node);
+  if (place.children.length > TOASTS_MAX) place.firstElementChild.remove();
   setTimeout(() => node.remove(), 7000);
 }

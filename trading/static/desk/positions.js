@@ -121,7 +121,7 @@ function newRow(position) {
     h("span", { class: "chevron", "aria-hidden": "true" }),
     h("span", { class: "pair" }, at.pair, at.legs),
   );
-  at.close = h("button", { type: "button", class: "needs-trade", onclick: () => askClose(row.position) }, "Close");
+  at.close = h("button", { type: "button", class: "needs-trade", onclick: () => askClose(row.position, () => goOn(row)) }, "Close");
   row.tr = h(
     "tr",
     { role: "row", class: "row", "data-id": id },
@@ -140,10 +140,23 @@ function newRow(position) {
 }
 
 function drop(id, row) {
+  const here = row.tr.contains(document.activeElement) || row.under.contains(document.activeElement);
+  row.number = toggles().indexOf(row.at.toggle);
   row.tr.remove();
   row.under.remove();
   rows.delete(id);
   if (opened === id) opened = null;
+  if (here) goOn(row);
+}
+
+const toggles = () => [...body.querySelectorAll(".row-toggle")];
+
+// Whoever was at a row that has gone goes on at the one that has its place, not at the top of the page.
+function goOn(row) {
+  if (row.tr.isConnected || document.activeElement !== document.body || !body) return;
+  const near = toggles();
+  const next = near[Math.min(row.number, near.length - 1)];
+  if (next) next.focus();
 }
 
 function showFixed({ at, position: one, tr }) {
@@ -252,8 +265,7 @@ function shut(row) {
 function step(event) {
   if (event.key !== "ArrowDown" && event.key !== "ArrowUp") return;
   if (!event.target.classList.contains("row-toggle")) return;
-  const toggles = [...body.querySelectorAll(".row-toggle")];
-  const next = toggles[toggles.indexOf(event.target) + (event.key === "ArrowDown" ? 1 : -1)];
+  const next = toggles()[toggles().indexOf(event.target) + (event.key === "ArrowDown" ? 1 : -1)];
   if (!next) return;
   event.preventDefault();
   next.focus();
