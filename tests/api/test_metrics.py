@@ -3,7 +3,7 @@
 import errno
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, ClassVar
@@ -225,6 +225,34 @@ class TroubleTest(MetricsCase):
         with mock.patch.object(self.desk.store, "book", side_effect=StoreCorrupt("line 7"), create=True):
             self.assertEqual(1.0, self.value("executor_health", status="unhealthy"))
             self.assertIsNone(self.value("executor_orders_in_doubt"))
+
+    def test_an_exchange_that_hangs_is_asked_one_question_a_scrape(self) -> None:
+        """It took a question each for prices, account and positions, eighteen seconds in all, and Prometheus ten."""
+        self.open("standing", "SOL/AVAX")
+        self.clock.advance(60)
+        asked: list[str] = []
+
+        def hang(what: str) -> Callable[..., Any]:
+            def answer(*_: object) -> Any:
+                asked.append(what)
+                self.clock.advance(3)
+                raise VenueUnavailable("no answer in time")
+
+            return answer
+
+        with (
+            mock.patch.object(self.desk.venue, "quotes", hang("quotes")),
+            mock.patch.object(self.desk.venue, "account", hang("account")),
+        ):
+            self.assertEqual(1.0, self.value("executor_positions", status="open"))
+            self.assertEqual(["quotes"], asked)
+            self.assertIsNone(self.value("executor_equity_usd"))
+        self.assertIsNotNone(self.value("executor_equity_usd"))
+
+    def test_one_that_refuses_a_question_at_once_is_asked_the_next(self) -> None:
+        with mock.patch.object(self.desk.venue, "quotes", side_effect=VenueUnavailable("no such coin")):
+            self.assertIsNone(self.value("executor_stream_age_seconds"))
+            self.assertIsNotNone(self.value("executor_equity_usd"))
 
     def test_a_disk_of_which_the_system_says_nothing_has_no_number_and_is_no_error(self) -> None:
         gone = OSError(errno.EIO, os.strerror(errno.EIO))
