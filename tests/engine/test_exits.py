@@ -27,12 +27,12 @@ def marked(price: str) -> Callable[[Quote], Quote]:
     return lambda one: replace(one, mark=Price(Decimal(price))) if one.coin == ETH else one
 
 
-def liquidated_at(price: str) -> Callable[[Account], Account]:
-    """The venue says that it would take the ETH leg at *price*."""
+def liquidated_at(price: str, leg: Coin = ETH) -> Callable[[Account], Account]:
+    """The venue says that it would take *leg* at *price*."""
 
     def bend(account: Account) -> Account:
         held = {
-            coin: replace(one, liquidation_price=Price(Decimal(price))) if coin == ETH else one
+            coin: replace(one, liquidation_price=Price(Decimal(price))) if coin == leg else one
             for coin, one in account.holdings.items()
         }
         return replace(account, holdings=held)
@@ -104,6 +104,20 @@ class BarrierTest(ExitsTestCase):
                 self.swept()
                 venue.move("ETH", price)
                 self.assertEqual([] if reason is None else [reason], self.swept())
+
+    def test_a_barrier_is_breached_when_touched_to_the_last_digit(self) -> None:
+        position = self.scene.opened()
+        self.scene.clock.advance(1)
+        ((_, mark),) = publish_marks(self.scene.desk, None)
+        assert mark.exit_return is not None
+        self.planned(position, given_exit_plan(stop_loss=Ratio(-mark.exit_return)))
+        self.assertEqual([], self.swept(), "the venue's mark knows of no spread")
+        self.assertEqual([ExitReason.STOP_LOSS], self.swept())
+        self.venue.move("ETH", "4070")
+        ((_, mark),) = publish_marks(self.scene.desk, None)
+        assert mark.exit_return is not None
+        self.planned(position, given_exit_plan(take_profit=Ratio(mark.exit_return)))
+        self.assertEqual([ExitReason.TAKE_PROFIT], self.swept())
 
     def test_an_opening_whose_time_is_up_buys_nothing_any_more(self) -> None:
         """It was let alone while it held nothing, bought after its time, and paid for the way out at once."""
@@ -211,6 +225,16 @@ class BarrierTest(ExitsTestCase):
         self.venue.bend_quote = lambda quote: replace(quote, bid=Price(Decimal(0)))
         self.venue.bend_account = liquidated_at("3700")
         self.assertEqual([ExitReason.LIQUIDATION], self.swept())
+
+    def test_the_liquidation_of_either_leg_counts(self) -> None:
+        self.scene.opened()
+        for leg, far, near in ((ETH, "3599", "3600"), (BTC, "110001", "110000")):
+            with self.subTest(leg):
+                for price, reasons in ((far, []), (near, [ExitReason.LIQUIDATION])):
+                    # Who has been warned of is looked at closely anyway.
+                    self.memory = Memory()
+                    self.venue.bend_account = liquidated_at(price, leg)
+                    self.assertEqual(reasons, self.swept())
 
     def test_an_account_of_more_than_ten_seconds_ago_tells_of_no_liquidation(self) -> None:
         self.scene.opened()
@@ -581,6 +605,14 @@ class JumpTest(ExitsTestCase):
         assert kept is not None and books is not None
         self.venue.bend_quote = lambda one: kept(one) if one.coin == ETH else one
         self.venue.bend_depth = lambda one: books(one) if one.coin == ETH else one
+        self.venue.move("BTC", "105000")
+        self.assertEqual([], self.swept(0.1))
+        self.assertEqual([ExitReason.STOP_LOSS], self.swept(0.1))
+
+    def test_and_behind_one_whose_book_no_glance_can_rest_on(self) -> None:
+        self.scene.opened()
+        self.venue.bend_depth = lambda one: replace(one, asks=()) if one.coin == ETH else one
+        self.assertEqual([], self.swept())
         self.venue.move("BTC", "105000")
         self.assertEqual([], self.swept(0.1))
         self.assertEqual([ExitReason.STOP_LOSS], self.swept(0.1))
