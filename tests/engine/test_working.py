@@ -24,7 +24,7 @@ from tests.engine.scripted_venue import (
     unknown_for,
 )
 from trading.domain.desk_state import TradingState
-from trading.domain.errors import Busy, InvariantBroken, TradingHalted, VenueRejected
+from trading.domain.errors import Busy, CanceledByHand, InvariantBroken, TradingHalted, VenueRejected
 from trading.domain.exit_plan import ExitReason
 from trading.domain.orders import Order, OrderReport, OrderStatus, RejectReason
 from trading.domain.positions import PositionStatus
@@ -128,7 +128,8 @@ class SlowDiskTests(WorkingTestCase):
     def test_an_opening_is_not_sent_past_the_wish_to_cancel_it(self) -> None:
         other = self.scene.beside()
         self.while_written(lambda: working.want_cancel(other.desk, self.only_trade(other), "canceled on request"))
-        self.scene.execute()
+        with self.assertRaises(CanceledByHand):
+            self.scene.execute()
         self.assertEqual(([], TradeStatus.CANCELED), (self.venue.sent, self.only_trade().status))
 
     def test_a_slice_is_not_sent_past_the_loss_of_a_leg(self) -> None:
