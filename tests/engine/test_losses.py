@@ -19,9 +19,9 @@ from trading.domain.market import Account
 from trading.domain.orders import RejectReason
 from trading.domain.positions import Position, PositionStatus
 from trading.domain.resting import FillCause, RestingOrder
-from trading.domain.trades import CancelWanted, HoldingGone, LegLost, Trade, record
+from trading.domain.trades import LEFT_TO_OTHERS, CancelWanted, HoldingGone, LegLost, Trade, record
 from trading.domain.units import ClientOrderId, Coin, Quantity
-from trading.engine import closing, emergency, late, losses, monitor, queries, working
+from trading.engine import closing, emergency, late, losses, monitor, queries, recovery, working
 from trading.engine.accounting import account_of
 from trading.engine.late import LateMemory
 from trading.engine.monitor import Watchman
@@ -979,17 +979,91 @@ class HandedOn(LossCase):
 
     def setUp(self) -> None:
         super().setUp()
-        first, second = self.scene.opened(), self.scene.opened("signal_2", pair="SOL/ETH")
-        self.venue.script(partly(ETH="0.992"), partly(ETH="0.992"))
-        for one in (first, second):
-            self.scene.close(one)
+        self.leave_residues("BTC/ETH", "SOL/ETH")
         self.assertEqual(Decimal("0.004"), self.venue.held("ETH"))
+
+    def leave_residues(self, *pairs: str, apart: int = 0) -> None:
+        opened = [self.scene.opened(f"{pair} {self.scene.clock.monotonic()}", pair=pair) for pair in pairs]
+        self.venue.script(*(partly(ETH="0.992") for _ in pairs))
+        for one in opened:
+            self.scene.close(one)
+            self.tick(apart)
+
+    def adopted(self) -> list[Trade]:
+        return [one for one in self.scene.trades() if one.adopted]
 
     def test_it_is_sold_as_one_and_no_money_is_lost_on_the_way(self) -> None:
         self.tick(75)
         self.assertEqual([Decimal("0.002")] * 2, [one.quantity for each in self.scene.trades() for one in each.gone])
-        (rest,) = [one for one in self.scene.trades() if one.opens and one.adopted]
+        (rest,) = self.adopted()
         self.assertEqual(ExitReason.REPAIR, self.scene.position(rest.terms.position_id).exit_reason)
+        self.assert_account_explained()
+
+    def test_what_waits_to_be_sold_as_one_is_no_drift(self) -> None:
+        """One position has handed its residue on, and the other, which sold last later, has not yet."""
+        self.tick(100)
+        self.leave_residues("BTC/ETH", "SOL/ETH", apart=20)
+        self.tick(100)
+        self.assertTrue(self.venue.flat)
+        self.assertFalse(self.reduced())
+
+    def test_what_is_held_beyond_what_waits_or_lacks_beside_it_is_drift(self) -> None:
+        self.scene.ticks(47)
+        self.assertEqual(1, sum(len(one.gone) for one in self.scene.trades()))
+        for more, differs in (("0", False), ("0.0001", True), ("-0.0020", False), ("-0.0021", True)):
+            with self.subTest(more=more):
+                self.venue.hold("ETH", more)
+                account, book = self.venue.account(), self.scene.desk.store.book()
+                self.assertEqual(differs, bool(recovery.drifts(book, account, self.scene.store.state())))
+                self.venue.hold("ETH", str(-Decimal(more)))
+
+    def test_beside_a_position_that_stays_it_is_drift_for_it_is_not_sold(self) -> None:
+        self.scene.ticks(47)
+        self.scene.opened("signal_3", pair="AVAX/ETH")
+        self.tick(4)
+        self.assertTrue(self.reduced())
+
+    def test_so_is_what_is_handed_on_later_and_of_a_short_leg(self) -> None:
+        self.tick(75)
+        for pairs in (("BTC/ETH", "SOL/ETH"), ("ETH/BTC", "ETH/SOL")):
+            self.scene.clock.advance(1)
+            self.leave_residues(*pairs)
+            self.tick(75)
+            self.assertTrue(self.venue.flat)
+        self.assertEqual(["0.004", "0.004", "-0.004"], [_signed(one) for one in self.adopted()])
+        self.assert_account_explained()
+
+    def test_it_is_sold_once_and_what_somebody_else_holds_stays(self) -> None:
+        self.tick(75)
+        self.venue.hold("ETH", "1")
+        self.tick(5)
+        self.assertEqual(Decimal(1), self.venue.held("ETH"))
+        self.assertEqual(1, len(self.adopted()))
+
+    def test_after_ten_minutes_it_is_somebody_else_s(self) -> None:
+        self.scene.ticks(75)
+        self.scene.clock.advance(600)
+        self.tick(3)
+        self.assertEqual([], self.adopted())
+        self.assertEqual(Decimal("0.004"), self.venue.held("ETH"))
+
+    def test_what_is_left_to_others_is_handed_on_to_nobody(self) -> None:
+        self.tick(75)
+        self.venue.hold("ETH", "1")
+        self.leave_residues("BTC/ETH")
+        self.tick(75)
+        self.assertEqual(LEFT_TO_OTHERS, self.scene.trades()[-1].gone[0].why)
+        self.assertEqual(Decimal("1.002"), self.venue.held("ETH"))
+        self.assertEqual(1, len(self.adopted()))
+
+    def test_nothing_is_handed_on_beside_a_position_that_stays(self) -> None:
+        self.tick(75)
+        staying = self.scene.opened("signal_3", pair="SOL/ETH")
+        self.leave_residues("BTC/ETH")
+        self.tick(75)
+        self.assertEqual((), self.scene.trades()[-1].gone)
+        self.scene.close(staying)
+        self.tick(2)
         self.assert_account_explained()
 
     def test_not_while_the_account_has_less_of_it_beside_what_somebody_else_holds(self) -> None:
@@ -1004,6 +1078,11 @@ class HandedOn(LossCase):
                     book = self.scene.desk.store.book()
                     late.flatten(self.scene.desk, memory, book, self.venue.account(), lambda one, reason: None)
                 self.assertEqual(adopted, len(self.scene.desk.store.book().standing_positions()))
+
+
+def _signed(adopted: Trade) -> str:
+    """What was taken over, in coins, below zero for a short holding."""
+    return str(sum((leg.quantity * leg.side.sign for leg in adopted.terms.legs), Decimal(0)).normalize())
 
 
 class Unconfirmed(SharedCase):

@@ -13,9 +13,11 @@ from trading.domain.book import Book
 from trading.domain.desk_state import Cause, DeskState
 from trading.domain.errors import Busy
 from trading.domain.market import Account
+from trading.domain.positions import PositionStatus
 from trading.domain.trades import Trade, TradeStatus
 from trading.domain.units import ZERO, Coin, PositionId, Quantity, TradeId
 from trading.engine.desk import Desk
+from trading.engine.dregs import HANDED_ON_FOR, dregs_of
 from trading.engine.instants import first_of
 from trading.engine.playbook import IN_DOUBT_TOO_LONG
 from trading.engine.reconciliation import Conclusion, conclude
@@ -108,13 +110,27 @@ def others_beside(book: Book, accepted: Mapping[Coin, Quantity]) -> Mapping[Coin
 
 def drifts(book: Book, account: Account, state: DeskState) -> tuple[Drift, ...]:
     """Every coin of a standing position whose holding at the venue the book cannot explain, accepted drift allowed
-    for."""
+    for, and what was handed on: while all others of a coin leave, too, it is beside the book, to be sold as one."""
     found = []
+    waiting = _handed_on(book, account.taken_at)
     for coin, (low, high) in book_holdings(book).items():
-        accepted = state.accepted_drift.get(coin, Quantity(ZERO))
-        if conclude(low, high, account.held(coin), accepted) is Conclusion.UNCONFIRMED:
+        accepted, dregs = state.accepted_drift.get(coin, Quantity(ZERO)), waiting.get(coin, ZERO)
+        least, most = low + min(dregs, ZERO), high + max(dregs, ZERO)
+        if conclude(least, most, account.held(coin), accepted) is Conclusion.UNCONFIRMED:
             found.append(Drift(coin, account.held(coin), Quantity(low)))
     return tuple(found)
+
+
+def _handed_on(book: Book, at: datetime) -> Mapping[Coin, Decimal]:
+    """What waits to be sold as one, signed, of coins in which no position stays."""
+    waiting: dict[Coin, Decimal] = {}
+    for event, side in dregs_of(book, at - HANDED_ON_FOR):
+        waiting[event.coin] = waiting.get(event.coin, ZERO) + event.quantity * side.sign
+    if waiting:
+        staying = (one for one in book.standing_positions() if one.status is not PositionStatus.CLOSING)
+        for coin in {leg.coin for one in staying for leg in one.legs}:
+            waiting.pop(coin, None)
+    return waiting
 
 
 def foreign_holdings(book: Book, account: Account) -> Mapping[Coin, Quantity]:
