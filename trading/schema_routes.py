@@ -139,7 +139,7 @@ ROUTES: Mapping[str, Route] = {
         body="Nothing",
     ),
     "GET /api/fills": Route(
-        "Orders with a fill, newest first",
+        "Orders with a fill, newest first, of positions that are not archived yet",
         "looking",
         _page("One record an order", FillView, "fill"),
         query=_LIST,

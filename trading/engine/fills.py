@@ -1,4 +1,5 @@
-"""What has been filled, one record an order: the list that accounts are checked against. Reads only."""
+"""What has been filled, one record an order: the list that accounts are checked against. Reads only, and nothing of
+what is archived."""
 
 from dataclasses import dataclass
 from datetime import datetime
