@@ -202,10 +202,13 @@ class HoldingsTest(unittest.TestCase):
         book = Book(archived)
         book.put_trade(there)
         both = {gone.terms.position_id: Decimal("0.25"), there.terms.position_id: Decimal("0.25")}
-        self.assertEqual(both, holdings_at(book, paid("1", "0.5")))
-        self.assertEqual(1, archived.asked)
-        self.assertEqual({there.terms.position_id: Decimal("0.25")}, holdings_at(book, paid("1", "0.25")))
-        self.assertEqual(1, archived.asked)
+        for asked, sign in enumerate(("", "-"), start=1):
+            with self.subTest(sign=sign):
+                self.assertEqual(both, holdings_at(book, paid("1", f"{sign}0.5")))
+                self.assertEqual(asked, archived.asked)
+                alone = {there.terms.position_id: Decimal("0.25")}
+                self.assertEqual(alone, holdings_at(book, paid("1", f"{sign}0.25")))
+                self.assertEqual(asked, archived.asked)
 
     def test_an_order_in_doubt_leaves_the_hours_after_it_undecided(self) -> None:
         doubtful = given_a_working_trade(at=after(3000))

@@ -202,6 +202,13 @@ class CloseOfAnOpeningTests(ClosingTestCase):
         self.scene.ticks(60)
         self.assertEqual(sent, len(self.venue.sent))
 
+    def test_a_slice_that_is_due_when_the_position_is_closed_is_not_sent_first(self) -> None:
+        position = self.scene.opened(twap=TWAP)
+        self.scene.clock.advance(16)
+        self.scene.close(position)
+        self.assertEqual([False] * 2 + [True] * 2, [order.reduce_only for order in self.venue.orders])
+        self.assert_flat(position)
+
     def test_doubt_about_the_opening_never_delays_the_close(self) -> None:
         self.venue.script(unknown_for(60))
         position = self.scene.opened()

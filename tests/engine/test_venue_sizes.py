@@ -286,6 +286,41 @@ class NeverExplained(VenueSizesTestCase):
         self.tick(30)
         self.assertEqual(self.venue.held("BTC"), left)
 
+    def test_what_cannot_be_traded_any_more_keeps_nothing_else_waiting(self) -> None:
+        self.venue.script(UNEXPLAINED)
+        with self.assertRaises(VenueRejected):
+            self.scene.execute()
+        self.venue.hold("BTC", "-0.01")
+        self.venue.hold("ETH", "0.25")
+        del self.venue.listed[Coin("BTC")]
+        self.tick(4)
+        self.assertEqual((self.venue.held("BTC"), self.venue.held("ETH")), (Decimal("-0.01"), 0))
+
+    def test_a_trim_that_nobody_can_explain_opened_nothing_on_the_other_side(self) -> None:
+        """It may have sold what it was to sell, of which the account has less: nobody has bought that back."""
+        self.venue.script(refused(BTC=RejectReason.MARGIN), refused(ETH=RejectReason.UNEXPLAINED))
+        self.scene.execute()
+        self.assertTrue(any(one.reduce_only for trade in self.scene.trades() for one in trade.unexplained))
+        self.venue.hold("ETH", "-0.1")
+        self.tick(4)
+        self.assertEqual([], [one for one in self.scene.trades() if one.adopted])
+
+    def test_the_fills_of_the_first_of_several_tell_what_it_has_cost(self) -> None:
+        self.venue.traits = replace(self.venue.traits, tells_fills=True)
+        for number in (1, 2):
+            self.venue.script(UNEXPLAINED)
+            with self.assertRaises(VenueRejected):
+                self.scene.execute(f"signal_{number}")
+            self.scene.clock.advance(20)
+        first = min(one.intended_at for trade in self.scene.trades() for one in trade.unexplained)
+        at = first + timedelta(seconds=2)
+        self.venue.told_fills = (given_fill("1", "BTC", Side.SELL, "0.01", "101000", "0.4", at),)
+        self.venue.hold("BTC", "-0.01")
+        self.tick(4)
+        (adopted,) = [one for one in self.scene.trades() if one.adopted]
+        report = adopted.report_of(adopted.orders[0])
+        self.assertEqual((Decimal(101000), Decimal("0.4")), (report.average_price, report.fees))
+
     def test_beside_a_position_in_the_coin_only_what_is_beyond_the_book_is_sold(self) -> None:
         self.scene.opened("first")
         before = self.venue.held("BTC")
@@ -369,6 +404,16 @@ class CameAndGone(VenueSizesTestCase):
         self.tell(("3", Side.SELL, "1", "152", "0.1", 70), ("4", Side.BUY, "1", "155", "0.1", 71))
         self.tick(31)
         self.assertEqual([Decimal(-3), Decimal(2)], sorted(one.realized for one in self.adopted))
+
+    def test_of_the_first_of_several_too(self) -> None:
+        """The fills are asked for since the first was sent, whatever coin it was of."""
+        self.tell(("1", Side.SELL, "2", "152", "0.2", 3), ("2", Side.BUY, "2", "151", "0.2", 5))
+        self.scene.clock.advance(60)
+        self.venue.script(refused(ETH=RejectReason.UNEXPLAINED, AVAX=RejectReason.UNEXPLAINED))
+        with self.assertRaises(VenueRejected):
+            self.scene.execute("later", pair="AVAX/ETH")
+        self.tick(2)
+        self.assertEqual([Decimal(2)], [one.realized for one in self.adopted])
 
     def test_of_all_of_them_together_no_more_than_they_may_have_brought(self) -> None:
         most = self.orders[Coin("SOL")].quantity * OVERFILL_MAX
