@@ -76,6 +76,16 @@ class CloseTests(ClosingTestCase):
         self.assertEqual(close_trade_id(position.id, 2), closed.closing_trade_id)
         self.assert_flat(position)
 
+    def test_it_is_waited_for_an_answer_that_takes_a_while_and_no_longer(self) -> None:
+        for seconds, status in ((4, PositionStatus.CLOSED), (30, PositionStatus.CLOSING)):
+            with self.subTest(seconds=seconds):
+                self.setUp()
+                position = self.scene.opened()
+                self.venue.script(unknown_for(seconds))
+                began = self.scene.clock.monotonic()
+                self.assertIs(status, self.scene.close(position).status)
+                self.assertLessEqual(self.scene.clock.monotonic() - began, closing.ANSWER_SECONDS + 1)
+
     def test_a_position_that_closed_meanwhile_gets_no_second_closing_trade(self) -> None:
         position = self.scene.opened()
         self.scene.close(position)

@@ -50,6 +50,7 @@ class VenueSizesTestCase(unittest.TestCase):
             self.scene.clock.advance(1.0)
             monitor.tick(self.watchman)
             join_all(self.watchman)
+            self.assertEqual({}, self.watchman.troubles)
 
     @property
     def state(self) -> TradingState:
@@ -227,6 +228,8 @@ class NeverExplained(VenueSizesTestCase):
         self.venue.hold("BTC", "-0.01")
         self.tick(4)
         self.assertTrue(self.venue.flat)
+        (adopted,) = [one for one in self.scene.trades() if one.adopted]
+        self.assertEqual(Decimal(0), adopted.fees)
 
     def test_what_it_cannot_have_bought_is_left_alone(self) -> None:
         self.venue.script(UNEXPLAINED)
@@ -451,6 +454,15 @@ class CameAndGone(VenueSizesTestCase):
         lost = [(one.quantity, one.fees) for trade in self.scene.trades() for one in trade.lost]
         self.assertEqual([(Decimal("0.05"), Decimal("0.1"))] * 2, lost)
         self.assertEqual([Decimal(5)], [one.realized for one in self.adopted])
+
+    def test_beside_a_position_that_stays_as_well(self) -> None:
+        self.venue.script(refused(ETH=RejectReason.UNEXPLAINED, AVAX=RejectReason.UNEXPLAINED))
+        with self.assertRaises(VenueRejected):
+            self.scene.execute("later", pair="AVAX/ETH")
+        self.tell(("1", Side.BUY, "0.1", "4000", "0.1", 3), ("2", Side.SELL, "0.1", "4100", "0.2", 5), coin="ETH")
+        self.tick(31)
+        self.assertEqual([Decimal(10)], [one.realized for one in self.adopted])
+        self.assertEqual([PositionStatus.OPEN], [one.status for one in self.scene.store.book().standing_positions()])
 
     def test_no_fill_serves_openings_of_either_side(self) -> None:
         self.venue.script(refused(SOL=RejectReason.UNEXPLAINED, AVAX=RejectReason.UNEXPLAINED))
