@@ -9,7 +9,7 @@ from tests.engine.scripted_venue import Scene, a_scene, accepted, lost_after, pa
 from trading.domain.desk_state import TradingState
 from trading.domain.errors import InvariantBroken, VenueRejected, VenueUnavailable
 from trading.domain.exit_plan import ExitReason
-from trading.domain.orders import RejectReason
+from trading.domain.orders import RejectReason, Side
 from trading.domain.positions import Position, PositionStatus
 from trading.domain.trades import CloseHurried, SliceSkipped, Trade, TradeStatus
 from trading.engine import closing, emergency, exits, previews, queries, working
@@ -234,6 +234,32 @@ class SlowCloseTests(TwapTestCase):
         self.assertTrue(self.venue.flat)
         self.assertEqual(5, len(self.venue.sent))
         self.assertTrue(all(order.reduce_only for group in self.venue.sent[1:] for order in group))
+
+    def test_its_slices_go_no_further_from_the_touch_than_those_of_an_opening(self) -> None:
+        """What waits for its time need not pay the band of a close that cannot wait."""
+        self.closing_slowly()
+        for order in self.venue.sent[-1]:
+            quote = self.venue.quotes([order.coin])[order.coin]
+            touch = quote.bid if order.side is Side.SELL else quote.ask
+            self.assertLessEqual(abs(order.limit_price / touch - 1), self.scene.desk.config.max_slippage)
+
+    def test_it_says_how_many_were_asked_for_and_has_one_a_second_at_most(self) -> None:
+        for asked, slices in ((TwapRequest(300, 120), 90), (TwapRequest(3, 10), 3)):
+            with self.subTest(asked=asked):
+                self.setUp()
+                position = self.scene.opened()
+                view = closing.close_by_hand(self.scene.desk, position.id, asked=CloseRequest(asked))
+                assert view.exit_execution is not None
+                told = view.exit_execution.type, view.exit_execution.slices_requested, view.exit_execution.slices_total
+                self.assertEqual(("twap", asked.slices, slices), told)
+
+    def test_one_at_once_is_none(self) -> None:
+        position = self.scene.opened()
+        view = closing.close_by_hand(self.scene.desk, position.id)
+        assert view.exit_execution is not None
+        self.assertEqual(("market", 1), (view.exit_execution.type, view.exit_execution.slices_total))
+        trade = queries.trade(self.scene.desk, self.closing_of(position).id)
+        self.assertEqual(position.requested_usd, trade.requested_size)
 
     def test_asking_again_for_slices_changes_nothing(self) -> None:
         position = self.closing_slowly()
