@@ -299,6 +299,22 @@ class NeverExplained(VenueSizesTestCase):
         self.tick(4)
         self.assertEqual((self.venue.held("BTC"), self.venue.held("ETH")), (Decimal("-0.01"), 0))
 
+    def test_what_is_being_sold_off_for_long_lacks_no_price_of_the_dollars_beside_it(self) -> None:
+        """Too little for an order beside a position that stays: it goes with that, which may be hours later."""
+        self.scene.opened("first")
+        self.venue.script(refused(ETH=RejectReason.UNEXPLAINED, SOL=RejectReason.UNEXPLAINED))
+        with self.assertRaises(VenueRejected):
+            self.scene.execute("second", pair="SOL/ETH")
+        self.venue.hold("ETH", "0.001")
+        self.tick(70)
+        self.assertEqual(2, len(self.scene.store.book().standing_positions()))
+        self.assertIs(self.state, TradingState.ACTIVE)
+        self.assertFalse(any("no usable price" in one for one in self.scene.log.messages("warning")))
+        self.venue.quotes_age = {"ETH": 6.0}
+        self.tick(62)
+        self.assertEqual({Cause.BLIND}, set(self.scene.store.state().causes))
+        self.assertIn("no usable price for ETH/USD; holding", self.scene.log.messages("warning"))
+
     def test_a_trim_that_nobody_can_explain_opened_nothing_on_the_other_side(self) -> None:
         """It may have sold what it was to sell, of which the account has less: nobody has bought that back."""
         self.venue.script(refused(BTC=RejectReason.MARGIN), refused(ETH=RejectReason.UNEXPLAINED))

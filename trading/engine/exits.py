@@ -14,7 +14,7 @@ from trading.domain.errors import Busy, InvalidRequest, Refused, StoreCorrupt
 from trading.domain.exit_plan import ExitPlan, ExitReason
 from trading.domain.market import Account, Quote
 from trading.domain.positions import Position, Watch, first_watch
-from trading.domain.units import Coin, PositionId, Price, Ratio, Usd
+from trading.domain.units import DOLLAR, Coin, PositionId, Price, Ratio, Usd
 from trading.engine import queries
 from trading.engine.barriers import (
     Bars,
@@ -33,6 +33,7 @@ from trading.engine.planning import gross_of
 from trading.engine.records import PositionView
 from trading.engine.requests import ExitChange
 from trading.engine.valuing import (
+    EXIT_PRICE_AGE_MAX,
     LIQUIDATION_NEAR,
     LIQUIDATION_WARN,
     MAINTENANCE_NEAR,
@@ -138,7 +139,7 @@ def _look_closer(
 ) -> None:
     """Everything that a glance leaves out: blindness, jumps, trails, second readings, the way to liquidation."""
     mark = mark_of(desk, position, prices, now)
-    _note_blindness(desk, memory, position, mark, now)
+    _note_blindness(desk, memory, position, now, seen=mark is not None or _is_seen_alone(position, prices, now))
     near = account is not None and _liquidation_near(desk, memory, position, account, prices.quotes)
     if not position.guarded:
         return
@@ -384,16 +385,24 @@ def _believed(memory: Memory, position: Position, mark: Mark | None, now: dateti
     return replace(mark, exit_return=mark.mark_return, exit_ratio=mark.mark_ratio)
 
 
-def _note_blindness(desk: Desk, memory: Memory, position: Position, mark: Mark | None, now: datetime) -> None:
+def _is_seen_alone(position: Position, prices: Prices, now: datetime) -> bool:
+    """Whether there is a price of what was taken over only to be closed: its other leg is the dollars, which have
+    none."""
+    quotes = [prices.quotes.get(leg.coin) for leg in position.legs if leg.coin != DOLLAR]
+    fresh = [one for one in quotes if one is not None and one.usable and now - one.taken_at <= EXIT_PRICE_AGE_MAX]
+    return len(quotes) == len(fresh) == 1
+
+
+def _note_blindness(desk: Desk, memory: Memory, position: Position, now: datetime, *, seen: bool) -> None:
     """One line when a position loses its price and one when it has it back."""
     since = memory.blind.pop(position.id, None)
-    if mark is None:
+    if not seen:
         memory.blind[position.id] = first_of(since, now)
-    if mark is None and since is None:
+    if not seen and since is None:
         desk.log.write(
             "warning", f"no usable price for {position.pair}; holding", position_id=position.id, event="PriceLost"
         )
-    elif mark is not None and since is not None:
+    elif seen and since is not None:
         desk.log.write("info", f"prices for {position.pair} are back", position_id=position.id, event="PriceBack")
 
 
