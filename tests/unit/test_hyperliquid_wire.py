@@ -21,6 +21,7 @@ from trading.adapters.hyperliquid_actions import (
 from trading.adapters.hyperliquid_values import decimal_text, instant_of, milliseconds
 from trading.adapters.hyperliquid_wire import (
     BookFrame,
+    account_fill,
     decode_agents,
     decode_book,
     decode_candles,
@@ -28,6 +29,7 @@ from trading.adapters.hyperliquid_wire import (
     decode_fills,
     decode_funding,
     decode_leverage,
+    decode_listed,
     decode_marks,
     decode_meta,
     decode_order_state,
@@ -42,8 +44,10 @@ from trading.adapters.hyperliquid_wire import (
 from trading.domain.errors import InvalidNumber, VenueUnavailable
 from trading.domain.market import Level
 from trading.domain.orders import Order, RejectReason, Side
+from trading.domain.resting import AccountFill, FillCause
 from trading.domain.units import ClientOrderId, Coin, Price, Quantity
 
+LIQUIDATED = FillCause.LIQUIDATION
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
@@ -61,6 +65,10 @@ def an_order(**changes: object) -> Order:
         "expires_at": NOON + timedelta(seconds=10),
     }
     return Order(**(fields | changes))  # type: ignore[arg-type]  # the fields come by name
+
+
+def told_by(fill: AccountFill) -> tuple[Side, ClientOrderId | None, Quantity]:
+    return fill.side, fill.client_order_id, fill.quantity
 
 
 def an_answer(*statuses: object) -> object:
@@ -286,6 +294,19 @@ class Reads(unittest.TestCase):
         self.assertEqual((btc.quantity_step, btc.price_decimals_max, btc.leverage_max), (Decimal("0.00001"), 1, 40))
         self.assertEqual((pepe.quantity_step, pepe.price_decimals_max, pepe.notional_min), (1, 6, 10))
 
+    def test_only_a_coin_that_refuses_cross_margin_is_isolated_and_delisted_is_what_is_called_so(self) -> None:
+        row = {"szDecimals": 6, "maxLeverage": 3}
+        words: tuple[tuple[dict[str, object], bool, bool], ...] = (
+            ({}, False, False),
+            ({"onlyIsolated": False, "marginMode": "cross", "isDelisted": False}, False, False),
+            ({"onlyIsolated": True}, True, False),
+            ({"marginMode": "strictIsolated"}, True, False),
+            ({"marginMode": "noCross", "isDelisted": True}, True, True),
+        )
+        universe = [{"name": str(place), **row, **more} for place, (more, _, _) in enumerate(words)]
+        found = [(one.isolated, one.instrument.delisted) for one in decode_meta({"universe": universe}).values()]
+        self.assertEqual([(isolated, delisted) for _, isolated, delisted in words], found)
+
     def test_marks_are_matched_to_names_by_place(self) -> None:
         answer = [{"universe": [{"name": "A"}, {"name": "B"}]}, [{"markPx": "1.5"}, {"markPx": "0.002"}]]
         self.assertEqual(decode_marks(answer), {"A": Decimal("1.5"), "B": Decimal("0.002")})
@@ -359,6 +380,40 @@ class Reads(unittest.TestCase):
         self.assertEqual((plain.oid, plain.tid, plain.side), (7, 9, Side.SELL))
         self.assertEqual((plain.cloid, named.cloid), (None, "0xab"))
 
+    def test_a_fill_of_the_account_knows_what_caused_it(self) -> None:
+        """Whoever trades with a liquidation has its mark on the fill, too, and has lost nothing."""
+        me, other = "0x" + "ab" * 20, "0x" + "cd" * 20
+        row = {"coin": "ETH", "px": "2.5", "sz": "4", "side": "B", "fee": "0.1", "oid": 7, "tid": 9}
+        row |= {"time": 1795348800000, "cloid": "0xAB"}
+        rows: tuple[tuple[dict[str, object], FillCause], ...] = (
+            ({}, FillCause.ORDER),
+            ({"dir": None, "liquidation": None}, FillCause.ORDER),
+            ({"dir": "Close Long", "liquidation": {"liquidatedUser": other}}, FillCause.ORDER),
+            ({"dir": "Close Long", "liquidation": {"liquidatedUser": me.upper().replace("X", "x")}}, LIQUIDATED),
+            ({"dir": "Liquidated Cross Long"}, LIQUIDATED),
+            ({"dir": "Auto-Deleveraging"}, FillCause.AUTO_DELEVERAGING),
+        )
+        for more, cause in rows:
+            with self.subTest(more):
+                (fill,) = decode_fills([{**row, **more}])
+                told = account_fill(fill, me)
+                self.assertIs(cause, told.cause)
+                self.assertEqual((Side.BUY, "0xab", 4, NOON), (*told_by(told), told.filled_at))
+        (nameless,) = decode_fills([{**row, "cloid": None}])
+        self.assertIsNone(account_fill(nameless, me).client_order_id)
+
+    def test_what_is_listed_has_a_trigger_for_as_long_as_it_waits_for_one(self) -> None:
+        row = {"coin": "ETH", "side": "A", "sz": "0.5", "limitPx": "2700.0", "triggerPx": "3000.0", "cloid": "0xAB"}
+        waiting, fired, plain = decode_listed(
+            [{**row, "isTrigger": True}, {**row, "isTrigger": False}, {**row, "side": "B", "cloid": None}]
+        )
+        self.assertEqual((3000, None, None), (waiting.trigger_price, fired.trigger_price, plain.trigger_price))
+        self.assertEqual(("0xab", "0xab", None), tuple(one.client_order_id for one in (waiting, fired, plain)))
+        self.assertEqual((Side.SELL, Side.BUY), (waiting.side, plain.side))
+        self.assertEqual((Decimal("0.5"), 2700), (plain.quantity, plain.limit_price))
+        with self.assertRaises(VenueUnavailable):
+            decode_listed([{**row, "isTrigger": True, "triggerPx": "0.0"}])
+
     def test_what_settles_at_zero_hides_no_other_fill(self) -> None:
         row = {"px": "2.5", "sz": "4", "side": "A", "fee": "0", "oid": 7, "tid": 9, "time": 1795348800000}
         settled = {**row, "coin": "#120", "px": "0.0", "dir": "Settlement"}
@@ -398,6 +453,7 @@ class Reads(unittest.TestCase):
         cases: tuple[tuple[Callable[[object], object], object], ...] = (
             (decode_meta, None),
             (decode_meta, {"universe": {}}),
+            (decode_meta, {"universe": []}),
             (decode_meta, {"universe": [{**meta, "szDecimals": 7}]}),
             (decode_meta, {"universe": [{**meta, "szDecimals": True}]}),
             (decode_meta, {"universe": [{**meta, "szDecimals": "-1"}]}),
