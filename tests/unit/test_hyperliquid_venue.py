@@ -139,6 +139,14 @@ class Markets(HyperliquidWorld):
         with self.assertRaises(VenueUnavailable):
             self.opened().instruments()
 
+    def test_a_book_without_any_mark_is_no_price_and_both_are_asked_for_again(self) -> None:
+        self.server.faults.add(Fault(INFO, Answer.BAD_GATEWAY, Commit.NEVER, "metaAndAssetCtxs", None))
+        for _ in range(2):
+            with self.assertRaises(VenueUnavailable):
+                self.venue.quotes([ETH])
+        self.server.faults.lift()
+        self.assertEqual({ETH}, set(self.venue.quotes([ETH])))
+
     def test_polled_prices_are_kept_for_a_second_and_marks_for_three(self) -> None:
         for _ in range(3):
             quote = self.venue.quotes([ETH])[ETH]
