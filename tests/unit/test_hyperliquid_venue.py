@@ -284,9 +284,13 @@ class Clocks(HyperliquidWorld):
                 self.assertEqual((report.status, report.reason), (REJECTED, RejectReason.OTHER))
                 self.assertIn("clock skew", report.detail)
                 self.assertEqual(self.actions("order"), sent)
+                with self.assertRaisesRegex(VenueUnavailable, "too far apart"):
+                    desk.require_room()
         desk = self.behind(3.0)
         (report,) = desk.submit([self.an_order(ETH, Side.SELL, "1", reduce_only=True)])
         self.assertIs(report.status, FILLED)
+        self.assertEqual(0, self.venue.meter.limit)
+        self.venue.require_room()
 
     def test_a_close_lives_by_the_venue_s_clock_however_wrong_ours_is(self) -> None:
         for seconds in (30.0, -30.0, 3.0):
