@@ -128,6 +128,26 @@ class MeantTest(UnwindingTestCase):
         self.stopped(self.spoil_ledger(gone.trade_id))
         self.assertTrue(self.venue.flat)
 
+    def test_a_beginning_that_is_damaged_takes_no_line_with_it(self) -> None:
+        """An editor had put a mark before it, or its first bytes were lost: nothing of it was read, and no barrier was
+        obeyed."""
+        for beginning in (b"\xef\xbb\xbf[\n", b"\0\0", b"[\r\n"):
+            for stop in (False, True):
+                with self.subTest(beginning, stop=stop):
+                    self.setUp()
+                    self.scene.opened()
+                    self.venue.hold("SOL", "3")
+                    self.scene.store.close()
+                    path = self.scene.store.data_dir / "trades.json"
+                    path.write_bytes(beginning + path.read_bytes().removeprefix(b"[\n"))
+                    desk = self.started()
+                    self.venue.move("ETH", "3910")
+                    if stop:
+                        self.stopped(desk)
+                    else:
+                        self.ticks(Watchman(desk), 4)
+                    self.assertEqual((0, 0, 3), self.held("BTC", "ETH", "SOL"))
+
     def test_who_may_have_ended_is_let_alone_with_whom_it_shares_a_coin(self) -> None:
         ended = self.ended("signal_0", "BTC/ETH")
         self.scene.opened("signal_2", pair="SOL/ETH")

@@ -85,8 +85,10 @@ class Journal:
         start: Place = START,
         torn_bytes_max: int = TORN_BYTES_MAX,
         schema: int = SCHEMA,
+        any_beginning: bool = False,
     ) -> None:
-        """Open, and unless *must_exist* make, the file. `read_only` neither makes, mends nor locks anything.
+        """Open, and unless *must_exist* make, the file. `read_only` neither makes, mends nor locks anything; one with
+        *any_beginning* is for what can be `salvaged`.
 
         *start* is a place whose records the caller knows: `follow` begins after it.
         """
@@ -98,6 +100,7 @@ class Journal:
         self._schema = schema
         self._disk: Disk = disk if disk is not None else SystemDisk()
         self._read_only = read_only
+        self._any_beginning = any_beginning
         self._lock = None if read_only else lock or lock_of(path)
         self._file: int | None = None
         self._tail = self._cursor = START
@@ -282,7 +285,8 @@ class Journal:
             raise StoreCorrupt(f"{self.path} is missing", file=str(self.path))
         file = self._disk.open(self.path, create=create, write=not self._read_only)
         try:
-            self._check_beginning(file)
+            if not self._any_beginning:
+                self._check_beginning(file)
         except (OSError, StoreCorrupt):
             self._disk.close(file)
             raise
@@ -430,7 +434,7 @@ def place_at_end(path: Path, disk: Disk) -> tuple[Place, Mapping[str, Json] | No
 def salvaged(path: Path, disk: Disk) -> Iterator[Entry]:
     """Every record of a damaged file that still checks by itself. Nothing of one that cannot be read."""
     with suppress(OSError, StoreCorrupt):
-        journal = Journal(path, disk=disk, read_only=True)
+        journal = Journal(path, disk=disk, read_only=True, any_beginning=True)
         try:
             yield from journal.salvaged()
         finally:
