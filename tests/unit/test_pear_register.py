@@ -87,6 +87,11 @@ class Remembering(RegisterTestCase):
         self.assertEqual(sent.refused_at, NOON)
         self.assertEqual(sent.final, report)
 
+    def test_an_order_is_on_disk_before_it_is_sent(self) -> None:
+        with mock.patch("os.fsync") as synced:
+            self.register.claim([numbered(1)], "key", NOON)
+        self.assertEqual(synced.call_count, 1)
+
     def test_a_torn_line_hides_nothing_but_itself(self) -> None:
         self.register.claim([numbered(1)], "key", NOON)
         with self.path.open("ab") as file:
@@ -98,6 +103,8 @@ class Remembering(RegisterTestCase):
         """Of a later version, or of a damaged disk: with it no close could be sent any more."""
         order = numbered(1)
         self.register.claim([order], "key", NOON)
+        with self.path.open("a") as file:
+            file.write('5\n[]\n{}\n["id"]\n"id"\nnull\n')
         odd: tuple[dict[str, object], ...] = (
             {"final": {"status": "NEW"}},
             {"final": {"status": "FILLED", "at_ms": 0, "filled": "x", "price": None, "reason": None}},
@@ -144,6 +151,13 @@ class Turns(RegisterTestCase):
             self.opened().turn(closes=False),
         ):
             self.fail("two at a time")
+
+    def test_a_close_waits_for_the_opening_in_hand(self) -> None:
+        """Both at Pear at once, and it does one of them, or the close by what the opening is just changing."""
+        with self.register.turn(closes=False), mock.patch.object(pear_register, "CLOSE_WAIT_SECONDS", 0.05):
+            register = self.opened()
+            with self.assertRaises(Busy), register.turn(closes=True):
+                self.fail("two at a time")
 
     def test_a_close_that_waits_keeps_openings_from_passing(self) -> None:
         closes, opens = self.opened(), self.opened()

@@ -157,6 +157,38 @@ class Windows(unittest.TestCase):
         found = self.evidence(orders, [], [fill])
         self.assertEqual([one.group_filled_at for one in found], [fill.at, None])
 
+    def test_every_instant_is_the_exchange_s(self) -> None:
+        """By ours a lost close would be given up, or sent directly, as much too early or late as the clocks part."""
+        known = replace(sent(1, NOON), answered_at=after(1), refused_at=after(4))
+        (found,) = self.evidence([an_order(1)], [known], [])
+        self.assertEqual((found.sent_at, found.answered_at, found.refused_at), (after(2), after(3), after(6)))
+        (unregistered,) = self.evidence([an_order(1)], [], [])
+        self.assertEqual((unregistered.sent_at, unregistered.answered_at), (after(2), None))
+
+    def test_a_group_is_as_young_as_its_newest_fill_also_of_those_that_have_ended(self) -> None:
+        fills = [
+            a_fill(after(3), tid=1),
+            a_fill(after(5), tid=2, side=Side.BUY),
+            a_fill(after(9), tid=3, side=Side.BUY),
+        ]
+        ended = replace(sent(2, NOON, side=Side.BUY), key="key 1", tids=frozenset({2}))
+        other = replace(sent(3, NOON, side=Side.BUY), tids=frozenset({3}))
+        (found,) = self.evidence([an_order(1)], [sent(1, NOON), ended, other], fills)
+        self.assertEqual(found.group_filled_at, after(5))
+
+    def test_a_window_ends_with_the_very_next_of_its_coin_and_side_that_was_posted(self) -> None:
+        fill = a_fill(after(9))
+        for other, own in (
+            (sent(2, after(5)), False),
+            (sent(2, after(5), side=Side.BUY), True),
+            (replace(sent(2, after(5)), coin=Coin("BTC")), True),
+            (replace(sent(2, after(5)), key=""), True),
+        ):
+            with self.subTest(other=other):
+                known = [sent(1, NOON), other, sent(3, after(20))]
+                (found,) = self.evidence([an_order(1)], known, [fill])
+                self.assertEqual(bool(found.fills), own)
+
 
 class Own(unittest.TestCase):
     """Which of the fills in its window are an order's own."""
