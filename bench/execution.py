@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import cast
+from unittest.mock import patch
 
 import requests
 from eth_account import Account
@@ -36,6 +37,8 @@ PAIRS = ("BTC/ETH", "SOL/AVAX", "ATOM/DYDX", "BNB/APE", "OP/LTC", "ARB/DOGE", "I
 OURS_MILLISECONDS_MAX = 10.0
 AFTERMATH_SECONDS = 0.05
 IDLE_SECONDS_MAX = 2.0
+IN_PYTHON = {"ECC_BACKEND_CLASS": "eth_keys.backends.native.NativeECCBackend"}
+"""What eth-keys asks for each time that it makes a key."""
 
 
 class BenchCase(LiveCase):
@@ -86,6 +89,19 @@ class Bare:
     def _filled(answer: object) -> None:
         if "filled" not in json.dumps(answer):
             raise RuntimeError(f"the bare script was not filled: {answer}")
+
+
+class BareAsInstalled(Bare):
+    """The same script where nothing is installed but what pip brings with the SDK: no coincurve, which eth-keys takes
+    for its signatures as soon as it finds it, but its own in Python."""
+
+    def open(self) -> None:
+        with patch.dict(os.environ, IN_PYTHON):
+            super().open()
+
+    def close(self) -> None:
+        with patch.dict(os.environ, IN_PYTHON):
+            super().close()
 
 
 class Service:
@@ -165,6 +181,13 @@ def measure(case: BenchCase, figures: Figures, rounds: int, supervisor: int) -> 
         figures.spread(f"{who} open, as requests asks", samples[f"{who} open"]) for who in ("service", "bare")
     )
     figures.note("open p50 / bare script p50, as requests asks", ours.p50 / theirs.p50, "x")
+    samples = _in_turns(BareAsInstalled(case), service, fewer)
+    for verb in ("open", "close"):
+        ours, theirs = (
+            figures.spread(f"{who} {verb}, bare as pip installs the SDK", samples[f"{who} {verb}"])
+            for who in ("service", "bare")
+        )
+        figures.note(f"{verb} p50 / bare script p50, as pip installs the SDK", ours.p50 / theirs.p50, "x")
     _processor_times(bare, service, figures, family_of(supervisor), fewer)
     _far_away(case, service, figures, fewer)
     _at_once(case, figures)
