@@ -295,6 +295,29 @@ class MoneyTest(unittest.TestCase):
         latest = [move.at for move in moves_of(standing, (self.opening,)) if move.money.funding]
         self.assertEqual([after(1), after(1)], latest)
 
+    def test_funding_nobody_wrote_down_counts_at_the_exit_or_the_newest_word_whatever_came_later(self) -> None:
+        late = tuple(given_report(one, at=after(9000), fees=Usd(Decimal("0.5"))) for one in self.close.orders)
+        close = record(self.close, OrdersReported(after(9000), late))
+        closed = position_of((self.opening, close), self.watch)
+        at_exit = {move.at for move in moves_of(closed, (self.opening, close)) if move.money.funding}
+        self.assertEqual({after(7200)}, at_exit)
+        late = tuple(given_report(one, at=after(9000), fees=Usd(Decimal("0.5"))) for one in self.opening.orders)
+        opening = record(self.opening, OrdersReported(after(9000), late))
+        standing = position_of((opening,), self.watch)
+        at_newest = {move.at for move in moves_of(standing, (opening,)) if move.money.funding}
+        self.assertEqual({after(9000)}, at_newest)
+
+    def test_a_fill_that_opens_realizes_nothing_though_its_price_is_not_the_average(self) -> None:
+        trade = given_a_working_trade()
+        for at, share, status, price in (
+            (1, "0.4", OrderStatus.ACCEPTED, "3990"),
+            (2, "1", OrderStatus.FILLED, "4010"),
+        ):
+            reports = tuple(given_report(one, share, after(at), price, status=status) for one in trade.orders)
+            trade = record(trade, OrdersReported(after(at), reports))
+        found = [move.money.realized for move in moves_of(position_of((trade,)), (trade,))]
+        self.assertEqual([ZERO] * 4, found)
+
     def test_a_day_ends_at_midnight_in_utc(self) -> None:
         tokyo = datetime.fromisoformat("2026-11-24T08:30:00+09:00")
         share = FundingShare(self.position.id, ETH, tokyo, Usd(Decimal(1)))
@@ -415,6 +438,24 @@ class HistoryTest(unittest.TestCase):
         self.assertEqual(("SOL/ETH", 1, 0, 0), (second.pair, second.open, second.closed, second.won))
         self.assertEqual((Decimal(3), Decimal(0)), (second.unrealized_pnl, second.slippage_bps))
         self.assertEqual(sum(day.pnl for day in told.days), sum(pair.pnl for pair in told.pairs))
+
+    def test_what_is_paid_or_closed_at_midnight_is_the_new_day_s(self) -> None:
+        midnight = datetime(2026, 11, 23, tzinfo=UTC)
+        close = closed_at(self.opening, midnight, btc="99000", eth="4040")
+        share = FundingShare(self.opening.terms.position_id, ETH, midnight, Usd(Decimal("0.5")))
+        watch = given_watch(self.opening, funding_long=Usd(Decimal("0.5")), funded_until=midnight)
+        told = history(book_of([self.opening, close], [watch]), RememberedAccounts([], [share]), self.now, 1, {})
+        self.assertEqual((Decimal(20), Decimal("0.5")), (told.today.realized_pnl, told.today.funding))
+        self.assertEqual([1], [pair.closed for pair in told.pairs])
+
+    def test_who_made_no_more_than_it_cost_has_not_won(self) -> None:
+        fees = position_of((self.opening, self.close)).fees
+        for funding, won in ((19 - fees, 1), (20 - fees, 0), (21 - fees, 0)):
+            with self.subTest(funding=funding):
+                watch = given_watch(self.opening, funding_long=Usd(funding), funded_until=self.tomorrow)
+                told = history(book_of([self.opening, self.close], [watch]), NothingKept(), self.now, 2, {})
+                self.assertEqual([won], [pair.won for pair in told.pairs])
+                self.assertEqual([won], [reason.won for reason in told.reasons])
 
     def test_each_way_out_has_its_line_whose_money_is_that_of_its_positions(self) -> None:
         told = history(self.book, self.log, self.now, 2, self.unrealized)

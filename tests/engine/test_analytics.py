@@ -13,13 +13,15 @@ from django.core.management.base import CommandError
 from django.test import SimpleTestCase
 
 from tests.engine.bent_venue import a_bent_scene, corrupt, with_store
-from tests.engine.scripted_venue import partly
+from tests.engine.scripted_venue import lost_before, partly
 from trading import bootstrap
 from trading.domain.errors import InvalidRequest
 from trading.domain.exit_plan import ExitReason
-from trading.domain.units import Coin
+from trading.domain.market import FundingPayment
+from trading.domain.units import Coin, Quantity, Usd
 from trading.engine import monitor
 from trading.engine.analytics import Analytics, TradeQuality, analytics, percentile, quality_of
+from trading.engine.funding import collect_funding
 from trading.engine.monitor import Watchman
 from trading.engine.requests import Execution, TwapRequest
 
@@ -66,6 +68,22 @@ class TradeTest(AnalyticsCase):
         self.assertAlmostEqual(Decimal(1), row.twap_slippage_bps, 2)
         self.assertGreater(row.slippage_bps, row.twap_slippage_bps)
 
+    def test_two_slices_have_a_benchmark_and_what_levelled_the_legs_is_not_measured_by_it(self) -> None:
+        """What the first slice has too much of ETH is sold again a quarter of a per cent below the mid of either."""
+        self.venue.script(partly(BTC="0.5"), lost_before())
+        self.scene.execute(size="3000", execution=Execution.TWAP, twap=TwapRequest(60, 2))
+        self.venue.move("ETH", "3990")
+        for _ in range(4):
+            self.scene.tick(6)
+        self.venue.move("ETH", "4000")
+        for _ in range(2):
+            self.scene.tick(20)
+        row = self.only()
+        self.assertEqual(("FILLED", 1, 6), (row.status, row.repairs, row.orders))
+        assert row.twap_slippage_bps is not None
+        self.assertAlmostEqual(Decimal(1), row.twap_slippage_bps, 2)
+        self.assertGreater(row.repair_cost_usd, Decimal("0.9"))
+
     def test_naked_exposure_repairs_and_their_cost_are_counted(self) -> None:
         self.venue.script(partly(BTC="0.5"))
         self.scene.execute()
@@ -91,6 +109,19 @@ class TradeTest(AnalyticsCase):
         parts = (row.seconds_pending, row.seconds_working, row.seconds_repairing, row.seconds_suspended)
         self.assertEqual((life, life), (row.seconds, sum(parts)))
         self.assertGreater(row.seconds_working, 30)
+
+    def test_what_funding_took_stands_with_the_opening_alone(self) -> None:
+        position = self.scene.opened()
+        hour = self.scene.clock.now() + timedelta(hours=1)
+        self.venue.payments = (FundingPayment(Coin("ETH"), Usd(Decimal("1.5")), Quantity(Decimal("0.25")), hour),)
+        self.scene.clock.advance(4000)
+        collect_funding(self.scene.desk, position)
+        self.scene.close(self.scene.position(position.id))
+        found = self.found()
+        self.assertEqual(
+            {("OPEN", Decimal("1.5")), ("CLOSE", Decimal(0))}, {(row.effect, row.funding) for row in found.trades}
+        )
+        self.assertEqual(Decimal("1.5"), found.total.funding)
 
     def test_a_trade_that_still_works_is_measured_until_now(self) -> None:
         self.scene.opened(size="3000", execution=Execution.TWAP, twap=TwapRequest(600, 3))
@@ -137,6 +168,11 @@ class SummaryTest(AnalyticsCase):
         self.assertEqual(timedelta(0), found.since - self.scene.clock.now().replace(hour=0))
         self.assertRaises(InvalidRequest, self.found, 0)
 
+    def test_what_is_accepted_at_midnight_is_the_new_day_s(self) -> None:
+        self.scene.clock.instant = self.found(1).since + timedelta(days=1)
+        self.scene.close(self.scene.opened("three", "1000"))
+        self.assertEqual(["BTC/ETH"] * 2, [row.pair for row in self.found(1).trades])
+
     def test_what_is_archived_is_found(self) -> None:
         monitor.tick(Watchman(self.scene.desk), wait_seconds=5)
         self.scene.clock.advance(90_000)
@@ -153,6 +189,7 @@ class SummaryTest(AnalyticsCase):
     def test_percentiles_are_nearest_ranks(self) -> None:
         figures = [Decimal(number) for number in range(1, 11)]
         self.assertEqual([5, 9, 10], [percentile(figures, share) for share in (50, 90, 99)])
+        self.assertEqual(198, percentile([Decimal(number) for number in range(1, 201)], 99))
         self.assertEqual(7, percentile([Decimal(7)], 1))
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
+from tests.builders import after, given_a_working_trade, given_report
 from tests.engine.bent_venue import a_bent_scene
 from tests.engine.scripted_venue import lost_before, unknown_for
 from tests.servers.guardian import GuardianServer
@@ -12,7 +13,8 @@ from tests.servers.sibling import Reply, says
 from trading.adapters.guardian import GuardianClient
 from trading.domain.market import FundingPayment
 from trading.domain.orders import RejectReason
-from trading.domain.positions import Position
+from trading.domain.positions import Position, position_of
+from trading.domain.trades import OrdersReported, record
 from trading.domain.units import Coin, Quantity, Usd
 from trading.engine import outcomes
 from trading.engine.outcomes import AT_ONCE_MAX, RETRY_MAX, RETRY_MIN, Outbox, due, outcome_of, pause_after
@@ -162,6 +164,15 @@ class OutcomesTest(OutboxTestCase):
             self.closed(f"signal_{number}")
         self.assertEqual(AT_ONCE_MAX, len(due(self.scene.desk, self.outbox)))
 
+    def test_what_had_one_leg_only_has_nothing_to_tell(self) -> None:
+        for coin in ("ETH", "BTC"):
+            with self.subTest(coin=coin):
+                opening = given_a_working_trade()
+                shares = {one.client_order_id: "1" if one.coin == coin else "0" for one in opening.orders}
+                reports = tuple(given_report(one, shares[one.client_order_id], after(1)) for one in opening.orders)
+                opening = record(opening, OrdersReported(after(1), reports))
+                self.assertIsNone(outcome_of(position_of((opening,))))
+
     def test_what_filled_nothing_is_crossed_off_without_a_word(self) -> None:
         self.venue.refusing = {"ETH": RejectReason.NO_MATCH, "BTC": RejectReason.NO_MATCH}
         self.venue.script(lost_before())
@@ -194,6 +205,12 @@ class LastFundingTest(OutboxTestCase):
         self.assertEqual([], self.told())
         self.turn(1)
         self.assertEqual((1, Decimal("1.5")), (len(self.told()), self.funding()))
+        before = outcome_of(self.position)
+        outcome = outcome_of(self.scene.position(self.position.id))
+        assert before is not None and outcome is not None
+        self.assertEqual(Decimal("1.5"), (before.pnl - outcome.pnl) * self.position.entry_notional)
+        # Of what was entered: two fees of 4.5 basis points, one basis point of spread in and out, and the funding.
+        self.assertAlmostEqual(Decimal("-0.0011") - Decimal("0.00075"), outcome.pnl, 5)
 
     def test_it_waits_for_funding_that_cannot_be_had(self) -> None:
         self.venue.reads_down = {"funding"}
