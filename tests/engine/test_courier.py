@@ -67,6 +67,11 @@ class CourierCase(unittest.TestCase):
             self.scene.clock.advance(seconds)
             monitor.tick(self.watchman, wait_seconds=5.0)
 
+    def written(self, event: str) -> int:
+        """How many lines of the log are of *event*."""
+        found = [one.get("data") for one in self.desk.log.tail(1000)]
+        return sum(isinstance(data, dict) and data.get("event") == event for data in found)
+
     def heard(self) -> str:
         """Everything that the receiver has been told, after one more round."""
         carry_once(self.courier)
@@ -118,6 +123,14 @@ class EveryAlertTest(CourierCase):
             self.heard()
             self.scene.clock.advance(1)
             self.assertIn("disk nearly full", self.heard())
+
+    def test_a_disk_that_stays_nearly_full_is_told_once_and_again_when_it_has_had_room(self) -> None:
+        for free, times in ((1_000_000, 1), (10**12, 1), (None, 1), (1_000_000, 2)):
+            with mock.patch.object(OutboxFile, "free_bytes", return_value=free):
+                for _ in range(3):
+                    self.scene.clock.advance(1)
+                    carry_once(self.courier)
+                self.assertEqual(times, self.written("DiskLow"))
 
     def test_no_price_and_blindness(self) -> None:
         self.scene.opened()
@@ -227,6 +240,30 @@ class EveryAlertTest(CourierCase):
             self.heard()
             self.scene.clock.advance(1)
             self.assertIn("monitor back", self.heard())
+
+    def test_each_loss_of_the_monitor_is_written_once_and_so_is_its_return(self) -> None:
+        self.scene.opened()
+        for number in (1, 2):
+            for _ in range(40):
+                self.scene.clock.advance(1)
+                carry_once(self.courier)
+            self.assertEqual((number, number - 1), (self.written("MonitorLost"), self.written("MonitorBack")))
+            with self.desk.store.monitor_seat():
+                self.tick()
+                for _ in range(3):
+                    carry_once(self.courier)
+            self.assertEqual((number, number), (self.written("MonitorLost"), self.written("MonitorBack")))
+
+    def test_a_monitor_is_missed_where_something_stands_or_the_configuration_wants_one(self) -> None:
+        for required, times in ((True, 1), (False, 0)):
+            with self.subTest(required=required):
+                config = self.scene.desk.config.model_copy(update={"require_monitor": required})
+                self.desk = replace(self.desk, config=config)
+                self.courier, before = self.a_courier(), self.written("MonitorLost")
+                for _ in range(40):
+                    self.scene.clock.advance(1)
+                    carry_once(self.courier)
+                self.assertEqual(times, self.written("MonitorLost") - before)
 
     def test_a_monitor_that_hangs_on_its_seat_is_lost_too(self) -> None:
         self.scene.opened()

@@ -43,7 +43,7 @@ from trading.domain.units import Coin, Price, Quantity, Usd
 from trading.engine import closing, working
 from trading.engine.entry import Outcome
 from trading.engine.playbook import Note
-from trading.engine.requests import TwapRequest
+from trading.engine.requests import Execution, TwapRequest
 
 ETH, BTC = Coin("ETH"), Coin("BTC")
 FULL = Decimal("0.25")
@@ -70,6 +70,35 @@ class WorkingTestCase(unittest.TestCase):
     def assert_sent_once(self) -> None:
         ids = [order.client_order_id for order in self.venue.orders]
         self.assertEqual(len(set(ids)), len(ids))
+
+
+class ToldTests(WorkingTestCase):
+    def test_what_stands_unmatched_is_told_of_the_trade_and_of_all(self) -> None:
+        """Half of 1,000 USD of BTC is missing of the first, and half of 500 USD of AVAX of the second."""
+        for signal_id, size, pair, coin in (("one", "2000", "BTC/ETH", "BTC"), ("two", "1000", "SOL/AVAX", "AVAX")):
+            self.venue.script(partly(**{coin: "0.5"}), lost_before())
+            self.scene.execute(signal_id, size, pair=pair)
+        first, second = (one.facts for one in self.scene.log.entries if one.facts.get("event") == "LegsUnbalanced")
+        for facts, own, in_all in ((first, 500, 500), (second, 250, 750)):
+            for name, expected in (("naked_usd", own), ("naked_max_usd", own), ("naked_in_all_usd", in_all)):
+                self.assertAlmostEqual(expected, Decimal(str(facts[name])), delta=1)
+
+    def test_a_trade_that_was_never_uneven_says_nothing_of_that_and_why_it_ended_is_told(self) -> None:
+        self.scene.execute()
+        facts = [one.facts for one in self.scene.log.entries if one.facts.get("event") == "TradeFilled"]
+        self.assertEqual([False], ["naked_usd" in one for one in facts])
+        self.venue.refusing = {"SOL": RejectReason.MARGIN, "AVAX": RejectReason.MARGIN}
+        self.assertRaises(VenueRejected, self.scene.execute, "two", pair="SOL/AVAX")
+        (ended,) = [one.facts for one in self.scene.log.entries if one.facts.get("event") == "TradeRejected"]
+        self.assertIn("MARGIN", str(ended["why"]))
+
+    def test_each_slice_tells_its_price_against_the_slices_own_instants(self) -> None:
+        self.scene.execute(size="3000", execution=Execution.TWAP, twap=TwapRequest(60, 3))
+        self.scene.tick(20)
+        lines = [one.facts for one in self.scene.log.entries if one.facts.get("event") == "SliceSent"]
+        self.assertEqual([1, 2], [one["slices_done"] for one in lines])
+        for facts in lines:
+            self.assertAlmostEqual(Decimal(1), Decimal(str(facts["benchmark_bps"])), 2)
 
 
 class DiskFirstTests(WorkingTestCase):

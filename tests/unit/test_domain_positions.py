@@ -3,6 +3,7 @@
 import unittest
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 
 from tests.builders import (
@@ -28,7 +29,9 @@ from trading.domain.orders import OrderReport, OrderStatus, Side
 from trading.domain.positions import Position, PositionStatus, first_watch, position_of
 from trading.domain.trades import (
     CancelWanted,
+    CloseHurried,
     Event,
+    LegLost,
     LegsUnbalanced,
     OrdersIntended,
     OrdersReported,
@@ -46,6 +49,7 @@ from trading.domain.units import Coin, Price, Quantity, Ratio, Usd
 
 D = Decimal
 BTC, ETH = Coin("BTC"), Coin("ETH")
+MINUTE = after(60)
 
 
 def recorded(trade: Trade, *events: Event) -> Trade:
@@ -177,6 +181,18 @@ def traded(terms: Terms, fills: Sequence[tuple[str, str]], end: Event) -> Trade:
     return record(trade, end)
 
 
+def lost(
+    coin: Coin,
+    quantity: str,
+    price: str,
+    reason: ExitReason = ExitReason.LEG_LOST,
+    at: datetime = MINUTE,
+    fill_id: str = "1",
+) -> LegLost:
+    """What a fill of somebody else took, for half a dollar of fees."""
+    return LegLost(at, coin, Quantity(D(quantity)), Price(D(price)), Usd(D("0.5")), at, fill_id, reason, "taken")
+
+
 class StatusTest(unittest.TestCase):
     def test_status_exit_and_reason_follow_the_trades(self) -> None:
         nothing = given_a_working_trade()
@@ -211,6 +227,69 @@ class StatusTest(unittest.TestCase):
         position = position_of([filled, first, rest])
         self.assertEqual((position.closing_trade_id, position.exit_reason), (rest.id, ExitReason.STOP_LOSS))
         self.assertIs(position.status, PositionStatus.CLOSING)
+
+    def test_one_leg_alone_is_held_and_so_open_and_guarded(self) -> None:
+        for coin in (ETH, BTC):
+            with self.subTest(coin=coin):
+                trade = given_a_working_trade()
+                reports = tuple(given_report(one, "1" if one.coin == coin else "0") for one in trade.orders)
+                trade = recorded(trade, OrdersReported(T0, reports), TradeCanceled(T0, "the other leg was refused"))
+                position = position_of([trade])
+                self.assertEqual((PositionStatus.OPEN, True, True), (position.status, position.holds, position.guarded))
+
+    def test_barriers_decide_until_a_close_takes_all_at_once(self) -> None:
+        filled = given_a_filled_trade()
+        slow = given_a_closing_trade(filled, slice_interval_seconds=D(30))
+        hurried = record(slow, CloseHurried(after(70), ExitReason.STOP_LOSS, "a barrier"))
+        ended = record(slow, TradeCanceled(after(70), "stop"))
+        nothing = recorded(
+            given_a_working_trade(),
+            OrdersReported(T0, tuple(given_report(one, "0") for one in given_a_working_trade().orders)),
+            TradeCanceled(T0, "stop"),
+        )
+        table: tuple[tuple[str, list[Trade], bool], ...] = (
+            ("accepted, nothing held", [given_a_trade()], True),
+            ("open", [filled], True),
+            ("closing at once", [filled, given_a_closing_trade(filled)], False),
+            ("closing in slices", [filled, slow], True),
+            ("closing in slices, hurried", [filled, hurried], False),
+            ("closing in slices while nothing is held", [nothing, slow], False),
+            ("the slices have stopped", [filled, ended], True),
+            ("closed", [filled, given_a_filled_close(filled)], False),
+        )
+        for name, trades, guarded in table:
+            with self.subTest(name):
+                self.assertEqual(guarded, position_of(trades).guarded)
+
+    def test_what_others_took_of_a_leg_is_sold_of_that_leg_alone_at_the_fills_price(self) -> None:
+        position = position_of([record(given_a_filled_trade(), lost(ETH, "0.1", "3900"))])
+        self.assertEqual((D("0.15"), D("0.01")), (position.long.held, position.short.held))
+        self.assertEqual((-10, D("0.5")), (position.long.realized, position.long.fees - D("0.45")))
+        self.assertEqual((0, D("0.45")), (position.short.realized, position.short.fees))
+        self.assertEqual(position.realized - position.fees, -10 - D("1.4"))
+
+    def test_a_barrier_is_no_reason_where_a_leg_was_lost_before_it_and_what_somebody_asked_for_is(self) -> None:
+        filled = given_a_filled_trade()
+        gone = record(filled, lost(ETH, "0.25", "3900"))
+        liquidated = record(gone, lost(BTC, "0.01", "101000", ExitReason.LIQUIDATION, fill_id="2"))
+        table: tuple[tuple[Trade, ExitReason, float, ExitReason], ...] = (
+            (gone, ExitReason.STOP_LOSS, 60, ExitReason.LEG_LOST),
+            (gone, ExitReason.TAKE_PROFIT, 61, ExitReason.LEG_LOST),
+            (gone, ExitReason.STOP_LOSS, 59, ExitReason.STOP_LOSS),
+            (gone, ExitReason.MANUAL, 61, ExitReason.MANUAL),
+            (gone, ExitReason.EMERGENCY_STOP, 61, ExitReason.EMERGENCY_STOP),
+            (liquidated, ExitReason.STOP_LOSS, 61, ExitReason.LIQUIDATION),
+        )
+        for opening, asked, at, reason in table:
+            with self.subTest(asked=asked, at=at):
+                closing = given_a_closing_trade(opening, at=after(at), reason=asked)
+                self.assertEqual(reason, position_of([opening, closing]).exit_reason)
+        for opening, both, reason in (
+            (gone, lost(BTC, "0.01", "101000", fill_id="2"), ExitReason.LEG_LOST),
+            (gone, lost(BTC, "0.01", "101000", ExitReason.LIQUIDATION, fill_id="2"), ExitReason.LIQUIDATION),
+        ):
+            position = position_of([record(opening, both)])
+            self.assertEqual((PositionStatus.CLOSED, reason), (position.status, position.exit_reason))
 
     def test_an_opening_trade_comes_first(self) -> None:
         trades: Sequence[Sequence[Trade]] = ((), (given_a_closing_trade(given_a_filled_trade()),))

@@ -44,8 +44,10 @@ from trading.domain.trades import (
     accept,
     imbalance_of,
     leg_fraction,
+    overfill_of,
     record,
     replay,
+    unmatched,
 )
 from trading.domain.units import ClientOrderId, Coin, Price, Quantity, Usd
 
@@ -395,6 +397,32 @@ class MeasureTest(unittest.TestCase):
         trim = given_order(trade.terms, trade.terms.long, attempt=2, side=Side.SELL, reduce_only=True)
         trade = record(trade, OrdersIntended(T0, (trim,)))
         self.assertEqual(trade.doubtful(long.coin), 0)
+
+    def test_too_much_is_measured_by_what_was_asked_for_of_the_coin_and_not_in_vain(self) -> None:
+        """0.25 ETH were to be bought: 0.1 were asked for in vain, then 0.1 again, of which up to 0.12 may come."""
+        for filled, excess in (("0.119", "0"), ("0.12", "0"), ("0.2", "0.1"), ("0", "0")):
+            with self.subTest(filled=filled):
+                trade, leg = given_a_trade(), given_a_trade().terms.long
+                for attempt, amount in ((1, "0"), (2, filled)):
+                    order = given_order(trade.terms, leg, attempt=attempt, quantity=Quantity(D("0.1")))
+                    report = OrderReport(
+                        order.client_order_id,
+                        OrderStatus.FILLED if D(amount) else OrderStatus.ABSENT,
+                        T0,
+                        Quantity(D(amount)),
+                        Price(D(4000)) if D(amount) else None,
+                        sized_by_venue=True,
+                    )
+                    trade = record(trade, OrdersIntended(T0, (order,)))
+                    trade = record(trade, OrdersReported(T0, (report,)))
+                self.assertEqual(D(excess), overfill_of(trade, leg.coin))
+                self.assertEqual(D(0), overfill_of(trade, trade.terms.short.coin))
+
+    def test_what_is_unmatched_is_worth_what_the_leg_ahead_was_planned_at(self) -> None:
+        terms = given_terms()
+        terms = replace(terms, short=replace(terms.short, quantity=Quantity(terms.short.quantity * 2)))
+        self.assertEqual(D(500), unmatched(terms, terms.long.quantity, terms.short.quantity / 2))
+        self.assertEqual(D(-1000), unmatched(terms, terms.long.quantity / 2, terms.short.quantity))
 
     def test_what_was_ever_filled_and_last_sent(self) -> None:
         self.assertIsNone(given_a_trade().last_sent_at)
