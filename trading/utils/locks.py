@@ -12,6 +12,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Protocol
@@ -83,13 +84,13 @@ class _OpenFile:
         self._file = None
 
 
-def _try(file: _OpenFile, until: float, interval: float, *, checked: bool = True) -> None:
-    """Have it, at the first try or by *until* on the machine's monotonic clock: on a machine that is busy a thousand
-    tries take three times as long. Raises filelock's Timeout."""
-    while not file.had(checked=checked):
+def _try(had: Callable[[], bool], path: str, until: float, interval: float) -> None:
+    """Have the lock at *path*, of which *had* is one try: at the first or by *until* on the machine's monotonic clock,
+    for on one that is busy a thousand tries take three times as long. Raises filelock's Timeout."""
+    while not had():
         left = until - time.monotonic()
         if left <= 0:
-            raise Timeout(file.path)
+            raise Timeout(path)
         time.sleep(min(interval, left))
 
 
@@ -112,11 +113,11 @@ class OpenLock:
             return
         until = time.monotonic() + timeout
         # Two that have a turn each, for one file was removed, are still one behind the other at the lock itself.
-        _try(self._turn, until, poll_interval, checked=False)
+        _try(partial(self._turn.had, checked=False), self._turn.path, until, poll_interval)
         try:
             # The one that is next looks more often: the others wait for it.
             until = max(until, time.monotonic() + poll_interval)
-            _try(self._lock, until, poll_interval / NEXT_LOOKS_TIMES)
+            _try(self._lock.had, self._lock.path, until, poll_interval / NEXT_LOOKS_TIMES)
         finally:
             self._turn.let_go()
 
@@ -144,7 +145,7 @@ class BriefLock:
             self._elsewhere.acquire(timeout=timeout, poll_interval=poll_interval)
             return
         try:
-            _try(self._file, time.monotonic() + timeout, poll_interval)
+            _try(self._file.had, self._file.path, time.monotonic() + timeout, poll_interval)
         except Timeout:
             self._file.close()
             raise
@@ -172,12 +173,7 @@ class RangeLock:
 
     def acquire(self, timeout: float, poll_interval: float) -> None:
         """Raises filelock's Timeout, and OSError where the system refuses."""
-        until = time.monotonic() + timeout
-        while not self._had():
-            left = until - time.monotonic()
-            if left <= 0:
-                raise Timeout(self.lock_file)
-            time.sleep(min(poll_interval, left))
+        _try(self._had, self.lock_file, time.monotonic() + timeout, poll_interval)
 
     def release(self) -> None:
         file, self._file = self._file, None
