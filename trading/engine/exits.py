@@ -33,7 +33,6 @@ from trading.engine.planning import gross_of
 from trading.engine.records import PositionView
 from trading.engine.requests import ExitChange
 from trading.engine.valuing import (
-    EXIT_PRICE_AGE_MAX,
     LIQUIDATION_NEAR,
     LIQUIDATION_WARN,
     MAINTENANCE_NEAR,
@@ -44,6 +43,7 @@ from trading.engine.valuing import (
     coins_of,
     distance_of,
     entry_ratio,
+    is_current,
     maintenance_share,
     mark_of,
     pair_ratio,
@@ -389,8 +389,8 @@ def _is_seen_alone(position: Position, prices: Prices, now: datetime) -> bool:
     """Whether there is a price of what was taken over only to be closed: its other leg is the dollars, which have
     none."""
     quotes = [prices.quotes.get(leg.coin) for leg in position.legs if leg.coin != DOLLAR]
-    fresh = [one for one in quotes if one is not None and one.usable and now - one.taken_at <= EXIT_PRICE_AGE_MAX]
-    return len(quotes) == len(fresh) == 1
+    current = [one for one in quotes if one is not None and is_current(one, now)]
+    return len(quotes) == len(current) == 1
 
 
 def _note_blindness(desk: Desk, memory: Memory, position: Position, now: datetime, *, seen: bool) -> None:

@@ -76,6 +76,11 @@ def read_prices(desk: Desk, coins: Collection[Coin]) -> Prices:
         return Prices({}, {})
 
 
+def is_current(quote: Quote, now: datetime) -> bool:
+    """Whether an exit may rest on *quote*."""
+    return quote.usable and now - quote.taken_at <= EXIT_PRICE_AGE_MAX
+
+
 def coins_of(positions: Collection[Position]) -> tuple[Coin, ...]:
     """Every coin of *positions* once, in their order."""
     return tuple(dict.fromkeys(leg.coin for position in positions for leg in position.legs))
@@ -87,7 +92,7 @@ def mark_of(desk: Desk, position: Position, prices: Prices, now: datetime) -> Ma
     long, short = quotes
     if long is None or short is None:
         return None
-    if not (long.usable and short.usable and all(now - one.taken_at <= EXIT_PRICE_AGE_MAX for one in (long, short))):
+    if not (is_current(long, now) and is_current(short, now)):
         return None
     by_depth = [_price_in(leg, prices.sound.get(leg.coin), now) for leg in position.legs]
     fee = desk.venue.traits.taker_fee
