@@ -86,6 +86,12 @@ class Placing(RestingWorld):
         self.assertEqual(self.actions("order"), sent)
         self.assertEqual(len(self.venue.resting()), 4)
 
+    def test_a_word_that_is_not_known_is_a_doubt(self) -> None:
+        words = ["waitingForTrigger", "waitingForFill", {"resting": {"oid": 7}}, "aNewOne"]
+        answer = {"status": "ok", "response": {"type": "order", "data": {"statuses": words}}}
+        self.server.faults.add(Fault(EXCHANGE, Answer.SAYS, Commit.NEVER, "order", body=answer))
+        self.assertEqual(self.place(*self.both_legs()), (*(RestingStatus.RESTING,) * 3, RestingStatus.UNKNOWN))
+
     def test_one_refused_alone_leaves_the_others_resting(self) -> None:
         self.exchange.refuse_next(ETH, "Too many open orders.", "tooManyOpenOrdersRejected")
         first, *others = self.place(*self.both_legs())

@@ -3,6 +3,7 @@
 import threading
 import time
 import unittest
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -169,6 +170,12 @@ class Markets(HyperliquidWorld):
         self.server.faults.down(INFO)
         with self.assertRaises(VenueUnavailable):
             self.venue.quotes([ETH, SOL])
+
+    def test_a_coin_without_a_mark_leaves_the_others_theirs(self) -> None:
+        answer: Any = self.server.info.answer({"type": "metaAndAssetCtxs"})
+        answer[1][[one["name"] for one in answer[0]["universe"]].index(ETH)]["markPx"] = None
+        self.server.faults.say(answer, only="metaAndAssetCtxs")
+        self.assertEqual(set(self.venue.quotes([ETH, SOL])), {SOL})
 
     def test_a_price_that_cannot_be_read_is_told_as_it_was_seen_last_for_a_minute(self) -> None:
         seen_at = self.clock.now()
@@ -389,6 +396,98 @@ class Clocks(HyperliquidWorld):
         (report,) = self.venue.submit([self.an_order(ETH, Side.SELL, "1", reduce_only=True)])
         self.assertNotEqual(report.status, REJECTED)
         self.assertEqual((self.actions("order"), self.held(ETH)), (sent + 1, 0))
+
+
+class Behind(HyperliquidWorld):
+    """Some of the exchange's servers are seconds behind: their answers have the right shape and are of before."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.venue.submit([self.an_order(quantity="1")])
+        self.clock.advance(60)
+
+    def late(self, kind: str, seconds: float, **more: str) -> object:
+        """What *kind* was answered with *seconds* ago, which is what the next one is answered with. Time passes."""
+        answer = self.server.info.answer({"type": kind, **more})
+        self.clock.advance(seconds)
+        self.venue.clock_skew()
+        self.server.faults.say(answer, only=kind)
+        return answer
+
+    def test_an_account_of_before_is_none(self) -> None:
+        self.late("clearinghouseState", 2.5, user=MASTER)
+        with self.assertRaisesRegex(VenueUnavailable, "seconds behind, and told the account as it was at 12:01:00"):
+            self.venue.account()
+        self.assertEqual(self.venue.account().held(ETH), 1)
+
+    def test_one_of_a_moment_ago_is_one_also_where_the_answer_takes_its_time(self) -> None:
+        self.late("clearinghouseState", 1.9, user=MASTER)
+        self.assertEqual(self.venue.account().held(ETH), 1)
+        self.clock.advance(1)
+        read = self.venue._api._peer.post
+
+        def slowly(*asked: Any) -> object:
+            answer = read(*asked)
+            self.clock.advance(3)
+            return answer
+
+        with mock.patch.object(self.venue._api._peer, "post", slowly):
+            self.assertEqual(self.venue.account().held(ETH), 1)
+
+    def test_a_late_server_does_not_set_the_clock_by_which_a_close_expires(self) -> None:
+        for kind, more in (("clearinghouseState", {"user": MASTER}), ("exchangeStatus", {})):
+            with self.subTest(kind):
+                self.late(kind, 40, **more)
+                with suppress(VenueUnavailable):
+                    self.venue.account()
+                self.assertEqual(self.venue.clock_skew().ahead, timedelta(0))
+                self.venue.require_room()
+                (report,) = self.venue.submit([self.an_order(ETH, Side.SELL, "0.4", reduce_only=True, seconds=5)])
+                self.assertIs(report.status, FILLED, report)
+
+    def test_one_that_is_late_is_not_asked_for_the_time_again_and_again(self) -> None:
+        status = self.server.info.answer({"type": "exchangeStatus"})
+        self.clock.advance(31)
+        self.server.faults.say(status, only="exchangeStatus", times=None)
+        before = self.server.info.calls["exchangeStatus"]
+        for _ in range(3):
+            self.assertEqual(self.venue.clock_skew().ahead, timedelta(0))
+        self.assertEqual(self.server.info.calls["exchangeStatus"], before)
+        self.assertEqual(self.server.faults.met.count(self.server.faults.met[-1]), 1)
+
+    def test_when_all_have_said_so_for_ten_minutes_it_is_the_clock(self) -> None:
+        self.venue.clock_skew()
+        late = milliseconds(self.clock.now()) - 40_000
+        for seconds, ahead in ((580, 0), (31, -40)):
+            self.clock.advance(seconds)
+            late += seconds * 1000
+            self.server.faults.say({"time": late, "specialStatuses": None}, only="exchangeStatus")
+            self.assertEqual(self.venue.clock_skew().ahead.total_seconds(), ahead)
+
+    def test_a_desk_that_has_begun_beside_a_late_server_is_put_right_by_another(self) -> None:
+        self.late("clearinghouseState", 40, user=MASTER)
+        desk = self.opened()
+        desk.account()
+        self.assertEqual(desk.clock_skew().ahead.total_seconds(), -40)
+        self.clock.advance(1)
+        desk.account()
+        self.assertEqual(desk.clock_skew().ahead.total_seconds(), 0)
+
+    def test_a_book_of_before_is_no_price(self) -> None:
+        self.venue.quotes([SOL])
+        seen_at = self.clock.now()
+        self.late("l2Book", 2.5, coin=SOL)
+        self.assertEqual(self.venue.quotes([SOL])[SOL].taken_at, seen_at)
+        self.clock.advance(1)
+        self.assertEqual(self.venue.quotes([SOL])[SOL].taken_at, self.clock.now())
+        self.late("l2Book", 2.5, coin=ETH)
+        with self.assertRaisesRegex(VenueUnavailable, "seconds behind, and told the book of ETH"):
+            self.venue.quotes([ETH])
+
+    def test_the_book_of_another_coin_is_none_of_this_one(self) -> None:
+        self.server.faults.say(self.server.info.answer({"type": "l2Book", "coin": ETH}), only="l2Book")
+        with self.assertRaisesRegex(VenueUnavailable, "asked for the book of SOL and told that of ETH"):
+            self.venue.quotes([SOL])
 
 
 class Budget(HyperliquidWorld):
@@ -637,11 +736,17 @@ class Asking(HyperliquidWorld):
                 self.venue.reports([self.an_order()])
             self.assertEqual(len(self.venue._doubts), 3)
 
-    def test_fills_are_read_page_by_page(self) -> None:
+    def test_more_fills_of_one_instant_than_a_page_holds_are_not_called_all_of_them(self) -> None:
+        """The page after it would begin at the same instant and be the same one."""
+        began = self.clock.now()
         self.exchange.set_market(ETH, bids=[("2999", "5")], asks=[("3001", "0.1"), ("3002", "0.1"), ("3003", "9")])
         order = self.an_order(quantity="0.4")
-        with mock.patch.object(hyperliquid_reader, "FILLS_PAGE", 3):
+        with mock.patch.object(info, "FILLS_MAX", 2), mock.patch.object(hyperliquid_reader, "FILLS_PAGE", 2):
             (report,) = self.venue.submit([order])
+            self.assertIs(report.status, OrderStatus.ACCEPTED)
+            with self.assertRaises(VenueUnavailable):
+                self.venue.account_fills(began)
+        (report,) = self.told([order])
         self.assertIs(report.status, FILLED)
         self.assertEqual(report.average_price, Decimal("3002.25"))
         with mock.patch.object(hyperliquid_reader, "PAGES_MAX", 0), self.assertRaises(VenueUnavailable):
@@ -899,6 +1004,27 @@ class Money(HyperliquidWorld):
         (payment,) = self.venue.funding([ETH], start, self.clock.now())
         self.assertEqual(payment.paid_at, self.clock.now())
         self.assertEqual(self.venue.funding([ETH], payment.paid_at, self.clock.now() + timedelta(minutes=9)), ())
+
+    def test_where_the_money_of_a_mode_that_is_not_known_is_nobody_says(self) -> None:
+        self.exchange.account(MASTER).abstraction = "unifiedAccount"
+        self.assertTrue(self.venue.unified())
+        self.exchange.account(MASTER).abstraction = "somethingNew"
+        with self.assertRaises(VenueUnavailable):
+            self.opened().account()
+        self.clock.advance(61)
+        self.assertTrue(self.venue.unified())
+
+    def test_more_payments_of_one_instant_than_a_page_holds_are_not_called_all_of_them(self) -> None:
+        self.venue.submit([self.an_order(ETH, Side.BUY, "1"), self.an_order(SOL, Side.SELL, "7")])
+        start = self.clock.now()
+        self.clock.advance(3600)
+        for held, rows in ((3, 2), (2, None)):
+            with mock.patch.object(hyperliquid_reader, "ROWS_PAGE", held), mock.patch.object(info, "ROWS_MAX", held):
+                if rows is None:
+                    with self.assertRaises(VenueUnavailable):
+                        self.venue.funding([ETH, SOL], start, self.clock.now())
+                else:
+                    self.assertEqual(len(self.venue.funding([ETH, SOL], start, self.clock.now())), rows)
 
     def test_the_account_s_own_taker_fee_is_learned(self) -> None:
         self.exchange.account(MASTER).taker_fee = Decimal("0.000432")

@@ -308,7 +308,8 @@ class Reads(unittest.TestCase):
         self.assertEqual([(isolated, delisted) for _, isolated, delisted in words], found)
 
     def test_marks_are_matched_to_names_by_place(self) -> None:
-        answer = [{"universe": [{"name": "A"}, {"name": "B"}]}, [{"markPx": "1.5"}, {"markPx": "0.002"}]]
+        names = [{"name": "A"}, {"name": "N"}, {"name": "B"}]
+        answer = [{"universe": names}, [{"markPx": "1.5"}, {"markPx": None}, {"markPx": "0.002"}]]
         self.assertEqual(decode_marks(answer), {"A": Decimal("1.5"), "B": Decimal("0.002")})
 
     def test_a_book_may_have_an_empty_side_and_an_unknown_coin_has_none(self) -> None:
@@ -448,6 +449,29 @@ class Reads(unittest.TestCase):
         self.assertIsNone(state.holdings[Coin("SOL")].liquidation_price)
         self.assertEqual((state.maintenance, state.at), (Decimal("0.5"), NOON))
 
+    def test_what_is_not_held_cross_has_a_maintenance_of_its_own_whatever_it_is_called(self) -> None:
+        for kind, maintenance in (("cross", "0.5"), ("isolated", "5.5"), ("aNewOne", "5.5"), (None, "5.5")):
+            position = {
+                "coin": "ETH",
+                "szi": "2",
+                "leverage": {"type": kind, "value": 5},
+                "entryPx": "100",
+                "positionValue": "200",
+                "unrealizedPnl": "0",
+                "liquidationPx": None,
+                "maxLeverage": 20,
+            }
+            state = decode_state(
+                {
+                    "marginSummary": {"accountValue": "10", "totalMarginUsed": "1"},
+                    "crossMaintenanceMarginUsed": "0.5",
+                    "assetPositions": [{"position": position}],
+                    "time": 1795348800000,
+                }
+            )
+            self.assertEqual(state.maintenance, Decimal(maintenance))
+            self.assertEqual(state.leverages, {"ETH": 5} if kind == "cross" else {})
+
     def test_an_answer_of_another_shape_is_unavailable_never_believed(self) -> None:
         meta = {"name": "A", "szDecimals": 1, "maxLeverage": 3}
         cases: tuple[tuple[Callable[[object], object], object], ...] = (
@@ -467,6 +491,8 @@ class Reads(unittest.TestCase):
             (decode_book, {"coin": "A", "time": 10**20, "levels": [[], []]}),
             (decode_state, {}),
             (decode_unified, {"mode": "default"}),
+            (decode_unified, "somethingNew"),
+            (decode_unified, None),
             (decode_order_state, {"status": "order"}),
             (decode_order_state, []),
             (decode_fills, {"rows": []}),

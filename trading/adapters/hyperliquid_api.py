@@ -27,6 +27,10 @@ READ_PAUSES_SECONDS = (0.0, 0.1, 0.3)
 SKEW_AGE_MAX_SECONDS = 30.0
 # Our clock has been set when it has gone by another amount than the monotonic one: what was measured before is void.
 CLOCK_SET_SECONDS = 0.5
+# Blocks are stamped a few tenths of a second apart. No machine's clock drifts by that much within the time for which
+# what was measured is believed rather than what says that the venue's clock has gone back.
+LAG_MIN = timedelta(seconds=0.5)
+LAG_SECONDS_MAX = 600.0
 SKEW_WARNING = timedelta(seconds=1)
 SKEW_MAX = timedelta(seconds=2)
 LIGHT = 2
@@ -52,6 +56,16 @@ class Skew:
         return abs(self.ahead) - self.uncertain > bound
 
     @property
+    def earliest(self) -> timedelta:
+        """The least that the venue's clock may be ahead."""
+        return self.ahead - self.uncertain
+
+    @property
+    def latest(self) -> timedelta:
+        """The most that the venue's clock may be ahead."""
+        return self.ahead + self.uncertain
+
+    @property
     def correction(self) -> timedelta:
         """What makes an instant of ours one of the venue's, where our clock is surely wrong; else nothing."""
         return self.ahead if self.surely_exceeds(SKEW_MAX) else timedelta(0)
@@ -73,6 +87,7 @@ class HyperliquidApi:
         self._peer = Peer("Hyperliquid", URL_VARIABLE, base_url, exchange_seconds, clock, VenueUnavailable)
         self._lock = threading.Lock()
         self._skew: tuple[float, datetime, Skew] | None = None
+        self._skew_asked_at = 0.0
 
     def read(self, request: Mapping[str, object], weight: int, lane: Lane) -> object:
         """The decoded answer to `POST /info`. Raises VenueUnavailable, also when the budget forbids to ask.
@@ -127,18 +142,26 @@ class HyperliquidApi:
         return answer, asked_at, self._clock.now()
 
     def saw_venue_time(self, venue_at: datetime, asked_at: datetime, answered_at: datetime) -> Skew:
-        """Note that the venue's clock showed *venue_at* some time between our two instants."""
+        """Note that the venue's clock showed *venue_at* some time between our two instants; the skew that is believed.
+
+        A server that has fallen behind stamps its answers with a time that is past, and none with one that is to come:
+        where the clock has been seen surely later, it is the server that is late.
+        """
         half = (answered_at - asked_at) / 2
         skew = Skew(venue_at - (asked_at + half), half)
+        known = self._known_skew()
         with self._lock:
-            self._skew = (self._clock.monotonic(), self._clock.now(), skew)
+            self._skew_asked_at = self._clock.monotonic()
+            if known is not None and known[1] <= LAG_SECONDS_MAX and skew.latest < known[0].earliest - LAG_MIN:
+                return known[0]
+            self._skew = (self._skew_asked_at, self._clock.now(), skew)
         return skew
 
     def skew(self, lane: Lane) -> Skew:
         """The present skew: the last one seen, measured anew when that is old, or our clock was set since. Raises
         VenueUnavailable."""
         known = self._known_skew()
-        if known is not None and known[1] <= SKEW_AGE_MAX_SECONDS:
+        if known is not None and self._clock.monotonic() - self._skew_asked_at <= SKEW_AGE_MAX_SECONDS:
             return known[0]
         answer, asked_at, answered_at = self.timed({"type": "exchangeStatus"}, LIGHT, lane)
         return self.saw_venue_time(decode_time(answer), asked_at, answered_at)

@@ -80,6 +80,7 @@ BARS_AGE_MAX_SECONDS = 60.0
 HOUR = timedelta(hours=1)
 # Payments are stamped some milliseconds after the hour they are for, and are readable a little later.
 FUNDING_LAG = timedelta(seconds=10)
+_BEHIND = "a server of the exchange is seconds behind, and told"
 T = TypeVar("T")
 _Seen = tuple[BookFrame, datetime, tuple[Price, datetime]]
 """A book and when it was confirmed, a mark and when that was."""
@@ -342,6 +343,10 @@ class HyperliquidReader:
             return known
         # Stamped before asking: a price is no younger than the question it answers.
         book = decode_book(answer)
+        if book is not None and book.coin != coin:
+            raise VenueUnavailable(f"Hyperliquid was asked for the book of {coin} and told that of {book.coin}")
+        if book is not None and self._came_late(book.at, now):
+            raise VenueUnavailable(f"{_BEHIND} the book of {coin} as it was at {book.at:%H:%M:%S}")
         if book is not None:
             self._books[coin] = (book, now)
         return book, now
@@ -503,8 +508,11 @@ class HyperliquidReader:
             self._api.meter.charge(len(page) // FILL_ROWS_PER_WEIGHT)
             rows.update({(row.coin, row.at): row for row in page})
             newest = max((milliseconds(row.at) for row in page), default=start)
-            if len(page) < ROWS_PAGE or newest <= start:
+            if len(page) < ROWS_PAGE:
                 return tuple(rows.values())
+            if newest <= start:
+                # More of one instant than a page holds: the rest of it cannot be asked for.
+                break
             start = newest
         raise VenueUnavailable("the account has more funding payments than can be read")
 
@@ -534,6 +542,9 @@ class HyperliquidReader:
         answer, asked_at, answered_at = self._api.timed(self._about("clearinghouseState"), LIGHT, lane)
         state = decode_state(answer)
         self._api.saw_venue_time(state.at, asked_at, answered_at)
+        if self._came_late(state.at, asked_at):
+            # What was filled since is not in it: a close that went by it would find nothing to close.
+            raise VenueUnavailable(f"{_BEHIND} the account as it was at {state.at:%H:%M:%S}")
         return state
 
     def _about(self, kind: str) -> dict[str, object]:
@@ -594,8 +605,10 @@ class HyperliquidReader:
             self._api.meter.charge(len(page) // FILL_ROWS_PER_WEIGHT)
             fills.update({(one.tid, one.oid, one.coin): one for one in page})
             newest = max((milliseconds(one.at) for one in page), default=first)
-            if len(page) < FILLS_PAGE or newest <= first:
+            if len(page) < FILLS_PAGE:
                 return tuple(fills.values())
+            if newest <= first:
+                break
             first = newest
         raise VenueUnavailable("the account has more fills in that time than can be read")
 

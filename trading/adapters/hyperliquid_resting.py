@@ -11,6 +11,7 @@ from trading.adapters.hyperliquid_actions import (
     Refusal,
     Unclear,
     Word,
+    Working,
     decode_cancels,
     decode_words,
     encode_cancels,
@@ -27,6 +28,7 @@ from trading.domain.resting import RestingOrder, RestingReport, RestingStatus
 from trading.domain.units import ClientOrderId, Coin
 from trading.utils.trade_calculator import is_on_price_grid
 
+_RESTS = ("resting", "waitingForTrigger", "waitingForFill")
 Listings = Callable[[Collection[Coin]], Mapping[Coin, Listing]]
 
 
@@ -121,10 +123,10 @@ def _mistake(order: RestingOrder, listing: Listing | None) -> Refusal | None:
 
 
 def _report(order: RestingOrder, word: Word) -> RestingReport:
-    """An order that the venue took rests, whatever it calls that."""
+    """An order that the venue took rests, or has fired at once; of a word that is not known nobody knows."""
     if isinstance(word, Refusal):
         return RestingReport(order.client_order_id, RestingStatus.REJECTED, word.reason, word.words)
-    if isinstance(word, Unclear):
+    if isinstance(word, Unclear) or (isinstance(word, Working) and word.words not in _RESTS):
         return RestingReport(order.client_order_id, RestingStatus.UNKNOWN, detail=word.words)
     return RestingReport(order.client_order_id, RestingStatus.RESTING)
 

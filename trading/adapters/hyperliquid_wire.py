@@ -33,6 +33,8 @@ PERP_DECIMALS_MAX = 6
 NOTIONAL_MIN = Usd(Decimal(10))
 COLLATERAL = "USDC"
 AUTO_DELEVERAGING = "Auto-Deleveraging"
+_IN_SPOT = ("unifiedAccount", "portfolioMargin")
+_MODES = (*_IN_SPOT, "default", "dexAbstraction", "disabled")
 
 # Why an order was refused or ended, as `orderStatus` names it.
 _ENDINGS: Mapping[str, RejectReason] = {
@@ -218,7 +220,7 @@ def decode_meta(answer: object) -> Mapping[Coin, Listing]:
 
 
 def decode_marks(answer: object) -> Mapping[Coin, Price]:
-    """The mark of every coin of `metaAndAssetCtxs`."""
+    """The mark of every coin of `metaAndAssetCtxs` that has one."""
     pair = items(answer)
     if len(pair) != 2:
         raise unreadable("metaAndAssetCtxs")
@@ -226,7 +228,8 @@ def decode_marks(answer: object) -> Mapping[Coin, Price]:
     contexts = items(pair[1])
     if len(names) != len(contexts):
         raise unreadable("metaAndAssetCtxs")
-    return {Coin(name): decode_mark(one) for name, one in zip(names, contexts, strict=True)}
+    priced = ((name, one) for name, one in zip(names, contexts, strict=True) if mapping(one).get("markPx") is not None)
+    return {Coin(name): decode_mark(one) for name, one in priced}
 
 
 def decode_mark(context: object) -> Price:
@@ -254,14 +257,14 @@ def _level(element: object) -> Level:
 def decode_state(answer: object) -> PerpState:
     """`clearinghouseState`; flat coins are absent there.
 
-    Maintenance is the cross account's and, for isolated positions, half the initial margin at the highest leverage.
+    Maintenance is the cross account's and, for all other positions, half the initial margin at the highest leverage.
     """
     record = mapping(answer)
     summary = mapping(record.get("marginSummary"))
     positions = [mapping(mapping(one).get("position")) for one in items(record.get("assetPositions"))]
     held = [one for one in positions if amount(one, "szi") != 0]
     cross = [one for one in held if mapping(one.get("leverage")).get("type") == "cross"]
-    isolated = [one for one in held if mapping(one.get("leverage")).get("type") == "isolated"]
+    isolated = [one for one in held if one not in cross]
     own = sum((amount(one, "positionValue") / (2 * max(whole(one.get("maxLeverage")), 1)) for one in isolated), ZERO)
     return PerpState(
         account_value=amount(summary, "accountValue"),
@@ -291,10 +294,11 @@ def decode_collateral(answer: object) -> Decimal:
 
 
 def decode_unified(answer: object) -> bool:
-    """`userAbstraction`: does the account's money live in spot."""
-    if not isinstance(answer, str):
+    """`userAbstraction`: does the account's money live in spot. Where it lives in a mode that is not known, nobody can
+    say, and an account without its money would be closed for want of margin."""
+    if answer not in _MODES:
         raise unreadable("userAbstraction")
-    return answer in ("unifiedAccount", "portfolioMargin")
+    return answer in _IN_SPOT
 
 
 def decode_fills(answer: object) -> tuple[Fill, ...]:
