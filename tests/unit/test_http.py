@@ -1,5 +1,7 @@
 """A peer over real sockets: every bound holds, whatever the other side does."""
 
+import gc
+import json
 import os
 import shutil
 import socket
@@ -10,26 +12,17 @@ import threading
 import time
 import unittest
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from urllib3.util.connection import create_connection
-
 from tests.fakes import FakeClock
 from tests.processes import TRIES_MAX, free_port
 from tests.servers.sibling import Reply, Sibling, says
-from trading.adapters import http
-from trading.adapters.http import (
-    ANSWER_BYTES_MAX,
-    CONNECT_SECONDS_MAX,
-    CONNECTIONS_KEPT,
-    Deadline,
-    Peer,
-    plain_text,
-)
+from trading.adapters.http import Peer, plain_text
+from trading.adapters.http_connections import ANSWER_BYTES_MAX, CONNECT_SECONDS_MAX, CONNECTIONS_KEPT, Deadline
 from trading.adapters.system import SystemClock
 from trading.domain.errors import InvalidRequest, ScoutUnavailable
 
@@ -219,18 +212,20 @@ class BoundTest(unittest.TestCase):
 
         peer, began = Peer("Scout", "SCOUT_URL", "http://localhost:9", 3.0, clock, ScoutUnavailable), clock.monotonic()
         unanswered = self.assertRaisesRegex(ScoutUnavailable, "in time")
-        with addresses_of_localhost(4) as known, patch.object(http, "create_connection", silent), unanswered:
+        with addresses_of_localhost(4) as known, patch.object(socket, "create_connection", silent), unanswered:
             peer.post("/x", {})
         self.assertEqual(known, tried)
         self.assertAlmostEqual(CONNECT_SECONDS_MAX, clock.monotonic() - began)
 
     def test_behind_a_silent_address_the_next_one_has_time_to_answer(self) -> None:
+        connect = socket.create_connection
+
         def first_silent(address: tuple[str, int], timeout: float, *more: Any) -> socket.socket:
             if address[0] != "127.0.0.1":
                 raise TimeoutError("timed out")
-            return create_connection(address, timeout, *more)
+            return connect(address, timeout, *more)
 
-        connecting = patch.object(http, "create_connection", first_silent)
+        connecting = patch.object(socket, "create_connection", first_silent)
         with Sibling(says([1])) as server, addresses_of_localhost(2), connecting:
             peer = given_peer(server.url.replace("127.0.0.1", "localhost"))
             self.assertEqual([1], peer.get("/x", {}))
@@ -261,6 +256,35 @@ class BoundTest(unittest.TestCase):
     def test_an_answer_in_chunks_is_read_to_its_end(self) -> None:
         with raw_server(b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n{"a": 1}\r\n0\r\n\r\n') as url:
             self.assertEqual(given_peer(url).get("/x", {}), {"a": 1})
+
+    def test_an_answer_in_many_small_chunks_is_read_to_its_end(self) -> None:
+        value = ["word"] * 20_000
+        pieces = json.dumps(value).encode()
+        chunks = b"".join(b"5\r\n%b\r\n" % pieces[at : at + 5] for at in range(0, len(pieces) // 5 * 5, 5))
+        rest = pieces[len(pieces) // 5 * 5 :]
+        ending = (b"%x\r\n%b\r\n" % (len(rest), rest) if rest else b"") + b"0\r\nX-Trailer: y\r\n\r\n"
+        with raw_server(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks + ending) as url:
+            self.assertEqual(given_peer(url).get("/x", {}), value)
+
+    def test_an_answer_that_is_only_announced_is_waited_for(self) -> None:
+        announced = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nContent-Length: 7\r\nLink: </x>\r\n\r\n"
+        with raw_server(announced + b'HTTP/1.1 201 Created\r\nContent-Length: 8\r\n\r\n{"a": 1}') as url:
+            answer = given_peer(url).post("/x", {})
+        self.assertEqual((201, b'{"a": 1}'), (answer.status, answer.content))
+
+    def test_what_announces_an_answer_without_end_is_no_answer(self) -> None:
+        with raw_server(b"HTTP/1.1 100 Continue\r\n\r\n" * 4_000) as url, self.assertRaises(ScoutUnavailable):
+            given_peer(url).post("/x", {})
+
+    def test_an_answer_of_no_content_has_none(self) -> None:
+        with raw_server(b"HTTP/1.1 204 No Content\r\n\r\n") as url:
+            answer = given_peer(url, 2.0).post("/x", {})
+        self.assertEqual((204, b""), (answer.status, answer.content))
+
+    def test_chunks_without_end_are_given_up(self) -> None:
+        chunks = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 400_000
+        with raw_server(chunks) as url, self.assertRaisesRegex(ScoutUnavailable, "more than 1048576 bytes"):
+            given_peer(url).post("/x", {})
 
     def test_an_answer_without_end_is_given_up(self) -> None:
         too_large = self.assertRaisesRegex(ScoutUnavailable, "more than 1048576 bytes")
@@ -359,6 +383,88 @@ class WritingTest(unittest.TestCase):
             self.assertTrue(peer.post("/x", {}).ok)
             thread.join()
 
+    def test_nothing_that_comes_behind_an_answer_is_taken_for_the_next(self) -> None:
+        """Whether it comes with the answer, in one piece, or before the next request is sent."""
+        whole = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfirst"
+        for name, behind, pause in (
+            ("another answer", b"HTTP/1.1 418 No\r\nContent-Length: 5\r\n\r\nother", False),
+            ("half an answer", b"HTTP/1.1 418 No\r\nCont", False),
+            ("no HTTP", b"{}", False),
+            ("a moment later", b"HTTP/1.1 418 No\r\nContent-Length: 5\r\n\r\nother", True),
+        ):
+            with self.subTest(name), socket.create_server(("127.0.0.1", 0)) as listener:
+                sent, ports = threading.Event(), list[int]()
+
+                def serve(
+                    listener: socket.socket = listener,
+                    behind: bytes = behind,
+                    pause: bool = pause,
+                    sent: threading.Event = sent,
+                    ports: list[int] = ports,
+                ) -> None:
+                    with ExitStack() as open_until_the_end:
+                        for _ in range(2):
+                            connection, address = listener.accept()
+                            open_until_the_end.enter_context(connection)
+                            ports.append(address[1])
+                            connection.recv(65536)
+                            connection.sendall(whole if pause else whole + behind)
+                            if pause:
+                                sent.wait(PATIENCE)
+                                connection.sendall(behind)
+                                sent.clear()
+                            else:
+                                sent.set()
+
+                thread = threading.Thread(target=serve, daemon=True)
+                thread.start()
+                peer = given_peer(f"http://127.0.0.1:{listener.getsockname()[1]}", 2.0)
+                first = peer.post("/x", {})
+                sent.set()
+                while pause and sent.is_set():
+                    time.sleep(0.001)
+                second = peer.post("/x", {})
+                sent.set()
+                thread.join()
+                self.assertEqual([(200, b"first")] * 2, [(one.status, one.content) for one in (first, second)])
+                self.assertEqual(2, len(set(ports)))
+
+    def test_an_answer_that_was_given_while_the_request_was_sent_is_read(self) -> None:
+        """It is too large for who answers, and nobody reads the rest of it."""
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+
+            def serve() -> None:
+                connection, _ = listener.accept()
+                connection.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+                connection.shutdown(socket.SHUT_RDWR)
+                with connection:
+                    while connection.recv(65536):
+                        pass
+
+            thread = threading.Thread(target=serve, daemon=True)
+            thread.start()
+            answer = given_peer(f"http://127.0.0.1:{listener.getsockname()[1]}").post("/x", {"a": "b" * 100})
+            thread.join()
+        self.assertEqual(413, answer.status)
+
+    def test_a_request_that_nobody_reads_is_given_up(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            peer, began = given_peer(f"http://127.0.0.1:{listener.getsockname()[1]}", TIMEOUT), time.monotonic()
+            with self.assertRaisesRegex(ScoutUnavailable, "in time"):
+                peer.post("/x", {"a": "b" * 50_000_000})
+        self.assertLess(time.monotonic() - began, TIMEOUT + GRACE)
+
+    def test_connections_that_nobody_uses_are_closed_with_the_peer(self) -> None:
+        with Sibling() as server:
+            peer = given_peer(server.url)
+            peer.post("/x", {})
+            kept = peer._connections._kept
+            self.assertEqual(1, len(kept))
+            sock = kept[0].sock
+            del peer
+            gc.collect()
+            self.assertEqual(-1, sock.fileno())
+
     def test_a_header_cannot_be_broken_into_two(self) -> None:
         with Sibling() as server, self.assertRaises(ScoutUnavailable):
             given_peer(server.url).exchange("GET", "/x", headers={"Authorization": "Bearer a\r\nX-Other: b"})
@@ -452,6 +558,7 @@ class UrlTest(unittest.TestCase):
             "http://[::1": "URL such as",
             "http://localhost:99999": "URL such as",
             "http://localhost:0": "URL such as",
+            "https://scout..example": "URL such as",
             "": "URL such as",
         }
         for url, why in urls.items():
