@@ -276,6 +276,10 @@ class BoundTest(unittest.TestCase):
         with raw_server(b"HTTP/1.1 100 Continue\r\n\r\n" * 4_000) as url, self.assertRaises(ScoutUnavailable):
             given_peer(url).post("/x", {})
 
+    def test_lines_may_end_without_a_carriage_return(self) -> None:
+        with raw_server(b'HTTP/1.1 200 OK\nContent-Length: 8\n\n{"a": 1}') as url:
+            self.assertEqual({"a": 1}, given_peer(url).get("/x", {}))
+
     def test_an_answer_of_no_content_has_none(self) -> None:
         with raw_server(b"HTTP/1.1 204 No Content\r\n\r\n") as url:
             answer = given_peer(url, 2.0).post("/x", {})

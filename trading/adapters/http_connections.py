@@ -65,6 +65,8 @@ class _Reading:
 
     def __init__(self) -> None:
         self.parser = HttpResponseParser(self)
+        # As a recipient may (RFC 9112, 2.2): nothing that is read here is handed on to anybody who reads it otherwise.
+        self.parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True)
         self.begin()
 
     def begin(self) -> None:
