@@ -7,7 +7,6 @@ from datetime import datetime
 from decimal import Decimal
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
-from zoneinfo import ZoneInfo
 
 from django.conf import settings
 
@@ -342,7 +341,7 @@ def _blamed_on_configuration() -> Iterator[None]:
 def _signals(config: Config, market: PaperMarket, clock: Clock, log: Log) -> SignalSource:
     if config.scout_url is None:
         return DemoScout(market, clock)
-    return ScoutClient(config.scout_url, config.agent_timeout_seconds, ZoneInfo(config.scout_timezone), clock, log)
+    return ScoutClient(config.scout_url, config.agent_timeout_seconds, config.scout_tzinfo, clock, log)
 
 
 def _approvals(config: Config, clock: Clock) -> Approver:

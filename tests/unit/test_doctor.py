@@ -141,6 +141,14 @@ class DemoTest(DoctorCase):
         found = self.verdicts(self.config(scout_url=NOWHERE, guardian_url=NOWHERE))
         self.assertEqual((found["Scout"], found["Guardian"]), ("warning", "warning"))
 
+    def test_a_scout_is_asked_on_a_machine_without_time_zone_files_too(self) -> None:
+        """As a slim image is; and the configuration takes utc in any letters."""
+        with ScoutServer() as scout, mock.patch("trading.conf.ZoneInfo", side_effect=OSError):
+            for zone in ("UTC", "utc"):
+                with self.subTest(zone):
+                    found = self.verdicts(self.config(scout_url=scout.url, scout_timezone=zone))
+                    self.assertEqual("ok", found["Scout"])
+
 
 class LiveTest(DoctorCase):
     def live(self, url: str, **changes: Any) -> Config:
