@@ -29,7 +29,6 @@ from trading.domain.trades import OrdersIntended, OrdersReported, Trade, imbalan
 from trading.domain.units import Coin, Number, Price, Quantity, Ratio, Usd
 from trading.utils.trade_calculator import (
     Stand,
-    average_entry,
     calculate_leverage,
     calculate_position_pnl,
     calculate_position_size,
@@ -39,7 +38,6 @@ from trading.utils.trade_calculator import (
     fillable,
     fit_price,
     is_on_price_grid,
-    isolated_liquidation_price,
     leg_imbalance,
     leg_quantities,
     leg_slippage,
@@ -52,7 +50,6 @@ from trading.utils.trade_calculator import (
     ratio_slippage,
     round_trip_cost,
     slice_quantities,
-    slippage_against_arrival,
     split_on_lots,
     split_twap_order,
     time_is_up,
@@ -106,7 +103,6 @@ class BadNumbersTest(unittest.TestCase):
             "limit_price": lambda bad: fillable((), Side.BUY, 1, bad),
             "maintenance_leverage": lambda bad: liquidation_price(Side.BUY, 1, 100, 10, bad),
             "mark": lambda bad: liquidation_distance(Side.BUY, bad, 100),
-            "margin": lambda bad: isolated_liquidation_price(Side.BUY, 1, 100, bad, 50),
             "fill_price": lambda bad: leg_slippage(Side.BUY, bad, 100),
         }
         for name, call in table.items():
@@ -422,31 +418,22 @@ class ProfitTest(unittest.TestCase):
                 fees = D("0.0025") * 30 * (2 + D(price))
                 self.assertEqual(unrealized_pnl(side, 30, 2, price) - fees, D(profit))
 
-    def test_averaging_in_counts_each_fill_once_and_nothing_for_zero(self) -> None:
-        self.assertEqual(average_entry([(100, 10), (100, 15)]), D("12.5"))
-        self.assertEqual(average_entry([(100, 10), (0, 99), (100, 15)]), D("12.5"))
-        self.assertEqual(average_entry([("0.1", 100), ("0.25", 90)]), D("32.5") / D("0.35"))
-        self.assertIsNone(average_entry([]))
-        self.assertIsNone(average_entry([(0, 10)]))
-        with self.assertRaisesRegex(InvalidNumber, "quantity"):
-            average_entry([(-1, 10)])
-
     def test_percent_is_of_the_entry_notional(self) -> None:
         self.assertEqual(pnl_percent("-12.5", 1000), D("-1.25"))
         self.assertEqual(pnl_percent(0, 0), D(0))
 
     def test_slippage_is_positive_when_worse_than_arrival(self) -> None:
         table = (
-            (("101", 100, 100, 100), 50),
-            ((100, 100, "99", 100), 50),
-            (("101", 100, "99", 100), 100),
-            (("99", 100, "101", 100), -100),
-            ((100, 100, 100, 100), 0),
+            (Side.BUY, "101", "0.01"),
+            (Side.BUY, "99", "-0.01"),
+            (Side.SELL, "99", "0.01"),
+            (Side.SELL, "101", "-0.01"),
+            (Side.BUY, 100, 0),
+            (Side.SELL, 100, 0),
         )
-        for given, bps in table:
-            with self.subTest(given=given):
-                self.assertEqual(slippage_against_arrival(*given), D(bps))
-        self.assertEqual(leg_slippage(Side.SELL, "99", 100), D("0.01"))
+        for side, fill, worse in table:
+            with self.subTest(side=side, fill=fill):
+                self.assertEqual(leg_slippage(side, fill, 100), D(worse))
 
     def test_the_ratio_slips_when_the_long_becomes_dearer(self) -> None:
         self.assertEqual(ratio_slippage("101", 100, 100, 100), D("0.01"))
@@ -634,7 +621,8 @@ class ExitTest(unittest.TestCase):
 
 
 class LiquidationTest(unittest.TestCase):
-    def test_isolated_positions_liquidate_where_the_venue_says(self) -> None:
+    def test_positions_liquidate_where_the_venue_says(self) -> None:
+        """Isolated ones, which have nothing but their own margin left above maintenance."""
         table = (
             # maximum leverage 50, 50 and 20; verified against the exchange
             (Side.BUY, "0.0199", "2459.5", "24.454895", 100, "1243.0412"),
@@ -643,7 +631,8 @@ class LiquidationTest(unittest.TestCase):
         )
         for side, quantity, entry, margin, leverage, expected in table:
             with self.subTest(entry=entry):
-                price = isolated_liquidation_price(side, quantity, entry, margin, leverage)
+                spare = D(margin) - D(quantity) * D(entry) / leverage
+                price = liquidation_price(side, quantity, entry, spare, leverage)
                 self.assertIsNotNone(price)
                 self.assertEqual(D(str(price)).quantize(D(expected)), D(expected))
 

@@ -7,7 +7,8 @@ from trading.domain.errors import VenueUnavailable
 from trading.domain.market import FundingPayment
 from trading.domain.positions import Position
 from trading.domain.units import Coin, Quantity, Usd
-from trading.engine.funding import collect_funding, funding_due, funding_settled
+from trading.engine.accounting import unfunded
+from trading.engine.funding import collect_funding, funding_settled
 from trading.engine.requests import Execution, TwapRequest
 
 ETH, BTC = Coin("ETH"), Coin("BTC")
@@ -48,7 +49,8 @@ class FundingTest(unittest.TestCase):
         self.pay(ETH, "2", "0.25")
         for second, due in ((0, False), (29, False), (30, True)):
             self.go(13, 0, second)
-            self.assertEqual(due, funding_due(self.scene.desk, position))
+            found = unfunded(self.scene.desk.store.book(), [position], self.scene.clock.now())
+            self.assertEqual([position] if due else [], list(found))
         for _ in range(3):
             self.assertEqual((Decimal(2), Decimal(0)), self.collected(position))
         self.assertEqual(1, self.venue.asked_funding)

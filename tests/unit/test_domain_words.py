@@ -132,8 +132,8 @@ class MarketTest(unittest.TestCase):
     def test_the_ratio_of_a_pair_is_base_over_quote(self) -> None:
         self.assertEqual(ratio_of(D(100_000), D(4000)), D(25))
 
-    def test_a_venue_is_taken_to_send_single_legs_and_prove_absence(self) -> None:
-        self.assertTrue(Traits().single_leg and Traits().proves_absence)
+    def test_a_venue_is_taken_to_prove_absence(self) -> None:
+        self.assertTrue(Traits().proves_absence)
 
     def test_records_do_not_change(self) -> None:
         quote = given_quote("SOL")

@@ -11,7 +11,15 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from tests.builders import after, given_a_filled_close, given_a_filled_trade, given_report, given_trailing
+from tests.builders import (
+    after,
+    given_a_filled_close,
+    given_a_filled_trade,
+    given_a_trade,
+    given_order,
+    given_report,
+    given_trailing,
+)
 from tests.engine.bent_venue import BentVenue, a_bent_scene
 from tests.engine.scripted_venue import Scene
 from trading.domain.errors import InvalidRequest, InvariantBroken
@@ -19,18 +27,17 @@ from trading.domain.exit_plan import ExitPlan, ExitReason, TrailingStop
 from trading.domain.market import Level
 from trading.domain.orders import Side
 from trading.domain.positions import position_of
-from trading.domain.trades import OrdersReported, Trade, record
+from trading.domain.trades import OrdersIntended, OrdersReported, Trade, record
 from trading.domain.units import Coin, Price, Quantity, Ratio, Usd
 from trading.engine import closing, exits
 from trading.engine.reconciliation import Conclusion, conclude
 from trading.engine.requests import ExitChange
 from trading.serializers import execute_request
 from trading.utils.trade_calculator import (
-    average_entry,
     calculate_position_pnl,
     exit_due,
     fillable,
-    isolated_liquidation_price,
+    liquidation_price,
     raise_high_water,
     unrealized_pnl,
 )
@@ -45,6 +52,19 @@ def plan(
 def returned(side: Side, entry: str, price: str) -> Decimal:
     """What one coin has gained, as a fraction of what it cost."""
     return unrealized_pnl(side, 1, entry, price) / Decimal(entry)
+
+
+def averaged(*fills: tuple[str, int]) -> Price | None:
+    """The entry of a long leg that was filled in these parts: coins and price."""
+    trade = given_a_trade()
+    for attempt, (coins, price) in enumerate(fills, start=1):
+        wanted = Quantity(max(Decimal(coins), Decimal(1)))
+        order = given_order(
+            trade.terms, trade.terms.long, attempt=attempt, quantity=wanted, limit_price=Price(Decimal(price))
+        )
+        trade = record(trade, OrdersIntended(order.intended_at, (order,)))
+        trade = record(trade, OrdersReported(order.intended_at, (given_report(order, str(Decimal(coins) / wanted)),)))
+    return position_of([trade]).long.entry_price
 
 
 class BarrierCases(unittest.TestCase):
@@ -110,7 +130,7 @@ class BarrierCases(unittest.TestCase):
 
     def test_c26_a_trailing_stop_over_an_averaged_entry(self) -> None:
         """0.1 at 100 and 0.25 at 90 are 92.857 on average; armed at 5 %, delta 1 %, fees 0.4 a side; 105, then 100."""
-        average = average_entry([("0.1", 100), ("0.25", 90)])
+        average = averaged(("0.1", 100), ("0.25", 90))
         assert average is not None
         self.assertEqual(round(average, 2), Decimal("92.86"))
         cost = Decimal("0.35") * average
@@ -214,7 +234,8 @@ class LiquidationCases(unittest.TestCase):
             ("C40", Side.SELL, "0.48", "163.11", "15.650731", 20, "190.94214"),
         ):
             with self.subTest(case):
-                found = isolated_liquidation_price(side, coins, entry, margin, 2 * leverage)
+                spare = Decimal(margin) - Decimal(coins) * Decimal(entry) / (2 * leverage)
+                found = liquidation_price(side, coins, entry, spare, 2 * leverage)
                 assert found is not None
                 expected = Decimal(price)
                 self.assertLess(abs(found / expected - 1), Decimal("0.00001"))
@@ -226,7 +247,7 @@ FEE = Decimal("0.0025")
 class AccountingCases(unittest.TestCase):
     def test_c42_realized_by_the_average_with_fees(self) -> None:
         """Buy 100 at 10 and 100 at 15; sell 50 at 12, 100 at 20, 50 at 5, all at 0.25 %."""
-        average = average_entry([(100, 10), (100, 15)])
+        average = averaged(("100", 10), ("100", 15))
         self.assertEqual(average, Decimal("12.5"))
         realized, total = [], Decimal(0)
         for coins, price in ((50, 12), (100, 20), (50, 5)):
@@ -258,7 +279,7 @@ class AccountingCases(unittest.TestCase):
                 trade, reports={**trade.reports, more.client_order_id: replace(more, filled=Quantity(Decimal(0)))}
             )
             record(halved, OrdersReported(after(9), (more,)))
-        self.assertEqual(average_entry([(1, 10), (0, 99)]), 10)
+        self.assertEqual(averaged(("1", 10), ("0", 99)), 10)
 
     def test_c45b_fees_are_those_of_the_orders_once_each(self) -> None:
         """An opening that cost 0.10 and a close of which 0.05, then 0.10 was charged: 0.15, then 0.20, never 0.30."""

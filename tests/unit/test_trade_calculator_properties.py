@@ -21,12 +21,11 @@ from trading.utils.trade_calculator import (
     fillable,
     fit_price,
     is_on_price_grid,
-    isolated_liquidation_price,
     leg_quantities,
     liquidation_distance,
+    liquidation_price,
     marketable_limit,
     slice_quantities,
-    slippage_against_arrival,
     split_on_lots,
     split_twap_order,
     twap_due_times,
@@ -177,11 +176,6 @@ class ProfitProperties(unittest.TestCase):
             unrealized_pnl(Side.BUY, quantity, entry, price), -unrealized_pnl(Side.SELL, quantity, entry, price)
         )
 
-    @law
-    @given(prices, prices)
-    def test_fills_at_arrival_slip_by_nothing(self, long: Decimal, short: Decimal) -> None:
-        self.assertEqual(slippage_against_arrival(long, long, short, short), 0)
-
 
 class PriceProperties(unittest.TestCase):
     @law
@@ -237,8 +231,9 @@ class LiquidationProperties(unittest.TestCase):
         self, side: Side, quantity: Decimal, entry: Decimal, leverage: int
     ) -> None:
         notional = quantity * entry
-        near = isolated_liquidation_price(side, quantity, entry, notional / leverage, 100)
-        far = isolated_liquidation_price(side, quantity, entry, notional / leverage * D("1.2"), 100)
+        maintenance = notional / 100
+        near = liquidation_price(side, quantity, entry, notional / leverage - maintenance, 100)
+        far = liquidation_price(side, quantity, entry, notional / leverage * D("1.2") - maintenance, 100)
         assert near is not None and far is not None
         self.assertLess(liquidation_distance(side, entry, near), liquidation_distance(side, entry, far))
 

@@ -70,7 +70,7 @@ ASK_PACE_SECONDS = 0.25
 ASK_PACE_LATER_SECONDS = 1.0
 DOUBT_YOUNG_SECONDS = 2.0
 REMEMBERED_MAX = 4096
-_TRAITS = Traits(single_leg=True, proves_absence=True, rests_orders=True, tells_fills=True)
+_TRAITS = Traits(proves_absence=True, rests_orders=True, tells_fills=True)
 _STRANGER = "the wallet key is not the account's and no approved API wallet of it"
 _SPOILT = "another order of the group cannot be sent, so the group was not"
 _Claiming = Callable[[Sequence[ClientOrderId], int | None], Claim]

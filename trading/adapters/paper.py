@@ -68,7 +68,7 @@ class PaperVenue:
 
     name = "paper"
     network = "paper"
-    traits = Traits(single_leg=True, proves_absence=True, rests_orders=True, tells_fills=True)
+    traits = Traits(proves_absence=True, rests_orders=True, tells_fills=True)
 
     def __init__(self, market: PaperMarket, journal: Journal, clock: Clock, equity_usd: Usd) -> None:
         self.account_id = f"paper:{market.seed}"

@@ -28,6 +28,7 @@ from trading.domain.market import Account, FundingPayment, Holding
 from trading.domain.orders import Order, OrderReport, OrderStatus, RejectReason, Side
 from trading.domain.units import ONE, ZERO, ClientOrderId, Coin, Price, Quantity, Usd, exact
 from trading.ports import Json
+from trading.utils.trade_calculator import liquidation_price
 
 ORDERS_REMEMBERED = 10_000
 PAYMENTS_REMEMBERED = 50_000
@@ -177,14 +178,11 @@ def _maintenance_rate(coin: Coin) -> Decimal:
     return ONE / (2 * INSTRUMENTS[coin].leverage_max)
 
 
-def _liquidation_price(coin: Coin, quantity: Decimal, mark: Decimal, available: Decimal) -> Price | None:
-    """Where cross margin runs out if this coin alone moves: mark - side x available / |quantity| / (1 - rate x side).
-
-    Source: Hyperliquid documentation, liquidations. None when that is below zero: a long that cannot be liquidated.
-    """
-    side = ONE if quantity > 0 else -ONE
-    price = mark - side * available / abs(quantity) / (1 - _maintenance_rate(coin) * side)
-    return Price(price.quantize(_PRICE_STEP, ROUND_DOWN)) if price > 0 else None
+def _liquidation_price(coin: Coin, quantity: Decimal, mark: Price, available: Decimal) -> Price | None:
+    """Where cross margin, of which *available* USD are left, runs out if this coin alone moves."""
+    side = Side.BUY if quantity > 0 else Side.SELL
+    price = liquidation_price(side, abs(quantity), mark, available, 2 * INSTRUMENTS[coin].leverage_max)
+    return None if price is None else Price(price.quantize(_PRICE_STEP, ROUND_DOWN))
 
 
 @dataclass(frozen=True, slots=True)

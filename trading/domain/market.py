@@ -159,14 +159,13 @@ class FundingPayment:
 class Traits:
     """What a venue can and cannot do, for the playbook.
 
-    `single_leg`: one leg may be sent alone. `proves_absence`: an expired order can be shown never to have landed.
+    `proves_absence`: an expired order can be shown never to have landed.
     `taker_fee`: what the account pays on each fill, a fraction of its notional. `rests_orders`: trigger orders can rest
     there. `tells_fills`: it tells every fill of the account with what explains it. `sizes_in_coins`: it is told coins
     and never fills more; a venue that is told dollars may be some lots off either way. `keeps_pairs`: it can close a
     pair by itself at a profit or loss. `prices_closes`: a close goes there at a price of the venue's own.
     """
 
-    single_leg: bool = True
     proves_absence: bool = True
     taker_fee: Ratio = Ratio(Decimal("0.00045"))
     rests_orders: bool = False

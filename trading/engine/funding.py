@@ -18,12 +18,6 @@ from trading.engine.accounting import LISTED_AFTER, funding_shares, funding_unti
 from trading.engine.desk import Desk
 
 
-def funding_due(desk: Desk, position: Position) -> bool:
-    """Is there an hour that the position's watch does not have yet, that the venue has listed and nobody doubts."""
-    book = desk.store.book()
-    return funding_until(book, position, desk.clock.now()) > funded_to(position, book.watch(position.id))
-
-
 def funding_settled(position: Position, now: datetime) -> bool:
     """True once every hour of a closed position has been listed: from then on its funding can be complete."""
     if position.exited_at is None:

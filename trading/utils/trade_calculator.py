@@ -327,31 +327,10 @@ def _leaving_price(levels: Sequence[Level], quantity: Decimal, part: Decimal) ->
     return Price((paid + (quantity - filled) * levels[-1].price) / quantity) if filled >= part else None
 
 
-def average_entry(fills: Iterable[tuple[Number, Number]]) -> Decimal | None:
-    """The average price of (quantity, price) fills; None when nothing was filled. Zero coins count for nothing."""
-    quantity = paid = ZERO
-    for amount, price in fills:
-        part = _not_negative(amount, "quantity")
-        quantity += part
-        paid += part * _amount(price, "price")
-    return paid / quantity if quantity else None
-
-
 def leg_slippage(side: Side, fill_price: Number, arrival_price: Number) -> Decimal:
     """How much worse than its arrival price a fill was, as a fraction of it; negative when it was better."""
     arrival = _amount(arrival_price, "arrival_price")
     return (_amount(fill_price, "fill_price") - arrival) / arrival * side.sign
-
-
-def slippage_against_arrival(
-    long_fill: Number, long_arrival: Number, short_fill: Number, short_arrival: Number
-) -> Decimal:
-    """Implementation shortfall of an opened pair in basis points of gross notional; positive is worse than its arrival.
-
-    The legs weigh the same: they were planned dollar for dollar.
-    """
-    apart = leg_slippage(Side.BUY, long_fill, long_arrival) + leg_slippage(Side.SELL, short_fill, short_arrival)
-    return apart / 2 * BASIS_POINTS
 
 
 def ratio_slippage(long_price: Number, short_price: Number, long_arrival: Number, short_arrival: Number) -> Decimal:
@@ -565,15 +544,6 @@ def liquidation_price(
     spare = _signed(margin_available, "margin_available") / _amount(quantity, "quantity")
     price = _amount(mark, "mark") - side.sign * spare / keep
     return Price(price) if price > 0 else None
-
-
-def isolated_liquidation_price(
-    side: Side, quantity: Number, entry_price: Number, margin: Number, maintenance_leverage: Number
-) -> Price | None:
-    """The same for an isolated leg that was entered at *entry_price* with *margin* USD of its own."""
-    coins, entry = _amount(quantity, "quantity"), _amount(entry_price, "entry_price")
-    maintenance = coins * entry / _maintenance(maintenance_leverage)
-    return liquidation_price(side, coins, entry, _amount(margin, "margin") - maintenance, maintenance_leverage)
 
 
 def _maintenance(leverage: Number) -> Decimal:
