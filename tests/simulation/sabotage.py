@@ -216,7 +216,7 @@ def _takes_no_for_yes(real: Callable[..., Any]) -> Callable[..., Any]:
 def _rests_before_it_is_written(desk: Any, position: Any, guards: Any) -> Any:
     """Triggers are sent and only then written down."""
     book = desk.store.book()
-    watch, now = protection.watch_of(book, position.id), desk.clock.now()
+    watch, now = book.watch_of(position.id), desk.clock.now()
     number = watch.rested + 1
     orders = [protection._named(position.id, guard, number) for guard in guards]
     desk.store._process.world.guards.owners.update({one.client_order_id: position.id for one in orders})

@@ -23,7 +23,7 @@ from trading.domain.errors import PositionNotFound, TradeNotFound
 from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Pair
 from trading.domain.orders import OrderReport, OrderStatus
-from trading.domain.positions import Position, PositionStatus, Watch, position_of
+from trading.domain.positions import Position, PositionStatus, Watch, first_watch, position_of
 from trading.domain.trades import HoldingGone, OrdersIntended, OrdersReported, Trade, record
 from trading.domain.units import DOLLAR, PositionId, Price, Ratio, TradeId
 
@@ -68,6 +68,16 @@ class BookTest(unittest.TestCase):
         self.assertEqual(book.trade_of_approval(approval.id), trade.id)
         self.assertEqual(book.trades_of_position(trade.terms.position_id), (trade,))
         self.assertEqual(book.position(trade.terms.position_id).trade_id, trade.id)
+
+    def test_a_position_begins_with_the_watch_of_its_opening_and_goes_on_with_what_is_written_down(self) -> None:
+        trade = given_a_filled_trade()
+        book, position_id = book_of([trade]), trade.terms.position_id
+        self.assertIsNone(book.watch(position_id))
+        self.assertEqual(first_watch(trade), book.watch_of(position_id))
+        book.put_watch(given_watch(trade, rested=7))
+        self.assertEqual(7, book.watch_of(position_id).rested)
+        with self.assertRaises(PositionNotFound):
+            book.watch_of(PositionId("p"))
 
     def test_a_trade_without_signal_key_and_approval_is_found_by_its_id(self) -> None:
         trade = given_a_trade(signal=None, approval=None, request_key="")

@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar
 from trading.domain.errors import PositionNotFound, TradeNotFound
 from trading.domain.exit_plan import LOSING
 from trading.domain.market import Pair
-from trading.domain.positions import Position, PositionStatus, Watch, position_of
+from trading.domain.positions import Position, PositionStatus, Watch, first_watch, position_of
 from trading.domain.trades import Trade
 from trading.domain.units import DOLLAR, ZERO, PositionId, TradeId
 
@@ -278,6 +278,10 @@ class Book:
             if position_id in self._of_position or position_id in self._watches:
                 return self._watches.get(position_id)
         return self._history.watch(position_id)
+
+    def watch_of(self, position_id: PositionId) -> Watch:
+        """The same, or what a position begins with while nothing is written down. Raises PositionNotFound."""
+        return self.watch(position_id) or first_watch(self.trade(self.position(position_id).trade_id))
 
     def position(self, position_id: PositionId) -> Position:
         """Raises PositionNotFound."""

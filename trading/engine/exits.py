@@ -9,11 +9,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from trading.domain.book import Book
 from trading.domain.errors import Busy, InvalidRequest, Refused, StoreCorrupt
 from trading.domain.exit_plan import ExitPlan, ExitReason
 from trading.domain.market import Account, Quote
-from trading.domain.positions import Position, Watch, first_watch
+from trading.domain.positions import Position
 from trading.domain.units import DOLLAR, Coin, PositionId, Price, Ratio, Usd
 from trading.engine import queries
 from trading.engine.barriers import (
@@ -184,7 +183,7 @@ def change_exits(desk: Desk, position_id: PositionId, change: ExitChange, *, adm
         position = book.position(position_id)
         if position.closed:
             raise InvalidRequest({"position_id": "is closed; its exits can no longer change"})
-        approved, watch = book.trade(position.trade_id).terms.exit_plan, _watch(book, position_id)
+        approved, watch = book.trade(position.trade_id).terms.exit_plan, book.watch_of(position_id)
         side = base_long(position)
         plan = changed(watch.exit_plan, change, gross_of(book, position), base_long=side)
         if present is not None:
@@ -349,15 +348,11 @@ def _raised(desk: Desk, memory: Memory, position: Position, mark: Mark) -> Decim
 def _write_high_water(desk: Desk, position: Position, high_water: Ratio) -> None:
     try:
         with desk.store.exclusive() as book:
-            watch = _watch(book, position.id)
+            watch = book.watch_of(position.id)
             desk.store.save_watch(replace(watch, high_water=raise_high_water(watch.high_water, high_water)))
     except (Busy, StoreCorrupt):
         # The memory has it, the next sweep writes it, and no disk keeps the other positions from being watched.
         return
-
-
-def _watch(book: Book, position_id: PositionId) -> Watch:
-    return book.watch(position_id) or first_watch(book.trade(book.position(position_id).trade_id))
 
 
 def _note_jumps(memory: Memory, prices: Prices, news: Collection[Coin], now: datetime) -> None:

@@ -116,7 +116,7 @@ def _written_down(desk: Desk, name: Name, listed: ListedOrder) -> bool:
     )
     try:
         with desk.store.seat(name.position_id), desk.store.exclusive() as book:
-            watch = protection.watch_of(book, name.position_id)
+            watch = book.watch_of(name.position_id)
             if any(one.order.client_order_id == order.client_order_id for one in watch.resting):
                 return True
             resting = (*watch.resting, Resting(order, desk.clock.now(), placed=True))

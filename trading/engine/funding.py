@@ -10,9 +10,8 @@ from datetime import datetime
 from decimal import Decimal
 
 from trading.domain.accounts import FundingShare, funded_to, hour_of
-from trading.domain.book import Book
 from trading.domain.errors import Busy, StoreCorrupt
-from trading.domain.positions import Position, Watch, first_watch
+from trading.domain.positions import Position
 from trading.domain.units import ZERO, Coin, Usd
 from trading.engine.accounting import LISTED_AFTER, funding_shares, funding_until
 from trading.engine.desk import Desk
@@ -32,7 +31,7 @@ def collect_funding(desk: Desk, position: Position) -> None:
     Raises VenueUnavailable; the next call catches up.
     """
     book = desk.store.book()
-    watch = _watch(book, position)
+    watch = book.watch_of(position.id)
     since, until = funded_to(position, watch), funding_until(book, position, desk.clock.now())
     if until <= since:
         return
@@ -40,10 +39,6 @@ def collect_funding(desk: Desk, position: Position) -> None:
     shares = funding_shares(book, position, payments)
     _write_down(desk, shares)
     _write(desk, position, shares, since=watch.funded_until, until=until)
-
-
-def _watch(book: Book, position: Position) -> Watch:
-    return book.watch(position.id) or first_watch(book.trade(position.trade_id))
 
 
 def _write_down(desk: Desk, shares: Sequence[FundingShare]) -> None:
@@ -64,7 +59,7 @@ def _write(
     amounts = _by_coin(shares)
     try:
         with desk.store.exclusive() as book:
-            watch = _watch(book, position)
+            watch = book.watch_of(position.id)
             if watch.funded_until != since:
                 return
             desk.store.save_watch(

@@ -440,7 +440,7 @@ def _look_beside(watchman: Watchman, book: Book, account: Account) -> None:
     if any(watchman.beyond_book[coin] < before.get(coin, ZERO) for coin in watchman.beside_others):
         watchman.looked_beside, watchman.beside_pause = None, LOSS_RETRY
     if watchman.unseen is None:
-        guarded = [one for one in book.standing_positions() if protection.watch_of(book, one.id).rested]
+        guarded = [one for one in book.standing_positions() if book.watch_of(one.id).rested]
         watchman.unseen = frozenset(leg.coin for one in guarded for leg in one.legs)
 
 

@@ -13,10 +13,9 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from trading.domain.accounts import funding_complete
-from trading.domain.book import Book
 from trading.domain.errors import GuardianUnavailable, VenueUnavailable
 from trading.domain.market import ratio_of
-from trading.domain.positions import Position, Watch, first_watch
+from trading.domain.positions import Position
 from trading.domain.units import Coin, PositionId, Price
 from trading.engine.desk import Desk
 from trading.engine.funding import collect_funding, funding_settled
@@ -105,7 +104,7 @@ def _deliver(desk: Desk, position_id: PositionId) -> bool:
 
 def _mark(desk: Desk, position_id: PositionId) -> None:
     with desk.store.exclusive() as book:
-        desk.store.save_watch(replace(_watch(book, position_id), outcome_told=True))
+        desk.store.save_watch(replace(book.watch_of(position_id), outcome_told=True))
 
 
 def _may_try(outbox: Outbox, position: Position, now: datetime) -> bool:
@@ -115,10 +114,6 @@ def _may_try(outbox: Outbox, position: Position, now: datetime) -> bool:
 
 def _too_old(position: Position, now: datetime) -> bool:
     return position.exited_at is None or now - position.exited_at > GIVEN_UP_AFTER
-
-
-def _watch(book: Book, position_id: PositionId) -> Watch:
-    return book.watch(position_id) or first_watch(book.trade(book.position(position_id).trade_id))
 
 
 def _ratio(position: Position, prices: Mapping[Coin, Price | None]) -> Decimal | None:

@@ -16,7 +16,7 @@ from trading.domain.book import Book
 from trading.domain.errors import Busy, InvalidNumber, StoreCorrupt, VenueUnavailable
 from trading.domain.market import Account, Instrument
 from trading.domain.orders import Side
-from trading.domain.positions import Leg, Position, PositionStatus, Watch, first_watch
+from trading.domain.positions import Leg, Position, PositionStatus
 from trading.domain.resting import (
     ListedOrder,
     Resting,
@@ -273,7 +273,7 @@ def protect(desk: Desk, memory: Memory, position_id: PositionId, find: Finding) 
     """
     with desk.store.seat(position_id):
         book, now = desk.store.book(), desk.clock.now()
-        position, watch = book.position(position_id), watch_of(book, position_id)
+        position, watch = book.position(position_id), book.watch_of(position_id)
         if position.status is PositionStatus.CLOSING:
             # The close has made its way; what is left there guards what is not closed yet, and ends with it.
             return
@@ -303,7 +303,7 @@ def protect(desk: Desk, memory: Memory, position_id: PositionId, find: Finding) 
         if present != watch.resting:
             _note(desk, position_id, lambda _: present)
         _carry_out(desk, memory, position, changes)
-        doubtful = any(not one.placed for one in watch_of(desk.store.book(), position_id).resting)
+        doubtful = any(not one.placed for one in desk.store.book().watch_of(position_id).resting)
         if unclear or doubtful or position.status is PositionStatus.OPENING or changes.replaced or put_off:
             _look_soon(memory, position_id, now)
 
@@ -330,7 +330,7 @@ def _wish(desk: Desk, position_id: PositionId, unclear: Collection[ClientOrderId
     if position.closed or not desk.config.resting_protection:
         return {leg.coin: () for leg in position.legs}
     found = wanted(position, desk.venue.account(), desk.venue.instruments())
-    resting = watch_of(desk.store.book(), position_id).resting
+    resting = desk.store.book().watch_of(position_id).resting
     doubted = {one.order.coin for one in resting if one.order.client_order_id in unclear}
     return {coin: guards for coin, guards in found.items() if coin not in doubted}
 
@@ -473,7 +473,7 @@ def _place(
     with desk.store.exclusive() as book:
         if book.position(position.id).status in (PositionStatus.CLOSING, PositionStatus.CLOSED):
             return {}
-        watch = watch_of(book, position.id)
+        watch = book.watch_of(position.id)
         number = watch.rested + 1
         orders = [_named(position.id, guard, number) for guard in guards]
         intended = tuple(Resting(order, now) for order in orders)
@@ -524,7 +524,7 @@ def _strike_out(
 
 def _note(desk: Desk, position_id: PositionId, change: Callable[[Sequence[Resting]], tuple[Resting, ...]]) -> None:
     with desk.store.exclusive() as book:
-        watch = watch_of(book, position_id)
+        watch = book.watch_of(position_id)
         resting = change(watch.resting)
         if resting != watch.resting:
             desk.store.save_watch(replace(watch, resting=resting))
@@ -614,11 +614,6 @@ def look_now(memory: Memory, position_id: PositionId) -> None:
     """Let the next tick look at a position, whenever it was looked at last."""
     with memory.lock:
         memory.looks.pop(position_id, None)
-
-
-def watch_of(book: Book, position_id: PositionId) -> Watch:
-    """The watch of a position, or the one that it begins with."""
-    return book.watch(position_id) or first_watch(book.trades_of_position(position_id)[0])
 
 
 def _tell_placed(
