@@ -16,7 +16,7 @@ from trading.domain.resting import ListedOrder, Resting, RestingOrder, TriggerKi
 from trading.domain.units import ClientOrderId, PositionId
 from trading.engine import protection
 from trading.engine.desk import Desk
-from trading.engine.instants import lasts
+from trading.engine.instants import is_due
 
 LOOK_EVERY = timedelta(seconds=60)
 CONFIRMED_AFTER = timedelta(seconds=5)
@@ -51,7 +51,7 @@ def due(desk: Desk, memory: Memory) -> bool:
     if not desk.venue.traits.rests_orders:
         return False
     every = CONFIRMED_AFTER if memory.ours else LOOK_EVERY
-    return memory.looked_at is None or not lasts(desk.clock.now(), memory.looked_at, every)
+    return is_due(desk.clock.now(), memory.looked_at, every)
 
 
 def look(desk: Desk, guards: protection.Memory, memory: Memory) -> None:

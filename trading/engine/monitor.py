@@ -8,13 +8,13 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
 
 from trading.domain.accounts import EquityPoint, hour_of
 from trading.domain.book import Book
-from trading.domain.desk_state import Cause, DeskState, TradingState
+from trading.domain.desk_state import Cause, TradingState
 from trading.domain.errors import (
     Busy,
     DeskError,
@@ -31,6 +31,7 @@ from trading.domain.trades import TradeStatus
 from trading.domain.units import ZERO, Coin, PositionId, TradeId, Usd
 from trading.engine import (
     closing,
+    daily_loss,
     emergency,
     errands,
     exits,
@@ -47,12 +48,12 @@ from trading.engine import (
 from trading.engine.accounting import unfunded
 from trading.engine.desk import Desk
 from trading.engine.funding import collect_funding
-from trading.engine.instants import first_of, lasts
+from trading.engine.instants import first_of, is_due
 from trading.engine.late import LateMemory
 from trading.engine.outcomes import Outbox
 from trading.engine.pacing import Slices
-from trading.engine.recovery import DRIFT_PATIENCE, DriftMemory, overdue_closes, reconcile, recover
-from trading.engine.states import lift, reduce, with_baseline
+from trading.engine.recovery import DriftMemory, overdue_closes, reconcile, recover
+from trading.engine.states import lift, reduce
 from trading.engine.valuing import publish_marks
 from trading.ports import Errand, Job, Json
 
@@ -65,7 +66,6 @@ FUNDING_RETRY = timedelta(seconds=30)
 LOSS_RETRY = timedelta(seconds=1)
 LOSS_RETRY_MAX = timedelta(seconds=30)
 VENUE_PATIENCE = timedelta(seconds=10)
-TRANSFERS_EVERY = timedelta(seconds=60)
 CLOSE_SECONDS = 3.0
 LATE_REPEAT = timedelta(minutes=5)
 OUTCOMES = "outcomes"
@@ -106,9 +106,7 @@ class Watchman:
     funding_tried: datetime | None = None
     funding_swept: datetime | None = None
     equity_kept: datetime | None = None
-    day_begun: datetime | None = None
-    short_since: datetime | None = None
-    transfers_asked: datetime | None = None
+    day: daily_loss.Memory = field(default_factory=daily_loss.Memory)
     rolled_at: datetime | None = None
     reserve_tried: datetime | None = None
     venue_silent_since: datetime | None = None
@@ -230,23 +228,19 @@ def _in_hand(watchman: Watchman, key: str) -> bool:
     return key in watchman.in_hand
 
 
-def _is_due(now: datetime, tried: datetime | None, pause: timedelta) -> bool:
-    return tried is None or not lasts(now, tried, pause)
-
-
 def _keep_house(watchman: Watchman) -> None:
     """A full disk stops opening until there is room again; what has ended moves to the archive once an hour, and
     within a minute where too much of it is in memory."""
     desk, now = watchman.desk, watchman.desk.clock.now()
     if desk.store.disk_full:
         reduce(desk, Cause.DISK, "the disk is full: closing goes on from a small reserve, opening does not")
-        if _is_due(now, watchman.reserve_tried, RESERVE_RETRY):
+        if is_due(now, watchman.reserve_tried, RESERVE_RETRY):
             watchman.reserve_tried = now
             desk.store.restore_reserve()
     else:
         lift(desk, Cause.DISK, "there is room on the disk again")
     every = ROLL_AGAIN if desk.store.outgrown else ROLL_EVERY
-    if _is_due(now, watchman.rolled_at, every):
+    if is_due(now, watchman.rolled_at, every):
         watchman.rolled_at = now
         _hand_out(watchman, "roll-over", lambda: _roll_over(desk))
 
@@ -273,7 +267,7 @@ def _tell_overdue(watchman: Watchman) -> None:
     late = {trade.id: trade for trade in overdue_closes(desk)}
     watchman.overdue_told = {trade_id: at for trade_id, at in watchman.overdue_told.items() if trade_id in late}
     for trade_id, trade in late.items():
-        if _is_due(now, watchman.overdue_told.get(trade_id), LATE_REPEAT):
+        if is_due(now, watchman.overdue_told.get(trade_id), LATE_REPEAT):
             watchman.overdue_told[trade_id] = now
             desk.log.write(
                 "error",
@@ -424,7 +418,7 @@ def _account_duties(watchman: Watchman) -> None:
     if not late.flatten(desk, watchman.late, book, account, lambda one, reason: _leave(watchman, one, reason)):
         watchman.compared = reconcile(desk, watchman.drift, book, account) or watchman.compared
     _keep_equity(watchman, account.equity)
-    _measure_day(watchman, account)
+    daily_loss.measure(desk, watchman.day, account)
 
 
 def _look_beside(watchman: Watchman, book: Book, account: Account) -> None:
@@ -450,11 +444,11 @@ def _explain(watchman: Watchman, lacking: bool) -> None:
     now, tried = watchman.desk.clock.now(), watchman.explained_tried
     if not lacking:
         watchman.explained_tried, watchman.explained_pause = None, LOSS_RETRY
-        due = bool(watchman.beside_others) and _is_due(now, watchman.looked_beside, watchman.beside_pause)
+        due = bool(watchman.beside_others) and is_due(now, watchman.looked_beside, watchman.beside_pause)
         if due:
             watchman.beside_pause = min(2 * watchman.beside_pause, LOSS_RETRY_MAX)
     else:
-        due = _is_due(now, tried, watchman.explained_pause)
+        due = is_due(now, tried, watchman.explained_pause)
         if due and tried is not None:
             watchman.explained_pause = min(2 * watchman.explained_pause, LOSS_RETRY_MAX)
         watchman.explained_tried = now if due else tried
@@ -529,12 +523,12 @@ def _collect_funding(watchman: Watchman) -> None:
     looked for less often, for there are many."""
     desk, now = watchman.desk, watchman.desk.clock.now()
     book = desk.store.book()
-    if _is_due(now, watchman.funding_swept, FUNDING_RETRY):
+    if is_due(now, watchman.funding_swept, FUNDING_RETRY):
         watchman.funding_swept = now
         due = unfunded(book, book.positions(), now)
     else:
         due = unfunded(book, book.standing_positions(), now)
-    if not due or not _is_due(now, watchman.funding_tried, FUNDING_RETRY):
+    if not due or not is_due(now, watchman.funding_tried, FUNDING_RETRY):
         return
     watchman.funding_tried = now
 
@@ -555,83 +549,6 @@ def _keep_equity(watchman: Watchman, equity: Usd) -> None:
         desk.accounts.keep_equity(EquityPoint(now, equity))
     except (StoreCorrupt, Busy) as error:
         desk.log.write("warning", f"the equity of this hour could not be written down: {error.detail}")
-
-
-def _measure_day(watchman: Watchman, account: Account) -> None:
-    """Begin the day at its first reading and stop opening beyond the day's loss, once two readings two seconds apart
-    say so: an account that suddenly reads empty is never believed on one answer, nor is the first of a day that
-    reads almost so. What was transferred is neither loss nor gain."""
-    desk, now = watchman.desk, watchman.desk.clock.now()
-    state, today = desk.store.state(), now.date()
-    if state.baseline_day != today or state.baseline_equity is None:
-        watchman.short_since = None
-        if account.equity > 0:
-            desk.store.change_state(lambda one: with_baseline(one, account, today, Usd(ZERO)))
-            watchman.day_begun = account.taken_at
-            lift(desk, Cause.DAILY_LOSS, "a new day: the daily loss limit starts afresh")
-        return
-    if watchman.day_begun is not None and not lasts(account.taken_at, watchman.day_begun, DRIFT_PATIENCE):
-        state = _begun_anew(watchman, state, account, watchman.day_begun)
-    if _is_due(now, watchman.transfers_asked, TRANSFERS_EVERY):
-        state = _with_transfers(watchman, state)
-    if not _is_short(desk, state, account.equity):
-        watchman.short_since = None
-        return
-    watchman.short_since = first_of(watchman.short_since, now)
-    if now - watchman.short_since < DRIFT_PATIENCE or Cause.DAILY_LOSS in state.causes:
-        return
-    # Money may have been withdrawn since they were asked for.
-    state = _with_transfers(watchman, state)
-    if _is_short(desk, state, account.equity):
-        reduce(desk, Cause.DAILY_LOSS, f"the day's loss is beyond {desk.config.max_daily_loss:.1%} of {state.day_base}")
-
-
-def _begun_anew(watchman: Watchman, state: DeskState, account: Account, begun: datetime) -> DeskState:
-    """*state* with a day that *begun* with less than half of what the second reading, *account*, shows, begun by that
-    one instead: by a first one without most of the money no loss would be beyond the limit until the next midnight."""
-    watchman.day_begun = None
-    if not _lacks_most(state, account.equity):
-        return state
-    # Money may have been paid in since.
-    state = _with_transfers(watchman, state)
-    if not _lacks_most(state, account.equity):
-        return state
-    return watchman.desk.store.change_state(
-        lambda one: with_baseline(one, account, one.baseline_day, Usd(ZERO)) if one.baseline_at == begun else one
-    )
-
-
-def _lacks_most(state: DeskState, equity: Usd) -> bool:
-    return state.day_base is not None and state.day_base < equity / 2
-
-
-def _is_short(desk: Desk, state: DeskState, equity: Usd) -> bool:
-    return state.day_base is not None and equity < state.day_base * (1 - desk.config.max_daily_loss)
-
-
-def _with_transfers(watchman: Watchman, state: DeskState) -> DeskState:
-    """*state* with what has been transferred since the day began, as the venue tells it; as it was while it does
-    not."""
-    desk, began = watchman.desk, state.baseline_at
-    watchman.transfers_asked = desk.clock.now()
-    if began is None and state.baseline_day is not None:
-        began = datetime.combine(state.baseline_day, time(), UTC)
-    try:
-        total = desk.venue.transferred(began) if began is not None else state.transferred
-    except VenueUnavailable:
-        return state
-    if total == state.transferred:
-        return state
-    changed = desk.store.change_state(
-        lambda one: replace(one, transferred=total) if one.baseline_at == state.baseline_at else one
-    )
-    desk.log.write(
-        "info",
-        f"transfers since the day began come to {total:+f} USD; they are neither gain nor loss",
-        event="Transferred",
-        transferred=total,
-    )
-    return changed
 
 
 def _tell_outcomes(watchman: Watchman) -> None:
