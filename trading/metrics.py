@@ -20,10 +20,11 @@ from trading.bootstrap import alerts_waiting
 from trading.domain.desk_state import Cause, TradingState
 from trading.domain.errors import DeskError, VenueUnavailable
 from trading.domain.positions import PositionStatus
-from trading.engine import queries
+from trading.engine import health, queries
 from trading.engine.connections import prices_heard_at
 from trading.engine.desk import Desk
-from trading.engine.queries import Health, Portfolio
+from trading.engine.health import Health
+from trading.engine.queries import Portfolio
 from trading.engine.tally import Counts, Tally
 from trading.ports import Clock, Venue
 from trading.serializers import PAGE_MAX
@@ -148,7 +149,7 @@ def _families(desk: Desk, version: str) -> Iterator[Metric]:
             samples.setdefault(name, []).append((labels, float(value)))
 
     parts: tuple[Callable[[], None], ...] = (
-        lambda: _put_health(put, queries.health(desk, version)),
+        lambda: _put_health(put, health.health(desk, version)),
         lambda: _put_work(put, desk),
         lambda: _put_portfolio(put, queries.portfolio(desk, 1)),
         lambda: _put_machine(put, desk),
@@ -204,15 +205,15 @@ def _joined(*processes: Iterator[Metric]) -> Iterator[Metric]:
 Put = Callable[..., None]
 
 
-def _put_health(put: Put, health: Health) -> None:
-    put("executor_info", 1, health.version, health.venue, str(health.demo_mode).lower())
+def _put_health(put: Put, found: Health) -> None:
+    put("executor_info", 1, found.version, found.venue, str(found.demo_mode).lower())
     for status in STATUSES:
-        put("executor_health", health.status == status, status)
-    put("executor_redis_connected", health.redis == "connected")
-    put("executor_monitor_alive", health.monitor.alive)
-    put("executor_monitor_beat_age_seconds", health.monitor.last_beat_seconds)
+        put("executor_health", found.status == status, status)
+    put("executor_redis_connected", found.redis == "connected")
+    put("executor_monitor_alive", found.monitor.alive)
+    put("executor_monitor_beat_age_seconds", found.monitor.last_beat_seconds)
     for state in TradingState:
-        put("executor_trading_state", health.trading_state is state, state.value)
+        put("executor_trading_state", found.trading_state is state, state.value)
 
 
 def _put_work(put: Put, desk: Desk) -> None:

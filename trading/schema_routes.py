@@ -12,9 +12,10 @@ from trading.engine.analytics import Analytics
 from trading.engine.connections import Connection
 from trading.engine.emergency import StopReport
 from trading.engine.fills import FillView
+from trading.engine.health import Health
 from trading.engine.leaving import ClosePreview
 from trading.engine.previews import Preview, SignalView
-from trading.engine.queries import Health, Portfolio
+from trading.engine.queries import Portfolio
 from trading.engine.records import PositionView, TradeView
 from trading.engine.trail import TrailPoint
 from trading.events import CONTENT_TYPE as EVENT_STREAM

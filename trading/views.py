@@ -28,7 +28,6 @@ from trading import events, metrics, schema
 from trading.authentication import BearerAuthentication, Caller, caller_if_known, configuration
 from trading.bootstrap import get_desk, stage_of
 from trading.conf import Config, Scope
-from trading.domain.desk_state import TradingState
 from trading.domain.errors import StoreCorrupt
 from trading.domain.exit_plan import TIME_WINDOW_DEFAULT, TIME_WINDOWS
 from trading.domain.positions import PositionStatus
@@ -42,6 +41,7 @@ from trading.engine import (
     entry,
     exits,
     fills,
+    health,
     leaving,
     previews,
     queries,
@@ -131,15 +131,15 @@ class Health(PublicView):
 
     def get(self, request: Request) -> Response:
         try:
-            health = queries.health(get_desk(), __version__)
+            found = health.health(get_desk(), __version__)
         except StoreCorrupt as error:
-            health = health_without_desk(error)
-        if health.problems:
+            found = health.without_desk(settings.DESK_CONFIG, __version__, error)
+        if found.problems:
             config = configuration()
             caller = caller_if_known(request.META, config)
             if caller is None or not caller.scope.covers(Scope.READ):
-                health = replace(health, problems=tuple(without_paths(one, config) for one in health.problems))
-        return Response(render(health), 503 if health.status == "unhealthy" else 200)
+                found = replace(found, problems=tuple(without_paths(one, config) for one in found.problems))
+        return Response(render(found), 503 if found.status == "unhealthy" else 200)
 
 
 class Execute(DeskView):
@@ -462,20 +462,3 @@ def without_paths(words: str, config: Config) -> str:
 def caller_of(request: Request) -> Caller:
     """Whom ScopeNeeded let in: it lets in nobody else."""
     return cast(Caller, request.auth)
-
-
-def health_without_desk(error: StoreCorrupt) -> queries.Health:
-    """What is known when no desk could be built: why, and that nothing is being done."""
-    config: Config = settings.DESK_CONFIG
-    return queries.Health(
-        status="unhealthy",
-        service="executor_agent",
-        redis="disconnected",
-        demo_mode=config.demo_mode,
-        venue="paper" if config.demo_mode else config.venue,
-        network=None,
-        trading_state=TradingState.HALTED,
-        monitor=queries.MonitorView(alive=False, last_beat_seconds=None),
-        version=__version__,
-        problems=(error.detail,),
-    )

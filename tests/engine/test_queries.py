@@ -1,15 +1,12 @@
-import errno
-import os
 import unittest
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from unittest import mock
 
-from tests.engine.bent_venue import a_bent_scene, corrupt, with_store
-from tests.engine.scripted_venue import a_scene, lost_before, partly
+from tests.engine.bent_venue import a_bent_scene
+from tests.engine.scripted_venue import lost_before, partly
 from trading.domain.desk_state import Cause, DeskState, TradingState
-from trading.domain.errors import Busy, PositionNotFound, TradeNotFound
+from trading.domain.errors import PositionNotFound, TradeNotFound
 from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account
 from trading.domain.orders import RejectReason
@@ -19,7 +16,6 @@ from trading.engine import closing, emergency, queries, working
 from trading.engine.records import LegView, PositionView
 from trading.engine.requests import Execution, TwapRequest
 from trading.engine.valuing import publish_marks
-from trading.utils import json_storage
 
 ETH, BTC = Coin("ETH"), Coin("BTC")
 POSITION = (
@@ -392,140 +388,3 @@ class PortfolioTest(QueriesTestCase):
     def test_an_empty_desk_is_all_zero(self) -> None:
         folio = queries.portfolio(self.scene.desk)
         self.assertEqual((0, 0, 0, 0), (folio.gross_exposure, folio.net_exposure, folio.unrealized_pnl, folio.fees))
-
-
-class HealthTest(QueriesTestCase):
-    def health(self) -> queries.Health:
-        return queries.health(self.scene.desk, "1.0")
-
-    def test_healthy(self) -> None:
-        with self.scene.store.monitor_seat():
-            self.scene.store.beat(self.scene.clock.now() - timedelta(seconds=2))
-            health = self.health()
-        self.assertEqual(("healthy", "connected", True), (health.status, health.redis, health.demo_mode))
-        self.assertEqual(self.venue.network, health.network)
-        self.assertEqual(("executor_agent", "scripted", "1.0"), (health.service, health.venue, health.version))
-        self.assertEqual((True, 2.0), (health.monitor.alive, health.monitor.last_beat_seconds))
-        self.assertEqual((TradingState.ACTIVE, ()), (health.trading_state, health.problems))
-
-    def test_a_monitor_that_has_just_begun_is_told_where_openings_wait_for_it(self) -> None:
-        for required, told in ((True, (queries.UNCOMPARED,)), (False, ())):
-            scene = a_scene(self, require_monitor=required)
-            with scene.store.monitor_seat(), self.subTest(required=required):
-                scene.store.beat(scene.clock.now(), compared=False)
-                health = queries.health(scene.desk, "1.0")
-                self.assertEqual(("healthy", told), (health.status, health.problems))
-                scene.store.beat(scene.clock.now())
-                self.assertEqual((), queries.health(scene.desk, "1.0").problems)
-
-    def test_without_a_monitor_and_nothing_open_it_is_healthy(self) -> None:
-        health = self.health()
-        beat = health.monitor
-        self.assertEqual(("healthy", False, None), (health.status, beat.alive, beat.last_beat_seconds))
-
-    def test_degraded(self) -> None:
-        self.scene.opened()
-        self.assertEqual("degraded", self.health().status)
-        with self.scene.store.monitor_seat():
-            self.scene.store.beat(self.scene.clock.now())
-            self.assertEqual("healthy", self.health().status)
-            self.scene.cache.connected = False
-            health = self.health()
-        self.assertEqual(("degraded", "disconnected"), (health.status, health.redis))
-
-    def test_what_the_monitor_cannot_do_is_named(self) -> None:
-        with self.scene.store.monitor_seat():
-            self.scene.store.beat(self.scene.clock.now(), ["sweep failed: the disk\nis full"])
-            health = self.health()
-            self.assertEqual(
-                ("degraded", ("the monitor: sweep failed: the disk is full",)), (health.status, health.problems)
-            )
-            self.scene.clock.advance(6)
-            self.assertEqual((), self.health().problems)
-
-    def test_a_close_that_cannot_be_had_is_named(self) -> None:
-        position = self.scene.opened()
-        self.venue.reads_down.update({"quotes", "account"})
-        closing.close(self.scene.desk, position.id, ExitReason.STOP_LOSS, until=self.scene.clock.monotonic())
-        for seconds, told in (
-            (59, ("healthy", ())),
-            (2, ("degraded", ("the close of BTC/ETH is overdue and goes on",))),
-        ):
-            self.scene.clock.advance(seconds)
-            with self.scene.store.monitor_seat():
-                self.scene.store.beat(self.scene.clock.now())
-                health = self.health()
-            self.assertEqual(told, (health.status, health.problems))
-
-    def test_a_full_disk_is_degraded_whatever_else_stops_the_desk(self) -> None:
-        health = queries.health(with_store(self.scene, disk_full=True), "1.0")
-        self.assertEqual(("degraded", (queries.DISK_FULL,)), (health.status, health.problems))
-        self.assertEqual(TradingState.ACTIVE, health.trading_state)
-
-    def test_a_position_without_a_price_is_degraded_whatever_else_stops_the_desk(self) -> None:
-        self.scene.opened()
-        with self.scene.store.monitor_seat():
-            self.scene.store.beat(self.scene.clock.now())
-            for stopped in (TradingState.REDUCING, TradingState.LIQUIDATING):
-                self.blind(stopped)
-                health = self.health()
-                self.assertEqual("degraded", health.status)
-                self.assertEqual((queries.UNPRICED, f"the desk is {stopped}: something else"), health.problems)
-
-    def test_what_nobody_holds_needs_no_price(self) -> None:
-        self.blind(TradingState.REDUCING)
-        self.assertEqual("healthy", self.health().status)
-
-    def blind(self, state: TradingState) -> None:
-        causes = frozenset({Cause.BLIND, Cause.DRIFT})
-        self.scene.store.change_state(lambda before: replace(before, state=state, causes=causes, why="something else"))
-
-    def test_a_stopped_desk_says_so_and_is_not_ill(self) -> None:
-        self.scene.store.change_state(
-            lambda state: replace(state, state=TradingState.REDUCING, causes=frozenset({Cause.DRIFT}), why="drift")
-        )
-        health = self.health()
-        self.assertEqual(("healthy", ("the desk is REDUCING: drift",)), (health.status, health.problems))
-
-    def test_a_store_that_cannot_be_trusted_is_unhealthy_and_halted(self) -> None:
-        for member in ("state", "book", "last_beat"):
-            with self.subTest(member):
-                desk = with_store(self.scene, **{member: corrupt})
-                health = queries.health(desk, "1.0")
-                self.assertEqual(("unhealthy", TradingState.HALTED), (health.status, health.trading_state))
-                self.assertIn("the disk is full", health.problems)
-
-    def test_a_store_of_which_the_system_says_nothing_is_unhealthy_and_no_error(self) -> None:
-        gone = mock.Mock(side_effect=OSError(errno.EIO, os.strerror(errno.EIO)))
-        health = queries.health(with_store(self.scene, last_beat=gone), "1.0")
-        self.assertEqual(("unhealthy", TradingState.HALTED), (health.status, health.trading_state))
-        self.assertIn("Input/output error", health.problems[0])
-
-    def test_a_store_that_cannot_be_written_is_unhealthy(self) -> None:
-        health = queries.health(with_store(self.scene, writable=False), "1.0")
-        self.assertEqual(("unhealthy", TradingState.HALTED), (health.status, health.trading_state))
-        self.assertIn("cannot be written", health.problems[0])
-
-    def test_a_store_that_is_busy_is_degraded(self) -> None:
-        def busy() -> None:
-            raise Busy("the look at the monitor is held by somebody else")
-
-        health = queries.health(with_store(self.scene, last_beat=busy), "1.0")
-        self.assertEqual(("degraded", TradingState.ACTIVE), (health.status, health.trading_state))
-
-    def test_a_lock_that_somebody_holds_who_hangs_is_told_and_degraded(self) -> None:
-        for seconds in ("APPEND_SECONDS", "BOOK_SECONDS"):
-            self.enterContext(mock.patch.object(json_storage, seconds, 0.01))
-        for name in ("_ledger_lock", "_book_lock", "_desk_lock"):
-            self.setUp()
-            beside = self.scene.beside().store
-            self.addCleanup(beside.close)
-            with self.subTest(name), getattr(beside, name).held():
-                health = self.health()
-                self.assertEqual("degraded", health.status)
-                self.assertIn("a process of the service was stopped, or hangs", health.problems[0])
-            self.assertEqual(("healthy", ()), (self.health().status, self.health().problems))
-
-    def test_a_trade_that_does_not_replay_is_named_and_degraded(self) -> None:
-        health = queries.health(with_store(self.scene, broken={"trd_x": "line 7"}), "1.0")
-        self.assertEqual(("degraded", ("trade trd_x does not replay: line 7",)), (health.status, health.problems))

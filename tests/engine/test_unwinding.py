@@ -26,7 +26,7 @@ from trading.domain.orders import Order, RejectReason
 from trading.domain.positions import Position, PositionStatus, first_watch
 from trading.domain.trades import close_trade_id
 from trading.domain.units import Coin, Price, Quantity, Ratio
-from trading.engine import closing, emergency, flattening, monitor, queries, unwinding, working
+from trading.engine import closing, emergency, flattening, health, monitor, unwinding, working
 from trading.engine.desk import Desk
 from trading.engine.monitor import Watchman
 from trading.engine.requests import Execution, TwapRequest
@@ -934,10 +934,10 @@ class AwayTest(UnwindingTestCase):
 
     def test_the_health_says_so_and_no_more(self) -> None:
         self.folder.rename(self.away)
-        health = queries.health(self.scene.desk, "1.0")
-        self.assertEqual(("unhealthy", TradingState.HALTED), (health.status, health.trading_state))
-        self.assertIn("cannot be written", health.problems[0])
-        self.assertNotIn(queries.DISK_FULL, health.problems)
+        found = health.health(self.scene.desk, "1.0")
+        self.assertEqual(("unhealthy", TradingState.HALTED), (found.status, found.trading_state))
+        self.assertEqual(health.UNWRITABLE, found.problems[0])
+        self.assertNotIn(health.DISK_FULL, found.problems)
 
 
 class WellAgainTest(UnwindingTestCase):

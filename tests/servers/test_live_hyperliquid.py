@@ -18,7 +18,7 @@ from tests.servers.siblings import Agents, serve
 from trading.conf import PROJECT_ROOT
 from trading.domain.market import Pair
 from trading.domain.signals import Signal, SignalType
-from trading.engine.queries import UNCOMPARED
+from trading.engine.health import UNCOMPARED
 
 TOKEN = "a token of the test"
 EQUITY = Decimal(100_000)

@@ -8,19 +8,18 @@ from decimal import Decimal
 from functools import partial
 
 from trading.domain.book import Book
-from trading.domain.desk_state import Cause, DeskState, TradingState
+from trading.domain.desk_state import DeskState, TradingState
 from trading.domain.errors import Busy, StoreCorrupt, VenueUnavailable
 from trading.domain.market import Account
 from trading.domain.naked import naked_in_all
 from trading.domain.positions import Position, PositionStatus
-from trading.domain.trades import Naked, Trade
+from trading.domain.trades import Naked
 from trading.domain.units import ZERO, Coin, PositionId, TradeId, Usd
 from trading.engine import planning
 from trading.engine.accounting import DAYS_DEFAULT, AccountHistory, history, since_of
 from trading.engine.desk import Desk
 from trading.engine.records import NakedView, PositionView, TradeView, position_view, trade_view
-from trading.engine.recovery import Drift, drifts, foreign_holdings, overdue_closes
-from trading.engine.states import live_beat
+from trading.engine.recovery import Drift, drifts, foreign_holdings
 from trading.engine.terms import DeskTerms, terms_of
 from trading.engine.timeline import timeline
 from trading.engine.valuing import (
@@ -36,13 +35,6 @@ from trading.utils.risk_controls import Headroom, headroom
 
 CACHED_MARK_AGE_MAX = timedelta(seconds=5)
 CLOSED_VIEWS_MAX = 250
-UNCOMPARED = "the monitor has not compared the book with the venue yet: nothing is opened until it has"
-UNPRICED = "positions are open and have had no price for a minute: no barrier of theirs can be seen to be reached"
-HELD = (
-    "{}: a process of the service was stopped, or hangs; end it. Until then nothing can be written or opened, and what "
-    "is left is closed by what the venue holds"
-)
-DISK_FULL = "the disk is full: nothing is opened until there is room, and closing goes on from a small reserve"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,29 +70,6 @@ class Portfolio:
     history: AccountHistory | None
     terms: DeskTerms
     taken_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class MonitorView:
-    alive: bool
-    last_beat_seconds: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """`status` is healthy, degraded or unhealthy; `problems` says why it is not healthy. `network` is whose money it
-    is: paper, testnet, mainnet or local; None while no desk can be built."""
-
-    status: str
-    service: str
-    redis: str
-    demo_mode: bool
-    venue: str
-    network: str | None
-    trading_state: TradingState | None
-    monitor: MonitorView
-    version: str
-    problems: tuple[str, ...]
 
 
 def positions(
@@ -196,74 +165,6 @@ def _history(desk: Desk, book: Book, now: datetime, days: int, views: Sequence[P
         return None
 
 
-def health(desk: Desk, version: str) -> Health:
-    """How the service is. Never raises: what cannot be read is a problem named."""
-    problems: list[str] = []
-    state = beat = None
-    held = ""
-    failing: tuple[str, ...] = ()
-    overdue: tuple[Trade, ...] = ()
-    standing = corrupt = busy = full = broken = False
-    try:
-        if desk.store.trouble:
-            raise StoreCorrupt(desk.store.trouble)
-        corrupt = not desk.store.writable
-        if corrupt:
-            problems.append(
-                "DATA_DIR cannot be written: nothing is opened, and what is left is closed by what the venue holds"
-            )
-        full = not corrupt and desk.store.disk_full
-        if full:
-            problems.append(DISK_FULL)
-        state = desk.store.state()
-        standing = bool(desk.store.book().standing_positions())
-        broken = bool(desk.store.broken)
-        problems += [f"trade {trade_id} does not replay: {why}" for trade_id, why in desk.store.broken.items()]
-        overdue = overdue_closes(desk)
-        problems += [f"the close of {one.terms.pair} is overdue and goes on" for one in overdue]
-        beat = live_beat(desk)
-        failing = desk.store.problems() if beat is not None else ()
-        problems += [f"the monitor: {one}" for one in failing]
-        if beat is not None and desk.config.require_monitor and not desk.store.compared():
-            problems.append(UNCOMPARED)
-        held = desk.store.held
-        if held:
-            problems.append(HELD.format(held))
-    except StoreCorrupt as error:
-        corrupt = True
-        problems.append(error.detail)
-    except OSError as error:
-        corrupt = True
-        problems.append(f"DATA_DIR cannot be looked at: {error.strerror}")
-    except Busy as error:
-        busy = True
-        problems.append(error.detail)
-    redis = desk.cache.connected
-    if not redis:
-        problems.append("Redis does not answer; the service goes on without its cache")
-    unwatched = beat is None and standing and not busy
-    if unwatched:
-        problems.append("positions are open and no monitor is watching them")
-    blind = standing and state is not None and Cause.BLIND in state.causes
-    if blind:
-        problems.append(UNPRICED)
-    if state is not None and state.state is not TradingState.ACTIVE:
-        problems.append(f"the desk is {state.state}: {state.why}")
-    degraded = not redis or unwatched or blind or busy or full or bool(held) or bool(failing) or bool(overdue) or broken
-    return Health(
-        status="unhealthy" if corrupt else "degraded" if degraded else "healthy",
-        service="executor_agent",
-        redis="connected" if redis else "disconnected",
-        demo_mode=desk.config.demo_mode,
-        venue=desk.venue.name,
-        network=desk.venue.network,
-        trading_state=TradingState.HALTED if corrupt else state.state if state else None,
-        monitor=MonitorView(beat is not None, _age(beat, desk.clock.now())),
-        version=version,
-        problems=tuple(problems),
-    )
-
-
 class _Kept:
     """Views of closed positions, which change no more: as long as the book has the very same position, so long its view
     holds. Late fees, funding and an outcome that is told make the book project it anew."""
@@ -342,10 +243,6 @@ def _total(amounts: Sequence[Decimal | None]) -> Decimal | None:
     """The sum; None when a part of it is unknown."""
     known = [one for one in amounts if one is not None]
     return sum(known, ZERO) if len(known) == len(amounts) else None
-
-
-def _age(beat: datetime | None, now: datetime) -> float | None:
-    return None if beat is None else max(round((now - beat).total_seconds(), 3), 0.0)
 
 
 def _midnight(day: date | None) -> datetime | None:
