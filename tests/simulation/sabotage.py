@@ -31,6 +31,7 @@ from trading.engine import (
     entry,
     exits,
     forgotten,
+    guards,
     looking,
     losses,
     monitor,
@@ -220,7 +221,7 @@ def _rests_before_it_is_written(desk: Any, position: Any, guards: Any) -> Any:
     number = watch.rested + 1
     orders = [protection._named(position.id, guard, number) for guard in guards]
     desk.store._process.world.guards.owners.update({one.client_order_id: position.id for one in orders})
-    reports = desk.venue.place_resting(orders, now + protection.LIFE)
+    reports = desk.venue.place_resting(orders, now + guards.LIFE)
     there = (*watch.resting, *(Resting(order, now, placed=True) for order in orders))
     desk.store.save_watch(replace(watch, resting=there, rested=number))
     return reports
@@ -351,7 +352,7 @@ def patches() -> Mapping[str, tuple[Any, ...]]:
             obj(closing, "_closing_trade", _clears_first(closing._closing_trade)),
         ),
         "a lost leg takes the stop of its sister along": (
-            obj(protection, "wanted", _nothing_once_lost(protection.wanted)),
+            obj(protection, "wanted", _nothing_once_lost(guards.wanted)),
         ),
         "nothing rests": (obj(protection, "due", _no_positions),),
         "a close does not ask what has fired": (obj(protection, "_look_for_fills", _all_told),),
