@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 from trading.domain.book import Book
 from trading.domain.desk_state import Cause, DeskState, TradingState
 from trading.domain.errors import ResumeRefused, StopInProgress, StoreCorrupt, StoreHeld, VenueUnavailable
-from trading.domain.exit_plan import ExitPlan, ExitReason
-from trading.domain.market import Account, Holding, Pair
-from trading.domain.orders import Side
-from trading.domain.trades import LegPlan, PositionEffect, Slice, Terms, TradeStatus, position_id_of
-from trading.domain.units import DOLLAR, ONE, ZERO, Coin, PositionId, Price, Quantity, Ratio, TradeId, Usd, hash_of
+from trading.domain.exit_plan import ExitReason
+from trading.domain.market import Account, Holding
+from trading.domain.trades import TradeStatus
+from trading.domain.units import ZERO, Coin, PositionId, Quantity, Usd
 from trading.engine import closing, errands, flattening, unwinding, working
+from trading.engine.adoption import next_adoption
 from trading.engine.desk import Desk
 from trading.engine.instants import lasts
 from trading.engine.playbook import ENTRY_TTL
@@ -206,7 +206,7 @@ def resume(desk: Desk, accept_drift: Collection[Coin] = ()) -> DeskState:
     if not accept_drift and live_beat(desk) is None and desk.store.state().state is TradingState.LIQUIDATING:
         push(desk, _leave_alone)
     book, state = desk.store.book(), desk.store.state()
-    known, liquidating = state.causes, state.state is TradingState.LIQUIDATING
+    liquidating = state.state is TradingState.LIQUIDATING
     if liquidating and not (accept_drift and _settled(desk, book)):
         raise StopInProgress(f"the emergency stop is still closing; wait until the desk is HALTED ({state.why})")
     held_before = book_holdings(book)
@@ -223,6 +223,12 @@ def resume(desk: Desk, accept_drift: Collection[Coin] = ()) -> DeskState:
     causes = _standing_causes(desk, book, account)
     if causes:
         raise ResumeRefused("; ".join(causes), causes=causes)
+    return _activated(desk, account, state.causes)
+
+
+def _activated(desk: Desk, account: Account, known: frozenset[Cause]) -> DeskState:
+    """ACTIVE again, for nothing of the causes *known* stands any more. Raises StopInProgress and ResumeRefused for what
+    has come up since they were looked at."""
     before: list[DeskState] = []
 
     def active(state: DeskState) -> DeskState:
@@ -389,43 +395,6 @@ def _of_broken(desk: Desk) -> frozenset[Coin]:
 
 def _tradable(desk: Desk) -> frozenset[Coin]:
     return frozenset(coin for coin, one in desk.venue.instruments().items() if not one.delisted)
-
-
-def next_adoption(desk: Desk, book: Book, holding: Holding, account: Account) -> Terms | None:
-    """The terms of the next adoption of a coin; None when somebody has taken it over since *account* was read."""
-    leverage, number = account.leverages.get(holding.coin, 1), 1
-    while (known := book.find_trade((terms := _adoption(desk, holding, number, leverage)).trade_id)) is not None:
-        if known.ended_at is None or known.ended_at >= account.taken_at:
-            return None
-        number += 1
-    return terms
-
-
-def _adoption(desk: Desk, holding: Holding, number: int, leverage: int) -> Terms:
-    """The terms under which the desk takes over a holding, at the venue's entry price, only to close it. The number
-    keeps two who look at the same time from taking it over twice."""
-    now, config = desk.clock.now(), desk.config
-    trade_id = TradeId("trd_" + hash_of("adopt", holding.coin, number)[:24])
-    quantity, usd = Quantity(abs(holding.quantity)), Usd(abs(holding.quantity) * holding.entry_price)
-    is_long = holding.quantity > 0
-    held, nothing = (holding.coin, quantity, holding.entry_price), (DOLLAR, Quantity(ZERO), Price(ONE))
-    (long_coin, bought, long_price), (short_coin, sold, short_price) = (held, nothing) if is_long else (nothing, held)
-    return Terms(
-        trade_id=trade_id,
-        position_id=position_id_of(trade_id),
-        effect=PositionEffect.OPEN,
-        pair=Pair(holding.coin, DOLLAR),
-        long=LegPlan(long_coin, Side.BUY, bought, long_price),
-        short=LegPlan(short_coin, Side.SELL, sold, short_price),
-        slices=(Slice(1, now, bought, sold),),
-        slice_interval_seconds=ZERO,
-        gives_up_at=now,
-        accepted_at=now,
-        slippage_max=Ratio(config.max_slippage),
-        leverage=leverage,
-        requested_usd=usd,
-        exit_plan=ExitPlan(Ratio(config.take_profit), Ratio(config.stop_loss)),
-    )
 
 
 def _report(desk: Desk, own: Collection[PositionId], abroad: _Abroad, left: Collection[PositionId]) -> StopReport:

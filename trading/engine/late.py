@@ -23,9 +23,10 @@ from trading.domain.resting import AccountFill
 from trading.domain.trades import OVERFILL_MAX, Trade
 from trading.domain.units import ZERO, ClientOrderId, Coin, PositionId, Price, Quantity, Usd, floor_to_step
 from trading.engine import losses, working
+from trading.engine.adoption import next_adoption
 from trading.engine.desk import Desk
 from trading.engine.dregs import HANDED_ON_FOR, dregs_of
-from trading.engine.emergency import next_adoption, reopen
+from trading.engine.emergency import reopen
 from trading.engine.instants import first_of, lasts
 from trading.engine.reconciliation import Conclusion, conclude
 from trading.engine.recovery import book_holdings
