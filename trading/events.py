@@ -27,7 +27,8 @@ from trading.engine.desk import Desk
 from trading.engine.records import PositionView
 from trading.ports import Clock
 from trading.problems import Problem, of_desk_error
-from trading.serializers import PAGE_MAX, render
+from trading.rendering import render
+from trading.serializers import PAGE_MAX
 
 STREAMS_MAX = 6
 """The server has sixteen threads, and each stream holds one of them."""

@@ -20,7 +20,8 @@ from trading.bootstrap import get_desk, process_clock
 from trading.conf import ApiToken, Config, Scope
 from trading.domain.errors import StoreCorrupt
 from trading.parsers import body_of
-from trading.serializers import log_in_request, render
+from trading.rendering import render
+from trading.serializers import log_in_request
 from trading.sessions import Session, SessionView, begin, cookie_name, cookie_of, end, session_of
 from trading.throttling import CallerThrottle
 from trading.views import PublicView

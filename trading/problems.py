@@ -15,7 +15,7 @@ from rest_framework.response import Response
 
 from trading.domain.errors import DeskError, InvalidNumber, InvalidRequest
 from trading.ports import Json
-from trading.serializers import render
+from trading.rendering import render
 
 LOG = logging.getLogger(__name__)
 

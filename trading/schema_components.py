@@ -24,8 +24,8 @@ from trading.engine.requests import Execution
 from trading.events import MarkView
 from trading.ports import Json
 from trading.problems import Problem
+from trading.rendering import present_type
 from trading.schema_routes import ROUTES, codes_of
-from trading.serializers import present_type
 
 EXAMPLES_FILE = Path(__file__).with_name("schema_examples.json")
 

@@ -1,26 +1,16 @@
-"""Content to requests and records to content: the two translations at the JSON edge.
+"""Content to requests: the way in at the JSON edge; `rendering` is the way out.
 
-The law: reading names every wrong field at once, each with its remedy, and lets no unknown one pass; writing is one
-function that walks any record of the house. Here alone a Decimal becomes a float, on its way out; a table keeps it
-digit for digit, and no cell of it is a formula.
+The law: reading names every wrong field and every wrong query parameter at once, each with its remedy, and lets no
+unknown one pass.
 """
 
-import csv
-import io
 import re
-import types
-import typing
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Set
-from dataclasses import fields, is_dataclass, replace
-from datetime import date, datetime
+from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
-from enum import Enum
-from functools import cache
-from typing import Any, cast
 
 from django.http import QueryDict
 
-from trading.domain.desk_state import DeskState
 from trading.domain.errors import InvalidRequest
 from trading.domain.exit_plan import TIME_WINDOWS, TrailingStop
 from trading.domain.market import Pair
@@ -31,7 +21,6 @@ from trading.engine.accounting import DAYS_DEFAULT, DAYS_MAX
 from trading.engine.barriers import STOP_LOSS_RANGE, TAKE_PROFIT_RANGE
 from trading.engine.requests import CloseRequest, ExecuteRequest, Execution, ExitChange, TwapRequest
 from trading.parsers import Content, number_of, shown
-from trading.ports import Json
 
 POSITION_SIZE_MAX = Decimal("1e12")
 SIGNAL_ID_CHARS_MAX = 128
@@ -66,112 +55,9 @@ REMOVABLE = frozenset(
         *("take_profit_spread", "stop_loss_spread", "take_profit_z", "stop_loss_z"),
     }
 )
-FORMULA_STARTS = tuple("=+-@\t\r\n")
 
 _COIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9:@._-]{0,31}|@[0-9]{1,8}")
 _UNKNOWN = "is not a known field; leave it out"
-
-
-def render(record: object) -> Json:
-    """*record* as JSON content: Decimals as numbers, instants as ISO 8601, enums as their values, NaN as null."""
-    plain = _PLAIN.get(type(record))
-    if plain is not None:
-        return plain(record)
-    match record:
-        case None | bool() | int():
-            return record
-        case Enum():
-            return render(record.value)
-        case str():
-            return record.encode("utf-8", "replace").decode("utf-8")
-        case float():
-            return record if record - record == 0 else None
-        case Decimal():
-            return _json_number(record)
-        case datetime() | date():
-            return record.isoformat()
-        case Mapping():
-            return {str(render(name)): render(value) for name, value in record.items()}
-        case list() | tuple():
-            return [render(item) for item in record]
-        case Set():
-            return sorted((render(item) for item in record), key=str)
-        case _ if is_dataclass(record):
-            return {name: render(getattr(record, name)) for name in _names_of(cast(Hashable, type(record)))}
-        case _:
-            return render(str(record))
-
-
-@cache
-def _names_of(kind: Hashable) -> tuple[str, ...]:
-    return tuple(one.name for one in fields(cast(Any, kind)))
-
-
-def _as_it_is(record: Any) -> Json:
-    value: Json = record
-    return value
-
-
-def _text(record: str) -> Json:
-    return record if record.isascii() else record.encode("utf-8", "replace").decode("utf-8")
-
-
-def _items(record: Any) -> Json:
-    return [render(item) for item in record]
-
-
-# A list of positions is thousands of values, nearly all of these very types: they need no search among all that may be.
-_PLAIN: dict[type, Callable[[Any], Json]] = {
-    type(None): _as_it_is,
-    bool: _as_it_is,
-    int: _as_it_is,
-    str: _text,
-    Decimal: lambda record: _json_number(record),
-    datetime: datetime.isoformat,
-    tuple: _items,
-    list: _items,
-}
-
-
-def render_state(state: DeskState) -> Json:
-    """What a caller may know of the desk state: never whose account it is bound to."""
-    return {
-        "trading_state": render(state.state),
-        "causes": render(state.causes),
-        "why": state.why,
-        "since": render(state.since),
-        "accepted_drift": render(state.accepted_drift),
-    }
-
-
-def table_lines(kind: type, records: Iterable[object]) -> Iterator[str]:
-    """CSV (RFC 4180) of *records*, dataclasses of *kind*: a line with the columns' names, then one each."""
-    columns = columns_of(kind)
-    yield _line(columns)
-    for record in records:
-        yield _line([_cell(_at(record, column.split("."))) for column in columns])
-
-
-def columns_of(kind: type) -> tuple[str, ...]:
-    """The columns of a table of *kind*: its fields, those of records within as `long.coin`; lists have no place."""
-    columns: list[str] = []
-    for name, hint in typing.get_type_hints(kind).items():
-        plain = present_type(hint)
-        if isinstance(plain, type) and is_dataclass(plain):
-            columns += [f"{name}.{column}" for column in columns_of(plain)]
-        elif typing.get_origin(plain) is None:
-            columns.append(name)
-    return tuple(columns)
-
-
-def present_type(hint: object) -> object:
-    """*hint* without its None and without the name of a NewType; unions of several types stay."""
-    if isinstance(hint, typing.NewType):
-        return present_type(hint.__supertype__)
-    if typing.get_origin(hint) in (types.UnionType, typing.Union):
-        present = [one for one in typing.get_args(hint) if one is not type(None)]
-        return present_type(present[0]) if len(present) == 1 else hint
-    return hint
 
 
 def execute_request(content: Mapping[str, Content]) -> ExecuteRequest:
@@ -550,45 +436,3 @@ def _first_of(wrong: dict[str, str]) -> dict[str, str]:
         return wrong
     rest = len(wrong) - FIELDS_TOLD_MAX
     return {**dict(list(wrong.items())[:FIELDS_TOLD_MAX]), "body": f"has {rest} more fields that are wrong"}
-
-
-def _json_number(number: Decimal) -> Json:
-    """The nearest float, whole numbers as such; None for what JSON cannot say."""
-    if not number.is_finite():
-        return None
-    value = float(number)
-    return value if value - value == 0 else None
-
-
-def _at(record: object, names: list[str]) -> object:
-    """The value under *names*, one within the other; None where a record on the way is absent."""
-    for name in names:
-        record = getattr(record, name) if record is not None else None
-    return record
-
-
-def _cell(value: object) -> str:
-    """A value as text: numbers digit for digit; text that a spreadsheet would take for a formula, behind an apostrophe.
-
-    A negative number is no formula: only what somebody may have made up is quoted.
-    """
-    match value:
-        case None:
-            return ""
-        case bool():
-            return str(value).lower()
-        case int():
-            return str(value)
-        case Decimal():
-            return format(value, "f") if value.is_finite() else ""
-        case datetime() | date():
-            return value.isoformat()
-        case _:
-            text = str(render(value))
-            return f"'{text}" if text.startswith(FORMULA_STARTS) or text.lstrip().startswith(FORMULA_STARTS) else text
-
-
-def _line(cells: Iterable[str]) -> str:
-    line = io.StringIO()
-    csv.writer(line).writerow(cells)
-    return line.getvalue()

@@ -51,6 +51,7 @@ from trading.engine.records import PositionView, TradeView
 from trading.parsers import StrictJsonParser, body_of
 from trading.permissions import OpenInDemo, ScopeNeeded, require
 from trading.problems import response_of
+from trading.rendering import render, render_state, table_lines
 from trading.serializers import (
     LOG_LINES_DEFAULT,
     PAGE_DEFAULT,
@@ -61,11 +62,8 @@ from trading.serializers import (
     exit_change,
     idempotency_key,
     nothing_asked,
-    render,
-    render_state,
     scenario_request,
     stop_scope,
-    table_lines,
 )
 from trading.throttling import CallerThrottle
 from trading.utils.request_id import request_id

@@ -13,7 +13,7 @@ from django.test import SimpleTestCase
 from tests.api.base import ApiTestCase, told
 from trading.domain.orders import Side
 from trading.engine.records import PositionView, TradeView
-from trading.serializers import columns_of, table_lines
+from trading.rendering import columns_of, table_lines
 
 LISTS = ("positions", "trades", "fills")
 NESTED = ("long.coin", "short.entry_price", "trailing_stop.gap", "execution.slices_total", "signal.zscore")

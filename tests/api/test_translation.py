@@ -17,6 +17,7 @@ from trading.domain.positions import PositionStatus
 from trading.domain.units import Coin, Quantity, Ratio, Usd
 from trading.engine.requests import CloseRequest, ExecuteRequest, Execution, ExitChange, TwapRequest
 from trading.parsers import BODY_BYTES_MAX, UNUSABLE, Content, content_of, number_of, shown
+from trading.rendering import render, render_state
 from trading.serializers import (
     Query,
     accepted_drift,
@@ -24,8 +25,6 @@ from trading.serializers import (
     execute_request,
     exit_change,
     idempotency_key,
-    render,
-    render_state,
     stop_scope,
 )
 

@@ -14,7 +14,7 @@ from trading.checks import DESK
 from trading.domain.errors import DeskError
 from trading.engine.accounting import DAYS_DEFAULT
 from trading.engine.analytics import Analytics, Summary, TradeQuality, analytics
-from trading.serializers import render
+from trading.rendering import render
 
 ROWS_SHOWN = 20
 PIPE_COLUMNS = 160
