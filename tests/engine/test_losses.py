@@ -146,11 +146,45 @@ class Explained(LossCase):
         self.assertEqual((after.status, after.exit_reason), (PositionStatus.CLOSED, ExitReason.LIQUIDATION))
         self.assert_account_explained()
 
+    def test_what_a_fill_explains_that_is_told_later_than_the_account_shows_it_is_no_drift(self) -> None:
+        """Seed 1031: deleveraged, its fill told a second later; its sister went, and the desk opened nothing more."""
+        position = self.scene.opened()
+        self.tick()
+        self.venue.fills_lag = timedelta(seconds=1)
+        self.venue.take("ETH", "0.25", "3900", FillCause.AUTO_DELEVERAGING)
+        self.tick(seconds=0.5)
+        self.tick(2, seconds=2)
+        self.assertEqual(self.scene.position(position.id).exit_reason, ExitReason.LEG_LOST)
+        self.assertEqual(self.scene.store.state().causes, frozenset())
+        self.assert_account_explained()
+
+    def test_nor_where_the_fills_cannot_be_read_for_some_seconds(self) -> None:
+        position = self.scene.opened()
+        self.venue.reads_down.add("fills")
+        self.venue.take("ETH", "0.25", "3100", FillCause.LIQUIDATION)
+        self.tick(7)
+        self.assertFalse(self.reduced())
+        self.venue.reads_down.clear()
+        self.tick(4)
+        self.assertEqual(self.scene.position(position.id).exit_reason, ExitReason.LIQUIDATION)
+        self.assertEqual(self.scene.store.state().causes, frozenset())
+
+    def test_a_leg_lost_long_after_something_else_was_accepted_as_missing_is_found_at_once_too(self) -> None:
+        position = self.scene.opened()
+        self.venue.hold("ETH", "-0.05")
+        self.tick(3)
+        emergency.resume(self.scene.desk, [ETH])
+        self.tick(70)
+        self.venue.take("BTC", "0.01", "101000", FillCause.LIQUIDATION)
+        self.tick(2)
+        self.assertEqual(self.scene.position(position.id).exit_reason, ExitReason.LIQUIDATION)
+        self.assertEqual((self.venue.held("ETH"), self.scene.store.state().causes), (0, frozenset()))
+
     def test_fills_that_come_late_are_found_though_the_desk_reduces_meanwhile(self) -> None:
         position = self.scene.opened()
         self.venue.reads_down.add("fills")
         self.venue.take("ETH", "0.25", "3100", FillCause.LIQUIDATION)
-        self.tick(4)
+        self.tick(12)
         self.assertTrue(self.reduced())
         self.assertEqual(self.scene.position(position.id).status, PositionStatus.OPEN)
         self.venue.reads_down.clear()
@@ -1014,7 +1048,9 @@ class HandedOn(LossCase):
             with self.subTest(more=more):
                 self.venue.hold("ETH", more)
                 account, book = self.venue.account(), self.scene.desk.store.book()
-                self.assertEqual(differs, bool(recovery.drifts(book, account, self.scene.store.state())))
+                self.assertEqual(
+                    differs, bool(recovery.drifts(book, account, self.scene.store.state(), self.venue.traits))
+                )
                 self.venue.hold("ETH", str(-Decimal(more)))
 
     def test_beside_a_position_that_stays_it_is_drift_for_it_is_not_sold(self) -> None:

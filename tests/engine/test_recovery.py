@@ -46,7 +46,9 @@ class RecoveryTestCase(unittest.TestCase):
 
     def drifting(self, scene: Scene | None = None) -> list[Coin]:
         scene = scene or self.scene
-        return [one.coin for one in drifts(scene.store.book(), self.venue.account(), scene.store.state())]
+        return [
+            one.coin for one in drifts(scene.store.book(), self.venue.account(), scene.store.state(), self.venue.traits)
+        ]
 
 
 class OverdueTest(RecoveryTestCase):

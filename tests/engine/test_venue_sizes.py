@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 from tests.engine.bent_venue import a_bent_scene
 from tests.engine.hands import join_all
-from tests.engine.scripted_venue import fine, partly, refused
+from tests.engine.scripted_venue import fine, partly, refused, unknown_for
 from trading.domain.desk_state import Cause, TradingState
 from trading.domain.errors import SignalNotPending, StopInProgress, TradingHalted, VenueRejected
 from trading.domain.exit_plan import ExitReason
@@ -105,6 +105,25 @@ class FilledBeyond(VenueSizesTestCase):
         self.venue.refusing.clear()
         closing.close(self.scene.desk, trade.terms.position_id, ExitReason.MANUAL)
         self.assertTrue(self.venue.flat)
+
+    def test_some_lots_more_of_what_is_in_doubt_are_no_drift(self) -> None:
+        """Seed 1140, pairs: nobody knows yet what was filled, and the account shows a lot more than was asked for."""
+        self.venue.script(unknown_for(20, BTC="1.01", ETH="1.01"))
+        position = self.scene.opened()
+        self.tick(4)
+        self.assertEqual((self.venue.held("ETH"), position.long.held), (Decimal("0.2525"), 0))
+        self.assertEqual(self.scene.store.state().causes, frozenset())
+        self.tick(20)
+        self.assertEqual(self.scene.position(position.id).long.held, Decimal("0.2525"))
+
+    def test_beyond_what_it_may_size_them_to_it_is_drift(self) -> None:
+        for share, causes in (("1.2", frozenset[Cause]()), ("1.22", frozenset({Cause.DRIFT}))):
+            with self.subTest(share):
+                self.setUp()
+                self.venue.script(unknown_for(60, ETH=share))
+                self.scene.execute()
+                self.tick(4)
+                self.assertEqual(self.scene.store.state().causes, causes)
 
 
 class NeverExplained(VenueSizesTestCase):

@@ -42,6 +42,8 @@ NAKED_BUDGET = 90.0
 proof of an order in doubt (15), completions (5), trims (TRIM_PATIENCE)."""
 LATE_BUDGET = 30.0
 """The same for what came when it had been given up and is nobody's: two readings, each of a tick."""
+UNREAD_SECONDS = 7.5
+"""How long fills have been asked for in vain, and the pause until they would be again, where what lacks is drift."""
 SIZED_MAX = Decimal("1.001")
 RESIDUE_SHARE = Decimal("0.05")
 EQUITY_SLACK = Decimal("1.03")
@@ -167,11 +169,22 @@ class Auditor:
         self._asked = True
 
     def state_acknowledged(self, state: DeskState) -> None:
+        if Cause.DRIFT in state.causes and (self._state is None or Cause.DRIFT not in self._state.causes):
+            self._check_drift(state)
         self._asked, self._state = False, state
         if state.state is TradingState.ACTIVE:
             self.stopped_at = None
         elif self.stopped_at is None:
             self.stopped_at = self.world.scheduler.now
+
+    def _check_drift(self, state: DeskState) -> None:
+        """Nobody has to look after what fills explain: it is drift where hands were in it that no fill tells of, where
+        fills could not be read, or where the account read empty again and again."""
+        world = self.world
+        asked = [one.fills_unread_since for one in world.processes.values() if one.alive]
+        unread = any(one is not None and world.scheduler.now - one >= UNREAD_SECONDS for one in asked)
+        hands = world.foreign or world.beside.held or not world.ways.tells_fills
+        require(bool(hands) or unread or world.weather.empty_account > 0, f"fills explain the drift: {state.why}")
 
     def reopened(self, process: "Process", book: Book, state: DeskState, broken: Mapping[TradeId, str]) -> None:
         """A process has read the disk: all that was acknowledged is there, and so may be a close whose writer died

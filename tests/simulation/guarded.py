@@ -56,10 +56,13 @@ class GuardedVenue(SimulatedVenue):
 
     def account_fills(self, since: datetime) -> tuple[AccountFill, ...]:
         """The adapter knows how far the clock of the host is off, and asks by the exchange's own."""
+        world, process = self._world, self._process
+        if process.fills_unread_since is None:
+            process.fills_unread_since = world.scheduler.now
         self._read("fills")
-        world = self._world
         if world.stormy and world.further.random() < world.ways.fills_fail:
             raise VenueUnavailable("fills cannot be read")
+        process.fills_unread_since = None
         first = since - timedelta(seconds=world.host_offset)
         return world.exchange.account_fills(first, world.true_now() - self._lag())
 

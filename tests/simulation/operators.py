@@ -261,7 +261,7 @@ class Operators:
         for trade in desk.store.book().live_trades():
             if trade.status is TradeStatus.SUSPENDED and trade.opens:
                 closing.cancel(desk, trade.id)
-        found = drifts(desk.store.book(), desk.venue.account(), desk.store.state())
+        found = drifts(desk.store.book(), desk.venue.account(), desk.store.state(), desk.venue.traits)
         try:
             emergency.resume(desk, [drift.coin for drift in found])
         except (ResumeRefused, StopInProgress) as refusal:

@@ -70,6 +70,8 @@ class Process:
         self.desk: Desk | None = None
         self.quotes_of: dict[tuple[int, Coin], datetime] = {}
         """By the thread that read them: what another task has read meanwhile is nothing that an order was made from."""
+        self.fills_unread_since: float | None = None
+        """Since when it has asked for the account's fills in vain."""
         self.disk = ProcessDisk(self, world.disk)
 
     def require_life(self) -> None:

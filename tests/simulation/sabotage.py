@@ -331,6 +331,9 @@ def patches() -> Mapping[str, tuple[Any, ...]]:
         "nobody takes trades up again": (obj(recovery, "recover", _nothing), obj(monitor, "recover", _nothing)),
         "exits never fire": (obj(exits, "sweep", _nothing), obj(monitor, "_judge", _nothing)),
         "drift is not looked for": (obj(monitor, "reconcile", _nothing),),
+        "what lacks is drift before the fills were asked": (
+            obj(recovery.DriftMemory, "may_be_told", lambda memory, since, now: False),
+        ),
         "fees are forgotten": (obj(Exchange, "_trade", _costs_more(Exchange._trade)),),
         "gone is not noticed": (obj(playbook, "_gone", _nothing),),
         "a trigger rests before it is written down": (obj(protection, "_place", _rests_before_it_is_written),),

@@ -47,6 +47,8 @@ FOUND_WIDE = (
     (40549, "a fill soon after an entry was taken for one from before, for the clock was set back since"),
     (40503, "a clock that was set back put off the look at what guards a position"),
     (701579, "with a clock of ours set forward, a venue's refusal passed for one from before the opening had ended"),
+    (1031, "a deleveraged leg whose fill was told a second late left the desk in drift"),
+    (1057, "the same of one whose fill could not be read for some seconds"),
     (2437, "a list from before a late trigger came took it for gone, and it rested on unknown"),
 )
 """The same at one at which triggers rest."""
@@ -64,6 +66,7 @@ FOUND_PAIRS = (
     (200483, "the auditor counted a close twice that was done when it had been given up, and then booked as lost"),
     (10293, "the auditor took what came late and was worth little for a leg that nobody levels"),
     (4300285, "what came late and was gone before anybody saw it was in no position"),
+    (1140, "a lot more than was ordered, of what was in doubt, was drift"),
     (9826, "the auditor of barriers forgot what an opening had lost on coins that it gave back"),
 )
 """The same where the way there leads through a service that keeps pairs."""

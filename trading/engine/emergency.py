@@ -475,7 +475,7 @@ def _accept(
     Nor of one with an order in doubt, of which what it shows may be in the book soon.
     """
     with desk.store.exclusive() as book:
-        found = {drift.coin: drift for drift in drifts(book, account, desk.store.state())}
+        found = {drift.coin: drift for drift in drifts(book, account, desk.store.state(), desk.venue.traits)}
         own = book_holdings(book)
         sure = {coin for coin in coins if coin not in own or own[coin][0] == own[coin][1]}
         still = [coin for coin in coins if coin in sure and own.get(coin) == held_before.get(coin)]
@@ -497,6 +497,6 @@ def _standing_causes(desk: Desk, book: Book, account: Account) -> list[str]:
         for trade in book.live_trades()
         if trade.status is TradeStatus.SUSPENDED
     ]
-    causes += [f"drift in {drift.words}" for drift in drifts(book, account, desk.store.state())]
+    causes += [f"drift in {drift.words}" for drift in drifts(book, account, desk.store.state(), desk.venue.traits)]
     causes += [f"trade {trade_id} does not replay" for trade_id in desk.store.broken]
     return causes

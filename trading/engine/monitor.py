@@ -414,11 +414,23 @@ def _account_duties(watchman: Watchman) -> None:
     _note_venue(watchman, "")
     watchman.memory.account = account
     _look_beside(watchman, book, account)
-    _explain(watchman, bool(losses.missing(book, account) or losses.sold_since(book, desk.store.rescued())))
+    lacking = frozenset(one.coin for one in losses.missing(book, account))
+    _explain(watchman, bool(lacking or losses.sold_since(book, desk.store.rescued())))
     if not late.flatten(desk, watchman.late, book, account, lambda one, reason: _leave(watchman, one, reason)):
-        watchman.compared = reconcile(desk, watchman.drift, book, account) or watchman.compared
+        watchman.compared = _reconcile(watchman, book, account, lacking) or watchman.compared
     _keep_equity(watchman, account.equity)
     daily_loss.measure(desk, watchman.day, account)
+
+
+def _reconcile(watchman: Watchman, book: Book, account: Account, lacking: Collection[Coin]) -> bool:
+    """See `reconcile`. What has just begun to lack is looked for with the next tick, however long the pauses were that
+    another lack had come to, which may have been accepted."""
+    desk, known = watchman.desk, frozenset(watchman.drift.seen)
+    told = lacking if desk.venue.traits.tells_fills else ()
+    decided = reconcile(desk, watchman.drift, book, account, told)
+    if (watchman.drift.seen.keys() & {*told}) - known:
+        watchman.explained_tried, watchman.explained_pause = None, LOSS_RETRY
+    return decided
 
 
 def _look_beside(watchman: Watchman, book: Book, account: Account) -> None:
@@ -459,7 +471,11 @@ def _explain(watchman: Watchman, lacking: bool) -> None:
 
 
 def _find_losses(watchman: Watchman, beside_others: Collection[Coin]) -> None:
-    if working.book_losses(watchman.desk, beside_others):
+    began = watchman.desk.clock.now()
+    losers = working.book_losses(watchman.desk, beside_others)
+    if losers is not None:
+        watchman.drift.fills_asked = began
+    if losers:
         _leave_lost(watchman)
 
 

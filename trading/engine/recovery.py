@@ -12,10 +12,10 @@ from decimal import Decimal
 from trading.domain.book import Book
 from trading.domain.desk_state import Cause, DeskState
 from trading.domain.errors import Busy
-from trading.domain.market import Account
+from trading.domain.market import Account, Traits
 from trading.domain.positions import PositionStatus
-from trading.domain.trades import Trade, TradeStatus
-from trading.domain.units import ZERO, Coin, PositionId, Quantity, TradeId
+from trading.domain.trades import OVERFILL_MAX, Trade, TradeStatus
+from trading.domain.units import ONE, ZERO, Coin, PositionId, Quantity, TradeId
 from trading.engine.desk import Desk
 from trading.engine.dregs import HANDED_ON_FOR, dregs_of
 from trading.engine.instants import first_of
@@ -24,6 +24,10 @@ from trading.engine.reconciliation import Conclusion, conclude
 from trading.engine.states import lift, reduce
 
 DRIFT_PATIENCE = timedelta(seconds=2)
+FILLS_LAG = timedelta(seconds=1)
+"""By how much the list of fills may lag the account that shows what they did."""
+FILLS_PATIENCE = timedelta(seconds=10)
+"""How long what is lacking is no drift yet where nobody can be asked which fill took it."""
 CLOSE_DEADLINE = timedelta(seconds=60)
 
 
@@ -42,9 +46,16 @@ class Drift:
 
 @dataclass
 class DriftMemory:
-    """Drifts seen and since when: only what reads the same twice, two seconds apart, is believed."""
+    """Drifts seen and since when: only what reads the same twice, two seconds apart, is believed. `fills_asked` is when
+    the account's fills were last asked for, of those times that there was an answer."""
 
     seen: dict[Coin, tuple[Drift, datetime]] = field(default_factory=dict)
+    fills_asked: datetime | None = None
+
+    def may_be_told(self, since: datetime, now: datetime) -> bool:
+        """Whether the fill may yet be told that took what has been lacking since *since*."""
+        asked = self.fills_asked is not None and self.fills_asked - since >= FILLS_LAG
+        return not asked and now - since < FILLS_PATIENCE
 
 
 def recover(desk: Desk, take_up: Callable[[TradeId], None]) -> None:
@@ -75,10 +86,13 @@ def overdue_closes(desk: Desk) -> tuple[Trade, ...]:
 
 
 def book_holdings(
-    book: Book, coins: Collection[Coin] | None = None, without: Collection[PositionId] = ()
+    book: Book,
+    coins: Collection[Coin] | None = None,
+    without: Collection[PositionId] = (),
+    doubt_share: Decimal = ONE,
 ) -> Mapping[Coin, tuple[Quantity, Quantity]]:
     """The least and the most, signed, that the book says is held of each coin it has traded in standing positions, but
-    for those *without*; of *coins* only, if given."""
+    for those *without*; of *coins* only, if given. Of an order in doubt *doubt_share* at most may have been filled."""
     bounds: dict[Coin, tuple[Decimal, Decimal]] = {}
     for position in book.standing_positions():
         if position.id in without:
@@ -89,7 +103,7 @@ def book_holdings(
         opening, *closings = book.trades_of_position(position.id)
         for leg in legs:
             low, high = bounds.get(leg.coin, (ZERO, ZERO))
-            doubt = opening.doubtful(leg.coin)
+            doubt = opening.doubtful(leg.coin) * doubt_share
             leaving = _leaving(opening, leg.coin) + sum((_leaving(one, leg.coin) for one in closings), ZERO)
             ends = sorted(((leg.held - leaving) * leg.side.sign, (leg.held + doubt) * leg.side.sign))
             bounds[leg.coin] = (low + ends[0], high + ends[1])
@@ -108,12 +122,14 @@ def others_beside(book: Book, accepted: Mapping[Coin, Quantity]) -> Mapping[Coin
     return others
 
 
-def drifts(book: Book, account: Account, state: DeskState) -> tuple[Drift, ...]:
+def drifts(book: Book, account: Account, state: DeskState, traits: Traits) -> tuple[Drift, ...]:
     """Every coin of a standing position whose holding at the venue the book cannot explain, accepted drift allowed
-    for, and what was handed on: while all others of a coin leave, too, it is beside the book, to be sold as one."""
+    for, and what was handed on: while all others of a coin leave, too, it is beside the book, to be sold as one. And
+    what a venue that is told dollars may make of an order in doubt."""
     found = []
     waiting = _handed_on(book, account.taken_at)
-    for coin, (low, high) in book_holdings(book).items():
+    doubt_share = ONE if traits.sizes_in_coins else OVERFILL_MAX
+    for coin, (low, high) in book_holdings(book, doubt_share=doubt_share).items():
         accepted, dregs = state.accepted_drift.get(coin, Quantity(ZERO)), waiting.get(coin, ZERO)
         least, most = low + min(dregs, ZERO), high + max(dregs, ZERO)
         if conclude(least, most, account.held(coin), accepted) is Conclusion.UNCONFIRMED:
@@ -150,20 +166,22 @@ def _left_since(book: Book, at: datetime) -> set[Coin]:
     return {leg.coin for trade in book.closes_ended_since(at) for leg in trade.terms.legs}
 
 
-def reconcile(desk: Desk, memory: DriftMemory, book: Book, account: Account) -> bool:
+def reconcile(desk: Desk, memory: DriftMemory, book: Book, account: Account, lacking: Collection[Coin] = ()) -> bool:
     """Compare *book*, read before *account*, with it; a drift that stays makes the desk REDUCING. Nothing is sent.
 
-    Stays: over two readings of the venue two seconds apart. The same old reading looked at twice is one. True when all
-    is decided: nothing differs that is not drift yet.
+    Stays: over two readings of the venue two seconds apart. The same old reading looked at twice is one. What a
+    coin of *lacking* has too little of a fill may explain: that is drift once the fills have been asked for and explain
+    nothing. True when all is decided: nothing differs that is not drift yet.
     """
     now, state = account.taken_at, desk.store.state()
-    present = {drift.coin: drift for drift in drifts(book, account, state)}
+    present = {drift.coin: drift for drift in drifts(book, account, state, desk.venue.traits)}
     memory.seen = {coin: seen for coin, seen in memory.seen.items() if present.get(coin) == seen[0]}
     decided = True
     for coin, drift in present.items():
         since = first_of(memory.seen[coin][1] if coin in memory.seen else None, now)
         memory.seen[coin] = (drift, since)
-        if now - since >= DRIFT_PATIENCE and _stands(desk, drift, account):
+        waits = coin in lacking and memory.may_be_told(since, now)
+        if now - since >= DRIFT_PATIENCE and not waits and _stands(desk, drift, account):
             reduce(desk, Cause.DRIFT, drift.words)
         else:
             decided = False
@@ -175,7 +193,7 @@ def _stands(desk: Desk, drift: Drift, account: Account) -> bool:
     accepted and out of the book in two writes, under the book's lock: without it one may be seen and not the other."""
     try:
         with desk.store.exclusive() as book:
-            return drift in drifts(book, account, desk.store.state())
+            return drift in drifts(book, account, desk.store.state(), desk.venue.traits)
     except Busy:
         return False
 
