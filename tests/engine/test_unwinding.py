@@ -19,7 +19,7 @@ from tests.engine.hands import join_all
 from tests.engine.resting_venue import RestingVenue
 from tests.engine.scripted_venue import BINDING, Crash, Fault, a_scene, late, lost_after, lost_before, partly
 from trading.domain.desk_state import TradingState
-from trading.domain.errors import DeskError, StoreCorrupt, VenueUnavailable
+from trading.domain.errors import DeskError, StoreCorrupt, TradingHalted, VenueUnavailable
 from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account
 from trading.domain.orders import Order, RejectReason
@@ -923,6 +923,40 @@ class AwayTest(UnwindingTestCase):
         self.assertEqual(("all_positions_closed", {SOL, ETH}), (report.status, {one.coin for one in report.foreign}))
         self.assertEqual((0, Decimal("0.7"), 3), self.held("BTC", "ETH", "SOL"))
 
+    def test_a_stop_that_could_not_be_written_down_is_one_when_the_folder_is_back(self) -> None:
+        """It was forgotten: the desk was ACTIVE again, sent the slices that were left, and opened what came next."""
+        self.scene.execute("signal_2", "3000", pair="SOL/AVAX", twap=TwapRequest(60, 3))
+
+        def wait_for_the_test() -> None:
+            if threading.current_thread().name.startswith("latching"):
+                self.scene.hands.hang()
+
+        self.scene.clock.on_sleep = wait_for_the_test
+        self.folder.rename(self.away)
+        with redirect_stderr(io.StringIO()):
+            for _ in range(2):
+                report = emergency.stop(self.scene.desk)
+                self.assertEqual("all_positions_closed", report.status)
+        self.away.rename(self.folder)
+        self.scene.hands.release()
+        self.assertIs(TradingState.LIQUIDATING, self.scene.store.state().state)
+        sent = len(self.venue.orders)
+        self.ticks(Watchman(self.scene.desk), 40)
+        self.assertTrue(self.venue.flat)
+        self.assertTrue(all(one.reduce_only for one in self.venue.orders[sent:]))
+        self.assertRaises(TradingHalted, self.scene.execute, "signal_3", pair="SOL/AVAX")
+
+    def test_it_is_said_where_that_takes_too_long(self) -> None:
+        self.folder.rename(self.away)
+        with redirect_stderr(io.StringIO()), mock.patch.object(emergency, "LATCH_SECONDS", 60.0):
+            emergency.stop(self.scene.desk)
+            self.scene.hands.release()
+        self.assertTrue(any("press it again" in one for one in self.scene.log.messages("error")))
+        self.away.rename(self.folder)
+        with redirect_stderr(io.StringIO()):
+            emergency.stop(self.scene.desk)
+        self.assertIs(TradingState.LIQUIDATING, self.scene.store.state().state)
+
     def test_so_it_does_where_no_file_can_be_opened(self) -> None:
         """The handles are used up, or the files are another user's by now."""
         self.venue.hold("SOL", "3")
@@ -1051,6 +1085,38 @@ class WellAgainTest(UnwindingTestCase):
         self.assertEqual(sent, len(self.resting.sent))
         self.resting.reads_down = set()
         self.assert_booked(position, self.watchman)
+
+    def test_an_opening_that_was_left_is_not_gone_on_with(self) -> None:
+        """As long as the fills could not be read, its next slices went, though its stop had been obeyed."""
+        for reopened in (False, True):
+            with self.subTest(reopened=reopened):
+                self.setUp()
+                position = self.scene.opened(execution=Execution.TWAP, twap=TwapRequest(600, 4), max_holding_seconds=60)
+                spoilt = dict.fromkeys(("exclusive", "save", "save_watch", "beat", "change_state"), corrupt)
+                self.watchman.desk = with_store(self.scene, writable=False, **spoilt)
+                self.scene.clock.advance(60)
+                self.ticks(self.watchman, 4)
+                self.assertTrue(self.resting.flat)
+                scene = self.scene.reopened() if reopened else self.scene
+                self.resting.reads_down, sent = {"fills"}, len(self.resting.sent)
+                self.scene.clock.advance(100)
+                working.work_if_free(scene.desk, position.trade_id)
+                self.assertEqual(sent, len(self.resting.sent))
+                self.assertFalse(scene.trade(position.trade_id).live)
+
+    def test_nor_is_one_of_which_a_part_was_sold(self) -> None:
+        """It is let alone only once all of it is gone."""
+        position = self.scene.opened(execution=Execution.TWAP, twap=TwapRequest(600, 4), max_holding_seconds=60)
+        self.resting.refusing = {"BTC": RejectReason.NO_MATCH}
+        spoilt = dict.fromkeys(("exclusive", "save", "save_watch", "beat", "change_state"), corrupt)
+        self.watchman.desk = with_store(self.scene, writable=False, **spoilt)
+        self.scene.clock.advance(60)
+        self.ticks(self.watchman, 4)
+        self.assertEqual((0, frozenset()), (self.resting.held("ETH"), self.scene.store.left()))
+        self.resting.refusing, self.resting.reads_down = {}, {"fills"}
+        self.scene.clock.advance(100)
+        working.work_if_free(self.scene.desk, position.trade_id)
+        self.assertEqual((0, False), (self.resting.held("ETH"), self.scene.trade(position.trade_id).live))
 
     def test_fills_that_stay_unreadable_hold_what_stands_as_it_was_for_a_minute(self) -> None:
         """What was sent without a ledger had taken nothing, and the close waited for ever to be told so."""

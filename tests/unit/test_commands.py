@@ -425,6 +425,25 @@ class EmergencyStopTest(CommandTestCase):
             self.assertIn("closed", self.run_command("emergency_stop"))
         self.assertTrue(self.venue.flat)
 
+    def test_a_stop_that_could_not_be_written_down_is_to_be_pressed_again(self) -> None:
+        """It said that the desk opens nothing, and once the folder could be written that was not so."""
+        folder, away = self.scene.store.data_dir, self.scene.store.data_dir.with_name("away")
+        for is_away in (True, False):
+            with self.subTest(is_away=is_away):
+                self.scene.opened(f"signal_{is_away}", pair="BTC/ETH" if is_away else "SOL/AVAX")
+                if is_away:
+                    folder.rename(away)
+                else:
+                    self.use(with_store(self.scene, change_state=corrupt))
+                with redirect_stderr(io.StringIO()):
+                    words = self.run_command("emergency_stop")
+                self.assertIn("run this again once", words)
+                self.assertNotIn("opens nothing", words)
+                self.assertTrue(self.venue.flat)
+                if is_away:
+                    away.rename(folder)
+                    self.assertIs(TradingState.ACTIVE, self.scene.store.state().state)
+
     def test_what_is_damaged_under_it_does_not_end_it(self) -> None:
         """Between two presses it ended with STORE_CORRUPT, and a leg that was refused so far stood."""
         self.scene.opened()

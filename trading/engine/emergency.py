@@ -4,6 +4,7 @@ An emergency stop is a state, not a procedure: one durable write, after which ev
 towards flat. It stays until the venue is read as flat. Pressing it twice is the same as once.
 """
 
+import threading
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -29,8 +30,11 @@ ANSWER_SECONDS = 8.0
 LAST_WORD_SECONDS = 1.0
 AGAIN_SECONDS = 0.5
 LATCH_TRIES = 2
-LATCH_SECONDS = 600.0
-"""How long a stop is tried to be latched beside its answer, while somebody holds the desk's state and hangs."""
+LATCH_SECONDS = 86_400.0
+"""How long a stop is tried to be latched beside its answer, while somebody holds the desk's state and hangs, or the
+folder takes no write."""
+LATCH_PAUSE_SECONDS_MAX = 5.0
+_latching = {scope_account: threading.Lock() for scope_account in (False, True)}
 FLAT_READS = flattening.FLAT_READS
 
 
@@ -90,6 +94,9 @@ def stop(
         latched = _is_latched(desk, scope_account=scope_account)
         before = [position.id for position in desk.store.book().standing_positions()]
     except (StoreCorrupt, StoreHeld) as error:
+        # What the system keeps from being written now it may take again; on what is damaged nothing is opened anyway.
+        if goes_on and "reason" in error.facts:
+            _latch_later(desk, scope_account=scope_account)
         return _stop_from_holdings(
             desk, until, error, whole_account=scope_account, goes_on=goes_on, unwritten=unwritten
         )
@@ -273,17 +280,29 @@ def _is_latched(desk: Desk, *, scope_account: bool) -> bool:
         with suppress(StoreHeld):
             _latch(desk, scope_account=scope_account)
             return True
+    _latch_later(desk, scope_account=scope_account)
+    return False
+
+
+def _latch_later(desk: Desk, *, scope_account: bool) -> None:
+    """Latch the stop beside the caller as soon as the state can be written, one at a time in a process for each scope:
+    until then nothing can be opened, and from then on nothing else would keep the desk from it."""
 
     def latch() -> None:
-        until = desk.clock.monotonic() + LATCH_SECONDS
-        while desk.clock.monotonic() < until:
-            with suppress(StoreHeld):
-                _latch(desk, scope_account=scope_account)
-                return
-            desk.clock.sleep(AGAIN_SECONDS)
+        until, pause = desk.clock.monotonic() + LATCH_SECONDS, AGAIN_SECONDS
+        try:
+            while desk.clock.monotonic() < until:
+                with suppress(StoreHeld, StoreCorrupt):
+                    _latch(desk, scope_account=scope_account)
+                    return
+                desk.clock.sleep(pause)
+                pause = min(2 * pause, LATCH_PAUSE_SECONDS_MAX)
+            desk.log.write("error", "the emergency stop could not be written down: press it again", event="NotLatched")
+        finally:
+            _latching[scope_account].release()
 
-    errands.start(desk, "latching an emergency stop", latch)
-    return False
+    if _latching[scope_account].acquire(blocking=False):
+        errands.start(desk, "latching an emergency stop", latch)
 
 
 def _unlatched(desk: Desk) -> Remaining:

@@ -509,8 +509,11 @@ def _cleared_the_way(desk: Desk, trade: Trade, market: Market) -> bool:
 
 
 def _policy(desk: Desk, book: Book, trade: Trade) -> Policy:
-    closing = trade.opens and any(one.live for one in book.trades_of_position(trade.terms.position_id)[1:])
-    return Policy(desk.store.state().state, close_wanted=closing)
+    position_id = trade.terms.position_id
+    closing = trade.opens and any(one.live for one in book.trades_of_position(position_id)[1:])
+    # Whoever left it without a ledger could write down no wish: what it would buy now nobody wants any more.
+    left = trade.opens and (position_id in desk.store.left() or _sold_without_ledger(desk, trade))
+    return Policy(desk.store.state().state, close_wanted=closing or left)
 
 
 def adopt(desk: Desk, terms: Terms, entry_price: Price, fees: Usd, lost: Iterable[LegLost] = ()) -> Trade:

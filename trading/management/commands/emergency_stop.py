@@ -121,7 +121,11 @@ class Command(BaseCommand):
             raise CommandError("still open:\n  " + "\n  ".join(lines))
         if report.trading_state is TradingState.LIQUIDATING:
             raise CommandError(f"all positions are closed, but not read as flat yet: {desk.store.state().why}")
-        say(self.stdout, f"all positions are closed; the desk is {report.trading_state} and opens nothing")
+        if _is_written_down(desk):
+            say(self.stdout, f"all positions are closed; the desk is {report.trading_state} and opens nothing")
+        else:
+            word = "all positions are closed, but that the desk is stopped could not be written down: run this again once"
+            say(self.stdout, f"{word} {desk.config.data_dir} can be written, or the desk may open again")
 
     def _pressed(self, desk: Desk, until: float, unwritten: Unwritten, *, scope_account: bool) -> StopReport:
         """Raises what stands in its way once the time is over: Busy, StoreCorrupt where a file has just been damaged,
@@ -154,6 +158,14 @@ def _not_hung_up() -> Iterator[None]:
         yield
     finally:
         signal.signal(hang_up, before)
+
+
+def _is_written_down(desk: Desk) -> bool:
+    """Whether the state keeps the desk from opening; a damaged one does, too."""
+    try:
+        return desk.store.state().state in (TradingState.LIQUIDATING, TradingState.HALTED)
+    except StoreCorrupt as error:
+        return "reason" not in error.facts
 
 
 def _goes_on(report: StopReport) -> bool:
