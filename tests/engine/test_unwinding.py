@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 from unittest import mock
 
-from tests.engine.bent_venue import a_bent_scene, corrupt, with_store
+from tests.engine.bent_venue import BentStore, a_bent_scene, corrupt, with_store
 from tests.engine.hands import join_all
 from tests.engine.resting_venue import RestingVenue
 from tests.engine.scripted_venue import BINDING, Crash, Fault, a_scene, late, lost_after, lost_before, partly
@@ -126,6 +126,18 @@ class MeantTest(UnwindingTestCase):
         self.scene.opened()
         self.venue.hold("SOL", "3")
         self.stopped(self.spoil_ledger(gone.trade_id))
+        self.assertTrue(self.venue.flat)
+
+    def test_of_a_trade_that_does_not_fold_all_goes_that_is_held_of_its_coins(self) -> None:
+        """Whatever the book has of them: how much of it is that trade's nobody knows."""
+        self.scene.opened()
+        self.venue.hold("ETH", "0.7")
+        self.venue.hold("SOL", "-3")
+
+        def salvaged(why: str) -> BentStore:
+            return BentStore(self.scene.store.salvaged(why), broken_coins=frozenset({ETH, SOL}))
+
+        self.stopped(with_store(self.scene, change_state=corrupt, salvaged=salvaged))
         self.assertTrue(self.venue.flat)
 
     def test_a_beginning_that_is_damaged_takes_no_line_with_it(self) -> None:
@@ -286,6 +298,34 @@ class TwiceTest(UnwindingTestCase):
                     self.scene.clock.advance(20)
                     self.assertEqual((0, Decimal("0.7")), self.held("BTC", "ETH"))
 
+    def test_by_whoever_presses_again_where_a_line_cannot_be_read(self) -> None:
+        """How much is left of what the book is sure of is in the rescue file there, too."""
+        for fault in (partly(ETH="0.1", BTC="0.5"), lost_after()):
+            with self.subTest(fault):
+                self.setUp()
+                desk = self.spoil_ledger(self.ended().trade_id)
+                self.cut_short(fault, desk=desk)
+                for _ in range(PRESSES_MAX):
+                    if self.stopped(self.started()).status == "all_positions_closed":
+                        break
+                    self.scene.clock.advance(1)
+                self.assertEqual((0, Decimal("0.7")), self.held("BTC", "ETH"))
+
+    def test_by_who_has_seen_more_of_it_than_the_ledger_has_closed_since(self) -> None:
+        """What the ledger closes is no debt of whoever leaves without it later: that was made good out of theirs."""
+        desk = with_store(self.scene, writable=False, save=corrupt, save_watch=corrupt)
+        unwritten = Unwritten()
+        self.venue.refusing = {"ETH": RejectReason.NO_MATCH, "BTC": RejectReason.NO_MATCH}
+        with redirect_stderr(io.StringIO()):
+            unwinding.leave_without_ledger(desk, self.position.id, ExitReason.MANUAL, 1, unwritten)
+            self.venue.refusing, self.venue.shares = {}, {"ETH": Decimal("0.4"), "BTC": Decimal("0.4")}
+            closing.close(self.scene.desk, self.position.id, ExitReason.MANUAL, until=self.scene.clock.monotonic())
+            self.assertLess(0, self.scene.position(self.position.id).long.held)
+            self.venue.shares = {}
+            self.scene.clock.advance(6)
+            unwinding.leave_without_ledger(desk, self.position.id, ExitReason.MANUAL, 1, unwritten)
+        self.assertEqual((0, Decimal("0.7")), self.held("BTC", "ETH"))
+
     def test_by_a_write_that_books_nothing(self) -> None:
         """A close was begun and not sent, a wish written down: with that all was forgotten that had been sold."""
         for unwritten in (Unwritten(), None):
@@ -403,6 +443,18 @@ class MeanwhileTest(UnwindingTestCase):
             self.venue.hold("ETH", "0.3")
             self.misread_once("-0.3")
             close()
+
+    def test_a_leg_that_one_look_does_not_show_is_not_called_left(self) -> None:
+        """It was let alone from then on, and stood."""
+        self.setUp()
+        position = self.scene.opened()
+        self.misread_once("-0.25")
+        desk, unwritten = with_store(self.scene, writable=False, save=corrupt, save_watch=corrupt), Unwritten()
+        with redirect_stderr(io.StringIO()):
+            for _ in range(2):
+                unwinding.leave_without_ledger(desk, position.id, ExitReason.MANUAL, 1, unwritten)
+                self.scene.clock.advance(1)
+        self.assertTrue(self.venue.flat)
 
     def test_shown_for_too_long_it_keeps_none_of_the_desks_from_being_sold(self) -> None:
         """What has just been closed by the ledger shows yet: it is not somebody else's for ever."""
@@ -774,6 +826,40 @@ class UnwritableTest(UnwindingTestCase):
         self.scene.clock.advance(4)
         self.ticks(Watchman(self.spoilt(writable=False)), 4)
         self.assertEqual(Decimal("0.7"), self.venue.held("ETH"))
+
+    def test_nor_on_the_short_side(self) -> None:
+        self.venue.hold("BTC", "-0.3")
+        self.venue.script(lost_before())
+        self.venue.reads_down = {"reports"}
+        self.scene.execute()
+        self.scene.clock.advance(4)
+        self.ticks(Watchman(self.spoilt(writable=False)), 4)
+        self.assertEqual(Decimal("-0.3"), self.venue.held("BTC"))
+
+    def test_of_what_a_close_in_doubt_may_have_left_theirs_is_left_to_them(self) -> None:
+        """It had taken two fifths, which nobody could tell: what was held beyond theirs went, and none of theirs."""
+        for coin, theirs in (("ETH", "0.7"), ("BTC", "-0.3")):
+            with self.subTest(coin):
+                self.setUp()
+                self.venue.hold(coin, theirs)
+                position = self.scene.opened()
+                self.venue.script(lost_after(ETH="0.4", BTC="0.4"))
+                self.venue.reads_down = {"reports"}
+                closing.close(self.scene.desk, position.id, ExitReason.MANUAL, until=self.scene.clock.monotonic())
+                self.ticks(Watchman(self.spoilt(writable=False)), 6)
+                self.assertEqual({Decimal(theirs), 0}, set(self.held("ETH", "BTC")))
+
+    def test_what_may_land_for_five_seconds_after_its_expiry_is_not_called_left(self) -> None:
+        self.venue.script(lost_before())
+        self.venue.reads_down = {"reports"}
+        self.scene.execute()
+        self.spoil_state()
+        (order, *_) = self.venue.orders
+        for seconds, status in ((3, "closing"), (6, "all_positions_closed")):
+            passed = (self.scene.clock.now() - order.expires_at).total_seconds()
+            # Each press takes a second between its two looks.
+            self.scene.clock.advance(seconds - passed - 1)
+            self.assertEqual(status, self.stopped().status)
 
     def test_one_that_is_level_stays_under_its_barriers(self) -> None:
         self.scene.opened(size="6000", execution=Execution.TWAP, twap=TwapRequest(180, 5))
@@ -1170,6 +1256,40 @@ class WellAgainTest(UnwindingTestCase):
         self.spoil_state()
         self.stopped()
         self.assert_theirs_alone()
+
+    def test_so_it_does_beside_what_was_bought_since(self) -> None:
+        """Nobody has written down that there are others; the account shows it."""
+        self.scene.opened(max_holding_seconds=60)
+        self.ticks(self.watchman, 3)
+        self.buy(("ETH", "0.7"))
+        self.spoil_state()
+        self.stopped()
+        self.assert_theirs_alone()
+
+    def test_what_rests_on_a_coin_of_nobody_else_ends_with_it(self) -> None:
+        """To take it back first would cost a call, and leave the position bare where nobody takes the order."""
+        self.scene.opened(max_holding_seconds=60)
+        self.ticks(self.watchman, 3)
+        self.spoil_state()
+        self.stopped()
+        self.assertEqual(([], {}), (self.resting.cancels, self.resting.rests))
+
+    def test_what_was_booked_of_it_is_not_taken_for_sold_again(self) -> None:
+        """Of what was left after it, as much stood for ever as had been sold before."""
+        position = self.scene.opened(max_holding_seconds=60)
+        spoilt = dict.fromkeys(("exclusive", "save", "save_watch", "beat", "change_state"), corrupt)
+        with redirect_stderr(io.StringIO()):
+            self.resting.script(partly(ETH="0.4", BTC="0.4"))
+            self.resting.on_submit = lambda _: setattr(self.resting, "delay_seconds", {"account": 9})
+            desk = with_store(self.scene, writable=False, **spoilt)
+            unwinding.leave_without_ledger(desk, position.id, ExitReason.MANUAL, 1, Unwritten())
+            self.resting.on_submit, self.resting.delay_seconds = None, {}
+            self.assertEqual(Decimal("0.15"), self.resting.held("ETH"))
+            working.book_losses(self.scene.desk)
+            self.assertEqual(Decimal("0.15"), self.scene.position(position.id).long.held)
+            desk = with_store(self.scene.reopened(), writable=False, **spoilt)
+            unwinding.leave_without_ledger(desk, position.id, ExitReason.MANUAL, 8, Unwritten())
+        self.assertTrue(self.resting.flat)
 
     def test_so_does_a_barrier_again_where_that_was_not_answered(self) -> None:
         self.guarded_beside_others()

@@ -124,8 +124,8 @@ class Command(BaseCommand):
         if _is_written_down(desk):
             say(self.stdout, f"all positions are closed; the desk is {report.trading_state} and opens nothing")
         else:
-            word = "all positions are closed, but that the desk is stopped could not be written down: run this again once"
-            say(self.stdout, f"{word} {desk.config.data_dir} can be written, or the desk may open again")
+            word = "all positions are closed, but that the desk is stopped could not be written down: run this again"
+            say(self.stdout, f"{word} once {desk.config.data_dir} can be written, or the desk may open again")
 
     def _pressed(self, desk: Desk, until: float, unwritten: Unwritten, *, scope_account: bool) -> StopReport:
         """Raises what stands in its way once the time is over: Busy, StoreCorrupt where a file has just been damaged,
