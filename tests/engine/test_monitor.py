@@ -758,6 +758,18 @@ class BugTest(MonitorTestCase):
                 self.tick(count=2)
                 self.assertTrue(self.venue.flat)
 
+    def test_where_a_bug_of_a_duty_is_stands_in_the_process_s_log_once(self) -> None:
+        self.scene.opened()
+        with (
+            mock.patch.object(exits, "sweep", side_effect=KeyError("a bug")),
+            self.assertLogs("trading.monitor", "ERROR") as told,
+        ):
+            self.tick(count=3)
+        (record,) = told.records
+        self.assertIsNotNone(record.exc_info)
+        self.assertIn("sweep", record.getMessage())
+        self.assertEqual(1, self.said("a bug: KeyError"))
+
     def test_a_closing_trade_is_never_taken_out_of_work(self) -> None:
         position = self.scene.opened()
         self.venue.script(partly(ETH="0", BTC="0"), partly(ETH="0", BTC="0"), partly(ETH="0", BTC="0"))

@@ -196,7 +196,8 @@ def _attempt(watchman: Watchman, part: Callable[[Watchman], None], name: str | N
         return False
     except Exception as bug:
         # The daemon is what keeps positions watched: a bug in one duty must not end the others.
-        complain(watchman, name, f"a bug: {type(bug).__name__}: {bug}", "INTERNAL")
+        if complain(watchman, name, f"a bug: {type(bug).__name__}: {bug}", "INTERNAL"):
+            _logger.exception("monitor: %s failed", name)
         return False
     watchman.troubles.pop(name, None)
     return True
@@ -207,11 +208,14 @@ def finish(watchman: Watchman, seconds: float) -> None:
     errands.wait(watchman.desk, tuple(watchman.in_hand.values()), watchman.desk.clock.monotonic() + seconds)
 
 
-def complain(watchman: Watchman, part: str, words: str, code: str = "INTERNAL") -> None:
-    """Say that *part* failed, once for as long as it fails with the same *words*, and let health show it."""
-    if watchman.troubles.get(part) != words:
-        watchman.troubles[part] = words
-        watchman.desk.log.write("error", f"monitor: {part} failed: {words}", code=code, event="DutyFailed")
+def complain(watchman: Watchman, part: str, words: str, code: str = "INTERNAL") -> bool:
+    """Say that *part* failed, once for as long as it fails with the same *words*, and let health show it. False where
+    that has been said."""
+    if watchman.troubles.get(part) == words:
+        return False
+    watchman.troubles[part] = words
+    watchman.desk.log.write("error", f"monitor: {part} failed: {words}", code=code, event="DutyFailed")
+    return True
 
 
 def _hand_out(watchman: Watchman, key: str, job: Job) -> None:
