@@ -40,7 +40,8 @@ from trading.domain.trades import (
 )
 from trading.domain.units import ClientOrderId, Ratio, Usd
 from trading.utils import archive as module
-from trading.utils.archive import Archive, Index, index_of
+from trading.utils.archive import Archive
+from trading.utils.archive_index import Index, index_of
 from trading.utils.disk import SystemDisk
 from trading.utils.inspection import verify
 from trading.utils.journal import Journal
