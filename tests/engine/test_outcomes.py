@@ -90,6 +90,14 @@ class OutcomesTest(OutboxTestCase):
         self.assertEqual((3, 0), (len(self.told()), self.left()))
         self.assertEqual(2, self.said("could not be told"))
 
+    def test_a_clock_that_was_set_back_keeps_guardian_waiting_no_longer(self) -> None:
+        self.closed()
+        self.guardian.script(DOWN, TAKEN)
+        self.turn()
+        self.assertEqual(1, self.left())
+        self.turn(-600)
+        self.assertEqual(0, self.left())
+
     def test_a_restart_in_between_loses_nothing(self) -> None:
         self.closed()
         gone = GuardianServer()

@@ -167,8 +167,8 @@ def position_of(trades: Sequence[Trade], watch: Watch | None = None) -> Position
     """Project *trades*, the opening one first, onto a position. Pure; raises InvariantBroken when there is no opening
     trade.
 
-    Status follows the design's table: live and something to wait for is opening, a live close is closing, ended with
-    something held is open, ended with nothing held is closed.
+    The status: live and something to wait for is opening, a live close is closing, ended with something held is open,
+    ended with nothing held is closed.
     """
     if not trades or not trades[0].opens:
         raise InvariantBroken("a position begins with its opening trade")

@@ -473,7 +473,7 @@ def imbalance_of(trade: Trade) -> Usd:
     """Signed unmatched notional in USD: the legs' filled fractions apart, times the planned leg notional. Positive:
     long ahead.
 
-    A move of prices is not an imbalance (trading rules, 3).
+    A move of prices is not an imbalance.
     """
     terms = trade.terms
     return unmatched(terms, trade.filled(terms.long.coin), trade.filled(terms.short.coin))

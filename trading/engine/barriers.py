@@ -22,7 +22,7 @@ from trading.utils.candle_statistics import CANDLES_MIN, log_ratio, log_ratio_of
 TAKE_PROFIT_RANGE = (Decimal("0.001"), Decimal(5))
 STOP_LOSS_RANGE = (Decimal("0.002"), Decimal("0.5"))
 ZSCORE_ROOM = Decimal("0.5")
-"""How many deviations at least a z barrier stays away from the z-score of the entry (trading rules, 4)."""
+"""How many deviations at least a z barrier stays away from the z-score of the entry."""
 
 Bars = tuple[Sequence[Candle], Sequence[Candle]]
 """Those of A and those of B."""

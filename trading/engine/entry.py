@@ -79,7 +79,7 @@ def execute(desk: Desk, request: ExecuteRequest, key: str | None = None, *, requ
     """Open the pair of a signal, or give the answer that the same request got before.
 
     *key* names the request, the signal id serves otherwise; *request_id* is only written down. Answers within 9.5 s.
-    Raises every refusal of the contract: idempotency, trading state, monitor, signal, limits, Guardian, venue; a
+    Raises every refusal that there is: idempotency, trading state, monitor, signal, limits, Guardian, venue; a
     refusal before acceptance changes nothing.
     """
     until = desk.clock.monotonic() + ANSWER_SECONDS

@@ -7,18 +7,18 @@ What is due is derived from the book, so there is no second list that could disa
 approval whose watch does not say `outcome_told`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from decimal import Decimal
 
 from trading.domain.accounts import funding_complete
 from trading.domain.errors import GuardianUnavailable, VenueUnavailable
-from trading.domain.market import ratio_of
 from trading.domain.positions import Position
-from trading.domain.units import Coin, PositionId, Price
+from trading.domain.units import PositionId
 from trading.engine.desk import Desk
 from trading.engine.funding import collect_funding, funding_settled
+from trading.engine.instants import lasts
+from trading.engine.valuing import entry_ratio, pair_ratio
 from trading.ports import Outcome
 
 RETRY_MIN = timedelta(seconds=30)
@@ -78,11 +78,10 @@ def pause_after(position: Position, now: datetime) -> timedelta:
 
 
 def outcome_of(position: Position) -> Outcome | None:
-    """Net PnL over entry notional and the pair's price ratios in and out (trading rules, 6); None for a position that
-    was never filled on both legs."""
-    entered = {leg.coin: leg.entry_price for leg in position.legs}
-    left = {leg.coin: leg.exit_price for leg in position.legs}
-    entry, out = _ratio(position, entered), _ratio(position, left)
+    """Net PnL over entry notional and the pair's price ratios in and out; None for a position that was never filled
+    on both legs."""
+    entry, long, short = entry_ratio(position), position.long.exit_price, position.short.exit_price
+    out = None if long is None or short is None else pair_ratio(position, long, short)
     if position.approval is None or entry is None or out is None or not position.entry_notional:
         return None
     net = position.realized - position.fees - position.funding
@@ -109,13 +108,8 @@ def _mark(desk: Desk, position_id: PositionId) -> None:
 
 def _may_try(outbox: Outbox, position: Position, now: datetime) -> bool:
     tried = outbox.tried.get(position.id)
-    return tried is None or now - tried >= pause_after(position, tried)
+    return tried is None or not lasts(now, tried, pause_after(position, tried))
 
 
 def _too_old(position: Position, now: datetime) -> bool:
     return position.exited_at is None or now - position.exited_at > GIVEN_UP_AFTER
-
-
-def _ratio(position: Position, prices: Mapping[Coin, Price | None]) -> Decimal | None:
-    base, quote = prices[position.pair.base], prices[position.pair.quote]
-    return ratio_of(base, quote) if base is not None and quote is not None else None

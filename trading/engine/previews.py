@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from trading.domain.errors import InvalidRequest, Refused, VenueUnavailable
 from trading.domain.exit_plan import TrailingStop
-from trading.domain.market import Depth, Pair
+from trading.domain.market import Depth
 from trading.domain.orders import Side
 from trading.domain.signals import Signal
 from trading.domain.units import Coin, Price, Usd
@@ -19,11 +19,11 @@ from trading.engine.barriers import further
 from trading.engine.desk import Desk
 from trading.engine.entry import judge_signal, owned, require_monitor
 from trading.engine.planning import Draft, World
-from trading.engine.records import SignalWords, signal_words
+from trading.engine.records import SignalWords, pair_spread, signal_words
 from trading.engine.requests import ExecuteRequest
 from trading.engine.states import require_active, standing_rejection
 from trading.utils.risk_controls import Breach, EntryLeg, Headroom, headroom
-from trading.utils.trade_calculator import calculate_spread, executable_price, leg_slippage, twap_due_times
+from trading.utils.trade_calculator import executable_price, leg_slippage, twap_due_times
 
 SIGNAL_SIZE_USD = Usd(Decimal(1000))
 """Scout's entries are judged at this size, or at the largest that the allocation allows where that is less."""
@@ -138,7 +138,7 @@ def preview(desk: Desk, request: ExecuteRequest) -> Preview:
         long=long,
         short=short,
         slices=_slices(plan, world.now),
-        expected_spread=_spread(signal.pair, (long, short)),
+        expected_spread=pair_spread(signal.pair, {leg.coin: leg.expected_price for leg in (long, short)}),
         round_trip_cost=entry.round_trip_cost,
         take_profit=plan.exit_plan.take_profit,
         stop_loss=plan.exit_plan.stop_loss,
@@ -252,9 +252,3 @@ def _slices(plan: Draft, now: datetime) -> tuple[SlicePreview, ...]:
         SlicePreview(number, due, long, short)
         for number, (due, (long, short)) in enumerate(zip(dues, plan.slices, strict=True), start=1)
     )
-
-
-def _spread(pair: Pair, legs: tuple[LegPreview, ...]) -> Decimal | None:
-    prices = {leg.coin: leg.expected_price for leg in legs}
-    base, quote = prices.get(pair.base), prices.get(pair.quote)
-    return calculate_spread(base, quote) if base is not None and quote is not None else None

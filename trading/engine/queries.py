@@ -1,4 +1,4 @@
-"""What the desk shows, as records whose field names are the contract's JSON names. Reads only; nothing here decides
+"""What the desk shows, as records whose field names are the API's JSON names. Reads only; nothing here decides
 anything."""
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Positions and trades as they are shown: records whose field names are the contract's JSON names, made of what the
+"""Positions and trades as they are shown: records whose field names are the API's JSON names, made of what the
 book and a mark say, and nothing else."""
 
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from trading.domain.book import Book
 from trading.domain.exit_plan import ExitReason, Reversion, TrailingStop
+from trading.domain.market import Pair
 from trading.domain.naked import naked_by_losses, naked_left, naked_now
 from trading.domain.orders import Order, OrderReport, Side
 from trading.domain.positions import Leg, Position, PositionStatus, Watch
@@ -116,7 +117,7 @@ class GuardianWords:
 
 @dataclass(frozen=True, slots=True)
 class PositionView:
-    """A position as the contract names it. What is not known now is None.
+    """A position as the API names it. What is not known now is None.
 
     `high_water` is the highest net return that its trailing stop goes by, written down once that is armed and whenever
     it has risen by a twentieth of the gap: armed from `arm` on, and for good, it leaves at `high_water` less `gap`.
@@ -268,8 +269,8 @@ def position_view(book: Book, position: Position, mark: Mark | None, now: dateti
         leverage=position.leverage,
         long=_view_leg(position, position.long, mids.get(position.long.coin)),
         short=_view_leg(position, position.short, mids.get(position.short.coin)),
-        entry_spread=_spread(position, {leg.coin: leg.entry_price for leg in position.legs}),
-        current_spread=_spread(position, mids),
+        entry_spread=pair_spread(position.pair, {leg.coin: leg.entry_price for leg in position.legs}),
+        current_spread=pair_spread(position.pair, mids),
         pnl=pnl,
         pnl_percent=_percent(pnl, position),
         exit_return=present if position.holds else None,
@@ -349,9 +350,9 @@ def _view_leg(position: Position, leg: Leg, price: Price | None) -> LegView:
     )
 
 
-def _spread(position: Position, prices: Mapping[Coin, Price | None]) -> Decimal | None:
+def pair_spread(pair: Pair, prices: Mapping[Coin, Price | None]) -> Decimal | None:
     """price(A)/price(B) - 1 of the pair A/B; None unless both prices are known."""
-    base, quote = prices.get(position.pair.base), prices.get(position.pair.quote)
+    base, quote = prices.get(pair.base), prices.get(pair.quote)
     return calculate_spread(base, quote) if base is not None and quote is not None else None
 
 
@@ -360,7 +361,7 @@ def _view_zscore(
 ) -> ZscoreView | None:
     if reversion is None:
         return None
-    spread = _spread(position, mids)
+    spread = pair_spread(position.pair, mids)
     current = None if spread is None else zscore_of(reversion, spread + 1)
     return ZscoreView(
         reversion.zscore, current, reversion.mean, reversion.deviation, reversion.candles, reversion.interval
@@ -410,10 +411,7 @@ def _view_execution(trade: Trade) -> ExecutionView:
 
 
 def _spread_of(trade: Trade, long: Price | None, short: Price | None) -> Decimal | None:
-    """price(A)/price(B) - 1 at these prices of the legs."""
-    prices = {trade.terms.long.coin: long, trade.terms.short.coin: short}
-    base, quote = prices.get(trade.terms.pair.base), prices.get(trade.terms.pair.quote)
-    return calculate_spread(base, quote) if base is not None and quote is not None else None
+    return pair_spread(trade.terms.pair, {trade.terms.long.coin: long, trade.terms.short.coin: short})
 
 
 def _slippage(trade: Trade, long: Price | None, short: Price | None) -> Decimal | None:

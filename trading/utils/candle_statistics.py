@@ -14,7 +14,7 @@ from trading.domain.market import Candle, CandleInterval
 from trading.domain.units import ZERO
 
 CANDLES_MIN = 200
-"""Trading rules, 4: fewer say too little about a mean and a deviation."""
+"""Fewer say too little about a mean and a deviation."""
 HOURS_OF_A_DAY = 24
 TREND_SIGMAS = Decimal(1)
 PERCENT = Decimal(100)

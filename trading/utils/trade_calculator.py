@@ -403,7 +403,7 @@ def _done(filled: Number, planned: Number, leg: str) -> Decimal:
 
 
 def net_return(position: Position, long_price: Number, short_price: Number, taker_fee: Number) -> Decimal:
-    """What *position* would have made, closed now, over its gross notional at entry. Trading rules, 4.
+    """What *position* would have made, closed now, over its gross notional at entry.
 
     *long_price* is what the long can be sold at now and *short_price* what the short can be bought back at, by depth.
     Counted: gains realized so far, gains on what is held, fees and funding paid, and *taker_fee* on the notional still
