@@ -152,7 +152,7 @@ def _is_loopback_host(host: str) -> bool:
 
 
 def _peer_url(value: str) -> str:
-    """An http(s) address without user, query or trailing slash; off this machine only https (trading-rules, doors)."""
+    """An http(s) address without user, query or trailing slash; off this machine only https."""
     parts = _split(value)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("must be an address such as https://example.org")
