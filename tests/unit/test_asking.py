@@ -67,6 +67,41 @@ class AskingTest(unittest.TestCase):
         self.addCleanup(timer.join)
         self.assertEqual(self.asking.answers(("hangs",)), {"hangs": 5})
 
+    def test_as_long_as_there_is_patience_where_nobody_has_answered(self) -> None:
+        self.asking.patience = Patience(others=0.05, alone=WAIT_SECONDS, straggling=0.0)
+        timer = threading.Timer(0.3, self.hangs.set)
+        timer.start()
+        self.addCleanup(timer.join)
+        self.assertEqual(self.asking.answers(("hangs",)), {"hangs": 5})
+
+    def test_and_then_the_others_have_a_moment_more(self) -> None:
+        self.asking.patience = Patience(others=0.05, alone=WAIT_SECONDS, straggling=WAIT_SECONDS)
+        later = threading.Event()
+        self.asking.ask = lambda key: self.answer(key) if key == "hangs" else len(key) * later.wait(WAIT_SECONDS)
+        timers = [threading.Timer(0.2, self.hangs.set), threading.Timer(0.4, later.set)]
+        for timer in timers:
+            timer.start()
+            self.addCleanup(timer.join)
+        self.assertEqual(self.asking.answers(("hangs", "later")), {"hangs": 5, "later": 5})
+
+    def test_what_is_there_waits_for_nothing_more(self) -> None:
+        """An exit would wait by so much at each look."""
+        self.asking.patience = Patience(others=WAIT_SECONDS, alone=WAIT_SECONDS, straggling=WAIT_SECONDS)
+        began = time.monotonic()
+        self.assertEqual(self.asking.answers(("one", "three")), {"one": 3, "three": 5})
+        self.assertLess(time.monotonic() - began, WAIT_SECONDS / 2)
+
+    def test_nor_longer_than_the_others_patience_for_one_that_hangs(self) -> None:
+        self.asking.patience = Patience(others=0.1, alone=WAIT_SECONDS, straggling=WAIT_SECONDS)
+        began = time.monotonic()
+        self.assertEqual(self.asking.answers(("one", "hangs"))["one"], 3)
+        self.assertLess(time.monotonic() - began, WAIT_SECONDS / 2)
+
+    def test_one_that_hangs_keeps_no_process_from_ending(self) -> None:
+        self.asking.answers(("hangs",))
+        (thread,) = [one for one in threading.enumerate() if one.name == "the price of hangs"]
+        self.assertTrue(thread.daemon)
+
     def test_the_others_are_waited_for_when_one_is_there_already(self) -> None:
         """Left out, a price that came a moment after that of the other leg would keep an exit waiting."""
         self.asking.patience = Patience(others=WAIT_SECONDS, alone=WAIT_SECONDS)

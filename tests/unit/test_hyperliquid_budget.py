@@ -1,5 +1,6 @@
 """The request budget: one for all processes, with a part that only closing may use."""
 
+import os
 import struct
 import tempfile
 import threading
@@ -44,6 +45,17 @@ class Budget(unittest.TestCase):
         self.assertTrue(self.meter().spend(300, Lane.ORDINARY))
         self.assertEqual(self.meter().used(), 900)
 
+    def test_one_that_has_spent_keeps_no_other_waiting_and_no_file_open(self) -> None:
+        """Whoever waited in vain would open nothing, and close beside the count."""
+        first, second = self.meter(), self.meter()
+        self.assertTrue(first.spend(1, Lane.ORDINARY) and second.spend(1, Lane.ORDINARY))
+        before = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").is_dir() else None
+        for meter in (first, second) * 20:
+            self.assertTrue(meter.spend(1, Lane.ORDINARY))
+        if before is not None:
+            self.assertLessEqual(len(os.listdir("/proc/self/fd")), before + 5)
+        self.assertEqual(first.used(), 42)
+
     def test_weight_comes_back_after_a_minute_second_by_second(self) -> None:
         meter = self.meter()
         meter.spend(500, Lane.ORDINARY)
@@ -68,6 +80,13 @@ class Budget(unittest.TestCase):
         meter.spend(900, Lane.ORDINARY)
         self.clock.advance(-30)
         self.assertFalse(meter.spend(1, Lane.ORDINARY))
+
+    def test_nor_does_it_take_more_than_was_spent(self) -> None:
+        meter = self.meter()
+        meter.spend(100, Lane.ORDINARY)
+        self.clock.advance(-30)
+        self.assertTrue(meter.spend(800, Lane.ORDINARY))
+        self.assertEqual(meter.used(), 900)
 
     def test_a_clock_that_is_set_back_by_an_hour_keeps_no_close_waiting_for_longer_than_a_minute(self) -> None:
         """A minute that was full counted until the clock was there again, and not one order could go out."""

@@ -25,6 +25,7 @@ from trading.domain.resting import (
 from trading.domain.units import ONE, ZERO, Coin, PositionId, Price, Quantity
 
 STRANGER_KEY = "0x" + "77" * 32
+RESTS = {"resting": {"oid": 7}}
 
 
 class RestingWorld(HyperliquidWorld):
@@ -87,8 +88,9 @@ class Placing(RestingWorld):
         self.assertEqual(len(self.venue.resting()), 4)
 
     def test_a_word_that_is_not_known_is_a_doubt(self) -> None:
-        words = ["waitingForTrigger", "waitingForFill", {"resting": {"oid": 7}}, "aNewOne"]
-        answer = {"status": "ok", "response": {"type": "order", "data": {"statuses": words}}}
+        fired = {"filled": {"oid": 8, "totalSz": "0.5", "avgPx": "3600.0"}}
+        answer: dict[str, object] = {"status": "ok"}
+        answer["response"] = {"type": "order", "data": {"statuses": ["waitingForTrigger", fired, RESTS, "aNewOne"]}}
         self.server.faults.add(Fault(EXCHANGE, Answer.SAYS, Commit.NEVER, "order", body=answer))
         self.assertEqual(self.place(*self.both_legs()), (*(RestingStatus.RESTING,) * 3, RestingStatus.UNKNOWN))
 
@@ -128,6 +130,37 @@ class Placing(RestingWorld):
             self.assertIsNone(self.venue.cancel_resting([self.resting_order()]))
         self.assertEqual(len(self.exchange.received), sent)
         self.assertEqual(self.venue.cancel_resting([]), frozenset())
+
+    def test_a_quantity_below_the_grid_spoils_its_group_before_it_is_sent(self) -> None:
+        """The exchange would refuse the guards of the other leg with it, and say so of the first."""
+        sent = len(self.exchange.received)
+        for quantity in ("0.00001", "0", "-0.5", "NaN"):
+            reports = self.venue.place_resting(
+                [self.resting_order(SOL, "240", "5"), self.resting_order(quantity=quantity)], self.clock.now()
+            )
+            self.assertEqual([one.reason for one in reports], [RejectReason.SIZE] * 2)
+        self.assertEqual(len(self.exchange.received), sent)
+
+
+class OnABudget(RestingWorld):
+    weight = 1200
+
+    def fill(self, weight: int) -> None:
+        self.venue.meter.charge(weight - self.venue.meter.used())
+
+    def test_what_guards_goes_before_what_opens_and_after_what_closes(self) -> None:
+        self.venue.clock_skew()
+        self.fill(1000)
+        self.assertEqual(self.place(self.resting_order()), (RestingStatus.RESTING,))
+        self.fill(1100)
+        (report,) = self.venue.place_resting([self.resting_order()], self.clock.now() + timedelta(seconds=10))
+        self.assertEqual((report.status, report.reason), (RestingStatus.REJECTED, RejectReason.RATE_LIMIT))
+
+    def test_what_is_in_the_way_of_a_close_is_taken_back_with_the_last_of_it(self) -> None:
+        order = self.resting_order()
+        self.place(order)
+        self.fill(1199)
+        self.assertEqual(self.venue.cancel_resting([order]), {order.client_order_id})
 
 
 class TakingBack(RestingWorld):

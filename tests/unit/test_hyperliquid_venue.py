@@ -1014,6 +1014,20 @@ class Money(HyperliquidWorld):
         self.clock.advance(61)
         self.assertTrue(self.venue.unified())
 
+    def test_that_nothing_was_paid_for_an_hour_is_not_believed_for_minutes(self) -> None:
+        """It is settled once: a server half a minute behind would have made its payment nobody's."""
+        self.venue.submit([self.an_order(ETH, Side.BUY, "1")])
+        start = self.clock.now()
+        self.clock.advance(3600 + 31)
+        until = start + timedelta(hours=1)
+        self.server.faults.say([], only="userFunding")
+        with self.assertRaisesRegex(VenueUnavailable, "may not be listed yet"):
+            self.venue.funding([ETH], start, until)
+        self.assertEqual(len(self.venue.funding([ETH], start, until)), 1)
+        self.clock.advance(300)
+        self.server.faults.say([], only="userFunding")
+        self.assertEqual(self.venue.funding([ETH], start, until), ())
+
     def test_more_payments_of_one_instant_than_a_page_holds_are_not_called_all_of_them(self) -> None:
         self.venue.submit([self.an_order(ETH, Side.BUY, "1"), self.an_order(SOL, Side.SELL, "7")])
         start = self.clock.now()

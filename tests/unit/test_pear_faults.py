@@ -18,6 +18,7 @@ from tests.unit.pear_world import ALL, CLOSE, CUT, ETH, OPEN, SOL, PearWorld
 from tests.unit.test_pear_register import WAIT_SECONDS, asked_for
 from trading.adapters import pear, pear_register
 from trading.adapters.hyperliquid_budget import Lane
+from trading.adapters.hyperliquid_values import milliseconds
 from trading.adapters.hyperliquid_wire import Fill
 from trading.adapters.pear_reports import OPEN_PATIENCE
 from trading.domain.errors import Busy, StoreCorrupt, VenueUnavailable
@@ -549,6 +550,9 @@ class Turns(PearWorld):
         self.assertEqual((writes[0], writes[2]), (OPEN, OPEN))
 
 
+ETH_SOLD = (ETH, Side.SELL)
+
+
 class WithAKey(PearWorld):
     direct = True
 
@@ -581,6 +585,24 @@ class WithAKey(PearWorld):
             self.assertTrue(all(one.status.in_doubt for one in self.venue.reports(orders)))
         self.assertEqual(self.direct_orders(), 0)
         self.assertEqual([one.status for one in self.told(orders)], [OrderStatus.FILLED] * 2)
+
+    def test_nor_does_a_register_of_nonces_that_cannot_be_written(self) -> None:
+        """A disk that takes no change any more: what was sent is known by this process alone."""
+        self.fault(CLOSE, Answer.CLOSED, Commit.NEVER)
+        orders = self.a_way_out()
+        self.venue.submit(orders)
+        self.clock.advance(11)
+        assert self.venue.direct is not None
+        register = self.venue.direct._signer.register
+        self.server.info.lag.milliseconds, self.server.info.lag.fills_too = 3000, True
+        with (
+            mock.patch.object(register, "known", side_effect=OSError("read-only")),
+            mock.patch.object(register, "nonce_of", return_value=None),
+        ):
+            for _ in range(3):
+                self.venue.reports(orders)
+                self.clock.advance(1)
+        self.assertEqual(self.direct_orders(), 2)
 
     def test_a_restart_does_not_send_it_twice(self) -> None:
         self.fault(CLOSE, Answer.CLOSED, Commit.NEVER)
@@ -628,14 +650,17 @@ class WithAKey(PearWorld):
         orders = self.a_way_out()
         self.venue.submit(orders)
         self.clock.advance(7)
+        self.exchange.set_market(ETH, "3100")
         self.exchange.cap_next_fill(ETH, "0.2")
         self.pear.trading.close_all(self.venue.account_id, {"executionType": "MARKET"})
         self.clock.advance(1)
         eth, sol = self.told(orders)
         self.assertEqual([row["s"] for row in self.sent_directly()], ["0.3"])
         self.assertEqual((eth.filled, sol.filled), (Decimal("0.5"), Decimal("7.5")))
-        fills = self.venue.account_fills(orders[0].intended_at)
-        self.assertEqual(eth.fees, sum(one.fee for one in fills if (one.coin, one.side) == (ETH, Side.SELL)))
+        sold = [one for one in self.venue.account_fills(orders[0].intended_at) if (one.coin, one.side) == ETH_SOLD]
+        self.assertEqual(eth.fees, sum(one.fee for one in sold))
+        self.assertEqual(eth.average_price, sum(one.quantity * one.price for one in sold) / eth.filled)
+        self.assertEqual(eth.filled_at, max(one.filled_at for one in sold))
 
     def test_a_close_goes_directly_at_once_when_pear_gives_no_token(self) -> None:
         self.pear.sessions.forget_all()
@@ -674,6 +699,28 @@ class WithAKey(PearWorld):
         body = {"statusCode": 403, "message": "no", "code": "POSITION_UNAUTHORIZED"}
         self.pear.faults.say(body, route=CLOSE)
         self.assert_closed_directly()
+
+    def test_nothing_goes_directly_before_what_pear_may_have_done_can_be_seen(self) -> None:
+        """Pear's no is no proof that neither leg was done."""
+        self.pear.faults.say({"statusCode": 403, "message": "no", "code": "POSITION_UNAUTHORIZED"}, route=CLOSE)
+        orders, began = self.a_way_out(), milliseconds(self.clock.now())
+        self.venue.submit(orders)
+        self.assertEqual([one.status for one in self.told(orders)], [OrderStatus.FILLED] * 2)
+        sent = [one.at_ms for one in self.exchange.received if one.type == "order" and "builder" not in one.action]
+        self.assertGreaterEqual(min(sent) - began, 1500)
+
+    def test_what_the_exchange_would_refuse_as_well_does_not_go_there(self) -> None:
+        for code, reason in (
+            ("HL_REDUCE_ONLY", RejectReason.REDUCE_ONLY),
+            ("HL_IOC_NO_MATCH", RejectReason.NO_MATCH),
+            ("HL_MIN_TRADE_VALUE", RejectReason.NOTIONAL_MIN),
+        ):
+            with self.subTest(code):
+                self.pear.faults.say({"statusCode": 400, "message": "no", "code": code}, route=CLOSE)
+                orders = self.a_way_out()
+                self.venue.submit(orders)
+                self.assertEqual({one.reason for one in self.told(orders)}, {reason})
+                self.assertEqual(self.direct_orders(), 0)
 
     def assert_closed_directly(self) -> None:
         orders = self.a_way_out()

@@ -80,6 +80,8 @@ BARS_AGE_MAX_SECONDS = 60.0
 HOUR = timedelta(hours=1)
 # Payments are stamped some milliseconds after the hour they are for, and are readable a little later.
 FUNDING_LAG = timedelta(seconds=10)
+# An hour is settled once, and who asks for one has held something then: that nothing was paid is believed after this.
+FUNDING_DOUBTED = timedelta(minutes=5)
 _BEHIND = "a server of the exchange is seconds behind, and told"
 T = TypeVar("T")
 _Seen = tuple[BookFrame, datetime, tuple[Price, datetime]]
@@ -481,14 +483,14 @@ class HyperliquidReader:
         return self._api.skew(Lane.WATCH)
 
     def funding(self, coins: Collection[Coin], since: datetime, until: datetime) -> tuple[FundingPayment, ...]:
-        """Each payment counts for the full hour that it was made for. Raises VenueUnavailable, too, for the few seconds
-        after an hour in which its payments may not be listed yet."""
+        """Each payment counts for the full hour that it was made for. Raises VenueUnavailable, too, for the minutes
+        after an hour in which none of its payments is listed: a server that is behind has none of them yet."""
         hour = until.replace(minute=0, second=0, microsecond=0)
         if hour <= since:
             return ()
         venue_now = self._venue_now(Lane.WATCH)
         rows = self._funding_rows(since, until)
-        if venue_now < hour + FUNDING_LAG and not any(_hour_of(row.at) == hour for row in rows):
+        if venue_now < hour + FUNDING_DOUBTED and not any(_hour_of(row.at) == hour for row in rows):
             raise VenueUnavailable(f"the funding of {hour:%H:%M} may not be listed yet")
         payments = [
             FundingPayment(row.coin, Usd(-row.usdc), Quantity(row.quantity), _hour_of(row.at))
