@@ -1,5 +1,6 @@
 """Hyperliquid beside the contract: what it asks and sends, when it refuses by itself, and that money adds up."""
 
+import itertools
 import threading
 import time
 import unittest
@@ -21,7 +22,7 @@ from tests.unit.hyperliquid_world import ETH, SOL, HyperliquidWorld
 from trading.adapters import hyperliquid, hyperliquid_reader
 from trading.adapters.asking import Patience
 from trading.adapters.hyperliquid_actions import Refusal, Working
-from trading.adapters.hyperliquid_api import network_of
+from trading.adapters.hyperliquid_api import Skew, network_of
 from trading.adapters.hyperliquid_budget import Lane
 from trading.adapters.hyperliquid_values import milliseconds
 from trading.adapters.hyperliquid_wire import PerpState
@@ -385,6 +386,39 @@ class Clocks(HyperliquidWorld):
         (report,) = desk.reports([order])
         self.assertIs(report.status, OrderStatus.UNKNOWN)
 
+    def test_nor_may_ours_that_is_ahead_make_it_earlier(self) -> None:
+        desk = self.behind(-100.0)
+        self.own.advance(14)
+        self.clock.advance(14)
+        (report,) = desk.reports([self.an_order(seconds=-1)])
+        self.assertIs(report.status, OrderStatus.UNKNOWN)
+
+    def test_what_is_not_sure_of_the_clock_delays_it(self) -> None:
+        order = self.an_order()
+        self.clock.advance(17)
+        unsure = Skew(timedelta(0), timedelta(seconds=3))
+        with mock.patch.object(self.venue._api, "skew", return_value=unsure):
+            for seconds, status in ((0, OrderStatus.UNKNOWN), (2, OrderStatus.ABSENT)):
+                self.clock.advance(seconds)
+                self.assertIs(self.venue.reports([order])[0].status, status)
+
+    def test_fills_since_an_instant_of_ours_are_those_since_then_by_the_venue_s_clock(self) -> None:
+        for seconds in (50.0, -50.0):
+            with self.subTest(seconds=seconds):
+                self.venue.submit([self.an_order()])
+                self.clock.advance(30)
+                desk = self.behind(seconds)
+                since = self.own.now()
+                self.clock.advance(30)
+                self.own.advance(30)
+                (report,) = self.venue.submit([self.an_order()])
+                (fill,) = desk.account_fills(since)
+                self.assertEqual((fill.quantity, fill.filled_at), (report.filled, report.filled_at))
+                unsure = Skew(timedelta(seconds=seconds), timedelta(seconds=31))
+                with mock.patch.object(desk._api, "skew", return_value=unsure):
+                    self.assertEqual(len(desk.account_fills(since)), 2)
+                self.clock.advance(100)
+
     def test_a_venue_whose_clock_cannot_be_read_gets_no_entry_but_a_close(self) -> None:
         self.venue.submit([self.an_order(quantity="1")])
         self.clock.advance(60)
@@ -500,6 +534,60 @@ class Budget(HyperliquidWorld):
         self.venue.submit([self.an_order()])
         self.venue.set_leverage(ETH, 3)
         self.assertEqual(self.venue.meter.used(), self.server.weight_used)
+
+    def test_rows_are_counted_as_the_venue_counts_them(self) -> None:
+        since = self.clock.now()
+        self.clock.advance(1)
+        row = {"time": milliseconds(self.clock.now()), "hash": "0x0"}
+        fill = {"coin": "ETH", "px": "1", "sz": "1", "side": "B", "fee": "0", "oid": 1, **row}
+        paid = {"type": "funding", "coin": "ETH", "usdc": "-1", "szi": "1"}
+        self.server.faults.say([{**fill, "tid": number} for number in range(40)], only="userFillsByTime")
+        self.server.faults.say([{**row, "delta": paid}] * 40, only="userFunding")
+        moved = [{**row, "delta": {"type": "deposit", "usdc": "1", "nonce": number}} for number in range(40)]
+        self.server.faults.say(moved, only="userNonFundingLedgerUpdates", times=2)
+        self.venue.clock_skew()
+        self.venue.unified()
+        hour = self.clock.now().replace(minute=0, second=0, microsecond=0)
+        for read, weight in (
+            (lambda: self.venue.account_fills(since), 22),
+            (lambda: self.venue.funding([ETH], hour - timedelta(hours=1), hour), 22),
+            (lambda: self.venue.transferred(since), 44),
+        ):
+            before = self.venue.meter.used()
+            read()
+            self.assertEqual(self.venue.meter.used() - before, weight)
+
+    def test_each_read_may_use_as_much_of_it_as_what_it_is_for(self) -> None:
+        since = self.clock.now()
+        self.clock.advance(400)
+        asks: dict[Lane, tuple[Any, ...]] = {
+            Lane.ORDINARY: (
+                lambda: self.venue.candles(ETH, CandleInterval.MINUTE, since, self.clock.now()),
+                lambda: self.venue.funding([ETH], since - timedelta(hours=1), since),
+                self.venue.agents,
+                self.venue.learn_fees,
+                lambda: self.venue.builder_fee(MASTER),
+            ),
+            Lane.WATCH: (self.venue.clock_skew, self.venue.resting, lambda: self.venue.transferred(since)),
+            Lane.LOOK: (self.venue.account, lambda: self.venue.quotes([ETH]), lambda: self.opened().instruments()),
+            Lane.CLOSE: (lambda: self.venue.account_fills(since),),
+        }
+        places = list(Lane)
+        for place, used in enumerate((800, 940, 1070)):
+            for lane, reads in asks.items():
+                for number, read in enumerate(reads):
+                    with self.subTest(used=used, lane=lane, number=number):
+                        self.clock.advance(120)
+                        self.venue.instruments()
+                        if lane is not Lane.WATCH or number:
+                            self.venue.clock_skew()
+                        self.venue.unified()
+                        self.venue.meter.charge(used - self.venue.meter.used())
+                        if places.index(lane) >= place:
+                            read()
+                        else:
+                            with self.assertRaises(VenueUnavailable):
+                                read()
 
     def test_a_spent_budget_refuses_openings_before_sending_and_lets_closes_pass(self) -> None:
         self.venue.submit([self.an_order(quantity="1")])
@@ -1013,6 +1101,18 @@ class Money(HyperliquidWorld):
             self.opened().account()
         self.clock.advance(61)
         self.assertTrue(self.venue.unified())
+
+    def test_each_hour_is_paid_for_once_and_each_coin_to_who_holds_it(self) -> None:
+        self.venue.submit([self.an_order(ETH, Side.BUY, "1"), self.an_order(SOL, Side.SELL, "7")])
+        start = self.clock.now()
+        for _ in range(3):
+            self.clock.advance(3600)
+        for row in self.exchange.account(MASTER).fundings:
+            row["time"] = int(str(row["time"])) + 37
+        hours = [start + timedelta(hours=number) for number in range(4)]
+        for since, until in itertools.pairwise(hours):
+            self.assertEqual([one.paid_at for one in self.venue.funding([ETH], since, until)], [until])
+        self.assertEqual({one.coin for one in self.venue.funding([SOL], start, hours[3])}, {SOL})
 
     def test_that_nothing_was_paid_for_an_hour_is_not_believed_for_minutes(self) -> None:
         """It is settled once: a server half a minute behind would have made its payment nobody's."""
