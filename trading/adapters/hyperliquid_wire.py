@@ -278,12 +278,13 @@ def decode_state(answer: object) -> PerpState:
 
 
 def _holding(position: Record) -> Holding:
-    liquidation = position.get("liquidationPx")
+    liquidation, quantity = position.get("liquidationPx"), amount(position, "szi")
     return Holding(
         coin=Coin(text(position, "coin")),
-        quantity=Quantity(amount(position, "szi")),
+        quantity=Quantity(quantity),
         entry_price=Price(amount(position, "entryPx")),
         liquidation_price=None if liquidation is None else Price(number(liquidation)),
+        mark_price=Price(amount(position, "positionValue") / abs(quantity)),
     )
 
 

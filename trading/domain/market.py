@@ -119,12 +119,14 @@ _MINUTES = {"1m": 1, "5m": 5, "15m": 15, "1h": 60, "4h": 240, "1d": 1440}
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """What the account holds of a coin: `quantity` signed (positive is long), `entry_price` its average."""
+    """What the account holds of a coin: `quantity` signed (positive is long), `entry_price` its average, and
+    `mark_price` what the venue values one at, where it says so."""
 
     coin: Coin
     quantity: Quantity
     entry_price: Price
     liquidation_price: Price | None = None
+    mark_price: Price | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,15 @@ class Account:
         """Signed quantity of *coin*; zero when there is none."""
         holding = self.holdings.get(coin)
         return holding.quantity if holding is not None else Quantity(ZERO)
+
+    def valuations(self, instruments: Mapping[Coin, Instrument]) -> dict[Coin, Quote]:
+        """What is held of coins that trade as the venue values it, as quotes without a spread: enough for an order that
+        reduces, whose limit is a band around them, and for nothing else."""
+        return {
+            coin: Quote(coin, one.mark_price, one.mark_price, one.mark_price, self.taken_at)
+            for coin, one in self.holdings.items()
+            if one.mark_price is not None and coin in instruments and not instruments[coin].delisted
+        }
 
 
 @dataclass(frozen=True, slots=True)

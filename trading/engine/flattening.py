@@ -96,9 +96,10 @@ def close_holdings(
         _ask_about_attempts(desk, attempts)
         held: Mapping[Coin, Quantity] = {}
         try:
-            held = _held(desk, coins, spared, attempts, parts)
+            account = desk.venue.account()
+            held = _held(account, coins, spared, attempts, parts)
             due = {coin: one for coin, one in held.items() if _is_due(desk, coin, spared, parts, attempts)}
-            orders = _closing_orders(desk, due, spared, attempts) if due else ()
+            orders = _closing_orders(desk, account, due, spared, attempts) if due else ()
         except VenueUnavailable:
             if desk.clock.monotonic() >= until:
                 raise
@@ -168,14 +169,14 @@ def _note_attempts(
 
 
 def _held(
-    desk: Desk,
+    account: Account,
     coins: Collection[Coin] | None,
     spared: Mapping[Coin, Quantity],
     attempts: Mapping[Coin, Attempts],
     parts: Mapping[Coin, Part],
 ) -> Mapping[Coin, Quantity]:
     found = {}
-    for coin, one in desk.venue.account().holdings.items():
+    for coin, one in account.holdings.items():
         if coins is None or coin in coins:
             filled = attempts[coin].filled if coin in attempts else Quantity(ZERO)
             ours = ours_of(one.quantity, spared.get(coin, Quantity(ZERO)), parts.get(coin), filled)
@@ -200,11 +201,19 @@ def ours_of(held: Quantity, theirs: Quantity, part: Part | None, filled: Quantit
 
 
 def _closing_orders(
-    desk: Desk, held: Mapping[Coin, Quantity], spared: Mapping[Coin, Quantity], attempts: Mapping[Coin, Attempts]
+    desk: Desk,
+    account: Account,
+    held: Mapping[Coin, Quantity],
+    spared: Mapping[Coin, Quantity],
+    attempts: Mapping[Coin, Attempts],
 ) -> tuple[Order, ...]:
     """One order a coin for all of it, rounded down to its lots; none for a residue under the venue's minimum beside
-    what is *spared*. Ids are hashes of the instant, for without a ledger nothing else tells tries apart."""
-    instruments, quotes = desk.venue.instruments(), desk.venue.quotes(tuple(held))
+    what is *spared*. Where no price can be read, the venue's own valuation of what it holds serves. Ids are hashes of
+    the instant, for without a ledger nothing else tells tries apart."""
+    instruments = desk.venue.instruments()
+    quotes = account.valuations(instruments)
+    with suppress(VenueUnavailable):
+        quotes |= desk.venue.quotes(tuple(held))
     # After the calls that took their time: the orders expire soon.
     now, orders = desk.clock.now(), []
     for coin, quantity in held.items():

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TypeGuard
 
 from trading.domain.errors import VenueUnavailable
-from trading.domain.market import Account, Depth, Quote, ratio_of
+from trading.domain.market import Account, Depth, Holding, Quote, ratio_of
 from trading.domain.orders import Side
 from trading.domain.positions import Leg, Position
 from trading.domain.units import Coin, Price, Usd
@@ -163,7 +163,7 @@ def distance_of(position: Position, account: Account, quotes: Mapping[Coin, Quot
     """The nearer leg's distance to liquidation as a fraction of its mark; None when no leg can be liquidated.
 
     None too while either leg's is unknown, for the other one is then no answer: unless it is near, which is. The mark
-    may be old: it is the best that is known. What is held on the other side is not the leg: an account that was read
+    is the latest that is known, and may be old. What is held on the other side is not the leg: an account that was read
     before a pair was turned round says nothing of it, and drift is nobody's liquidation.
     """
     distances, unknown = [], False
@@ -173,12 +173,21 @@ def distance_of(position: Position, account: Account, quotes: Mapping[Coin, Quot
             holding = None
         if leg.held <= 0 or (holding is not None and holding.liquidation_price is None):
             continue
-        if holding is None or quote is None or not _is_price(holding.liquidation_price) or not _is_price(quote.mark):
+        mark = None if holding is None else _latest_mark(holding, account, quote)
+        if holding is None or not _is_price(holding.liquidation_price) or not _is_price(mark):
             unknown = True
         else:
-            distances.append(liquidation_distance(leg.side, quote.mark, holding.liquidation_price))
+            distances.append(liquidation_distance(leg.side, mark, holding.liquidation_price))
     nearest = min(distances, default=None)
     return None if unknown and nearest is not None and nearest > LIQUIDATION_WARN else nearest
+
+
+def _latest_mark(holding: Holding, account: Account, quote: Quote | None) -> Price | None:
+    """The mark in the *quote* or in the account, whichever is of later: where no price can be read, the account tells
+    one all the same."""
+    if quote is None or (holding.mark_price is not None and account.taken_at > (quote.marked_at or quote.taken_at)):
+        return holding.mark_price
+    return quote.mark
 
 
 def maintenance_share(account: Account) -> Decimal:
