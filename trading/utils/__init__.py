@@ -1,1 +1,1 @@
-"""Two pure modules (trade_calculator, risk_controls) and the adapters of files, cache and log."""
+"""Pure modules (trade_calculator, risk_controls, candle_statistics), the files of a DATA_DIR, the cache and the log."""
