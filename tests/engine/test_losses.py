@@ -20,9 +20,10 @@ from trading.domain.orders import RejectReason
 from trading.domain.positions import Position, PositionStatus
 from trading.domain.resting import FillCause, RestingOrder
 from trading.domain.trades import LEFT_TO_OTHERS, CancelWanted, HoldingGone, LegLost, Trade, record
-from trading.domain.units import ClientOrderId, Coin, Quantity
+from trading.domain.units import ClientOrderId, Coin, PositionId, Quantity
 from trading.engine import closing, emergency, late, losses, monitor, queries, recovery, working
 from trading.engine.accounting import account_of
+from trading.engine.desk import Desk
 from trading.engine.late import LateMemory
 from trading.engine.monitor import Watchman
 from trading.engine.requests import TwapRequest
@@ -549,6 +550,8 @@ class BesideOthers(LossCase):
         self.tick(2)
         self.assertEqual([one.quantity for one in self.losses(position)], [Decimal("0.25")])
         self.assertEqual((self.venue.held("ETH"), self.venue.held("BTC")), (Decimal("0.25"), 0))
+        # It is nobody's word that anything is theirs, or missing.
+        self.assertEqual(self.scene.store.state().accepted_drift, {})
         asked = self.venue.calls.count("fills")
         self.tick(5, seconds=60)
         self.assertEqual(self.venue.calls.count("fills"), asked)
@@ -932,6 +935,29 @@ class Unexplained(LossCase):
         self.assertNotIn("LegLost", [one.facts.get("event") for one in self.scene.log.entries])
         self.assertEqual(working.book_losses(self.scene.desk), (position.id,))
 
+    def test_what_was_booked_while_a_close_found_it_gone_is_not_written_off_besides(self) -> None:
+        """By the monitor, say, between the close's own look for a fill and its write: it would be gone twice."""
+        position, other, look = self.scene.opened(), self.scene.beside(), working.book_losses
+        self.venue.fills_lag = timedelta(hours=1)
+        self.venue.take("ETH", "0.25", "3990")
+        looks = 0
+
+        def meanwhile(desk: Desk, beside_others: Sequence[Coin] = ()) -> tuple[PositionId, ...] | None:
+            nonlocal looks
+            found, looks = look(desk, beside_others), looks + 1
+            if looks == 1:
+                self.venue.fills_lag = timedelta(0)
+                self.assertEqual((position.id,), look(other.desk))
+            return found
+
+        with mock.patch.object(working, "book_losses", meanwhile):
+            self.scene.close(position)
+            self.scene.ticks(8)
+        self.assertEqual([one.quantity for one in self.losses(position)], [Decimal("0.25")])
+        (_, close) = self.scene.store.book().trades_of_position(position.id)
+        self.assertEqual((), close.gone)
+        self.assertIs(self.scene.position(position.id).status, PositionStatus.CLOSED)
+
     def test_a_loss_that_breaks_a_rule_is_no_race(self) -> None:
         self.scene.opened()
         self.venue.take("ETH", "0.05")
@@ -1006,6 +1032,45 @@ class Shared(SharedCase):
         self.assertEqual(self.scene.position(self.first.id).status, PositionStatus.CLOSED)
         self.assertEqual(self.scene.store.state().accepted_drift, {ETH: Decimal("-0.05")})
         self.assertFalse(self.reduced())
+
+
+class AcceptedAsMissing(LossCase):
+    """Of either side, and of no other coin."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.position = self.scene.opened()
+        self.tick()
+
+    def test_it_is_missing_no_more_once_it_is_out_of_the_book(self) -> None:
+        for coin, taken in (("ETH", "-0.25"), ("BTC", "0.01")):
+            with self.subTest(coin):
+                self.setUp()
+                self.venue.hold(coin, taken)
+                self.venue.hold("SOL", "3")
+                self.tick(3)
+                emergency.resume(self.scene.desk, [Coin(coin), Coin("SOL")])
+                self.scene.close(self.position)
+                self.tick(70)
+                self.assertIs(self.scene.position(self.position.id).status, PositionStatus.CLOSED)
+                self.assertEqual(self.scene.store.state().accepted_drift, {Coin("SOL"): Decimal(3)})
+
+    def test_a_fill_that_tells_of_a_part_leaves_the_rest_accepted(self) -> None:
+        for coin, taken, rest in (("ETH", "0.1", "-0.05"), ("BTC", "0.004", "0.002")):
+            with self.subTest(coin):
+                self.setUp()
+                sign = 1 if self.venue.held(coin) > 0 else -1
+                self.venue.hold(coin, rest)
+                self.venue.fills_lag = timedelta(hours=1)
+                self.venue.take(coin, taken)
+                self.tick(3)
+                emergency.resume(self.scene.desk, [Coin(coin)])
+                self.assertEqual(
+                    {Coin(coin): Decimal(rest) - sign * Decimal(taken)}, self.scene.store.state().accepted_drift
+                )
+                self.venue.fills_lag = timedelta(0)
+                working.book_losses(self.scene.desk)
+                self.assertEqual({Coin(coin): Decimal(rest)}, self.scene.store.state().accepted_drift)
 
 
 class HandedOn(LossCase):

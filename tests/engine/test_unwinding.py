@@ -24,7 +24,7 @@ from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account
 from trading.domain.orders import Order, RejectReason
 from trading.domain.positions import Position, PositionStatus, first_watch
-from trading.domain.trades import close_trade_id
+from trading.domain.trades import TradeStatus, close_trade_id
 from trading.domain.units import Coin, Price, Quantity, Ratio
 from trading.engine import closing, emergency, flattening, health, monitor, unwinding, working
 from trading.engine.desk import Desk
@@ -1203,6 +1203,40 @@ class WellAgainTest(UnwindingTestCase):
         self.scene.clock.advance(100)
         working.work_if_free(self.scene.desk, position.trade_id)
         self.assertEqual((0, False), (self.resting.held("ETH"), self.scene.trade(position.trade_id).live))
+
+    def test_nor_is_one_that_had_nothing_to_sell(self) -> None:
+        """Its first slice had found nobody when everything was stopped."""
+        self.resting.shares = {"ETH": Decimal(0), "BTC": Decimal(0)}
+        self.scene.execute(execution=Execution.TWAP, twap=TwapRequest(600, 4))
+        (trade,) = self.scene.trades()
+        self.assertEqual(((), True), (self.scene.store.rescued(), trade.live))
+        self.stopped(with_store(self.scene, writable=False, save=corrupt, change_state=corrupt))
+        self.resting.shares = {}
+        self.scene.clock.advance(200)
+        working.work_if_free(self.scene.desk, trade.id)
+        self.assertEqual((True, False), (self.resting.flat, self.scene.trade(trade.id).live))
+
+    def test_an_opening_of_other_coins_is_gone_on_with(self) -> None:
+        other = self.scene.execute(
+            "signal_2", "3000", pair="SOL/AVAX", execution=Execution.TWAP, twap=TwapRequest(99, 3)
+        )
+        self.sold_unwritten()
+        # That something is missing holds openings back while it is not known what took it.
+        self.ticks(self.watchman, 8)
+        emergency.resume(self.scene.desk)
+        self.ticks(self.watchman, 120)
+        self.assertIs(TradeStatus.FILLED, self.scene.trade(other.position.trade_id).status)
+
+    def test_fills_that_stay_unreadable_sell_nothing_where_others_are_known_to_hold_as_much(self) -> None:
+        """The account has just what the book says, and it is theirs."""
+        self.buy(("ETH", "0.25"), ("BTC", "-0.01"))
+        position = self.sold_unwritten()
+        self.resting.reads_down = {"fills"}
+        sent = len(self.resting.sent)
+        self.ticks(self.watchman, 90)
+        self.assertEqual(sent, len(self.resting.sent))
+        self.resting.reads_down = set()
+        self.assert_booked(position, self.watchman)
 
     def test_fills_that_stay_unreadable_hold_what_stands_as_it_was_for_a_minute(self) -> None:
         """What was sent without a ledger had taken nothing, and the close waited for ever to be told so."""

@@ -683,6 +683,15 @@ class WishTests(WorkingTestCase):
         wished = working.want_cancel(self.scene.desk, stale, "late")
         self.assertEqual(("late", 2), (wished.cancel_wanted, len({one.slice_number for one in wished.orders})))
 
+    def test_a_wish_that_is_repeated_writes_nothing(self) -> None:
+        """Whoever asks again and again would make the ledger longer each time."""
+        self.venue.script(lost_before())
+        self.venue.reads_down = {"reports"}
+        self.scene.execute()
+        once = working.want_cancel(self.scene.desk, self.only_trade(), "by hand")
+        self.assertEqual(once, working.want_cancel(self.scene.desk, once, "by hand, again"))
+        self.assertEqual(once, self.only_trade())
+
     def test_a_wish_that_never_finds_a_moment_is_busy(self) -> None:
         self.scene.execute(twap=TwapRequest(60, 4))
         stale, store = self.only_trade(), self.scene.store
@@ -717,6 +726,13 @@ class SuspensionTests(WorkingTestCase):
         closing.cancel(self.scene.desk, self.only_trade().id)
         self.assertIs(TradeStatus.CANCELED, self.only_trade().status)
         self.assert_book_is_truth()
+
+    def test_that_it_is_suspended_and_goes_on_is_told(self) -> None:
+        self.scene.execute(twap=TwapRequest(60, 4))
+        trade = working.suspend(self.scene.desk, self.only_trade(), "odd")
+        working.resume_suspended(self.scene.desk, trade.id, "looked at", wait_seconds=0)
+        told = {str(one.facts.get("event")): str(one.facts.get("why")) for one in self.scene.log.entries}
+        self.assertEqual(("odd", "looked at"), (told.get("TradeSuspended"), told.get("TradeResumed")))
 
     def test_suspending_twice_is_suspending_once(self) -> None:
         self.scene.execute(twap=TwapRequest(60, 4))
@@ -758,6 +774,16 @@ class SuspensionTests(WorkingTestCase):
             self.scene.clock.advance(20)
             self.assertEqual(trade, working.work_if_free(self.scene.desk, trade.id))
         self.assertEqual(1, len(self.venue.sent))
+
+    def test_what_another_hand_has_written_is_on_disk_before_it_is_told(self) -> None:
+        self.scene.execute(twap=TwapRequest(60, 4))
+        trade = self.only_trade()
+        with (
+            self.scene.desk.store.seat(trade.id),
+            patch.object(self.scene.store, "make_sure", wraps=self.scene.store.make_sure) as synced,
+        ):
+            working.work_if_free(self.scene.desk, trade.id)
+        self.assertEqual(1, synced.call_count)
 
 
 class AlertTests(WorkingTestCase):

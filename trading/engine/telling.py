@@ -57,7 +57,7 @@ def tell(desk: Desk, trade: Trade) -> None:
         trade_id=trade.id,
         position_id=trade.terms.position_id,
         event=name,
-        why=trade.why or getattr(event, "why", None),
+        why=getattr(event, "why", None),
         **_naked_facts(desk, trade),
     )
 
