@@ -989,6 +989,21 @@ class SharedCase(LossCase):
 
 
 class Shared(SharedCase):
+    def test_nothing_is_booked_while_one_of_them_has_moved_since_the_account_was_read(self) -> None:
+        """Its part of what is missing, and so that of the others, is another by now."""
+        self.venue.take("ETH", "0.3", "3100", FillCause.LIQUIDATION)
+
+        def begin_a_close(name: str) -> None:
+            if name == "fills":
+                self.venue.on_read = None
+                closing._closing_trade(self.scene.desk, self.first.id, ExitReason.MANUAL)
+
+        self.venue.on_read = begin_a_close
+        self.assertIsNone(working.book_losses(self.scene.desk))
+        self.assertEqual((self.lost(self.first), self.lost(self.second)), (0, 0))
+        working.book_losses(self.scene.desk)
+        self.assertEqual((self.lost(self.first), self.lost(self.second)), (Decimal("0.1"), Decimal("0.2")))
+
     def test_a_forced_fill_is_everybody_s_pro_rata_and_the_parts_are_the_whole(self) -> None:
         self.venue.take("ETH", "0.1", cause=FillCause.AUTO_DELEVERAGING)
         working.book_losses(self.scene.desk)

@@ -390,6 +390,28 @@ class HurryTests(TwapTestCase):
         ended = self.closing_of(position)
         self.assertEqual(ended, working.want_hurry(self.scene.desk, ended, ExitReason.STOP_LOSS))
 
+    def test_it_is_hurried_once_and_not_after_its_end(self) -> None:
+        """Each tick in which a barrier stays passed would write another line."""
+        position = self.scene.opened()
+        closing.close_by_hand(self.scene.desk, position.id, asked=SLOWLY)
+        once = working.want_hurry(self.scene.desk, self.closing_of(position), ExitReason.STOP_LOSS)
+        self.assertEqual(once, working.want_hurry(self.scene.desk, once, ExitReason.TIME_LIMIT))
+        self.assertEqual(once, self.closing_of(position))
+        self.scene.ticks(3)
+        other = self.scene.opened("signal_2", pair="SOL/AVAX")
+        closing.close_by_hand(self.scene.desk, other.id, asked=SLOWLY)
+        self.scene.ticks(80)
+        ended = self.closing_of(other)
+        self.assertEqual((False, None), (ended.live, ended.hurried))
+        self.assertEqual(ended, working.want_hurry(self.scene.desk, ended, ExitReason.STOP_LOSS))
+
+    def test_a_plain_close_has_nothing_to_hurry(self) -> None:
+        position = self.scene.opened()
+        self.venue.refusing = {"ETH": RejectReason.NO_MATCH, "BTC": RejectReason.NO_MATCH}
+        for _ in range(3):
+            closing.close(self.scene.desk, position.id, ExitReason.MANUAL, until=self.scene.clock.monotonic())
+        self.assertFalse(any(isinstance(one, CloseHurried) for one in self.closing_of(position).events))
+
     def test_a_worker_that_wrote_first_is_followed(self) -> None:
         position = self.scene.opened()
         closing.close_by_hand(self.scene.desk, position.id, asked=SLOWLY)

@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 from tests.engine.bent_venue import a_bent_scene
 from tests.engine.hands import join_all
-from tests.engine.scripted_venue import fine, partly, refused, unknown_for
+from tests.engine.scripted_venue import fine, lost_after, partly, refused, unknown_for
 from trading.domain.desk_state import Cause, TradingState
 from trading.domain.errors import SignalNotPending, StopInProgress, TradingHalted, VenueRejected
 from trading.domain.exit_plan import ExitReason
@@ -77,6 +77,14 @@ class FilledBeyond(VenueSizesTestCase):
         self.assertEqual(self.scene.store.state().causes, frozenset({Cause.OVERFILLED}))
         with self.assertRaises(TradingHalted):
             self.scene.execute("another", pair="SOL/AVAX")
+
+    def test_so_it_is_where_the_answer_was_lost_and_that_is_found_by_asking(self) -> None:
+        self.venue.script(lost_after(BTC="2", ETH="2"))
+        position = self.scene.opened()
+        self.tick(2)
+        self.assertEqual((Decimal("0.25"), Decimal("-0.01")), (self.venue.held("ETH"), self.venue.held("BTC")))
+        self.assertEqual(self.scene.store.state().causes, frozenset({Cause.OVERFILLED}))
+        self.assertIs(PositionStatus.OPEN, self.scene.position(position.id).status)
 
     def test_what_was_asked_in_vain_before_makes_no_room_for_more(self) -> None:
         none = refused(BTC=RejectReason.NO_MATCH, ETH=RejectReason.NO_MATCH)
