@@ -805,6 +805,38 @@ class Unexplained(LossCase):
         self.assertEqual(self.scene.position(position.id).status, PositionStatus.OPEN)
         self.assertEqual((self.losses(position), self.reduced()), ([], False))
 
+    def delisted(self, coin: Coin) -> None:
+        self.venue.listed[coin] = replace(self.venue.listed[coin], delisted=True)
+        self.venue.quotes_missing.add(coin)
+
+    def test_what_was_delisted_and_settled_without_a_fill_to_tell_ends_its_close_after_a_minute(self) -> None:
+        position = self.scene.opened()
+        self.delisted(ETH)
+        self.venue.hold("ETH", "-0.25")
+        self.scene.close(position)
+        self.assertEqual((self.venue.held("BTC"), self.scene.position(position.id).closed), (0, False))
+        self.tick(50)
+        self.assertFalse(self.scene.position(position.id).closed)
+        self.tick(12)
+        after = self.scene.position(position.id)
+        self.assertEqual((after.closed, after.long.exit_price), (True, position.long.entry_price))
+
+    def test_but_not_where_one_reading_shows_none_of_it(self) -> None:
+        position = self.scene.opened()
+        self.delisted(ETH)
+        self.scene.close(position)
+        self.tick(65)
+        odd = ["-0.25", "0.25"]
+
+        def once(name: str) -> None:
+            """One reading of the account has none of it."""
+            if name == "account" and odd:
+                self.venue.hold("ETH", odd.pop(0))
+
+        self.venue.on_read = once
+        self.scene.ticks(1)
+        self.assertEqual((odd, self.scene.position(position.id).closed), ([], False))
+
     def test_the_desk_s_own_fills_explain_no_loss(self) -> None:
         first, second = self.scene.opened(), self.scene.opened("signal_2", pair="SOL/ETH")
         self.scene.close(first)
@@ -905,6 +937,25 @@ class Unexplained(LossCase):
 
         self.venue.on_read = meanwhile
         self.assertIsNone(working.book_losses(self.scene.desk))
+
+    def test_and_it_is_looked_for_again_at_once_for_the_venue_can_be_read(self) -> None:
+        """Seed 38, harsh: fills could not be read for some seconds, and then a trade moved while they were."""
+        position = self.scene.opened()
+        self.venue.take("ETH", "0.05", cause=FillCause.AUTO_DELEVERAGING)
+        self.venue.reads_down.add("fills")
+        self.tick(4)
+        self.venue.reads_down.clear()
+        moved: list[str] = []
+
+        def meanwhile(name: str) -> None:
+            if name == "fills" and not moved:
+                moved.append(name)
+                self.scene.opened("signal_2", pair="SOL/ETH")
+
+        self.venue.on_read = meanwhile
+        self.tick(3)
+        self.assertEqual((moved, self.scene.position(position.id).exit_reason), (["fills"], ExitReason.LEG_LOST))
+        self.assertFalse(self.reduced())
 
     def test_nor_when_all_who_held_it_have_closed_meanwhile(self) -> None:
         position = self.scene.opened()

@@ -179,12 +179,14 @@ class Auditor:
 
     def _check_drift(self, state: DeskState) -> None:
         """Nobody has to look after what fills explain: it is drift where hands were in it that no fill tells of, where
-        fills could not be read, or where the account read empty again and again."""
+        fills could not be read, where the account read empty again and again, or where the host's clock was set forward
+        meanwhile."""
         world = self.world
         asked = [one.fills_unread_since for one in world.processes.values() if one.alive]
         unread = any(one is not None and world.scheduler.now - one >= UNREAD_SECONDS for one in asked)
         hands = world.foreign or world.beside.held or not world.ways.tells_fills
-        require(bool(hands) or unread or world.weather.empty_account > 0, f"fills explain the drift: {state.why}")
+        odd = world.weather.empty_account > 0 or world.counts["event: clock"]
+        require(bool(hands or unread or odd), f"fills explain the drift: {state.why}")
 
     def reopened(self, process: "Process", book: Book, state: DeskState, broken: Mapping[TradeId, str]) -> None:
         """A process has read the disk: all that was acknowledged is there, and so may be a close whose writer died
@@ -443,7 +445,7 @@ class Auditor:
             or world.reads_down
             or world.writes_down
             or not world.monitor_at_work
-            or any(leg.coin in world.foreign for leg in held.terms.legs)
+            or any(leg.coin in world.foreign or world.exchange.is_stuck(leg.coin) for leg in held.terms.legs)
         )
 
     def is_being_closed(self, position_id: PositionId) -> bool:

@@ -5,7 +5,7 @@ told wrongly on the way changes it. Whoever checks the desk asks here.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 from functools import cache
@@ -85,6 +85,8 @@ class Exchange:
         self.arrived: list[tuple[Order, OrderReport]] = []
         self.payments: list[FundingPayment] = []
         self.halted: set[Coin] = set()
+        self.delisted: set[Coin] = set()
+        self.no_cross: set[Coin] = set()
         self.thin: dict[Coin, Decimal] = {}
         self.refusing: dict[Coin, RejectReason] = {}
         self.liquidation_prices: dict[Coin, Price] = {}
@@ -192,6 +194,16 @@ class Exchange:
         quantity = self.quantities[coin]
         return Price(self._costs[coin] / quantity * (1 - self.leash * (1 if quantity > 0 else -1)))
 
+    def delist(self, coin: Coin) -> None:
+        """From now on nobody trades it, and nothing rests on it; what is held is settled some time later."""
+        self.delisted.add(coin)
+        self.instruments[coin] = replace(self.instruments[coin], delisted=True)
+        self.triggers.sweep(coin)
+
+    def is_stuck(self, coin: Coin) -> bool:
+        """Whether what is held of the coin can only be waited for."""
+        return coin in self.delisted and bool(self.quantities.get(coin))
+
     def was_taken(self, coin: Coin) -> bool:
         """Whether anything but an order of the desk has ever traded the coin."""
         return any(one.order is None and one.coin == coin for one in self.fills)
@@ -288,7 +300,7 @@ class Exchange:
     def _worked(self, order: Order) -> OrderReport:
         if self.now() > order.expires_at:
             return self._refusal(order, RejectReason.EXPIRED)
-        if order.coin in self.halted:
+        if order.coin in self.halted | self.delisted:
             return self._refusal(order, RejectReason.NOT_TRADABLE)
         if order.coin in self.refusing and not order.reduce_only:
             return self._refusal(order, self.refusing[order.coin])

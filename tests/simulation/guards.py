@@ -29,6 +29,9 @@ LOST_BUDGET = 45.0
 closed: looking for fills again (30, LOSS_RETRY_MAX), three bands of a close and its pauses."""
 SIZE_BUDGET = 45.0
 """The same for what guards an open position to be of its size: the next look (30), one that is on its way (15)."""
+SWEPT_BUDGET = 105.0
+"""The same where all that rests was taken back by other hands: the list is a minute old at most when it is looked at,
+each half minute."""
 REFUSED_FOR = timedelta(seconds=130)
 """A guard that was refused is tried again after a minute, at the look that comes then."""
 
@@ -176,7 +179,7 @@ class Guards:
         """*seconds* have passed: whoever has lost a leg to what rested for it is out of the other soon."""
         for position_id in {owner for owner, one in self.fired.values() if one.quantity}:
             held = self.world.auditor.held[position_id]
-            if self._is_out(held) or self.world.auditor.in_its_way(held):
+            if self.is_out(held) or self.world.auditor.in_its_way(held):
                 self._alone[position_id] = 0.0
                 continue
             alone = self._alone[position_id] = self._alone.get(position_id, 0.0) + seconds
@@ -194,9 +197,12 @@ class Guards:
                 continue
             why = self._misfit(held)
             unfit = self._unfit[position_id] = self._unfit.get(position_id, 0.0) + seconds if why else 0.0
-            require(unfit <= SIZE_BUDGET, f"for {unfit:.0f} s {why}")
+            since = self.world.scheduler.now - self.world.exchange.triggers.swept_at
+            budget = SWEPT_BUDGET if since <= SWEPT_BUDGET + SIZE_BUDGET else SIZE_BUDGET
+            require(unfit <= budget, f"for {unfit:.0f} s {why}")
 
-    def _is_out(self, held: "Held") -> bool:
+    def is_out(self, held: "Held") -> bool:
+        """Whether next to nothing is left of a position."""
         mid = self.world.exchange.mid
         return all(held.left(leg.coin) * mid(leg.coin) < NOTIONAL_MIN for leg in _traded(held))
 
@@ -249,9 +255,10 @@ class Guards:
         )
 
     def _may_be_bare(self, position_id: PositionId, coin: Coin, kind: TriggerKind, left: Decimal) -> bool:
-        """Too little for the exchange, or refused of late: the mark is beyond where it would fire."""
+        """Too little for the exchange, which may not list the coin any more, or refused of late: the mark is beyond
+        where it would fire."""
         world = self.world
-        if left * world.exchange.mid(coin) < 2 * NOTIONAL_MIN:
+        if coin in world.exchange.delisted or left * world.exchange.mid(coin) < 2 * NOTIONAL_MIN:
             return True
         return any(
             self.owners.get(name) == position_id

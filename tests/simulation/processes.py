@@ -22,6 +22,7 @@ from trading.domain.errors import (
     GuardianUnavailable,
     ScoutUnavailable,
     SignalNotFound,
+    VenueRejected,
     VenueUnavailable,
 )
 from trading.domain.market import (
@@ -379,7 +380,7 @@ class SimulatedVenue(NothingRests):
         self._read("quotes")
         world, chance = self._world, self._world.random.random
         found = {}
-        for coin in sorted(one for one in coins if one in LISTED):
+        for coin in self._traded(coins):
             if world.stormy and chance() < world.weather.no_quote:
                 if chance() < 0.5:
                     continue
@@ -393,8 +394,12 @@ class SimulatedVenue(NothingRests):
 
     def depths(self, coins: Collection[Coin]) -> Mapping[Coin, Depth]:
         self._read("depths")
-        listed = (coin for coin in coins if coin in LISTED)
-        return {coin: replace(self._world.exchange.depth(coin), taken_at=self._world.host_now()) for coin in listed}
+        world = self._world
+        return {coin: replace(world.exchange.depth(coin), taken_at=world.host_now()) for coin in self._traded(coins)}
+
+    def _traded(self, coins: Collection[Coin]) -> list[Coin]:
+        """Those that have a book."""
+        return sorted(one for one in coins if one in LISTED and one not in self._world.exchange.delisted)
 
     def wait_for_ticks(self, since: int, coins: Collection[Coin], seconds: float) -> Ticks:
         """Every coin has a new price with every step of the market, while the stream is not cut."""
@@ -441,6 +446,8 @@ class SimulatedVenue(NothingRests):
     def set_leverage(self, coin: Coin, leverage: int) -> None:
         self._process.at_risk("leverage")
         self._read("leverage")
+        if coin in self._world.exchange.no_cross:
+            raise VenueRejected(f"{coin} cannot be traded with cross margin", coin=coin)
         self._world.exchange.leverages[coin] = leverage
         self._process.at_risk("leverage set")
 

@@ -39,10 +39,10 @@ class Ran:
     trace: str = ""
 
 
-def ran(seed: int, *, wide: bool = True, pairs: bool = False) -> Ran:
+def ran(seed: int, *, wide: bool = True, pairs: bool = False, harsh: bool = True) -> Ran:
     """Run *seed* and say how it went; raises nothing that the run found."""
     try:
-        result = simulate(seed, wide=wide, pairs=pairs)
+        result = simulate(seed, wide=wide, pairs=pairs, harsh=harsh)
     except (
         Exception,
         Violation,

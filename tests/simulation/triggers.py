@@ -46,6 +46,8 @@ class Triggers:
         self.refused: dict[ClientOrderId, tuple[RestingOrder, datetime]] = {}
         self.on_fill: Callable[[RestingOrder, Decimal], None] = lambda order, quantity: None
         self.share: Callable[[], Decimal] = lambda: Decimal(1)
+        self.swept_at = float("-inf")
+        """When others took away what rested, in seconds of the run."""
         self._exchange = exchange
 
     def receive(self, orders: Sequence[RestingOrder], expires_at: datetime) -> None:
@@ -67,6 +69,10 @@ class Triggers:
         there = {one.client_order_id for one in orders} & self.there.keys()
         self.there = {key: one for key, one in self.there.items() if key not in there}
         return there
+
+    def sweep(self, coin: Coin | None = None) -> None:
+        """The exchange, or whoever has its page open, takes back all that rests, of *coin* only if given."""
+        self.there = {key: one for key, one in self.there.items() if coin not in (None, one.order.coin)}
 
     def listed(self, until: datetime) -> tuple[ListedOrder, ...]:
         """What is there now and was there at *until*: reads lag what rests by a moment."""
@@ -112,6 +118,8 @@ class Triggers:
     def _refusal(self, order: RestingOrder, *, late: bool) -> RejectReason | None:
         if late:
             return RejectReason.EXPIRED
+        if order.coin in self._exchange.delisted:
+            return RejectReason.NOT_TRADABLE
         if order.fires_at(self._exchange.mid(order.coin)):
             return RejectReason.PRICE
         held = self._exchange.quantities[order.coin]

@@ -25,6 +25,7 @@ from tests.simulation.disk import SimulatedDisk
 from tests.simulation.exchange import LISTED, Exchange, TwoEffects
 from tests.simulation.faults import EVENTS, GAPS, STORM_SECONDS, draw_ways, draw_weather
 from tests.simulation.guards import Guards
+from tests.simulation.harsh import Harsh
 from tests.simulation.keeper import Keeper
 from tests.simulation.operators import Operators
 from tests.simulation.processes import Process, SimulatedClock, SimulatedTurn, Uncontended
@@ -78,11 +79,11 @@ class World:
 
     Not *wide*: nothing rests, no fills are told, no disk finds out late that it is full, nothing comes after the calm
     but the end, and nobody asks for more than there was to ask for at first; what such a run draws is what it always
-    drew, so that seeds that once failed are still the runs that they were. With *pairs* the way to the exchange leads
-    through a service that keeps them.
+    drew, so that seeds that once failed are still the runs that they were. Not *harsh*, for the same reason: nothing
+    comes of what is in `harsh`. With *pairs* the way to the exchange leads through a service that keeps them.
     """
 
-    def __init__(self, seed: int, *, wide: bool = True, pairs: bool = False) -> None:
+    def __init__(self, seed: int, *, wide: bool = True, pairs: bool = False, harsh: bool = True) -> None:
         self.seed = seed
         self.random = Random(seed)  # a simulation is chance that can be repeated
         self.further = Random(f"wide {seed}")
@@ -133,6 +134,7 @@ class World:
         self.guards = Guards(self)
         self.keeper = Keeper(self)
         self.beside = Beside(self, may_come=self.ways.rests)
+        self.harsh = Harsh(self, may_come=wide and harsh)
         self.auditor = Auditor(self)
         self.exchange.triggers.on_fill = self.guards.traded
         self.exchange.triggers.share = self._share_of_trigger
@@ -443,14 +445,15 @@ class World:
         for name in ("web", "monitor", *(("second monitor",) if self.two_monitors else ())):
             self.start(name)
         self._storm(storm)
+        self.harsh.plan(storm)
         self.operators.plan(storm)
         self.scheduler.run(storm)
         self._calm()
         self._settle()
         if self.quiet_day:
             self._quiet_day()
-        if self.beside.comes:
-            self.beside.hour()
+        if self.beside.comes or self.harsh.comes:
+            (self.beside if self.beside.comes else self.harsh).hour()
             self._calm()
             self._settle()
         self._finale()
@@ -462,13 +465,20 @@ class World:
             self.exchange.triggers.pass_by()
             self.auditor.look(LOOK_SECONDS)
             self.guards.look(LOOK_SECONDS)
+            self.harsh.look(LOOK_SECONDS)
 
     def _calm(self) -> None:
         """Everything works again from here on."""
         self.stormy = self.reads_down = self.writes_down = False
         self.cache.connected, self.disk.capacity = True, None
         exchange = self.exchange
-        for trouble in (exchange.halted, exchange.thin, exchange.refusing, exchange.liquidation_prices):
+        for trouble in (
+            exchange.halted,
+            exchange.no_cross,
+            exchange.thin,
+            exchange.refusing,
+            exchange.liquidation_prices,
+        ):
             trouble.clear()
         for process in self.processes.values():
             process.frozen_until = 0.0
@@ -575,9 +585,9 @@ class World:
         return f"{state.state}{f' ({causes})' if causes else ''}"
 
 
-def simulate(seed: int, *, wide: bool = True, pairs: bool = False) -> Result:
+def simulate(seed: int, *, wide: bool = True, pairs: bool = False, harsh: bool = True) -> Result:
     """One run. Raises what was found, with the world's trace as its note."""
-    world = World(seed, wide=wide, pairs=pairs)
+    world = World(seed, wide=wide, pairs=pairs, harsh=harsh)
     quiet, logging.root.manager.disable = logging.root.manager.disable, logging.CRITICAL
     try:
         with redirect_stderr(StringIO()), patch.object(locks, "OpenLock", Uncontended):

@@ -476,10 +476,16 @@ def _explain(watchman: Watchman, lacking: bool) -> None:
 
 def _find_losses(watchman: Watchman, beside_others: Collection[Coin]) -> None:
     began = watchman.desk.clock.now()
-    losers = working.book_losses(watchman.desk, beside_others)
-    if losers is not None:
-        watchman.drift.fills_asked = began
-    if losers:
+    try:
+        looked = working.look_for_losses(watchman.desk, beside_others)
+    except VenueUnavailable:
+        return
+    if looked is None:
+        # A trade has moved meanwhile. The next tick looks again: the pauses are for a venue that cannot be read.
+        watchman.explained_tried, watchman.explained_pause = None, LOSS_RETRY
+        return
+    watchman.drift.fills_asked.update(dict.fromkeys(looked.coins, began))
+    if looked.losers:
         _leave_lost(watchman)
 
 

@@ -17,6 +17,7 @@ from trading.domain.orders import Order, RejectReason, Side, client_order_id
 from trading.domain.trades import (
     HANDED_ON,
     LEFT_TO_OTHERS,
+    UNLISTED,
     Event,
     HoldingGone,
     LegPlan,
@@ -603,7 +604,8 @@ def _stuck(trade: Trade, market: Market, outstanding: Mapping[Coin, Quantity]) -
     emergency stop with it, would never end.
 
     Either the venue holds no more of the coin than other positions own, so that ours was taken by other hands; or it is
-    a residue under the venue's minimum beside what somebody else holds in the account, neither enough nor all of it.
+    a residue under the venue's minimum beside what somebody else holds in the account, neither enough nor all of it; or
+    the coin was delisted and settled, and has no price to send an order at.
     """
     since = max(trade.last_sent_at or trade.terms.accepted_at, rest_since(trade))
     if market.opening_live or market.whole is None or market.now - since < STUCK_PATIENCE:
@@ -613,6 +615,8 @@ def _stuck(trade: Trade, market: Market, outstanding: Mapping[Coin, Quantity]) -
         why = _why_stuck(market, leg, quantity) if quantity > 0 else ""
         if quote is not None and why:
             return HoldingGone(market.now, leg.coin, quantity, quote.mark, why)
+        if quantity > 0 and _vanished(market, leg.coin) and _is_unlisted(market, leg.coin):
+            return HoldingGone(market.now, leg.coin, quantity, leg.arrival_price, UNLISTED)
     return None
 
 
@@ -628,6 +632,12 @@ def _why_stuck(market: Market, leg: LegPlan, quantity: Quantity) -> str:
     if _may_be_closed(market, leg, quantity, len(CLOSE_BANDS)):
         return ""
     return LEFT_TO_OTHERS
+
+
+def _is_unlisted(market: Market, coin: Coin) -> bool:
+    """Whether the venue, as far as its list was read, takes no order of the coin any more."""
+    instrument = market.instruments.get(coin)
+    return bool(market.instruments) and (instrument is None or instrument.delisted)
 
 
 def _vanished(market: Market, coin: Coin) -> bool:

@@ -18,6 +18,7 @@ class Conclusion(StrEnum):
     DRIFT = "DRIFT"
     LOST_LEG = "LOST_LEG"
     GONE = "GONE"
+    SETTLED = "SETTLED"
     NOT_OURS = "NOT_OURS"
     RESIDUE = "RESIDUE"
     HANDED_ON = "HANDED_ON"
@@ -81,6 +82,12 @@ TABLE = (
         "refuses to reduce it and still shows none of it 2 s later",
         Conclusion.GONE,
         "it is written off at the mark; already flat is success",
+    ),
+    Row(
+        "is closing and holds a quantity",
+        "lists the coin as delisted, or not at all, and shows none of it",
+        Conclusion.SETTLED,
+        "a minute after the last order, and after a second reading, it is written off at the last price known",
     ),
     Row(
         "is closing a part of a shared coin",

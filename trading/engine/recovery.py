@@ -47,14 +47,14 @@ class Drift:
 @dataclass
 class DriftMemory:
     """Drifts seen and since when: only what reads the same twice, two seconds apart, is believed. `fills_asked` is when
-    the account's fills were last asked for, of those times that there was an answer."""
+    the account's fills were last asked for a coin, of those times that there was an answer."""
 
     seen: dict[Coin, tuple[Drift, datetime]] = field(default_factory=dict)
-    fills_asked: datetime | None = None
+    fills_asked: dict[Coin, datetime] = field(default_factory=dict)
 
-    def may_be_told(self, since: datetime, now: datetime) -> bool:
-        """Whether the fill may yet be told that took what has been lacking since *since*."""
-        asked = self.fills_asked is not None and self.fills_asked - since >= FILLS_LAG
+    def may_be_told(self, coin: Coin, since: datetime, now: datetime) -> bool:
+        """Whether the fill may yet be told that took what has been lacking of *coin* since *since*."""
+        asked = coin in self.fills_asked and self.fills_asked[coin] - since >= FILLS_LAG
         return not asked and now - since < FILLS_PATIENCE
 
 
@@ -180,7 +180,7 @@ def reconcile(desk: Desk, memory: DriftMemory, book: Book, account: Account, lac
     for coin, drift in present.items():
         since = first_of(memory.seen[coin][1] if coin in memory.seen else None, now)
         memory.seen[coin] = (drift, since)
-        waits = coin in lacking and memory.may_be_told(since, now)
+        waits = coin in lacking and memory.may_be_told(coin, since, now)
         if now - since >= DRIFT_PATIENCE and not waits and _stands(desk, drift, account):
             reduce(desk, Cause.DRIFT, drift.words)
         else:

@@ -32,7 +32,7 @@ _WORDS = {
     "LegsBalanced": "is level again",
     "SliceSkipped": "passed over a slice; the rest takes its part",
     "CloseHurried": "takes all that is left now",
-    "HoldingGone": "wrote off what cannot be closed any more; it is booked at the mark",
+    "HoldingGone": "wrote off what cannot be closed any more; it is booked at the last price known",
 }
 
 

@@ -6,7 +6,7 @@ that was neither sent nor told.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
@@ -19,6 +19,7 @@ from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account
 from trading.domain.orders import Order, OrderReport, OrderStatus, RejectReason, Side, client_order_id
 from trading.domain.trades import (
+    UNLISTED,
     CancelWanted,
     CloseHurried,
     HoldingGone,
@@ -44,6 +45,7 @@ from trading.engine.desk import Desk
 from trading.engine.playbook import (
     CLOSE_BANDS,
     ENTRY_QUOTE_AGE_MAX,
+    GONE_PATIENCE,
     Ask,
     Market,
     Note,
@@ -125,6 +127,7 @@ def work(desk: Desk, trade: Trade) -> Trade:
                 # wait for fills that cannot be read now: for it, this one is not known to be gone.
                 found = book_losses(desk)
                 untold = found is None and _may_be_told(trade, gone)
+                untold = untold or (not found and gone.why == UNLISTED and not _is_gone(desk, gone.coin))
                 if not untold:
                     trade = trade if found else _written_off(desk, trade, gone)
             case Note(event):
@@ -187,27 +190,41 @@ def want_cancel(desk: Desk, trade: Trade, why: str) -> Trade:
 
 
 def book_losses(desk: Desk, beside_others: Collection[Coin] = ()) -> tuple[PositionId, ...] | None:
-    """Write down what fills of others have taken of standing positions; those that have lost something now.
+    """See `look_for_losses`: who has lost something now. None where the venue cannot be read, too: that explains
+    nothing."""
+    try:
+        looked = look_for_losses(desk, beside_others)
+    except VenueUnavailable:
+        return None
+    return None if looked is None else looked.losers
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """Who has lost something now, and of which coins the account's fills were asked for."""
+
+    losers: tuple[PositionId, ...] = ()
+    coins: tuple[Coin, ...] = ()
+
+
+def look_for_losses(desk: Desk, beside_others: Collection[Coin] = ()) -> Looked | None:
+    """Write down what fills of others have taken of standing positions.
 
     Needs no seat. Nothing is written unless the account lacks what the book says, or what rested for a position has
     been filled *beside_others* who hold so much of the coin that nothing is lacking, or it was sold without a ledger; a
-    fill explains it, and no trade has moved meanwhile. None when one has, or the venue cannot be read, which explains
-    nothing.
+    fill explains it, and no trade has moved meanwhile. None when one has. Raises VenueUnavailable.
     """
     if not desk.venue.traits.tells_fills:
-        return ()
+        return Looked()
     book, rescued = desk.store.book(), desk.store.rescued()
     sold = {one.client_order_id: one.coin for one in losses.sold_since(book, rescued)}
     before = losses.versions(book, [leg.coin for one in book.standing_positions() for leg in one.legs])
-    try:
-        account = desk.venue.account()
-        lacks = losses.missing(book, account, {*beside_others, *sold.values()})
-        coins = [lack.coin for lack in lacks]
-        if not coins:
-            return ()
-        fills, instruments = desk.venue.account_fills(losses.since_of(book, coins)), desk.venue.instruments()
-    except VenueUnavailable:
-        return None
+    account = desk.venue.account()
+    lacks = losses.missing(book, account, {*beside_others, *sold.values()})
+    coins = [lack.coin for lack in lacks]
+    if not coins:
+        return Looked()
+    fills, instruments = desk.venue.account_fills(losses.since_of(book, coins)), desk.venue.instruments()
     found: dict[PositionId, list[LegLost]] = {}
     with desk.store.exclusive() as book:
         present = losses.versions(book, coins)
@@ -230,7 +247,7 @@ def book_losses(desk: Desk, beside_others: Collection[Coin] = ()) -> tuple[Posit
             for position_id, parts in found.items()
             if _lose(desk, book.trades_of_position(position_id)[0], parts)
         )
-        return losers if losers or not found else None
+        return Looked(losers, tuple(coins)) if losers or not found else None
 
 
 def _lose(desk: Desk, opening: Trade, lost: Iterable[LegLost]) -> bool:
@@ -254,6 +271,13 @@ def _lose(desk: Desk, opening: Trade, lost: Iterable[LegLost]) -> bool:
             reason=loss.reason,
         )
     return True
+
+
+def _is_gone(desk: Desk, coin: Coin) -> bool:
+    """Whether a second reading shows none of the coin either: no order can be refused where it is not listed."""
+    desk.clock.sleep(GONE_PATIENCE.total_seconds())
+    account = looking.account_or_none(desk)
+    return account is not None and not account.held(coin)
 
 
 def _may_be_told(trade: Trade, gone: HoldingGone) -> bool:
