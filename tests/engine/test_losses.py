@@ -94,6 +94,7 @@ class Explained(LossCase):
             (
                 (FillCause.LIQUIDATION, ExitReason.LIQUIDATION, "liquidated"),
                 (FillCause.AUTO_DELEVERAGING, ExitReason.LEG_LOST, "deleveraged"),
+                (FillCause.SETTLEMENT, ExitReason.LEG_LOST, "settled"),
                 (FillCause.ORDER, ExitReason.LEG_LOST, "not the desk's"),
             )
         ):

@@ -7,6 +7,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,10 @@ NAKED_BUDGET = 90.0
 proof of an order in doubt (15), completions (5), trims (TRIM_PATIENCE)."""
 LATE_BUDGET = 30.0
 """The same for what came when it had been given up and is nobody's: two readings, each of a tick."""
+LOSS_SURE = Decimal("0.01")
+"""Less of the account than that is no loss that stops a desk, wherever in the day it is measured from."""
+EQUITY_READ_SECONDS = timedelta(seconds=15)
+"""So long ago an account may have been read by which a trade was accepted."""
 UNREAD_SECONDS = 7.5
 """How long fills have been asked for in vain, and the pause until they would be again, where what lacks is drift."""
 SIZED_MAX = Decimal("1.001")
@@ -171,6 +176,8 @@ class Auditor:
     def state_acknowledged(self, state: DeskState) -> None:
         if Cause.DRIFT in state.causes and (self._state is None or Cause.DRIFT not in self._state.causes):
             self._check_drift(state)
+        if Cause.DAILY_LOSS in state.causes and (self._state is None or Cause.DAILY_LOSS not in self._state.causes):
+            self._check_daily_loss(state)
         self._asked, self._state = False, state
         if state.state is TradingState.ACTIVE:
             self.stopped_at = None
@@ -187,6 +194,17 @@ class Auditor:
         hands = world.foreign or world.beside.held or not world.ways.tells_fills
         odd = world.weather.empty_account > 0 or world.counts["event: clock"]
         require(bool(hands or unread or odd), f"fills explain the drift: {state.why}")
+
+    def _check_daily_loss(self, state: DeskState) -> None:
+        """What somebody has paid out is no loss, but where nobody could tell, or the account read empty, or the host's
+        clock was set back so far that it was before the day's first reading."""
+        world, exchange = self.world, self.world.exchange
+        asked = [one.transfers_unread_since for one in world.processes.values() if one.alive]
+        untold = world.reads_down or any(one is not None for one in asked) or world.weather.empty_account > 0
+        lost = exchange.equity_at_start + exchange.transferred(exchange.began, exchange.now()) - exchange.equity
+        real = lost > LOSS_SURE * exchange.equity_at_start
+        untold = untold or world.counts["event: clock"] > 0
+        require(real or untold, f"a loss of {lost:.0f} USD is the day's: {state.why}")
 
     def reopened(self, process: "Process", book: Book, state: DeskState, broken: Mapping[TradeId, str]) -> None:
         """A process has read the disk: all that was acknowledged is there, and so may be a close whose writer died
@@ -353,7 +371,8 @@ class Auditor:
             len(standing) <= config.max_positions, f"{len(standing)} positions; the limit is {config.max_positions}"
         )
         gross = sum((self._at_risk(one) for one in standing), ZERO)
-        one_at_most = config.max_allocation * world.exchange.equity * EQUITY_SLACK
+        paid_out = min(world.exchange.transferred(world.true_now() - EQUITY_READ_SECONDS, world.true_now()), ZERO)
+        one_at_most = config.max_allocation * (world.exchange.equity - paid_out) * EQUITY_SLACK
         size, most = world.sizes_of(trade.terms), one_at_most * config.max_positions
         require(size <= one_at_most, f"a position of {size} USD; the limit is {one_at_most:.0f}")
         require(gross <= most, f"{gross} USD at risk; the limit is {most:.0f}")
@@ -444,6 +463,7 @@ class Auditor:
             world.stormy
             or world.reads_down
             or world.writes_down
+            or world.exchange.post_only
             or not world.monitor_at_work
             or any(leg.coin in world.foreign or world.exchange.is_stuck(leg.coin) for leg in held.terms.legs)
         )
@@ -580,5 +600,6 @@ class Auditor:
             # A part of it is theirs.
             return
         made = sum((one.realized - one.fees - one.funding for one in positions), self.world.beside.made)
-        change = exchange.equity - exchange.equity_at_start
+        paid = exchange.transferred(exchange.began, exchange.now())
+        change = exchange.equity - exchange.equity_at_start - paid
         require(abs(change - made) < CENT, f"the account has changed by {change:.4f}, the positions made {made:.4f}")

@@ -69,7 +69,11 @@ class Fill:
     trigger: ClientOrderId | None = None
 
 
-CAUSES = {"liquidate": FillCause.LIQUIDATION, "deleverage": FillCause.AUTO_DELEVERAGING}
+CAUSES = {
+    "liquidate": FillCause.LIQUIDATION,
+    "deleverage": FillCause.AUTO_DELEVERAGING,
+    "settle": FillCause.SETTLEMENT,
+}
 
 
 class Exchange:
@@ -84,9 +88,13 @@ class Exchange:
         self.words: dict[ClientOrderId, OrderReport] = {}
         self.arrived: list[tuple[Order, OrderReport]] = []
         self.payments: list[FundingPayment] = []
+        self.transfers: list[tuple[datetime, Decimal]] = []
+        """What somebody has paid in, or out where it is negative, and when."""
         self.halted: set[Coin] = set()
         self.delisted: set[Coin] = set()
         self.no_cross: set[Coin] = set()
+        self.post_only = False
+        """After an upgrade: nothing that would trade at once is taken."""
         self.thin: dict[Coin, Decimal] = {}
         self.refusing: dict[Coin, RejectReason] = {}
         self.liquidation_prices: dict[Coin, Price] = {}
@@ -162,6 +170,15 @@ class Exchange:
     @property
     def equity(self) -> Decimal:
         return self.cash + self.unrealized
+
+    def transfer(self, usd: Decimal) -> None:
+        """Somebody pays so much in, or out where it is negative."""
+        self.cash += usd
+        self.transfers.append((self.now(), usd))
+
+    def transferred(self, since: datetime, until: datetime) -> Decimal:
+        """What has come in from *since* to *until*, less what has left."""
+        return sum((usd for at, usd in self.transfers if since <= at <= until), ZERO)
 
     def account(self) -> Account:
         """The account as it is now."""
@@ -302,6 +319,8 @@ class Exchange:
             return self._refusal(order, RejectReason.EXPIRED)
         if order.coin in self.halted | self.delisted:
             return self._refusal(order, RejectReason.NOT_TRADABLE)
+        if self.post_only:
+            return self._refusal(order, RejectReason.OTHER)
         if order.coin in self.refusing and not order.reduce_only:
             return self._refusal(order, self.refusing[order.coin])
         held, wanted = self.quantities[order.coin], Decimal(order.quantity)

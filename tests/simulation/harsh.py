@@ -1,6 +1,6 @@
 """What an exchange, or whoever has its page open, does to the account without asking: it takes away all that rests,
 delists a coin and settles it some time later, liquidates everything bit by bit, closes a leg by hand, refuses cross
-margin, changes a leverage, is down for maintenance and takes no order for a while after.
+margin, changes a leverage, pays in or out, is down for maintenance and takes no order for a while after.
 
 The law: its fills tell of all that was taken, so that nothing of it is somebody else's; what the desk has to do about
 it has a bound where nothing else is in its way.
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 SHARE = 0.5
 FAIR_SHARE = 0.25
-KINDS = ("swept", "delist", "by hand", "liquidate all", "maintenance", "no cross", "leverage")
-FAIR_KINDS = KINDS[:5]
-"""Those that do something to what stands."""
+KINDS = ("swept", "delist", "by hand", "liquidate all", "maintenance", "transfer", "no cross", "leverage")
+FAIR_KINDS = KINDS[:6]
+"""Those that do something to what stands, or to the money behind it."""
 SETTLED_AFTER = (3.0, 20.0, 90.0)
 PARTS = ("1", "1", "0.5", "0.1")
 FIRST_PART = Decimal("0.2")
@@ -34,6 +34,8 @@ PENALTY = Decimal("0.01")
 DOWN_SECONDS = (8.0, 25.0)
 POST_ONLY_SECONDS = (2.0, 10.0)
 REFUSED_SECONDS = 12.0
+TRANSFERRED = ("-0.4", "-0.15", "0.3")
+"""What somebody pays out, or in, as a share of the account's equity."""
 LEVERAGES = (1, 2, 5, 10)
 STEP = 1.0
 OPENED_SECONDS_MAX = 60.0
@@ -112,6 +114,9 @@ class Harsh:
                 self._later(random.choice(REST_AFTER), lambda: self._liquidate(held))
             case "maintenance":
                 self._go_down(random.choice(DOWN_SECONDS))
+            case "transfer":
+                share = Decimal(random.choice(TRANSFERRED))
+                world.exchange.transfer((world.exchange.equity * share).quantize(Decimal("0.01")))
             case "no cross":
                 world.exchange.no_cross.add(coin)
                 self._later(REFUSED_SECONDS, lambda: world.exchange.no_cross.discard(coin))
@@ -136,9 +141,14 @@ class Harsh:
 
         def answers() -> None:
             world.reads_down = world.writes_down = False
+            world.exchange.halted.clear()
+            world.exchange.post_only = True
 
         self._later(seconds, answers)
-        self._later(seconds + self.random.choice(POST_ONLY_SECONDS), world.exchange.halted.clear)
+        self._later(seconds + self.random.choice(POST_ONLY_SECONDS), self._take_orders)
+
+    def _take_orders(self) -> None:
+        self.world.exchange.post_only = False
 
     def _take(self, coin: Coin, part: Decimal, by: str) -> None:
         """Hands that are not the desk's trade *part* of what is held of the coin."""

@@ -50,6 +50,7 @@ from trading.utils.locks import ProcessLock, Seats
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
+TRANSFER_LAGS = (0.0, 0.5, 1.5)
 LATENCY = (0.005, 0.02, 0.08, 0.3)
 SLOW = (1.0, 3.0, 8.0)
 SKEW_MAX = timedelta(seconds=2)
@@ -73,6 +74,7 @@ class Process:
         """By the thread that read them: what another task has read meanwhile is nothing that an order was made from."""
         self.fills_unread_since: float | None = None
         """Since when it has asked for the account's fills in vain."""
+        self.transfers_unread_since: float | None = None
         self.disk = ProcessDisk(self, world.disk)
 
     def require_life(self) -> None:
@@ -418,10 +420,22 @@ class SimulatedVenue(NothingRests):
         return ()
 
     def transferred(self, since: datetime) -> Usd:
-        """Nobody pays in or out."""
-        if self._world.reads_down:
+        """Read as everything else is where anybody has paid in or out at all; told a moment later."""
+        world = self._world
+        if world.reads_down:
             raise VenueUnavailable("transfers cannot be read")
-        return Usd(ZERO)
+        if not world.exchange.transfers:
+            return Usd(ZERO)
+        process, random = self._process, world.harsh.random
+        if process.transfers_unread_since is None:
+            process.transfers_unread_since = world.scheduler.now
+        process.wait(random.choice(LATENCY))
+        if world.stormy and random.random() < world.weather.read_fails:
+            raise VenueUnavailable("transfers cannot be read")
+        process.transfers_unread_since = None
+        first = since - timedelta(seconds=world.host_offset)
+        lag = timedelta(seconds=random.choice(TRANSFER_LAGS) if world.stormy else 0.0)
+        return Usd(world.exchange.transferred(first, world.true_now() - lag))
 
     def account(self) -> Account:
         world, chance = self._world, self._world.random.random

@@ -27,6 +27,7 @@ from trading.domain.resting import FillCause, Resting, RestingStatus
 from trading.domain.trades import OrdersIntended, OrdersReported, Trade, TradeCanceled, record
 from trading.engine import (
     closing,
+    daily_loss,
     emergency,
     entry,
     exits,
@@ -402,6 +403,7 @@ def patches() -> Mapping[str, tuple[Any, ...]]:
             obj(protection, "settled", _keeps_what_was_placed(guards.settled)),
         ),
         "the close of a coin that was settled waits for ever": (obj(playbook, "_is_unlisted", _never),),
+        "what is paid out is a loss": (obj(daily_loss, "_with_transfers", lambda desk, memory, state: state),),
         "a close in slices has no pace": (obj(playbook, "due_at", _due_long_ago),),
     }
 

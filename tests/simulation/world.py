@@ -470,7 +470,7 @@ class World:
     def _calm(self) -> None:
         """Everything works again from here on."""
         self.stormy = self.reads_down = self.writes_down = False
-        self.cache.connected, self.disk.capacity = True, None
+        self.cache.connected, self.disk.capacity, self.exchange.post_only = True, None, False
         exchange = self.exchange
         for trouble in (
             exchange.halted,

@@ -393,6 +393,7 @@ class Reads(unittest.TestCase):
             ({"dir": "Close Long", "liquidation": {"liquidatedUser": me.upper().replace("X", "x")}}, LIQUIDATED),
             ({"dir": "Liquidated Cross Long"}, LIQUIDATED),
             ({"dir": "Auto-Deleveraging"}, FillCause.AUTO_DELEVERAGING),
+            ({"dir": "Settlement"}, FillCause.SETTLEMENT),
         )
         for more, cause in rows:
             with self.subTest(more):

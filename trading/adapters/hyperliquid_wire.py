@@ -33,6 +33,7 @@ PERP_DECIMALS_MAX = 6
 NOTIONAL_MIN = Usd(Decimal(10))
 COLLATERAL = "USDC"
 AUTO_DELEVERAGING = "Auto-Deleveraging"
+SETTLEMENT = "Settlement"
 _IN_SPOT = ("unifiedAccount", "portfolioMargin")
 _MODES = (*_IN_SPOT, "default", "dexAbstraction", "disabled")
 
@@ -332,6 +333,8 @@ def account_fill(fill: Fill, account_id: str) -> AccountFill:
         cause = FillCause.LIQUIDATION
     elif fill.direction == AUTO_DELEVERAGING:
         cause = FillCause.AUTO_DELEVERAGING
+    elif fill.direction == SETTLEMENT:
+        cause = FillCause.SETTLEMENT
     return AccountFill(
         id=f"{milliseconds(fill.at)}-{fill.tid}-{fill.oid}",
         coin=fill.coin,

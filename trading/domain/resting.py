@@ -89,6 +89,7 @@ class FillCause(StrEnum):
     ORDER = "ORDER"
     LIQUIDATION = "LIQUIDATION"
     AUTO_DELEVERAGING = "AUTO_DELEVERAGING"
+    SETTLEMENT = "SETTLEMENT"
 
 
 @dataclass(frozen=True, slots=True)

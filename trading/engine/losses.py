@@ -366,6 +366,7 @@ def loss_of(fill: AccountFill, part: Quantity, now: datetime, known: str) -> Leg
     why = {
         FillCause.LIQUIDATION: "the venue liquidated it",
         FillCause.AUTO_DELEVERAGING: "the venue deleveraged it",
+        FillCause.SETTLEMENT: "the venue settled it, as it does with a coin that it delists",
         FillCause.ORDER: "an order that is not the desk's took it",
     }[fill.cause]
     return LegLost(

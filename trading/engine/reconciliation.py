@@ -73,7 +73,7 @@ TABLE = (
     ),
     Row(
         "holds a quantity",
-        "has a fill that took of it: a liquidation, auto-deleveraging, an order not ours",
+        "has a fill that took of it: a liquidation, auto-deleveraging, a settlement, an order not ours",
         Conclusion.LOST_LEG,
         "it is booked at the fill, and the sister leg is closed at once",
     ),
