@@ -1,7 +1,7 @@
 """Threads under a clock that stands still: they are waited for by what they do, never by how fast this machine is.
 
-A thread that hangs does so in `hang`, until `release`. To wait for one that hangs takes as long as it was to be waited
-for, by the clock; to wait for any other one takes none of it.
+A thread that hangs does so in `hang`, until `release`; the test's own would wait for itself, and fails. To wait for one
+that hangs takes as long as it was to be waited for, by the clock; to wait for any other one takes none of it.
 """
 
 import threading
@@ -42,6 +42,10 @@ class Hands:
     def hang(self) -> None:
         """Stay here until `release`; whoever waits for this thread knows that it does."""
         me = threading.current_thread()
+        if me is threading.main_thread():
+            raise AssertionError(
+                "this hangs in the hands of whoever has asked for it, who waits for it without a bound"
+            )
         with self.changed:
             self.hanging.add(me)
             self.changed.notify_all()
