@@ -26,6 +26,7 @@ from bench.figures import (
     comparable,
     read_baselines,
     spread_of,
+    whole_lives,
     with_run,
     write_baselines,
 )
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer rounds, no ledger: half a minute")
     parser.add_argument("--json", type=Path, help="write the figures there too")
-    parser.add_argument("--trades", type=int, default=100_000, help="ended trades in the ledger's large folder")
+    parser.add_argument("--trades", type=whole_lives, default=100_000, help="ended trades in the ledger's large folder")
     parser.add_argument("--write-baseline", action="store_true", help="make this run's ratios those of its pace")
     options = parser.parse_args(arguments)
     figures = Figures()

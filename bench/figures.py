@@ -7,6 +7,7 @@ one of the same pace.
 
 import json
 import statistics
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,16 @@ def spread_of(samples: Sequence[float]) -> Spread:
     ordered = sorted(samples)
     low, _, high = statistics.quantiles(ordered, n=4)
     return Spread(statistics.median(ordered), ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))], high - low)
+
+
+def whole_lives(text: str) -> int:
+    """A number of ended trades, for the command line: each position has two."""
+    number = int(text)
+    if number < 2 or number % 2:
+        raise ArgumentTypeError(
+            f"{text} is no even number from 2: a position has two trades, its opening and its close"
+        )
+    return number
 
 
 def milliseconds(job: Callable[[], object]) -> float:

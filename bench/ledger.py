@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from bench.figures import whole_lives
 from tests.builders import T0, after, given_a_filled_close, given_a_filled_trade, given_a_trade, given_watch
 from trading.domain.book import Book, book_of
 from trading.domain.codec import encode_watch
@@ -96,7 +97,7 @@ class Figures:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Benchmarks of the ledger.")
-    parser.add_argument("--trades", type=int, default=100_000, help="ended trades in the large folder")
+    parser.add_argument("--trades", type=whole_lives, default=100_000, help="ended trades in the large folder")
     parser.add_argument("--folder", type=Path, default=None, help="where to work: the disk to be measured")
     parser.add_argument("--json", type=Path, default=None, help="write the figures here too")
     options = parser.parse_args()
@@ -254,9 +255,11 @@ def query(book: Book, trades: int) -> None:
     before: PositionId | None = None
     for _ in range(20):
         page, total = book.page_of_positions(100, before)
-        before = page[-1].id
         if total != trades // 2:
             raise SystemExit(f"{total} positions instead of {trades // 2}")
+        if len(page) < 100:
+            break
+        before = page[-1].id
     book.page_of_positions(1000)
 
 
@@ -297,6 +300,8 @@ def _opened(data_dir: Path, queried: int = 0) -> tuple[float, ...]:
     """Seconds and MiB that another process needs to open *data_dir*, then seconds and MiB to look up *queried*."""
     process = _start(_OPEN, data_dir, str(queried))
     out, _ = process.communicate()
+    if process.returncode:
+        raise SystemExit("the folder could not be opened and queried, as told above")
     return tuple(float(word) for word in out.split())
 
 

@@ -1,8 +1,37 @@
 import tempfile
 import unittest
+from argparse import ArgumentTypeError
 from pathlib import Path
 
-from bench.figures import Baseline, Figures, comparable, read_baselines, spread_of, with_run, write_baselines
+from bench import ledger
+from bench.figures import (
+    Baseline,
+    Figures,
+    comparable,
+    read_baselines,
+    spread_of,
+    whole_lives,
+    with_run,
+    write_baselines,
+)
+from trading.utils.json_storage import JsonStore
+
+
+class FolderTest(unittest.TestCase):
+    def test_a_folder_of_few_trades_is_queried_to_its_end(self) -> None:
+        """It was asked for two thousand positions, and ended after the minutes before in an error of numbers."""
+        for trades in (2, 210):
+            with self.subTest(trades), tempfile.TemporaryDirectory() as name:
+                ledger.make_folder(Path(name), trades)
+                store = JsonStore(Path(name), ledger.BINDING)
+                self.addCleanup(store.close)
+                ledger.query(store.book(), trades)
+
+    def test_a_number_of_trades_that_makes_no_whole_positions_is_refused_before_anything_is_measured(self) -> None:
+        self.assertEqual([2, 1000], [whole_lives(text) for text in ("2", "1000")])
+        for text in ("0", "-2", "1", "1001"):
+            with self.subTest(text), self.assertRaisesRegex(ArgumentTypeError, "even number"):
+                whole_lives(text)
 
 
 class FiguresTest(unittest.TestCase):
