@@ -1,4 +1,5 @@
-"""What a command does whose reader has gone, as one before `| head`, or that Ctrl-C ends: real processes."""
+"""What a command does whose reader has gone, as one before `| head`, whose words a full disk does not take, or that
+Ctrl-C ends: real processes."""
 
 import os
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from tests.processes import environ_of
 from trading.conf import PROJECT_ROOT
-from trading.management.unread import INTERRUPTED_EXIT_CODE, UNREAD_EXIT_CODE
+from trading.management.unread import INTERRUPTED_EXIT_CODE, LOST_EXIT_CODE, UNREAD_EXIT_CODE
 
 
 @unittest.skipIf(sys.platform == "win32", "a pipe without a reader is another error there")
@@ -60,6 +61,10 @@ class UnreadTest(unittest.TestCase):
         """Exit code and stderr of a command that nobody reads."""
         reading, writing = os.pipe()
         os.close(reading)
+        return self.said_to(writing, *words, buffered=buffered)
+
+    def said_to(self, writing: int, *words: str, buffered: bool) -> tuple[int, str]:
+        """Exit code and stderr of a command whose stdout is *writing*, which is closed then."""
         environ = environ_of(DATA_DIR=self.data_dir, REDIS_URL="redis://127.0.0.1:1/3", DJANGO_COLORS="nocolor")
         try:
             found = subprocess.run(
@@ -116,3 +121,32 @@ class UnreadTest(unittest.TestCase):
         code, words = self.unread("emergency_stop", buffered=True)
         self.assertEqual(0, code)
         self.assertNotIn("Broken", words)
+
+    @unittest.skipUnless(os.path.exists("/dev/full"), "a disk that is always full is Linux'")
+    def test_one_whose_words_a_full_disk_does_not_take_says_so_and_is_no_success(self) -> None:
+        """A traceback of thirty lines, or an exception that Python ignored; a backup had been written all the same."""
+        for words in (("verify_ledger",), ("report",), ("help",)):
+            for buffered in (True, False):
+                with self.subTest(words, buffered=buffered):
+                    code, said = self.said_to(os.open("/dev/full", os.O_WRONLY), *words, buffered=buffered)
+                    lines = [line for line in said.splitlines() if "Redis" not in line]
+                    self.assertEqual((LOST_EXIT_CODE, 1), (code, len(lines)), said)
+                    self.assertIn("stdout takes nothing more (No space left on device)", said)
+
+    @unittest.skipUnless(os.path.exists("/dev/full"), "a disk that is always full is Linux'")
+    def test_an_emergency_stop_that_a_full_disk_does_not_tell_of_is_a_success(self) -> None:
+        for buffered in (True, False):
+            with self.subTest(buffered=buffered):
+                full = os.open("/dev/full", os.O_WRONLY)
+                code, said = self.said_to(full, "emergency_stop", buffered=buffered)
+                self.assertEqual(0, code, said)
+                self.assertNotIn("No space", said)
+
+    def test_a_file_that_fails_is_not_taken_for_stdout(self) -> None:
+        program = "from trading.management.unread import quiet_end\nwith quiet_end():\n    raise OSError(5, 'broken')"
+        found = subprocess.run(
+            (sys.executable, "-c", program), cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=60, check=False
+        )
+        self.assertEqual(1, found.returncode)
+        self.assertIn("broken", found.stderr)
+        self.assertNotIn("stdout takes", found.stderr)

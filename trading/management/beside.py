@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from django.core.management.base import OutputWrapper
 
-from trading.management.unread import let_go
+from trading.management.unread import excuse, let_go
 
 
 def say(out: OutputWrapper, words: str) -> None:
@@ -19,3 +19,5 @@ def say(out: OutputWrapper, words: str) -> None:
             out.flush()
         except BrokenPipeError:
             let_go(out)
+        except OSError:
+            excuse()  # and not let go of: there may be room again
