@@ -5,6 +5,7 @@ import os
 import socket
 import threading
 import unittest
+from contextlib import suppress
 from decimal import Decimal
 from unittest import mock
 
@@ -278,6 +279,48 @@ class Endless(unittest.TestCase):
         self.closing.set()
         self.begin(100)
         self.assertIn("without end", self.ends())
+
+
+class Greeting(unittest.TestCase):
+    """An answer to the connection that goes on for ever: each byte came in time, so the thread was held for good, and
+    no price was streamed until the process was started anew."""
+
+    def setUp(self) -> None:
+        self.clock, self.closing = FakeClock(), threading.Event()
+        self.socket = hyperliquid_stream._Socket(self.clock, self.closing, mock.Mock())
+        self.socket.settimeout(WAIT)
+        listener = self.enterContext(socket.create_server(("127.0.0.1", 0)))
+        self.url = f"ws://127.0.0.1:{listener.getsockname()[1]}/ws"
+        self.pace = 0.0
+        server = threading.Thread(target=self.drip, args=(listener,), daemon=True)
+        server.start()
+        self.addCleanup(server.join)
+
+    def drip(self, listener: socket.socket) -> None:
+        theirs, _ = listener.accept()
+        with theirs, suppress(OSError):
+            theirs.sendall(b"HTTP/1.1 101 Switching Protocols\r\nX-Pad: ")
+            for _ in range(10_000):
+                self.clock.advance(self.pace)
+                theirs.sendall(b"a")
+
+    def assert_refused(self, bytes_max: int = 1 << 20) -> None:
+        """Before its end, which is a connection that is lost."""
+        bounded = mock.patch.object(hyperliquid_stream, "HANDSHAKE_BYTES_MAX", bytes_max)
+        with bounded, self.assertRaisesRegex(websocket.WebSocketException, "has no end"):
+            self.socket.connect(self.url)
+        self.assertIsNone(self.socket.sock)
+
+    def test_one_in_drips_has_as_long_as_a_connection_may_take_in_all(self) -> None:
+        self.pace = 1.0
+        self.assert_refused()
+
+    def test_one_that_is_too_large_ends_before_it_is_all_there(self) -> None:
+        self.assert_refused(bytes_max=1000)
+
+    def test_a_stream_that_is_closed_waits_for_none(self) -> None:
+        self.closing.set()
+        self.assert_refused()
 
 
 class Silence(unittest.TestCase):

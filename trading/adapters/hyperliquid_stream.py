@@ -18,6 +18,7 @@ from typing import Any
 
 import websocket
 from urllib3.util.wait import wait_for_read
+from websocket import _http
 
 from trading.adapters.hyperliquid_news import AccountNews
 from trading.adapters.hyperliquid_values import mapping, text
@@ -28,6 +29,7 @@ from trading.domain.units import Coin, Price
 from trading.ports import Clock, Log, Ticks
 
 CONNECT_SECONDS = 5.0
+HANDSHAKE_BYTES_MAX = 1 << 16
 LOOK_SECONDS = 0.05
 PING_AFTER_LOOKS = 20
 DEAD_AFTER_LOOKS = 100
@@ -66,10 +68,35 @@ class _Mark:
     price: Price
 
 
-class _Socket(websocket.WebSocket):
-    """A WebSocket whose frames come to an end: one that never does would fill the memory, and hold the thread.
+class _Greeting:
+    """A socket while the WebSocket on it is agreed on: the answer has until *ends_at* on the monotonic clock in all. It
+    is read byte by byte, each within the socket's own time-out, and one that came in drips held the thread."""
 
-    *in_pieces* is called when less of one has come than there is of it.
+    def __init__(self, plain: Any, clock: Clock, ends_at: float, closing: threading.Event) -> None:
+        self._plain = plain
+        self._clock = clock
+        self._ends_at = ends_at
+        self._closing = closing
+        self._taken = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._plain, name)
+
+    def recv(self, size: int) -> bytes:
+        left = self._ends_at - self._clock.monotonic()
+        if self._closing.is_set() or left <= 0 or self._taken >= HANDSHAKE_BYTES_MAX:
+            raise websocket.WebSocketException("the venue's answer to the connection has no end")
+        self._plain.settimeout(left)
+        piece: bytes = self._plain.recv(size)
+        self._taken += len(piece)
+        return piece
+
+
+class _Socket(websocket.WebSocket):
+    """A WebSocket whose beginning and whose frames come to an end: what never does would fill the memory, and hold the
+    thread.
+
+    *in_pieces* is called when less of a frame has come than there is of it.
     """
 
     def __init__(self, clock: Clock, closing: threading.Event, in_pieces: Callable[[], None], **options: Any) -> None:
@@ -79,6 +106,15 @@ class _Socket(websocket.WebSocket):
         self._in_pieces = in_pieces
         self._began: float | None = None
         self._taken = 0
+
+    def connect(self, url: str, **options: Any) -> None:
+        """Connection and handshake within CONNECT_SECONDS, or, where it is the encryption that is slow, twice that."""
+        ends_at = self._clock.monotonic() + CONNECT_SECONDS
+        proxy = _http.proxy_info(**options)  # type: ignore[no-untyped-call]  # comes untyped
+        plain, _ = _http.connect(url, self.sock_opt, proxy, None)
+        greeting = _Greeting(plain, self._clock, ends_at, self._closing)
+        super().connect(url, socket=greeting, **options)  # type: ignore[no-untyped-call]  # comes untyped
+        self.sock = plain
 
     def recv(self) -> str | bytes:
         """The next frame, whole."""
@@ -222,7 +258,7 @@ class PriceStream:
         # A redirect is not followed. The environment's proxies are not for us, but websocket-client reads its list of
         # exceptions only where a proxy is named; "*" then excepts every host, so that the name is never looked up.
         ways = {"http_proxy_host": "none", "http_no_proxy": ["*"], "suppress_origin": True, "redirect_limit": 0}
-        socket.connect(self._url, **ways)  # type: ignore[no-untyped-call]  # comes untyped
+        socket.connect(self._url, **ways)
         try:
             socket.settimeout(self._look_seconds)
             for subscription in self.news.subscriptions if self.news is not None else ():
