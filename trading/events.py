@@ -24,6 +24,7 @@ from trading.domain.trades import Trade
 from trading.domain.units import PositionId, Price, TradeId
 from trading.engine import queries
 from trading.engine.desk import Desk
+from trading.engine.patience import patient
 from trading.engine.records import PositionView
 from trading.ports import Clock
 from trading.problems import Problem, of_desk_error
@@ -126,6 +127,8 @@ class Feed:
                 self._add("problems", [])
 
     def _look(self, desk: Desk) -> None:
+        # Every stream waits for it with its news of trades, which need no venue.
+        desk = patient(desk)
         book = desk.store.book()
         every, standing = book.trades(), {one.id: one for one in book.standing_positions()}
         ended = [now for one in self._live if (now := book.find_trade(one)) is not None and now is not self._live[one]]

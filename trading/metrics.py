@@ -6,11 +6,8 @@ knows comes from the meters of the processes. What is unknown now has no sample;
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
-from functools import partial
-from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -18,21 +15,20 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 
 from trading.bootstrap import alerts_waiting
 from trading.domain.desk_state import Cause, TradingState
-from trading.domain.errors import DeskError, VenueUnavailable
+from trading.domain.errors import DeskError
 from trading.domain.positions import PositionStatus
 from trading.engine import health, queries
 from trading.engine.connections import prices_heard_at
 from trading.engine.desk import Desk
 from trading.engine.health import Health
+from trading.engine.patience import patient
 from trading.engine.queries import Portfolio
 from trading.engine.tally import Counts, Tally
-from trading.ports import Clock, Venue
+from trading.ports import Clock
 from trading.serializers import PAGE_MAX
 from trading.utils import meters
 from trading.utils.risk_controls import Headroom
 
-WAITED_SECONDS = 1.0
-"""What answers sooner, be it with a refusal, may be asked the next question, too."""
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 STANDING = (PositionStatus.OPENING, PositionStatus.OPEN, PositionStatus.CLOSING)
 STATUSES = ("healthy", "degraded", "unhealthy")
@@ -95,40 +91,11 @@ _tallies: WeakKeyDictionary[Clock, Tally] = WeakKeyDictionary()
 
 
 def exposition(desk: Desk, version: str) -> bytes:
-    """Everything as text. Never raises for a part that cannot be read now."""
+    """Everything as text. Never raises for a part that cannot be read now, nor waits for it for long: Prometheus gives
+    all of it ten seconds, and would take the service for gone."""
     registry = CollectorRegistry()
-    asking = replace(desk, venue=cast(Venue, _Impatient(desk.venue, desk.clock)))
-    registry.register(_Collected(tuple(_families(asking, version))))
+    registry.register(_Collected(tuple(_families(patient(desk), version))))
     return generate_latest(registry)
-
-
-class _Impatient:
-    """A Venue for one scrape: once it has kept a question waiting in vain, no other is put to it.
-
-    An exchange that hangs costs seconds a question. A scrape asks half a dozen, and Prometheus waits ten seconds for
-    all: it took the service for gone, and lost every number that needs no exchange.
-    """
-
-    def __init__(self, venue: Venue, clock: Clock) -> None:
-        self._venue = venue
-        self._clock = clock
-        self._in_vain: VenueUnavailable | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._venue, name)
-        return partial(self._asked, found) if callable(found) else found
-
-    def _asked(self, question: Callable[..., Any], *about: Any, **more: Any) -> Any:
-        """Raises VenueUnavailable."""
-        if self._in_vain is not None:
-            raise self._in_vain
-        began = self._clock.monotonic()
-        try:
-            return question(*about, **more)
-        except VenueUnavailable as error:
-            if self._clock.monotonic() - began >= WAITED_SECONDS:
-                self._in_vain = error
-            raise
 
 
 class _Collected:

@@ -24,7 +24,8 @@ from tests.api.base import ApiTestCase, told
 from tests.fakes import FakeClock
 from tests.processes import environ_of, free_port, wait_until
 from trading import events
-from trading.domain.errors import StoreCorrupt
+from trading.domain.errors import StoreCorrupt, VenueUnavailable
+from trading.engine.patience import SHOWN_SECONDS
 from trading.events import (
     BACKLOG_MAX,
     HEARTBEAT_SECONDS,
@@ -158,6 +159,27 @@ class FeedTest(FeedCase):
             self.assertEqual(1, book.call_count)
             self.look()
             self.assertEqual(2, book.call_count)
+
+    def test_an_exchange_that_hangs_keeps_no_stream_from_the_news_of_trades_for_long(self) -> None:
+        """Each status that stands was asked for by itself, six seconds every time, while all streams waited."""
+        self.begin()
+        self.execute(OPENING)
+        self.execute(SLICED)
+        self.assertEqual({"open", "opening"}, {one["status"] for one in told(self.get("/api/positions"))})
+        self.clock.advance(60)
+
+        def give_up(*_: object) -> Any:
+            self.clock.advance(3)
+            raise VenueUnavailable("no answer in time")
+
+        with (
+            mock.patch.object(self.desk.venue, "quotes", give_up),
+            mock.patch.object(self.desk.venue, "account", give_up),
+        ):
+            began = self.clock.monotonic()
+            happened = self.look()
+        self.assertLessEqual(self.clock.monotonic() - began, POLL_SECONDS + SHOWN_SECONDS)
+        self.assertEqual((2, 2), (len(happened["trades"]), len(happened["positions"])))
 
     def test_a_store_in_trouble_is_told_once_and_again_after_it_was_well(self) -> None:
         self.begin()

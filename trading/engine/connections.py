@@ -10,6 +10,7 @@ from trading.domain.errors import VenueUnavailable
 from trading.domain.units import Coin
 from trading.engine.desk import Desk
 from trading.engine.hearing import GUARDIAN, SCOUT, Heard
+from trading.engine.patience import patient
 from trading.engine.valuing import EXIT_PRICE_AGE_MAX, coins_of
 
 SCOUT_AGE_MAX = timedelta(minutes=2)
@@ -29,6 +30,7 @@ class Connection:
 
 def connections(desk: Desk) -> tuple[Connection, ...]:
     """Every peer as it is now. Never raises for a peer that fails: that is what it tells."""
+    desk = patient(desk)
     return (_prices(desk), _venue(desk), _scout(desk), _guardian(desk))
 
 

@@ -28,6 +28,7 @@ from trading.engine.barriers import (
 from trading.engine.desk import Desk
 from trading.engine.glancing import Roster, Standing
 from trading.engine.instants import first_of, lasts
+from trading.engine.patience import patient
 from trading.engine.planning import gross_of
 from trading.engine.records import PositionView
 from trading.engine.requests import ExitChange
@@ -177,8 +178,9 @@ def change_exits(desk: Desk, position_id: PositionId, change: ExitChange, *, adm
     wants = wants_bars(change) and known.exit_plan.reversion is None and not known.closed
     bars = read_bars(desk, known.pair, known.entered_at) if wants else ((), ())
     levels = (change.take_profit_spread, change.stop_loss_spread)
+    shown = patient(desk)
     # Nothing else waits for a price.
-    present = _present_ratio(desk, known) if any(one is not None for one in levels) else None
+    present = _present_ratio(shown, known) if any(one is not None for one in levels) else None
     with desk.store.exclusive() as book:
         position = book.position(position_id)
         if position.closed:
@@ -209,7 +211,7 @@ def change_exits(desk: Desk, position_id: PositionId, change: ExitChange, *, adm
                 after=words_of(plan),
                 event="ExitsChanged",
             )
-    return queries.position(desk, position_id)
+    return queries.position(shown, position_id)
 
 
 def _present_ratio(desk: Desk, position: Position) -> Decimal | None:

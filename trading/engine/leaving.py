@@ -10,6 +10,7 @@ from trading.domain.orders import Side
 from trading.domain.positions import Leg, PositionStatus
 from trading.domain.units import ZERO, Coin, PositionId, Price, Quantity
 from trading.engine.desk import Desk
+from trading.engine.patience import patient
 from trading.engine.valuing import Prices, coins_of, exit_price, read_prices
 from trading.utils.trade_calculator import leg_slippage, net_return
 
@@ -46,7 +47,7 @@ class ClosePreview:
 def preview_of_close(desk: Desk, position_id: PositionId) -> ClosePreview:
     """What closing *position_id* would cost by the depth of the books now. Raises PositionNotFound."""
     position = desk.store.book().position(position_id)
-    prices = Prices({}, {}) if position.closed else read_prices(desk, coins_of([position]))
+    prices = Prices({}, {}) if position.closed else read_prices(patient(desk), coins_of([position]))
     now, fee = desk.clock.now(), desk.venue.traits.taker_fee
     expected = [exit_price(leg, prices.depths.get(leg.coin), now) for leg in position.legs]
     long, short = (_leg(leg, price, prices, fee) for leg, price in zip(position.legs, expected, strict=True))

@@ -18,6 +18,7 @@ from trading.engine import planning
 from trading.engine.barriers import further
 from trading.engine.desk import Desk
 from trading.engine.entry import judge_signal, owned, require_monitor
+from trading.engine.patience import JUDGED_SECONDS, patient
 from trading.engine.planning import Draft, World
 from trading.engine.records import SignalWords, pair_spread, signal_words
 from trading.engine.requests import ExecuteRequest
@@ -116,6 +117,7 @@ def preview(desk: Desk, request: ExecuteRequest) -> Preview:
     signal = desk.signals.signal(request.signal_id, request.pair)
     if request.pair is not None and request.pair != signal.pair:
         raise InvalidRequest({"pair": f"is not the signal's pair, {signal.pair}; leave it out or correct it"})
+    desk = patient(desk, JUDGED_SECONDS)
     world = planning.look_for(desk, request, signal.pair)
     plan, breaches = _judged(desk, request, signal, world)
     reasons = (*_reasons(desk, request, signal, world.now), *_no_room(desk))
@@ -153,7 +155,7 @@ def signals(desk: Desk) -> tuple[SignalView, ...]:
     """What Scout offers, newest first, each judged at a common size. Raises ScoutUnavailable; VenueUnavailable."""
     offered = desk.signals.recent()
     coins = tuple(dict.fromkeys(coin for signal in offered for coin in planning.pair_coins(signal.pair)))
-    world = planning.look(desk, coins)
+    world = planning.look(patient(desk, JUDGED_SECONDS), coins)
     size = _common_size(desk, world)
     return tuple(_view(desk, signal, world, size) for signal in offered)
 

@@ -18,6 +18,7 @@ from trading.domain.units import ZERO, Coin, PositionId, TradeId, Usd
 from trading.engine import planning
 from trading.engine.accounting import DAYS_DEFAULT, AccountHistory, history, since_of
 from trading.engine.desk import Desk
+from trading.engine.patience import patient
 from trading.engine.records import NakedView, PositionView, TradeView, position_view, trade_view
 from trading.engine.recovery import Drift, drifts, foreign_holdings
 from trading.engine.terms import DeskTerms, terms_of
@@ -79,14 +80,14 @@ def positions(
     it may be of any status, for statuses change between two pages."""
     book = desk.store.book()
     found, total = book.page_of_positions(limit, before, status)
-    return _viewed(desk, book, list(found)), total
+    return _viewed(patient(desk), book, list(found)), total
 
 
 def position(desk: Desk, position_id: PositionId, *, just_made: bool = False) -> PositionView:
     """Raises PositionNotFound. One that was *just_made* is marked at the process's own prices: the monitor has not
     looked at it yet."""
     book = desk.store.book()
-    return _viewed(desk, book, [book.position(position_id)], cached=not just_made)[0]
+    return _viewed(patient(desk), book, [book.position(position_id)], cached=not just_made)[0]
 
 
 def unmarked_position(desk: Desk, position_id: PositionId) -> PositionView:
@@ -113,6 +114,7 @@ def portfolio(desk: Desk, days: int = DAYS_DEFAULT) -> Portfolio:
 
     A venue that cannot be read leaves its numbers unknown, and so does an account log that cannot be trusted.
     """
+    desk = patient(desk)
     since_of(desk.clock.now(), days)
     book, state, now = desk.store.book(), desk.store.state(), desk.clock.now()
     standing = book.standing_positions()
