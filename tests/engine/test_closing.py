@@ -2,8 +2,10 @@
 
 import unittest
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from decimal import Decimal
+from typing import NoReturn
 
 from tests.builders import after, given_a_working_trade, given_report
 from tests.engine.bent_venue import a_bent_scene, with_store
@@ -19,7 +21,8 @@ from tests.engine.scripted_venue import (
     refused,
     unknown_for,
 )
-from trading.domain.errors import Busy, InvalidRequest, PositionNotFound, TradeNotFound, TradeNotSuspended
+from trading.domain.book import Book
+from trading.domain.errors import Busy, InvalidRequest, PositionNotFound, StoreHeld, TradeNotFound, TradeNotSuspended
 from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account
 from trading.domain.orders import Order, RejectReason
@@ -131,6 +134,35 @@ class CloseTests(ClosingTestCase):
         self.venue.on_read = None
         self.scene.hands.release()
         self.assert_flat(position)
+
+    def test_others_who_write_keep_a_close_waiting_and_do_not_refuse_it(self) -> None:
+        """Fifty callers at once, and after two seconds of its nine a close was told that the book was held."""
+        position, store = self.scene.opened(), self.scene.store
+        for seconds in (2, 6):
+            held_until = self.scene.clock.monotonic() + seconds
+
+            def exclusive(until: float = held_until) -> AbstractContextManager[Book]:
+                if self.scene.clock.monotonic() < until:
+                    self.scene.clock.advance(2)
+                    raise StoreHeld("the book is held by another thread")
+                return store.exclusive()
+
+            with self.subTest(seconds=seconds):
+                view = closing.close_by_hand(with_store(self.scene, exclusive=exclusive), position.id)
+                self.assertIs(PositionStatus.CLOSED, view.status)
+                position = self.scene.opened(f"signal_after_{seconds}")
+
+    def test_one_that_finds_no_room_in_its_time_is_refused(self) -> None:
+        position = self.scene.opened()
+
+        def exclusive() -> NoReturn:
+            self.scene.clock.advance(2)
+            raise StoreHeld("the book is held by another thread")
+
+        began = self.scene.clock.monotonic()
+        with self.assertRaises(Busy):
+            closing.close_by_hand(with_store(self.scene, exclusive=exclusive), position.id)
+        self.assertLessEqual(self.scene.clock.monotonic() - began, closing.ANSWER_SECONDS + 2)
 
     def test_what_is_unknown_is_not_found(self) -> None:
         with self.assertRaises(PositionNotFound):

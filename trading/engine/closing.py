@@ -101,15 +101,22 @@ def close_by_hand(
     views: list[PositionView] = []
 
     def work() -> None:
-        close(desk, position_id, ExitReason.MANUAL, until=until, twap=twap, request_id=request_id)
-        views.append(queries.position(desk, position_id))
+        while not views:
+            try:
+                close(desk, position_id, ExitReason.MANUAL, until=until, twap=twap, request_id=request_id)
+                views.append(queries.position(desk, position_id))
+            except Busy:
+                # Many write at once, or a large ledger is rolled: a reason to wait, and none to leave nothing begun.
+                if _left(desk, until) <= PAUSE_SECONDS:
+                    raise
+                desk.clock.sleep(PAUSE_SECONDS)
 
     if errands.ends_by(desk, f"closing {position_id} by hand", work, until):
         return views[0]
     desk.store.make_sure()
     view = queries.unmarked_position(desk, position_id)
     if view.status not in (PositionStatus.CLOSING, PositionStatus.CLOSED):
-        raise Busy(f"the close of {view.pair} is being begun while the venue takes its time; ask again")
+        raise Busy(f"the close of {view.pair} is being begun and is not on disk yet; ask again")
     return view
 
 
