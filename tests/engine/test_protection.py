@@ -16,8 +16,8 @@ from trading.domain.errors import StoreCorrupt
 from trading.domain.exit_plan import ExitReason
 from trading.domain.orders import RejectReason
 from trading.domain.positions import Position, PositionStatus
-from trading.domain.resting import Resting, TriggerKind
-from trading.domain.units import Coin
+from trading.domain.resting import Resting, TriggerKind, resting_order_id
+from trading.domain.units import Coin, Quantity
 from trading.engine import closing, emergency, errands, monitor, protection, queries, working
 from trading.engine.desk import Desk
 from trading.engine.monitor import Watchman
@@ -387,6 +387,27 @@ class Firing(ProtectionCase):
         self.tick(10)
         self.assertEqual({one[2] for one in self.venue.guards("ETH")}, {self.scene.position(position.id).long.held})
         self.assertEqual(len(self.venue.guards("ETH")), 2)
+        self.assert_known(position)
+
+    def test_one_whose_cancel_was_not_answered_stands_in_for_no_other(self) -> None:
+        """Seed 158: of one that had been taken back a list from before said that it rests, and the last guard went."""
+        position, memory = self.scene.opened(), protection.Memory()
+        self.protect(position, memory)
+        desk = self.scene.desk
+        watch = desk.store.book().watch_of(position.id)
+        small = next(one.order for one in watch.resting if (one.order.coin, one.order.kind) == (ETH, STOP))
+        name = resting_order_id(position.id, ETH, STOP, 2)
+        large = replace(small, client_order_id=name, quantity=Quantity(small.quantity * 2))
+        resting = (*watch.resting, Resting(large, desk.clock.now(), placed=True))
+        desk.store.save_watch(replace(watch, resting=resting, rested=2))
+        self.venue.rests[name] = large
+        protection.read_list(desk, memory, timedelta(0))
+        del self.venue.rests[small.client_order_id]
+        for seconds in (20, 5, 5, 20):
+            self.scene.clock.advance(seconds)
+            self.protect(position, memory)
+            self.assertIn("stop", [one[0] for one in self.venue.guards("ETH")], seconds)
+        self.assertEqual({one[2] for one in self.venue.guards("ETH")}, {small.quantity})
         self.assert_known(position)
 
     def test_without_a_list_nothing_grows(self) -> None:

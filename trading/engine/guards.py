@@ -119,8 +119,9 @@ def decide(wish: Mapping[Coin, Sequence[Guard]], resting: Sequence[Resting], now
         if not there:
             place.append(guard)
         elif best is not None:
-            # Only once it is seen there: until then the others are what guards.
-            cancel += [one for one in there if one is not best and best.placed]
+            # Only once it is seen there, until then the others are what guards, and by a list of now: of one whose
+            # cancel was not answered an older list still says that it rests.
+            replaced += [one for one in there if one is not best and best.placed]
         elif _may_move(there, guard, now):
             place.append(guard)
             replaced += there
