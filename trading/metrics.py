@@ -128,7 +128,7 @@ def _families(desk: Desk, version: str) -> Iterator[Metric]:
         except (DeskError, OSError):
             continue  # What cannot be read has no sample, and health says why.
     sums = _sums(desk)
-    for key, value in sums.items():
+    for key, value in (sums or {}).items():
         if key[0] in ("trades", "slippage"):
             put("executor_trades" if key[0] == "trades" else "executor_slippage_usd", value, *key[1:])
     for name, (says, labels) in GAUGES.items():
@@ -140,20 +140,22 @@ def _families(desk: Desk, version: str) -> Iterator[Metric]:
     yield from _joined(meters.of_this_process("web"), meters.of_another(desk.config.data_dir, "monitor", desk.clock))
 
 
-def _sums(desk: Desk) -> Counts:
+def _sums(desk: Desk) -> Counts | None:
+    """What the ledger adds up to; None while it cannot be read."""
     try:
         return _tallies.setdefault(desk.clock, Tally()).read(desk.store.book())
-    except DeskError:
-        return {}
+    except (DeskError, OSError):
+        return None
 
 
-def _counters(sums: Counts) -> Iterator[Metric]:
+def _counters(sums: Counts | None) -> Iterator[Metric]:
+    """Without *sums* no samples: a nought would be a counter that began anew, and what it comes back to all new."""
     for key, (name, says, labels) in COUNTERS.items():
         counter = CounterMetricFamily(name, says, labels=labels)
-        for (kind, *values), amount in sums.items():
+        for (kind, *values), amount in (sums or {}).items():
             if kind == key:
                 counter.add_metric(values, float(amount))
-        if not labels and (key,) not in sums:
+        if sums is not None and not labels and (key,) not in sums:
             counter.add_metric((), 0.0)
         yield counter
 

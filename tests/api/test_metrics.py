@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.api.base import ApiTestCase, told
 from tests.processes import wait_until
 from trading import bootstrap, metrics
-from trading.domain.errors import StoreCorrupt, VenueUnavailable
+from trading.domain.errors import Busy, StoreCorrupt, VenueUnavailable
 from trading.domain.exit_plan import ExitReason
 from trading.domain.orders import OrderReport, OrderStatus
 from trading.domain.units import Usd
@@ -225,6 +225,19 @@ class TroubleTest(MetricsCase):
         with mock.patch.object(self.desk.store, "book", side_effect=StoreCorrupt("line 7"), create=True):
             self.assertEqual(1.0, self.value("executor_health", status="unhealthy"))
             self.assertIsNone(self.value("executor_orders_in_doubt"))
+
+    def test_what_only_grows_has_no_sample_while_the_ledger_cannot_be_read(self) -> None:
+        """A nought would be a counter that began anew: Prometheus takes what it comes back to for new fees."""
+        self.open("one", "SOL/AVAX")
+        self.assertGreater(self.value("executor_fees_usd_total") or 0, 0)
+        for trouble in (StoreCorrupt("line 7"), Busy("somebody else's turn"), OSError(errno.EIO, "Input/output error")):
+            with (
+                self.subTest(type(trouble).__name__),
+                mock.patch.object(self.desk.store, "book", side_effect=trouble, create=True),
+            ):
+                found = {name for name, _ in self.scrape()}
+                self.assertEqual(set(), found & {"executor_fees_usd_total", "executor_naked_usd_seconds_total"})
+        self.assertGreater(self.value("executor_fees_usd_total") or 0, 0)
 
     def test_an_exchange_that_hangs_is_asked_one_question_a_scrape(self) -> None:
         """It took a question each for prices, account and positions, eighteen seconds in all, and Prometheus ten."""
