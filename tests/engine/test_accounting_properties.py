@@ -11,6 +11,7 @@ except ImportError as error:
 from datetime import timedelta
 from decimal import Decimal
 
+from tests.accounts import account_of
 from tests.builders import T0, after, given_a_trade, given_order, given_watch
 from trading.domain.accounts import FundingShare
 from trading.domain.market import FundingPayment
@@ -18,7 +19,7 @@ from trading.domain.orders import OrderReport, OrderStatus
 from trading.domain.positions import position_of
 from trading.domain.trades import OrdersIntended, OrdersReported, Trade, record
 from trading.domain.units import ZERO, Coin, PositionId, Price, Quantity, Usd
-from trading.engine.accounting import account_of, moves_of
+from trading.engine.accounting import moves_of
 from trading.engine.holdings import fills_of, held_at, split
 
 ETH = Coin("ETH")

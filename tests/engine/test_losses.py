@@ -8,6 +8,7 @@ from datetime import timedelta
 from decimal import Decimal
 from unittest import mock
 
+from tests.accounts import account_of
 from tests.engine.hands import join_all
 from tests.engine.resting_venue import RestingVenue
 from tests.engine.scripted_venue import Crash, Fault, Scene, a_scene, fine, lost_after, lost_before, partly, unknown_for
@@ -22,7 +23,6 @@ from trading.domain.resting import FillCause, RestingOrder
 from trading.domain.trades import LEFT_TO_OTHERS, CancelWanted, HoldingGone, LegLost, Trade, record
 from trading.domain.units import ClientOrderId, Coin, PositionId, Quantity
 from trading.engine import closing, emergency, late, losses, monitor, queries, recovery, working
-from trading.engine.accounting import account_of
 from trading.engine.desk import Desk
 from trading.engine.late import LateMemory
 from trading.engine.monitor import Watchman

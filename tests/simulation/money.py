@@ -22,6 +22,7 @@ from random import Random
 from types import TracebackType
 from typing import Self
 
+from tests.accounts import account_of
 from tests.builders import given_signal
 from tests.fakes import FakeApprover, FakeCache, FakeClock, FakeLog, FakeSignals
 from trading.adapters.account_file import AccountFile
@@ -38,7 +39,7 @@ from trading.domain.orders import Order, OrderReport, OrderStatus
 from trading.domain.positions import Position, PositionStatus
 from trading.domain.units import ZERO, Coin, PositionId, Price, Quantity, Usd, floor_to_step
 from trading.engine import closing, entry
-from trading.engine.accounting import DAYS_MAX, account_of, history
+from trading.engine.accounting import DAYS_MAX, history
 from trading.engine.desk import Desk
 from trading.engine.monitor import Watchman, tick
 from trading.engine.requests import ExecuteRequest, Execution, TwapRequest

@@ -1,5 +1,5 @@
-"""The desk's money from its own records: what each fill and each hour of funding moved, summed by leg, pair and UTC
-day.
+"""The desk's money from its own records: what each fill and each hour of funding moved, summed by UTC day, by pair
+and by the reason of an exit.
 
 The law: every table is a sum of the same moves, so their totals agree to the last digit; an unknown price makes
 no number.
@@ -18,7 +18,7 @@ from trading.domain.exit_plan import ExitReason
 from trading.domain.market import FundingPayment, Pair
 from trading.domain.positions import Leg, Position
 from trading.domain.trades import Trade
-from trading.domain.units import ZERO, Coin, PositionId, Price, Usd
+from trading.domain.units import ZERO, Coin, PositionId, Usd
 from trading.engine.holdings import Fill, back_to, decided_until, fills_of, holdings_at, split
 
 DAYS_DEFAULT = 7
@@ -119,35 +119,6 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
-class LegAccount:
-    coin: Coin
-    money: Money
-    unrealized: Decimal | None
-
-
-@dataclass(frozen=True, slots=True)
-class PositionAccount:
-    """A position's money, by leg and in all. `unrealized` and `pnl` are None while a held leg has no price."""
-
-    position_id: PositionId
-    pair: Pair
-    legs: tuple[LegAccount, LegAccount]
-
-    @property
-    def money(self) -> Money:
-        return self.legs[0].money + self.legs[1].money
-
-    @property
-    def unrealized(self) -> Decimal | None:
-        return _sum_known(leg.unrealized for leg in self.legs)
-
-    @property
-    def pnl(self) -> Decimal | None:
-        unrealized = self.unrealized
-        return None if unrealized is None else self.money.net + unrealized
-
-
-@dataclass(frozen=True, slots=True)
 class DayLine:
     """One UTC day. `pnl` is net of fees and funding, without what is unrealized."""
 
@@ -233,18 +204,6 @@ def moves_of(position: Position, trades: Iterable[Trade], shares: Iterable[Fundi
             yield Move(position.id, position.pair, coin, position.exited_at or latest, Money(funding=amount))
 
 
-def account_of(
-    position: Position, trades: Iterable[Trade], prices: Mapping[Coin, Price | None] | None = None
-) -> PositionAccount:
-    """The money of *position* by leg, what is held valued at *prices*."""
-    by_coin = _summed((move.coin, move.money) for move in moves_of(position, trades))
-    long, short = (
-        LegAccount(leg.coin, by_coin.get(leg.coin, NOTHING), _unrealized(leg, (prices or {}).get(leg.coin)))
-        for leg in position.legs
-    )
-    return PositionAccount(position.id, position.pair, (long, short))
-
-
 def _money_of(fill: Fill, leg: Leg) -> Money:
     entry = leg.entry_price
     realized = ZERO
@@ -258,12 +217,6 @@ def _money_of(fill: Fill, leg: Leg) -> Money:
         slippage=(fill.notional - arrival) * fill.side.sign,
         arrival=arrival,
     )
-
-
-def _unrealized(leg: Leg, price: Price | None) -> Decimal | None:
-    if leg.held <= 0:
-        return ZERO
-    return None if price is None else leg.unrealized(price)
 
 
 # Tables ---------------------------------------------------------------------------------------------------------------
