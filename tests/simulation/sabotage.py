@@ -49,7 +49,6 @@ from trading.utils.journal import Journal
 SEEDS_MAX = 400
 MISFITS = ("TypeError", "AttributeError", "NameError")
 """What a run ends with, by itself or as a bug in the log, where the desk was changed and a way to break it was not."""
-Patch = Callable[[], Any]
 
 
 def _intent_after_the_send(desk: Any, trade: Trade, step: playbook.Send) -> Trade:

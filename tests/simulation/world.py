@@ -491,9 +491,6 @@ class World:
         assert process.desk is not None
         return process.desk
 
-    def _book_of_disk(self) -> Desk:
-        return self._desk()
-
     def _settle(self) -> None:
         """Whatever was under way comes to its end, and the book is what the exchange holds, within a bound."""
         bound = self.scheduler.now + CALM_SECONDS_MAX

@@ -60,10 +60,6 @@ class Order:
         return "B" if self.is_buy else "A"
 
     @property
-    def signed_left(self) -> Decimal:
-        return self.left if self.is_buy else -self.left
-
-    @property
     def filled(self) -> Decimal:
         return self.original - self.left
 

@@ -15,8 +15,6 @@ from trading.domain.units import Coin
 
 MAX_DECIMALS = 6
 SIGNIFICANT_FIGURES = 5
-PLAIN_TABLES = 50
-SPOT_OFFSET = 10_000
 
 _MAINNET = (
     *("BTC", "ETH", "ATOM", "MATIC", "DYDX", "SOL", "AVAX", "BNB", "APE", "OP", "LTC", "ARB", "DOGE", "INJ", "SUI"),
