@@ -1,10 +1,15 @@
 import unittest
 from dataclasses import replace
+from decimal import Decimal
 
 from tests.engine.scripted_venue import a_scene
 from tests.fakes import FakeApprover, FakeClock, FakeSignals
 from trading.domain.errors import GuardianUnavailable, ScoutUnavailable, SignalNotFound
-from trading.engine.connections import SCOUT_AGE_MAX, Connection, connections
+from trading.domain.market import Holding
+from trading.domain.units import Coin, Price, Quantity, Usd
+from trading.engine import working
+from trading.engine.adoption import next_adoption
+from trading.engine.connections import SCOUT_AGE_MAX, Connection, connections, prices_heard_at
 from trading.engine.hearing import GUARDIAN, SCOUT, Heard, HeardApprover, HeardSignals, Hearing
 
 
@@ -94,3 +99,19 @@ class ConnectionsTest(unittest.TestCase):
     def test_a_coin_without_a_price_is_no_price(self) -> None:
         self.scene.venue.quotes_missing.add("BTC")
         self.assertEqual("down", self.told()["Prices"].status)
+
+    def test_one_leg_without_a_price_is_no_price_however_fresh_the_other_is(self) -> None:
+        self.scene.opened()
+        self.assertEqual("up", self.told()["Prices"].status)
+        self.scene.venue.quotes_missing.add("ETH")
+        told = self.told()["Prices"]
+        self.assertEqual(("down", None, "the venue has no price for ETH"), (told.status, told.heard_at, told.words))
+        self.assertIsNone(prices_heard_at(self.desk))
+
+    def test_the_dollars_beside_what_was_taken_over_need_no_price(self) -> None:
+        desk, holding = self.desk, Holding(Coin("SOL"), Quantity(Decimal(3)), Price(Decimal(150)))
+        with desk.store.exclusive() as book:
+            terms = next_adoption(desk, book, holding, desk.venue.account())
+            assert terms is not None
+            working.adopt(desk, terms, holding.entry_price, Usd(Decimal(0)))
+        self.assertEqual("up", self.told()["Prices"].status)

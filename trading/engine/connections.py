@@ -3,11 +3,13 @@
 The law: Guardian is never asked only to see whether it is there; what nobody has asked yet is unknown, not down.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from trading.domain.errors import VenueUnavailable
-from trading.domain.units import Coin
+from trading.domain.market import Quote
+from trading.domain.units import DOLLAR, Coin
 from trading.engine.desk import Desk
 from trading.engine.hearing import GUARDIAN, SCOUT, Heard
 from trading.engine.patience import patient
@@ -36,18 +38,33 @@ def connections(desk: Desk) -> tuple[Connection, ...]:
 
 def prices_heard_at(desk: Desk) -> datetime | None:
     """When the oldest price among what stands was confirmed last, for an exit is as blind as its older leg; with
-    nothing standing, any price. None where the venue has none. Raises VenueUnavailable."""
-    coins = coins_of(desk.store.book().standing_positions()) or (LIKELY_COIN,)
-    return min((quote.taken_at for quote in desk.venue.quotes(coins).values()), default=None)
+    nothing standing, any price. None where the venue lacks one of them. Raises VenueUnavailable."""
+    return _oldest(_quotes(desk).values())
+
+
+def _quotes(desk: Desk) -> Mapping[Coin, Quote | None]:
+    """Of the coins whose prices matter now. The dollars beside what was taken over have none."""
+    standing = [coin for coin in coins_of(desk.store.book().standing_positions()) if coin != DOLLAR]
+    coins = standing or [LIKELY_COIN]
+    told = desk.venue.quotes(coins)
+    return {coin: told.get(coin) for coin in coins}
+
+
+def _oldest(quotes: Iterable[Quote | None]) -> datetime | None:
+    found = [*quotes]
+    known = [one.taken_at for one in found if one is not None]
+    return min(known) if len(known) == len(found) else None
 
 
 def _prices(desk: Desk) -> Connection:
     try:
-        oldest = prices_heard_at(desk)
+        quotes = _quotes(desk)
     except VenueUnavailable as error:
         return Connection("Prices", "down", None, error.detail)
+    oldest = _oldest(quotes.values())
     if oldest is None:
-        return Connection("Prices", "down", None, "the venue has no price")
+        lacking = ", ".join(coin for coin, one in quotes.items() if one is None)
+        return Connection("Prices", "down", None, f"the venue has no price for {lacking}")
     late = desk.clock.now() - oldest > EXIT_PRICE_AGE_MAX
     return Connection("Prices", "late" if late else "up", oldest, "confirmed")
 
