@@ -17,6 +17,7 @@ from trading.bootstrap import alerts_waiting
 from trading.domain.desk_state import Cause, TradingState
 from trading.domain.errors import DeskError
 from trading.domain.positions import PositionStatus
+from trading.domain.units import DOLLAR
 from trading.engine import health, queries
 from trading.engine.connections import prices_heard_at
 from trading.engine.desk import Desk
@@ -59,6 +60,7 @@ GAUGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "executor_doubt_age_seconds": ("Since the oldest order in doubt was sent.", ()),
     "executor_naked_usd": ("USD of unmatched notional now.", ()),
     "executor_positions": ("Positions that stand, by status.", ("status",)),
+    "executor_positions_unpriced": ("Positions that stand without a price that an exit may rest on.", ()),
     "executor_equity_usd": ("The account's equity.", ()),
     "executor_margin_used_usd": ("Margin used.", ()),
     "executor_gross_exposure_usd": ("Long and short notional together.", ()),
@@ -223,8 +225,11 @@ def _put_machine(put: Put, desk: Desk) -> None:
     put("executor_alerts_waiting", alerts_waiting(desk))
     put("executor_disk_free_bytes", shutil.disk_usage(desk.config.data_dir).free)
     pages = [queries.positions(desk, status, PAGE_MAX, None)[0] for status in STANDING]
-    marked = [one.marked_at for page in pages for one in page if one.marked_at is not None]
+    # What was taken over only to be closed has one leg, and no mark of a pair.
+    pairs = [one for page in pages for one in page if DOLLAR not in (one.long.coin, one.short.coin)]
+    marked = [one.marked_at for one in pairs if one.marked_at is not None]
     put("executor_price_age_seconds", _age_if_any(min(marked, default=None), desk.clock.now()))
+    put("executor_positions_unpriced", len(pairs) - len(marked))
 
 
 def _used(limit: Headroom) -> Decimal | None:

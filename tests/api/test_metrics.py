@@ -173,11 +173,13 @@ class TroubledDayTest(MetricsCase):
     def test_ages_and_latencies_of_prices_monitor_and_store_are_there(self) -> None:
         self.open("one", "SOL/AVAX", leverage=2)
         self.tick()
+        self.assertEqual(0.0, self.value("executor_positions_unpriced"))
         self.stage(kind="stale_prices", seconds=60)
         self.clock.advance(7)
         self.assertEqual(7.0, self.value("executor_stream_age_seconds"))
         # Nothing is marked to a price that old.
         self.assertIsNone(self.value("executor_price_age_seconds"))
+        self.assertEqual(1.0, self.value("executor_positions_unpriced"))
         names = {name for name, _ in self.scrape()}
         self.assertLessEqual(
             {
