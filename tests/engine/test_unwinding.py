@@ -128,6 +128,16 @@ class MeantTest(UnwindingTestCase):
         self.stopped(self.spoil_ledger(gone.trade_id))
         self.assertTrue(self.venue.flat)
 
+    def test_where_nothing_can_be_named_all_of_the_account_goes(self) -> None:
+        self.scene.opened()
+        self.venue.hold("SOL", "3")
+        self.scene.store.close()
+        for name in ("trades.json", "positions.json"):
+            path = self.scene.store.data_dir / name
+            path.write_bytes(b"\0" * path.stat().st_size)
+        self.assertEqual("all_positions_closed", self.stopped(self.started()).status)
+        self.assertTrue(self.venue.flat)
+
     def test_of_a_trade_that_does_not_fold_all_goes_that_is_held_of_its_coins(self) -> None:
         """Whatever the book has of them: how much of it is that trade's nobody knows."""
         self.scene.opened()
@@ -310,6 +320,24 @@ class TwiceTest(UnwindingTestCase):
                         break
                     self.scene.clock.advance(1)
                 self.assertEqual((0, Decimal("0.7")), self.held("BTC", "ETH"))
+
+    def test_by_a_fill_of_the_opening_that_is_written_down_late(self) -> None:
+        """It books nothing of what was sold before it was known: that was forgotten with it, and sold once more."""
+        self.scene.close(self.position)
+        self.venue.script(lost_after(), partly(ETH="0.4", BTC="0.4"))
+        self.venue.reads_down = {"reports"}
+        position = self.scene.opened("signal_2")
+        self.venue.reads_down = set()
+        self.venue.on_submit = lambda _: setattr(self.venue, "delay_seconds", {"account": 9})
+        desk = with_store(self.scene, writable=False, save=corrupt, save_watch=corrupt)
+        with redirect_stderr(io.StringIO()):
+            unwinding.leave_without_ledger(desk, position.id, ExitReason.MANUAL, 1, Unwritten())
+            self.venue.on_submit, self.venue.delay_seconds = None, {}
+            self.assertEqual((Decimal("-0.006"), Decimal("0.85")), self.held("BTC", "ETH"))
+            working.work_if_free(self.scene.desk, position.trade_id)
+            self.assertEqual(Decimal("0.25"), self.scene.position(position.id).long.held)
+            unwinding.leave_without_ledger(desk, position.id, ExitReason.MANUAL, 8, Unwritten())
+        self.assertEqual((0, Decimal("0.7")), self.held("BTC", "ETH"))
 
     def test_by_who_has_seen_more_of_it_than_the_ledger_has_closed_since(self) -> None:
         """What the ledger closes is no debt of whoever leaves without it later: that was made good out of theirs."""
@@ -658,6 +686,16 @@ class LeftTest(UnwindingTestCase):
             self.scene.hands.release()
         self.scene.clock.advance(20)
         self.assertTrue(self.venue.flat)
+
+    def test_that_it_is_not_through_after_a_while_is_said(self) -> None:
+        self.scene.opened()
+        self.spoil_state()
+        self.venue.refusing = {"ETH": RejectReason.NO_MATCH}
+        with redirect_stderr(io.StringIO()):
+            self.assertEqual("closing", emergency.stop(self.scene.desk).status)
+            self.scene.hands.release()
+        self.assertTrue(any("not through yet" in one for one in self.scene.log.messages("error")))
+        self.assertEqual((0, Decimal("0.25")), self.held("BTC", "ETH"))
 
     def test_who_goes_on_with_the_desks_own_keeps_nobody_from_going_on_with_the_whole_account(self) -> None:
         self.scene.opened()

@@ -16,7 +16,7 @@ from trading.domain.errors import Busy, StoreCorrupt, StoreHeld, VenueUnavailabl
 from trading.domain.exit_plan import ExitReason
 from trading.domain.market import Account
 from trading.domain.positions import Position
-from trading.domain.trades import HoldingGone, LegLost, OrdersReported, Trade, TradeAccepted, close_trade_id
+from trading.domain.trades import HoldingGone, LegLost, Trade, TradeAccepted, close_trade_id
 from trading.domain.units import ZERO, ClientOrderId, Coin, PositionId, Quantity
 from trading.engine import errands, flattening, protection, working
 from trading.engine.desk import Desk
@@ -220,10 +220,10 @@ def leave_without_ledger(
 
 
 def _booked_at(trade: Trade) -> datetime | None:
-    """When what is held of *trade* was last written down; of an opening at least when it was accepted."""
+    """When what others took of *trade* was last written down, or it was accepted as an opening: of what was sold before
+    that its book knows. A fill of its own says nothing of that, and may be told long after."""
     for event in reversed(trade.events):
-        filled = isinstance(event, OrdersReported) and any(one.filled for one in event.reports)
-        if filled or isinstance(event, LegLost | HoldingGone) or (trade.opens and isinstance(event, TradeAccepted)):
+        if isinstance(event, LegLost | HoldingGone) or (trade.opens and isinstance(event, TradeAccepted)):
             return event.at
     return None
 
