@@ -188,6 +188,25 @@ class HaltedTest(MonitorTestCase):
         self.damaged_tick(3)
         self.assertEqual(sent, len(self.venue.sent))
 
+    def test_an_opening_whose_end_is_lost_is_let_alone_in_silence(self) -> None:
+        """It was told every second that it was canceled, and that this could not be written down."""
+        self.scene.opened()
+        self.scene.store.close()
+        path = self.scene.store.data_dir / "trades.json"
+        before, word, end = path.read_bytes().rpartition(b'"pair"')
+        self.assertIn(b"TradeFilled", end)
+        path.write_bytes(before + word.replace(b"pair", b"pear") + end)
+        self.start_halted()
+        self.damaged_tick(2)
+        told = len(self.scene.log.messages())
+        self.damaged_tick(20)
+        self.assertEqual([], self.scene.log.messages()[told:])
+        self.assertEqual(0, self.said("canceled"))
+        self.assertEqual(1, len(self.venue.sent))
+        self.venue.move("ETH", "3910")
+        self.damaged_tick(3)
+        self.assertTrue(self.venue.flat)
+
     def test_a_close_that_was_under_way_goes_on(self) -> None:
         """Its position was left by no barrier any more, and its trade could not be worked."""
         gone = self.ended("signal_0", "SOL/AVAX")

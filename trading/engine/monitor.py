@@ -287,6 +287,10 @@ def _take_up(watchman: Watchman, trade_id: TradeId) -> None:
     """Work a trade under its seat. A bug stops all opening, and takes an opening trade out of work; a close that cannot
     be written down is done without that, and so is that of an opening in doubt or with one leg ahead."""
     desk = watchman.desk
+    if desk.store.trouble:
+        # Not worked first: what is found would be told every second, and nothing of it becomes of the trade.
+        _leave_unwritten(watchman, trade_id)
+        return
     try:
         trade = working.work_if_free(desk, trade_id)
         if not (trade.opens and trade.in_doubt):
@@ -294,18 +298,26 @@ def _take_up(watchman: Watchman, trade_id: TradeId) -> None:
     except InvariantBroken as broken:
         _take_out(desk, trade_id, f"it broke a rule: {broken.detail}")
     except (StoreCorrupt, StoreHeld):
-        trade = desk.store.book().trade(trade_id)
-        # What an opening holds that is level stays under its barriers; those need to know what it holds.
-        stays = trade.opens and not trade.in_doubt and trade.status is not TradeStatus.REPAIRING
-        if stays or not unwinding.cannot_be_written(desk, trade.terms.position_id, watchman.unwritten):
+        if not _leave_unwritten(watchman, trade_id):
             raise
-        reason = trade.exit_reason or (ExitReason.REPAIR if trade.opens else ExitReason.MANUAL)
-        unwinding.leave_without_ledger(desk, trade.terms.position_id, reason, CLOSE_SECONDS, watchman.unwritten)
     except (Unavailable, Busy):
         raise
     except Exception as bug:
         _take_out(desk, trade_id, f"a bug: {type(bug).__name__}")
         raise
+
+
+def _leave_unwritten(watchman: Watchman, trade_id: TradeId) -> bool:
+    """Leave without a ledger what a trade that cannot be written down holds; False where it stays, or may still be
+    written. What an opening holds that is level stays under its barriers; those need to know what it holds."""
+    desk = watchman.desk
+    trade = desk.store.book().trade(trade_id)
+    stays = trade.opens and not trade.in_doubt and trade.status is not TradeStatus.REPAIRING
+    if stays or not unwinding.cannot_be_written(desk, trade.terms.position_id, watchman.unwritten):
+        return False
+    reason = trade.exit_reason or (ExitReason.REPAIR if trade.opens else ExitReason.MANUAL)
+    unwinding.leave_without_ledger(desk, trade.terms.position_id, reason, CLOSE_SECONDS, watchman.unwritten)
+    return True
 
 
 def _take_out(desk: Desk, trade_id: TradeId, why: str) -> None:
@@ -494,7 +506,8 @@ def _guard(watchman: Watchman) -> None:
     desk = watchman.desk
     _leave_lost(watchman)
     _leave_unlevel(watchman)
-    for position_id in protection.due(desk, watchman.guards, desk.store.book()):
+    # What rests is written down first, which a halted desk cannot.
+    for position_id in () if desk.store.trouble else protection.due(desk, watchman.guards, desk.store.book()):
         _hand_out(watchman, f"guard {position_id}", _guardian(watchman, position_id))
     if forgotten.due(desk, watchman.strays):
         _hand_out(watchman, "forgotten", lambda: forgotten.look(desk, watchman.guards, watchman.strays))
