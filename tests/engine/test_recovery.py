@@ -173,6 +173,15 @@ class DriftTest(RecoveryTestCase):
         self.venue.hold("ETH", "-0.1")
         self.assertEqual([ETH], self.drifting())
 
+    def test_drift_says_what_was_accepted_beside_the_book(self) -> None:
+        """Where others had sold what was accepted as theirs, it said that the venue holds 0.25, and the book 0.25."""
+        self.scene.opened()
+        accepted = {ETH: Quantity(Decimal("0.5"))}
+        self.scene.store.change_state(lambda state: replace(state, accepted_drift=accepted))
+        store = self.scene.store
+        (found,) = drifts(store.book(), self.venue.account(), store.state(), self.venue.traits)
+        self.assertEqual("ETH: the venue holds 0.2500, the book 0.2500, and 0.5 are accepted as others'", found.words)
+
     def test_a_shared_coin_adds_up(self) -> None:
         self.scene.opened("signal_1", pair="BTC/ETH")
         self.scene.opened("signal_2", pair="SOL/ETH")

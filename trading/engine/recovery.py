@@ -33,15 +33,18 @@ CLOSE_DEADLINE = timedelta(seconds=60)
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """The venue's signed holding of *coin* is outside what the book allows for."""
+    """The venue's signed holding of *coin* is outside what the book allows for, and what was `accepted` as others'
+    beside it."""
 
     coin: Coin
     venue: Quantity
     book: Quantity
+    accepted: Quantity = Quantity(ZERO)
 
     @property
     def words(self) -> str:
-        return f"{self.coin}: the venue holds {self.venue}, the book {self.book}"
+        words = f"{self.coin}: the venue holds {self.venue}, the book {self.book}"
+        return f"{words}, and {self.accepted} are accepted as others'" if self.accepted else words
 
 
 @dataclass
@@ -133,7 +136,7 @@ def drifts(book: Book, account: Account, state: DeskState, traits: Traits) -> tu
         accepted, dregs = state.accepted_drift.get(coin, Quantity(ZERO)), waiting.get(coin, ZERO)
         least, most = low + min(dregs, ZERO), high + max(dregs, ZERO)
         if conclude(least, most, account.held(coin), accepted) is Conclusion.UNCONFIRMED:
-            found.append(Drift(coin, account.held(coin), Quantity(low)))
+            found.append(Drift(coin, account.held(coin), Quantity(low), accepted))
     return tuple(found)
 
 

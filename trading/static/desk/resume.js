@@ -19,7 +19,11 @@ export function start() {
 export function differences() {
   const account = desk.portfolio;
   if (!account) return [];
-  const drifted = account.drifts.map((one) => [one.coin, `the venue holds ${quantity(one.venue)}, the book ${quantity(one.book)}`]);
+  const beside = (one) => (one.accepted ? `, and ${quantity(one.accepted)} are accepted as others'` : "");
+  const drifted = account.drifts.map((one) => [
+    one.coin,
+    `the venue holds ${quantity(one.venue)}, the book ${quantity(one.book)}${beside(one)}`,
+  ]);
   const accepted = (coin, amount) => account.accepted_drift[coin] === amount;
   const foreign = Object.entries(account.foreign_holdings).filter(([coin, amount]) => !accepted(coin, amount));
   return [...drifted, ...foreign.map(([coin, amount]) => [coin, `${quantity(amount)} held, no position of the desk`])];
