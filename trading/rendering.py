@@ -8,13 +8,12 @@ import csv
 import io
 import types
 import typing
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
-from functools import cache
-from typing import Any, cast
+from typing import Any
 
 from trading.domain.desk_state import DeskState
 from trading.ports import Json
@@ -24,37 +23,28 @@ FORMULA_STARTS = tuple("=+-@\t\r\n")
 
 def render(record: object) -> Json:
     """*record* as JSON content: Decimals as numbers, instants as ISO 8601, enums as their values, NaN as null."""
-    plain = _PLAIN.get(type(record))
-    if plain is not None:
-        return plain(record)
-    match record:
-        case None | bool() | int():
-            return record
-        case Enum():
-            return render(record.value)
-        case str():
-            return record.encode("utf-8", "replace").decode("utf-8")
-        case float():
-            return record if record - record == 0 else None
-        case Decimal():
-            return _json_number(record)
-        case datetime() | date():
-            return record.isoformat()
-        case Mapping():
-            return {str(render(name)): render(value) for name, value in record.items()}
-        case list() | tuple():
-            return [render(item) for item in record]
-        case Set():
-            return sorted((render(item) for item in record), key=str)
-        case _ if is_dataclass(record):
-            return {name: render(getattr(record, name)) for name in _names_of(cast(Hashable, type(record)))}
-        case _:
-            return render(str(record))
+    return _RENDERERS[type(record)](record)
 
 
-@cache
-def _names_of(kind: Hashable) -> tuple[str, ...]:
-    return tuple(one.name for one in fields(cast(Any, kind)))
+class _Renderers(dict[type, Callable[[Any], Json]]):
+    """By the type, found out once for each: a list of positions is thousands of values of a dozen types."""
+
+    def __missing__(self, kind: type) -> Callable[[Any], Json]:
+        self[kind] = found = _renderer_of(kind)
+        return found
+
+
+_RENDERERS = _Renderers()
+
+
+def _renderer_of(kind: type[Any]) -> Callable[[Any], Json]:
+    for plain, renderer in _PLAIN:
+        if issubclass(kind, plain):
+            return renderer
+    if is_dataclass(kind):
+        names = tuple(one.name for one in fields(kind))
+        return lambda record: {name: render(getattr(record, name)) for name in names}
+    return lambda record: render(str(record))
 
 
 def _as_it_is(record: Any) -> Json:
@@ -70,17 +60,18 @@ def _items(record: Any) -> Json:
     return [render(item) for item in record]
 
 
-# A list of positions is thousands of values, nearly all of these very types: they need no search among all that may be.
-_PLAIN: dict[type, Callable[[Any], Json]] = {
-    type(None): _as_it_is,
-    bool: _as_it_is,
-    int: _as_it_is,
-    str: _text,
-    Decimal: lambda record: _json_number(record),
-    datetime: datetime.isoformat,
-    tuple: _items,
-    list: _items,
-}
+# The first that fits: an enum may be a text as well, a truth is a number, an instant a day.
+_PLAIN: tuple[tuple[type | tuple[type, ...], Callable[[Any], Json]], ...] = (
+    ((type(None), bool, int), _as_it_is),
+    (Enum, lambda record: render(record.value)),
+    (str, _text),
+    (float, lambda record: record if record - record == 0 else None),
+    (Decimal, lambda record: _json_number(record)),
+    (date, lambda record: record.isoformat()),
+    (Mapping, lambda record: {str(render(name)): render(value) for name, value in record.items()}),
+    ((list, tuple), _items),
+    (Set, lambda record: sorted(map(render, record), key=str)),
+)
 
 
 def render_state(state: DeskState) -> Json:

@@ -295,7 +295,8 @@ class HyperliquidReader:
             return {}
         self._stream.want(coins)
         prices = self._stream.prices(coins, STREAM_WAIT_SECONDS)
-        late = {coin for coin, price in prices.items() if self._came_late(price.book.at, price.booked_at)}
+        skew = self._api.last_skew()
+        late = {coin for coin, price in prices.items() if _came_late(price.book.at, price.booked_at, skew)}
         self._note_lateness(late, prices.keys())
         now = self._clock.now()
         return {
@@ -303,11 +304,6 @@ class HyperliquidReader:
             for coin, price in prices.items()
             if coin not in late and now - price.confirmed_at <= STREAM_AGE_MAX
         }
-
-    def _came_late(self, at: datetime, seen_at: datetime) -> bool:
-        """Had what the venue stamped *at* surely grown too old before it was there, at *seen_at* by our clock."""
-        skew = self._api.last_skew()
-        return skew is not None and seen_at + skew.ahead - skew.uncertain - at > STREAM_AGE_MAX
 
     def _note_lateness(self, late: Collection[Coin], told: Collection[Coin]) -> None:
         """One line when the stream falls behind with coins, however often others are looked at in between."""
@@ -347,7 +343,7 @@ class HyperliquidReader:
         book = decode_book(answer)
         if book is not None and book.coin != coin:
             raise VenueUnavailable(f"Hyperliquid was asked for the book of {coin} and told that of {book.coin}")
-        if book is not None and self._came_late(book.at, now):
+        if book is not None and _came_late(book.at, now, self._api.last_skew()):
             raise VenueUnavailable(f"{_BEHIND} the book of {coin} as it was at {book.at:%H:%M:%S}")
         if book is not None:
             self._books[coin] = (book, now)
@@ -447,7 +443,9 @@ class HyperliquidReader:
         if self._news is None:
             return None
         told = self._news.standing_after(self._changed_by, STANDING_WAIT_SECONDS)
-        if told is None or self._clock.now() - told[1] > STREAM_AGE_MAX or self._came_late(told[0].at, told[1]):
+        if told is None or self._clock.now() - told[1] > STREAM_AGE_MAX:
+            return None
+        if _came_late(told[0].at, told[1], self._api.last_skew()):
             return None
         if not self._holds_changes(told[0]) or self.unified():
             return None
@@ -544,7 +542,7 @@ class HyperliquidReader:
         answer, asked_at, answered_at = self._api.timed(self._about("clearinghouseState"), LIGHT, lane)
         state = decode_state(answer)
         self._api.saw_venue_time(state.at, asked_at, answered_at)
-        if self._came_late(state.at, asked_at):
+        if _came_late(state.at, asked_at, self._api.last_skew()):
             # What was filled since is not in it: a close that went by it would find nothing to close.
             raise VenueUnavailable(f"{_BEHIND} the account as it was at {state.at:%H:%M:%S}")
         return state
@@ -646,6 +644,12 @@ class HyperliquidReader:
 def _mark_in(marks: tuple[datetime, Mapping[Coin, Price]], coin: Coin) -> tuple[Price, datetime] | None:
     mark = marks[1].get(coin)
     return None if mark is None else (mark, marks[0])
+
+
+def _came_late(at: datetime, seen_at: datetime, skew: Skew | None) -> bool:
+    """Had what the venue stamped *at* surely grown too old before it was there, at *seen_at* by our clock, which is
+    *skew* beside the venue's."""
+    return skew is not None and seen_at + skew.ahead - skew.uncertain - at > STREAM_AGE_MAX
 
 
 def _account_of(state: PerpState, equity: Decimal, taken_at: datetime) -> Account:

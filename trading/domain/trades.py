@@ -412,11 +412,14 @@ class Trade:
     def filled(self, coin: Coin) -> Quantity:
         """Coins filled on the leg: of an OPEN its entries less what it trimmed back, of a CLOSE what it closed or
         found gone."""
-        total = sum((one.quantity for one in self.gone if one.coin == coin), ZERO)
+        total, opens = ZERO, self.opens
+        for one in self.gone:
+            if one.coin == coin:
+                total += one.quantity
         for order in self.orders:
             if order.coin == coin:
                 amount = self.report_of(order).filled
-                total += -amount if self.opens and order.reduce_only else amount
+                total += -amount if opens and order.reduce_only else amount
         return Quantity(total)
 
     def doubtful(self, coin: Coin) -> Quantity:

@@ -67,5 +67,5 @@ def ceil_to_step(quantity: Decimal, step: Decimal) -> Decimal:
 
 def hash_of(*causes: object) -> str:
     """Sixty-four hex digits that depend on *causes* alone: ids are hashes of what caused them."""
-    text = "\x1f".join(str(cause) for cause in causes)
+    text = "\x1f".join(map(str, causes))
     return hashlib.sha256(text.encode()).hexdigest()

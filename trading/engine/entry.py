@@ -273,11 +273,12 @@ def _accepted(
         raise InvalidRequest({"pair": f"is not the signal's pair, {signal.pair}; leave it out or correct it"})
     judge_signal(desk, signal, now=desk.clock.now())
     _respect_rejection(desk, request)
-    trade_id = open_trade_id(signal.id, len(desk.store.book().trades_of_signal(signal.id)) + 1)
     before = planning.look_for(desk, request, signal.pair)
-    plan = _judged(desk, request, signal, before)
+    book = desk.store.book()
+    trade_id = open_trade_id(signal.id, len(book.trades_of_signal(signal.id)) + 1)
+    plan = _judged(desk, request, signal, before, book)
     desk.venue.require_room()
-    approval = _approved(desk, plan, trade_id, before, until)
+    approval = _approved(desk, plan, trade_id, before, book, until)
     fresh = planning.look_for(desk, request, signal.pair)
     with desk.store.exclusive() as book:
         _known(book, request, key)
@@ -309,9 +310,9 @@ def _accepted(
     return trade
 
 
-def _judged(desk: Desk, request: ExecuteRequest, signal: Signal, world: World) -> Draft:
+def _judged(desk: Desk, request: ExecuteRequest, signal: Signal, world: World, book: Book) -> Draft:
     plan = planning.draft(desk, request, signal, world)
-    breaches = planning.breaches_of(desk, plan, desk.store.book(), world.account)
+    breaches = planning.breaches_of(desk, plan, book, world.account)
     if breaches:
         raise _denied(desk, request, breaches)
     return plan
@@ -328,12 +329,12 @@ def _denied(desk: Desk, request: ExecuteRequest, breaches: tuple[Breach, ...]) -
     return risk_denied(breaches)
 
 
-def _approved(desk: Desk, plan: Draft, trade_id: TradeId, world: World, until: float) -> Approval:
+def _approved(desk: Desk, plan: Draft, trade_id: TradeId, world: World, book: Book, until: float) -> Approval:
     """Guardian's yes. A no is kept, and stands for the signal at this size or a larger one."""
     if until - desk.clock.monotonic() < GUARDIAN_SECONDS_MIN:
         raise GuardianUnavailable("there was no time left to ask Guardian; try again")
     approval = desk.approvals.approve(
-        _proposal(desk, plan, trade_id, world), max(until - desk.clock.monotonic() - GUARDIAN_SECONDS_MIN, 0.0)
+        _proposal(desk, plan, trade_id, world, book), max(until - desk.clock.monotonic() - GUARDIAN_SECONDS_MIN, 0.0)
     )
     if approval.approved:
         if not approval.id:
@@ -387,9 +388,9 @@ def _respect_rejection(desk: Desk, request: ExecuteRequest) -> None:
         )
 
 
-def _proposal(desk: Desk, plan: Draft, trade_id: TradeId, world: World) -> Proposal:
+def _proposal(desk: Desk, plan: Draft, trade_id: TradeId, world: World, book: Book) -> Proposal:
     account, entry = world.account, plan.entry
-    standing, conditions = desk.store.book().standing_positions(), _conditions(desk, world.now)
+    standing, conditions = book.standing_positions(), _conditions(desk, world.now)
     return Proposal(
         trade_id=trade_id,
         signal=plan.signal,

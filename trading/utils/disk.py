@@ -72,7 +72,7 @@ class SystemDisk:
 
     def stamp(self, path: Path) -> Stamp | None:
         try:
-            return _stamp(os.stat(path))
+            return _stamp(os.stat(str(path)))
         except FileNotFoundError:
             return None
 

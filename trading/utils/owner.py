@@ -21,7 +21,7 @@ def for_owner(path: str | Path, flags: int) -> int:
     file = os.open(path, flags, FILE_MODE)
     if flags & os.O_CREAT and sys.platform != "win32" and os.geteuid() == 0:
         with suppress(OSError):
-            _hand_over(file, os.lstat(path), os.stat(Path(path).parent))
+            _hand_over(file, path, os.path.dirname(path) or ".")
     return file
 
 
@@ -35,14 +35,17 @@ def make_directory(path: Path) -> None:
         with suppress(OSError):
             file = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
-                _hand_over(file, os.lstat(path), os.stat(path.parent))
+                _hand_over(file, path, path.parent)
             finally:
                 os.close(file)
 
 
-def _hand_over(file: int, named: os.stat_result, folder: os.stat_result) -> None:
-    """Give *file*, which is root's, to whoever has the *folder*, if it is what is *named* there itself."""
+def _hand_over(file: int, path: str | Path, folder: str | Path) -> None:
+    """Give *file*, which is root's, to whoever has the *folder*, if it is what *path* names there itself."""
+    whose = os.stat(folder)
+    if whose.st_uid == 0:
+        return
     found = os.fstat(file)
     only_there = stat.S_ISDIR(found.st_mode) or (stat.S_ISREG(found.st_mode) and found.st_nlink == 1)
-    if found.st_uid == 0 != folder.st_uid and only_there and os.path.samestat(found, named):
-        os.fchown(file, folder.st_uid, folder.st_gid)
+    if found.st_uid == 0 and only_there and os.path.samestat(found, os.lstat(path)):
+        os.fchown(file, whose.st_uid, whose.st_gid)

@@ -33,6 +33,9 @@ PERCENT = Decimal(100)
 
 def _amount(value: Number, name: str) -> Decimal:
     """*value* above zero and of a magnitude with which sums stay exact."""
+    # Nearly every one is; what follows says of the others what is wrong with them.
+    if type(value) is Decimal and value.is_finite() and AMOUNT_MIN <= value <= AMOUNT_MAX and value == +value:
+        return value
     number = _bounded(positive(value, name), name)
     if number < AMOUNT_MIN:
         raise InvalidNumber(name, f"{name} must be at least {AMOUNT_MIN}")
