@@ -7,7 +7,7 @@ from typing import Any
 from tests.builders import T0, given_account, given_exit_plan
 from tests.engine.bent_venue import a_bent_scene
 from trading.domain.exit_plan import ExitReason, Reversion
-from trading.domain.market import Account, CandleInterval, Holding, Quote
+from trading.domain.market import Account, CandleInterval, Depth, Holding, Level, Quote
 from trading.domain.positions import Position
 from trading.domain.units import Coin, Price, Quantity, Usd
 from trading.engine.valuing import (
@@ -17,6 +17,7 @@ from trading.engine.valuing import (
     decode_mark,
     distance_of,
     encode_mark,
+    is_sound,
     maintenance_share,
     mark_of,
     read_prices,
@@ -100,6 +101,36 @@ class MarkTest(ValuingTestCase):
             (Decimal(4_000), Decimal(100_000), None, None),
             (mark.long_mid, mark.short_mid, mark.exit_return, mark.mark_return),
         )
+
+
+class SoundTest(unittest.TestCase):
+    def book(self, price: str = "99", quantity: str = "1", *, bid: bool = True) -> Depth:
+        """Of two levels a side; the second one of the bids, or of the asks, is as given."""
+        sides = {True: [self.level("100"), self.level("99")], False: [self.level("101"), self.level("102")]}
+        sides[bid][1] = self.level(price, quantity)
+        return Depth(ETH, tuple(sides[True]), tuple(sides[False]), T0)
+
+    def level(self, price: str, quantity: str = "1") -> Level:
+        return Level(Price(Decimal(price)), Quantity(Decimal(quantity)))
+
+    def test_a_book_of_finite_numbers_is_sound(self) -> None:
+        self.assertTrue(is_sound(self.book()))
+        self.assertTrue(is_sound(self.book("0.000001", "1E+20")))
+        self.assertTrue(is_sound(Depth(ETH, (), (), T0)))
+        self.assertTrue(is_sound(Depth(ETH, (self.level("100"),), (), T0)))
+
+    def test_one_damaged_number_anywhere_in_it_and_it_is_not(self) -> None:
+        for bid in (True, False):
+            for word in ("NaN", "sNaN", "Infinity", "-Infinity", "0", "-1"):
+                with self.subTest(price=word, bid=bid):
+                    self.assertFalse(is_sound(self.book(word, bid=bid)))
+            for word in ("NaN", "sNaN", "Infinity", "-Infinity"):
+                with self.subTest(quantity=word, bid=bid):
+                    self.assertFalse(is_sound(self.book(quantity=word, bid=bid)))
+
+    def test_a_crossed_book_is_not_and_one_whose_sides_meet_is(self) -> None:
+        self.assertTrue(is_sound(Depth(ETH, (self.level("100"),), (self.level("100"),), T0)))
+        self.assertFalse(is_sound(Depth(ETH, (self.level("100"),), (self.level("99.99"),), T0)))
 
 
 class CacheTest(ValuingTestCase):

@@ -25,7 +25,7 @@ class Answers:
         return VenueUnavailable(f"{self._venue} answered with something else than expected: {what}")
 
     def mapping(self, value: object) -> Record:
-        if not isinstance(value, Mapping):
+        if not isinstance(value, (dict, Mapping)):  # nearly all are the first, and the second is asked for in Python
             raise self.unreadable("an object is missing")
         return value
 

@@ -6,7 +6,7 @@ The law: a number that cannot be known is None, and None is never a reason to tr
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from typing import TypeGuard
 
@@ -25,6 +25,7 @@ LIQUIDATION_WARN = Decimal("0.20")
 MAINTENANCE_WARN = Decimal("0.30")
 LIQUIDATION_NEAR = Decimal("0.10")
 MAINTENANCE_NEAR = Decimal("0.50")
+INFINITE = Decimal("Infinity")
 UNKNOWN_SHARE = Decimal("0.40")
 """What is shown of the way to a stop while there is no price to measure it by: enough to be looked at."""
 
@@ -287,9 +288,13 @@ def _price_in(leg: Leg, depth: Depth | None, now: datetime) -> Price | None:
 
 
 def is_sound(depth: Depth) -> bool:
-    """No price or quantity in it is damaged, and it is not crossed."""
-    for levels in (depth.bids, depth.asks):
-        for level in levels:
-            if not (level.price.is_finite() and level.price > 0 and level.quantity.is_finite()):
-                return False
+    """No price or quantity in it is damaged, and it is not crossed. Looked through for each frame of each coin: without
+    a call for each number."""
+    try:
+        for levels in (depth.bids, depth.asks):
+            for level in levels:
+                if not (0 < level.price < INFINITE and -INFINITE < level.quantity < INFINITE):
+                    return False
+    except InvalidOperation:  # a NaN is neither above nor below anything
+        return False
     return not depth.bids or not depth.asks or depth.bids[0].price <= depth.asks[0].price
