@@ -507,16 +507,22 @@ class Behind(HyperliquidWorld):
         desk.account()
         self.assertEqual(desk.clock_skew().ahead.total_seconds(), 0)
 
-    def test_a_book_of_before_is_no_price(self) -> None:
+    def test_a_book_of_before_is_a_price_of_then(self) -> None:
+        told_at = self.clock.now()
+        self.late("l2Book", 2.5, coin=SOL)
+        self.assertEqual(self.venue.quotes([SOL])[SOL].taken_at, told_at)
+        # Nor is it kept: the next look asks again.
+        self.assertEqual(self.venue.quotes([SOL])[SOL].taken_at, self.clock.now())
+
+    def test_a_book_of_before_what_was_seen_last_is_none(self) -> None:
+        before = self.server.info.answer({"type": "l2Book", "coin": SOL})
+        self.clock.advance(1)
         self.venue.quotes([SOL])
         seen_at = self.clock.now()
-        self.late("l2Book", 2.5, coin=SOL)
+        self.clock.advance(2.5)
+        self.venue.clock_skew()
+        self.server.faults.say(before, only="l2Book")
         self.assertEqual(self.venue.quotes([SOL])[SOL].taken_at, seen_at)
-        self.clock.advance(1)
-        self.assertEqual(self.venue.quotes([SOL])[SOL].taken_at, self.clock.now())
-        self.late("l2Book", 2.5, coin=ETH)
-        with self.assertRaisesRegex(VenueUnavailable, "seconds behind, and told the book of ETH"):
-            self.venue.quotes([ETH])
 
     def test_the_book_of_another_coin_is_none_of_this_one(self) -> None:
         self.server.faults.say(self.server.info.answer({"type": "l2Book", "coin": ETH}), only="l2Book")

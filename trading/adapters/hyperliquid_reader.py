@@ -82,7 +82,6 @@ HOUR = timedelta(hours=1)
 FUNDING_LAG = timedelta(seconds=10)
 # An hour is settled once, and who asks for one has held something then: that nothing was paid is believed after this.
 FUNDING_DOUBTED = timedelta(minutes=5)
-_BEHIND = "a server of the exchange is seconds behind, and told"
 T = TypeVar("T")
 _Seen = tuple[BookFrame, datetime, tuple[Price, datetime]]
 """A book and when it was confirmed, a mark and when that was."""
@@ -277,18 +276,23 @@ class HyperliquidReader:
         found |= {coin: kept for coin in asked if coin not in found and (kept := self._kept_price(coin)) is not None}
         failure: VenueUnavailable | None = None
         for coin, answer in self._polls.answers([one for one in asked if one not in found]).items():
+            seen = self._seen_last(coin)
             if isinstance(answer, VenueUnavailable):
                 failure = answer
-                last = self._last_seen.get(coin)
-                # One of later than now was seen before the clock was set back: nobody knows how old it is.
-                if last is not None and timedelta(0) <= self._clock.now() - last[1] <= LAST_PRICE_AGE_MAX:
-                    found[coin] = last
-            elif answer is not None:
-                found[coin] = answer
+            elif answer is None or seen is None or answer[1] >= seen[1]:
+                # Of a server that is behind it may be of before what was seen last.
+                seen = answer
+            if seen is not None:
+                found[coin] = seen
         if failure is not None and not found:
             raise failure
         self._last_seen.update(found)
         return found
+
+    def _seen_last(self, coin: Coin) -> _Seen | None:
+        last = self._last_seen.get(coin)
+        # One of later than now was seen before the clock was set back: nobody knows how old it is.
+        return last if last and timedelta(0) <= self._clock.now() - last[1] <= LAST_PRICE_AGE_MAX else None
 
     def _streamed(self, coins: Sequence[Coin]) -> dict[Coin, _Seen]:
         if self._stream is None or not coins:
@@ -343,8 +347,10 @@ class HyperliquidReader:
         book = decode_book(answer)
         if book is not None and book.coin != coin:
             raise VenueUnavailable(f"Hyperliquid was asked for the book of {coin} and told that of {book.coin}")
-        if book is not None and _came_late(book.at, now, self._api.last_skew()):
-            raise VenueUnavailable(f"{_BEHIND} the book of {coin} as it was at {book.at:%H:%M:%S}")
+        skew = self._api.last_skew()
+        if book is not None and skew is not None and _came_late(book.at, now, skew):
+            # The server is behind: the price is of then, which is more than none.
+            now = book.at - skew.earliest
         if book is not None:
             self._books[coin] = (book, now)
         return book, now
@@ -544,7 +550,9 @@ class HyperliquidReader:
         self._api.saw_venue_time(state.at, asked_at, answered_at)
         if _came_late(state.at, asked_at, self._api.last_skew()):
             # What was filled since is not in it: a close that went by it would find nothing to close.
-            raise VenueUnavailable(f"{_BEHIND} the account as it was at {state.at:%H:%M:%S}")
+            raise VenueUnavailable(
+                f"a server of the exchange is seconds behind, and told the account as it was at {state.at:%H:%M:%S}"
+            )
         return state
 
     def _about(self, kind: str) -> dict[str, object]:

@@ -11,7 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -236,7 +236,7 @@ class ProcessLock:
             make_directory(path.parent)
         self._file = OpenLock(path, reading=reading)
 
-    def held(self, timeout_seconds: float | None = None) -> "_Held":
+    def held(self, timeout_seconds: float | None = None) -> AbstractContextManager[None]:
         """Hold it for the length of a `with`. Raises Busy, or its own `refusal`, when it could not be had in its own
         time or the one given."""
         return _Held(self, self._timeout_seconds if timeout_seconds is None else timeout_seconds)
@@ -263,7 +263,7 @@ class ProcessLock:
             self._threads.release()
 
 
-class _Held:
+class _Held(AbstractContextManager[None]):
     """The `with` of a ProcessLock, which a trade enters forty times: a generator would take twice the calls."""
 
     __slots__ = ("_lock", "_wait_seconds")
