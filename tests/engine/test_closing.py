@@ -266,6 +266,21 @@ class CloseOfAnOpeningTests(ClosingTestCase):
         self.scene.ticks(60)
         self.assert_flat(position)
 
+    def test_legs_that_turn_out_to_be_apart_are_left_to_the_close(self) -> None:
+        """Levelled beside it, the leading leg was sold by two hands at once."""
+        self.venue.script(lost_after(BTC="0.4"))
+        self.venue.reads_down = {"reports"}
+        self.scene.execute()
+        (opening,) = self.scene.trades()
+        self.venue.refusing = {"ETH": RejectReason.NO_MATCH, "BTC": RejectReason.NO_MATCH}
+        closing.close(self.scene.desk, opening.terms.position_id, ExitReason.MANUAL, until=self.scene.clock.monotonic())
+        self.venue.reads_down = set()
+        opening = working.work_if_free(self.scene.desk, opening.id)
+        self.assertEqual((False, []), (opening.live, [one for one in opening.orders if one.reduce_only]))
+        self.venue.refusing = {}
+        self.scene.ticks(8)
+        self.assertTrue(self.venue.flat)
+
     def test_a_doubt_that_ends_while_the_close_is_awaited_ends_the_close_as_well(self) -> None:
         self.venue.script(unknown_for(12))
         position = self.scene.opened()
