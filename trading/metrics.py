@@ -120,7 +120,7 @@ def _families(desk: Desk, version: str) -> Iterator[Metric]:
     parts: tuple[Callable[[], None], ...] = (
         lambda: _put_health(put, health.health(desk, version)),
         lambda: _put_work(put, desk),
-        lambda: _put_portfolio(put, queries.portfolio(desk, 1)),
+        lambda: _put_portfolio(put, queries.portfolio(desk, None)),
         lambda: _put_machine(put, desk),
         lambda: put("executor_stream_age_seconds", _age_if_any(prices_heard_at(desk), desk.clock.now())),
     )

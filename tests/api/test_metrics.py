@@ -264,6 +264,12 @@ class TroubleTest(MetricsCase):
             self.assertIsNone(self.value("executor_equity_usd"))
         self.assertIsNotNone(self.value("executor_equity_usd"))
 
+    def test_a_scrape_looks_into_no_position_of_the_past(self) -> None:
+        """Its numbers need none, and of three thousand in the archive it took two seconds of processor each time."""
+        with mock.patch("trading.engine.queries.history") as looked_into:
+            self.assertIsNotNone(self.value("executor_equity_usd"))
+        self.assertEqual(0, looked_into.call_count)
+
     def test_one_that_refuses_a_question_at_once_is_asked_the_next(self) -> None:
         with mock.patch.object(self.desk.venue, "quotes", side_effect=VenueUnavailable("no such coin")):
             self.assertIsNone(self.value("executor_stream_age_seconds"))

@@ -109,13 +109,15 @@ def trade(desk: Desk, trade_id: TradeId) -> TradeView:
     return replace(trade_view(found, desk.clock.now()), timeline=timeline(desk, found))
 
 
-def portfolio(desk: Desk, days: int = DAYS_DEFAULT) -> Portfolio:
-    """The account against the limits, and what the last *days* made, today counted. Raises InvalidRequest.
+def portfolio(desk: Desk, days: int | None = DAYS_DEFAULT) -> Portfolio:
+    """The account against the limits, and what the last *days* made, today counted; without that where *days* is None,
+    for it looks into each position of a month. Raises InvalidRequest.
 
     A venue that cannot be read leaves its numbers unknown, and so does an account log that cannot be trusted.
     """
     desk = patient(desk)
-    since_of(desk.clock.now(), days)
+    if days is not None:
+        since_of(desk.clock.now(), days)
     book, state, now = desk.store.book(), desk.store.state(), desk.clock.now()
     standing = book.standing_positions()
     views = _viewed(desk, book, list(standing))
@@ -149,7 +151,7 @@ def portfolio(desk: Desk, days: int = DAYS_DEFAULT) -> Portfolio:
         unrealized_pnl=_total([view.unrealized_pnl for view in views]),
         fees=ever.fees,
         funding=ever.funding,
-        history=_history(desk, book, now, days, views),
+        history=None if days is None else _history(desk, book, now, days, views),
         terms=terms_of(desk),
         taken_at=now,
     )
