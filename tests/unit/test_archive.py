@@ -444,6 +444,21 @@ class PagesTest(ArchiveCase):
             self.assertEqual(len(self.desk.book().page_of_positions(100)[0]), 6)
             self.assertEqual(len(self.desk._archive._kept), 2)
 
+    def test_what_has_been_looked_at_is_not_read_again_by_whoever_adds_up_days(self) -> None:
+        """Of more than are kept whole each look read all anew, half a millisecond each, every four seconds."""
+        kept, module.RECORDS_KEPT = module.RECORDS_KEPT, 2
+        self.addCleanup(setattr, module, "RECORDS_KEPT", kept)
+        archive = self.desk._archive
+        found = list(archive.positions())
+        with patch.object(archive, "_filed", side_effect=AssertionError("it was read again")):
+            self.assertEqual(found, list(archive.positions()))
+        self.assertEqual(len(archive._positions), len(found))
+
+    def test_nor_are_more_of_those_kept_than_there_is_room_for(self) -> None:
+        with patch.object(module, "POSITIONS_KEPT", 3):
+            self.assertEqual(list(self.desk._archive.positions()), list(self.desk._archive.positions()))
+        self.assertEqual(len(self.desk._archive._positions), 3)
+
 
 class IndexTest(ArchiveCase):
     def setUp(self) -> None:

@@ -38,6 +38,8 @@ from trading.utils.sealing import unsealed
 
 INDEX = "index"
 RECORDS_KEPT = 256
+POSITIONS_KEPT = 4096
+"""Some three kilobytes each. Whoever adds up the last days looks at all of a month, again and again."""
 BATCH_RECORDS = 64
 READ_AHEAD = 1000
 CARDS_HELD = 20_000
@@ -71,6 +73,7 @@ class Archive:
         self._files: dict[str, int] = {}
         self._unsynced: set[str] = set()
         self._kept: OrderedDict[tuple[str, int], Filed] = OrderedDict()
+        self._positions: OrderedDict[tuple[str, int], Position] = OrderedDict()
         self._guard = Lock()
 
     @property
@@ -182,8 +185,7 @@ class Archive:
     def positions(self, until: datetime | None = None) -> Iterator[Position]:
         index, latest = self._index, None if until is None else instant_of(until)
         for row in index.newest(latest):
-            filed = self._filed(index, row)
-            yield position_of(filed.trades, filed.watch)
+            yield self._position(index, row)
 
     def trades(self, until: datetime | None = None) -> Iterator[Trade]:
         index, latest = self._index, None if until is None else instant_of(until)
@@ -211,6 +213,22 @@ class Archive:
 
     def _openings(self, kind: str, name: str, word: Callable[[Trade], str | None]) -> Iterator[Trade]:
         return (one for one in self._all(kind, name) if one.opens and word(one) == name)
+
+    def _position(self, index: Index, row: Row) -> Position:
+        """Raises StoreCorrupt with its file and line, if it has to be read."""
+        key = row.file, index.span(row)[0]
+        with self._guard:
+            known = self._positions.get(key)
+            if known is not None:
+                self._positions.move_to_end(key)
+                return known
+        filed = self._filed(index, row)
+        position = position_of(filed.trades, filed.watch)
+        with self._guard:
+            self._positions[key] = position
+            while len(self._positions) > POSITIONS_KEPT:
+                self._positions.popitem(last=False)
+        return position
 
     def _filed(self, index: Index, row: Row) -> Filed:
         """Read, check and fold one position. Raises StoreCorrupt with its file and line."""
