@@ -109,7 +109,7 @@ class MonitorTest(CommandTestCase):
             self.assertIn("another monitor is at work", self.refused("monitor_positions", "--once"))
 
     def test_an_interval_that_cannot_be_meant_is_refused(self) -> None:
-        for interval in ("0", "0.04", "61", "-1"):
+        for interval in ("0", "0.04", "3.1", "nan", "-1"):
             self.assertIn("--interval", self.refused("monitor_positions", "--once", f"--interval={interval}"))
 
     def test_it_ticks_until_it_is_asked_to_stop_and_leaves_signals_as_they_were(self) -> None:

@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from trading.bootstrap import build_courier, get_desk
 from trading.checks import DESK
-from trading.conf import ConfigurationError
+from trading.conf import MONITOR_INTERVAL_MAX, ConfigurationError
 from trading.domain.errors import Busy, DeskError
 from trading.engine import courier, monitor
 from trading.engine.desk import Desk
@@ -40,8 +40,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         interval = options["interval"]
-        if interval is not None and not 0.05 <= interval <= 60:
-            raise CommandError("--interval must be between 0.05 and 60 seconds")
+        if interval is not None and not 0.05 <= interval <= MONITOR_INTERVAL_MAX:
+            raise CommandError(f"--interval must be between 0.05 and {MONITOR_INTERVAL_MAX:g} seconds")
         with _asked_to_stop() as stopping:
             try:
                 desk = get_desk()
