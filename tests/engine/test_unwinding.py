@@ -550,6 +550,18 @@ class PaceTest(UnwindingTestCase):
             for limit, band in zip(limits, ("0.01", "0.03", "0.08", "0.08"), strict=True):
                 self.assertAlmostEqual(1 + side * Decimal(band), limit, 4)
 
+    def test_what_the_widest_band_makes_too_little_goes_in_a_narrower_one(self) -> None:
+        """The venue measures an order at its limit: 10.65 USD beside what others hold were refused for ever."""
+        self.venue.hold("ETH", "0.7")
+        self.scene.opened(size="24")
+        self.venue.move("ETH", "3550")
+        self.spoil_state()
+        self.venue.script(*[partly(ETH="0", BTC="0")] * 3)
+        unwritten = Unwritten()
+        for _ in range(3):
+            self.stopped(unwritten=unwritten)
+        self.assertEqual((0, Decimal("0.7")), self.held("BTC", "ETH"))
+
     def test_who_waits_asks_less_and_less_often(self) -> None:
         """The account was read ten times a second while an order was in doubt, out of the exchange's budget."""
         self.scene.opened()

@@ -221,19 +221,22 @@ def _closing_orders(
         if quote is None or instrument is None or not quote.usable:
             continue
         tries = attempts[coin].count if coin in attempts else 0
-        band = CLOSE_BANDS[min(tries, len(CLOSE_BANDS) - 1)]
         side = Side.SELL if quantity > 0 else Side.BUY
         touch = quote.bid if side is Side.SELL else quote.ask
         amount = Quantity(floor_to_step(abs(quantity), instrument.quantity_step))
         if not amount or (spared.get(coin) and amount * touch < instrument.notional_min):
             continue
+        # As in any close the widest band that is due and in which it reaches the venue's minimum, if there is one.
+        bands = reversed(CLOSE_BANDS[: tries + 1])
+        limits = [marketable_limit(touch, side, band, instrument.price_decimals_max) for band in bands]
+        fits = (one for one in limits if amount * min(touch, one) >= instrument.notional_min)
         orders.append(
             Order(
                 client_order_id=client_order_id(TradeId(f"rescue {now.isoformat()}"), tries + 1, coin, 0),
                 coin=coin,
                 side=side,
                 quantity=amount,
-                limit_price=marketable_limit(touch, side, band, instrument.price_decimals_max),
+                limit_price=next(fits, limits[0]),
                 reduce_only=True,
                 slice_number=tries + 1,
                 attempt=0,
