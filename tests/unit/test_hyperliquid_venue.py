@@ -770,6 +770,22 @@ class Asking(HyperliquidWorld):
         self.venue.reports([order])
         self.assertNotIn("userFillsByTime", self.server.info.calls)
 
+    def test_what_is_told_of_another_order_is_no_word_on_this_one(self) -> None:
+        """It would be sent again beside the one that has landed."""
+        other, order = self.an_order(quantity="0.1"), self.an_order()
+        self.exchange.refuse_next(ETH, "Insufficient margin to place order.", "perpMarginRejected")
+        self.venue.submit([other])
+        self.server.faults.lose_after_commit("order")
+        self.venue.submit([order])
+        request = {"type": "orderStatus", "user": MASTER, "oid": other.client_order_id}
+        self.server.faults.say(self.server.info.answer(request), only="orderStatus")
+        self.server.info.lag.milliseconds, self.server.info.lag.fills_too = 60_000, True
+        with self.assertRaisesRegex(VenueUnavailable, "was asked about"):
+            self.venue.reports([order])
+        self.server.info.lag.milliseconds = 0
+        (report,) = self.told([order])
+        self.assertEqual((report.status, report.filled), (FILLED, order.quantity))
+
     def test_a_register_that_cannot_be_read_leaves_expiry_as_proof(self) -> None:
         order = self.an_order()
         self.server.faults.lose_before_commit("order")

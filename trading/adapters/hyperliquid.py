@@ -426,7 +426,10 @@ class HyperliquidVenue(HyperliquidReader):
 
     def _order_state(self, order: Order, lane: Lane) -> OrderState | None:
         request = {**self._about("orderStatus"), "oid": order.client_order_id}
-        return decode_order_state(self._api.read(request, LIGHT, lane))
+        state = decode_order_state(self._api.read(request, LIGHT, lane))
+        if state is not None and state.cloid not in (None, order.client_order_id.lower()):
+            raise VenueUnavailable(f"Hyperliquid was asked about {order.client_order_id} and told of {state.cloid}")
+        return state
 
     def _fills_of(self, orders: Sequence[Order], lane: Lane) -> tuple[Fill, ...]:
         """The account's fills while any of *orders* could trade."""

@@ -129,13 +129,15 @@ class Fill:
 
 @dataclass(frozen=True, slots=True)
 class OrderState:
-    """What `orderStatus` says of an order: sizes in coins, `state` its word, `at` when that last changed."""
+    """What `orderStatus` says of an order: sizes in coins, `state` its word, `at` when that last changed; the client
+    order id that it has, if it has one."""
 
     oid: int
     original: Decimal
     remaining: Decimal
     state: str
     at: datetime
+    cloid: str | None = None
 
     @property
     def open(self) -> bool:
@@ -381,12 +383,14 @@ def decode_order_state(answer: object) -> OrderState | None:
         return None
     outer = mapping(record.get("order"))
     order = mapping(outer.get("order"))
+    cloid = order.get("cloid")
     return OrderState(
         oid=whole(order.get("oid")),
         original=amount(order, "origSz"),
         remaining=amount(order, "sz"),
         state=text(outer, "status"),
         at=instant_of(outer.get("statusTimestamp")),
+        cloid=cloid.lower() if isinstance(cloid, str) else None,
     )
 
 
