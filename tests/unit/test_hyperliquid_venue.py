@@ -6,7 +6,7 @@ import time
 import unittest
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from unittest import mock
@@ -119,7 +119,10 @@ class Markets(HyperliquidWorld):
         known = self.venue.instruments()
         self.clock.advance(301)
         self.server.faults.down(INFO)
-        self.assertEqual(self.venue.instruments(), known)
+        for _ in range(3):
+            self.assertEqual(self.venue.instruments(), known)
+        # Three tries of one question, and a last one: it is not asked again before a while has passed.
+        self.assertEqual(len([one for one in self.server.faults.met if one.route == INFO]), 2 * 4)
         self.server.faults.lift()
         self.clock.advance(16)
         self.venue.instruments()
@@ -206,6 +209,13 @@ class Markets(HyperliquidWorld):
         self.exchange.set_market(ETH, bids=[], asks=[("3001", "5")])
         self.assertEqual(self.venue.quotes([ETH]), {})
         self.assertEqual((self.venue.depths([ETH])[ETH].bids, len(self.venue.depths([ETH])[ETH].asks)), ((), 1))
+        self.exchange.set_market(SOL, bids=[("199", "5")], asks=[])
+        self.assertEqual(self.venue.quotes([SOL]), {})
+
+    def test_a_quote_is_the_best_of_both_sides(self) -> None:
+        self.exchange.set_market(ETH, bids=[("2999", "1"), ("2990", "5")], asks=[("3001", "1"), ("3010", "5")])
+        quote = self.venue.quotes([ETH])[ETH]
+        self.assertEqual((quote.bid, quote.ask), (2999, 3001))
 
     def test_a_read_outlives_a_connection_that_died_in_idleness(self) -> None:
         self.venue.account()
@@ -233,6 +243,35 @@ class Markets(HyperliquidWorld):
         self.assertEqual([one.opened_at for one in bars], sorted(one.opened_at for one in bars))
         self.assertGreaterEqual(len(bars), 3)
         self.assertEqual(bars[-1].close, 3000)
+
+    def test_bars_that_are_kept_serve_for_what_they_hold_and_for_a_minute(self) -> None:
+        self.clock.advance(1800)
+        end = self.clock.now()
+        start = end - timedelta(hours=30)
+
+        def read(start: datetime, end: datetime) -> bool:
+            """Was the venue asked. What is told is what it says now, but for the bar that is still forming."""
+            asked = self.server.info.calls.get("candleSnapshot", 0)
+            bars = self.venue.candles(ETH, CandleInterval.HOUR, start, end)
+            again = self.server.info.calls.get("candleSnapshot", 0) > asked
+            fresh = self.opened().candles(ETH, CandleInterval.HOUR, start, end)
+            self.assertEqual([one.opened_at for one in bars], [one.opened_at for one in fresh])
+            return again
+
+        self.assertTrue(read(start, end))
+        self.assertFalse(read(start, end))
+        self.assertFalse(read(start + timedelta(hours=5), end))
+        self.assertTrue(read(start - timedelta(hours=1), end))
+        self.assertTrue(read(start, end - timedelta(hours=3)))
+        self.assertTrue(read(start, end))
+        self.clock.advance(59)
+        self.assertFalse(read(start, self.clock.now()))
+        self.clock.advance(2)
+        self.assertTrue(read(start, self.clock.now()))
+        self.clock.advance(1800 - 61 - 10)
+        self.assertTrue(read(start, self.clock.now()))
+        self.clock.advance(20)
+        self.assertTrue(read(start, self.clock.now()), "a bar has begun since")
 
 
 class Listening(HyperliquidWorld):
