@@ -132,7 +132,9 @@ class Markets(HyperliquidWorld):
         """Its place is its id, which it keeps when it is delisted: an order would have been for another coin."""
         known = self.venue.instruments()
         universe: Any = self.server.info.meta({})["universe"]
-        for rows in ([], universe[1:], universe[:3], [universe[1], universe[0], *universe[2:]]):
+        place = [one["name"] for one in universe].index(ETH)
+        swapped = [*universe[: place - 1], universe[place], universe[place - 1], *universe[place + 1 :]]
+        for rows in ([], universe[1:], universe[:3], swapped):
             with self.subTest(coins=len(rows)):
                 self.clock.advance(301)
                 self.server.faults.say({"universe": rows}, only="meta")
@@ -211,6 +213,10 @@ class Markets(HyperliquidWorld):
         self.assertEqual((self.venue.depths([ETH])[ETH].bids, len(self.venue.depths([ETH])[ETH].asks)), ((), 1))
         self.exchange.set_market(SOL, bids=[("199", "5")], asks=[])
         self.assertEqual(self.venue.quotes([SOL]), {})
+
+    def test_a_coin_of_which_there_is_no_book_is_left_out(self) -> None:
+        self.server.faults.say(None, only="l2Book SOL")
+        self.assertEqual(set(self.venue.quotes([ETH, SOL])), {ETH})
 
     def test_a_quote_is_the_best_of_both_sides(self) -> None:
         self.exchange.set_market(ETH, bids=[("2999", "1"), ("2990", "5")], asks=[("3001", "1"), ("3010", "5")])
@@ -493,6 +499,12 @@ class Behind(HyperliquidWorld):
             self.venue.account()
         self.assertEqual(self.venue.account().held(ETH), 1)
 
+    def test_one_that_may_be_of_now_is_one_where_the_clock_is_not_sure(self) -> None:
+        self.late("clearinghouseState", 2.5, user=MASTER)
+        unsure = Skew(timedelta(0), timedelta(seconds=3))
+        with mock.patch.object(self.venue._api, "last_skew", return_value=unsure):
+            self.assertEqual(self.venue.account().held(ETH), 1)
+
     def test_one_of_a_moment_ago_is_one_also_where_the_answer_takes_its_time(self) -> None:
         self.late("clearinghouseState", 1.9, user=MASTER)
         self.assertEqual(self.venue.account().held(ETH), 1)
@@ -614,11 +626,11 @@ class Budget(HyperliquidWorld):
                 lambda: self.venue.builder_fee(MASTER),
             ),
             Lane.WATCH: (self.venue.clock_skew, self.venue.resting, lambda: self.venue.transferred(since)),
-            Lane.LOOK: (self.venue.account, lambda: self.venue.quotes([ETH]), lambda: self.opened().instruments()),
+            Lane.LOOK: (self.venue.account, lambda: self.opened().instruments()),
             Lane.CLOSE: (lambda: self.venue.account_fills(since),),
         }
         places = list(Lane)
-        for place, used in enumerate((800, 940, 1070)):
+        for place, used in enumerate((800, 940, 1070, 1140)):
             for lane, reads in asks.items():
                 for number, read in enumerate(reads):
                     with self.subTest(used=used, lane=lane, number=number):
@@ -692,8 +704,19 @@ class Budget(HyperliquidWorld):
         self.venue.meter.charge(1170 - self.venue.meter.used())
         self.assertEqual(self.venue.quotes([ETH])[ETH].taken_at, seen)
         self.assertEqual(self.venue.account(), account)
+        self.clock.advance(6)
+        with self.assertRaises(VenueUnavailable):
+            self.venue.account()
         (report,) = self.venue.submit([self.an_order(side=Side.SELL, reduce_only=True)])
         self.assertEqual(report.status, OrderStatus.FILLED)
+
+    def test_a_book_is_of_now_also_where_the_marks_are_too_dear(self) -> None:
+        """An exit looks at the book, and the mark says how old it is."""
+        marked_at = self.venue.quotes([ETH])[ETH].taken_at
+        self.clock.advance(25)
+        self.venue.meter.charge(1110 - self.venue.meter.used())
+        quote = self.venue.quotes([ETH])[ETH]
+        self.assertEqual((quote.taken_at, quote.marked_at), (self.clock.now(), marked_at))
 
     def test_a_close_of_a_process_that_has_just_started_goes_out_on_what_is_kept_for_closes(self) -> None:
         self.venue.submit([self.an_order()])
