@@ -327,6 +327,29 @@ class Clocks(HyperliquidWorld):
             skew = self.behind(seconds).clock_skew()
             self.assertEqual((skew.ahead.total_seconds(), skew.uncertain.total_seconds()), (seconds, 0))
 
+    def test_of_two_measures_that_cannot_both_be_true_the_later_time_is(self) -> None:
+        """By as much as each may be wrong: an answer that took four seconds says little."""
+        began, second = self.clock.now(), timedelta(seconds=1)
+
+        def measured(first: tuple[float, float], then: tuple[float, float]) -> Skew:
+            """What is believed after two answers, each so long under way and stamped so far from its middle."""
+            api = self.opened()._api
+            for seconds, ahead in (first, then):
+                skew = api.saw_venue_time(began + (seconds / 2 + ahead) * second, began, began + seconds * second)
+            return skew
+
+        quick, slow = (0.0, 0.0), (4.0, 0.0)
+        self.assertEqual(measured(quick, (4.0, -2.4)), Skew(-2.4 * second, 2 * second))
+        self.assertEqual(measured(quick, (4.0, -2.6)), Skew(0 * second, 0 * second))
+        self.assertEqual(measured(slow, (0.0, -2.4)), Skew(-2.4 * second, 0 * second))
+        self.assertEqual(measured(slow, (0.0, -2.6)), Skew(0 * second, 2 * second))
+        self.assertEqual(measured(quick, (0.0, 9.0)), Skew(9 * second, 0 * second))
+
+    def test_a_skew_that_is_not_sure_corrects_nothing(self) -> None:
+        for ahead, uncertain, correction in ((2.5, 1.0, 0.0), (-2.5, 1.0, 0.0), (-3.5, 1.0, -3.5), (3.5, 1.0, 3.5)):
+            skew = Skew(timedelta(seconds=ahead), timedelta(seconds=uncertain))
+            self.assertEqual(skew.correction.total_seconds(), correction)
+
     def test_above_two_seconds_entries_are_refused_before_sending_and_closes_go(self) -> None:
         self.venue.submit([self.an_order(quantity="1")])
         sent = self.actions("order")
@@ -497,6 +520,11 @@ class Behind(HyperliquidWorld):
         self.late("clearinghouseState", 2.5, user=MASTER)
         with self.assertRaisesRegex(VenueUnavailable, "seconds behind, and told the account as it was at 12:01:00"):
             self.venue.account()
+        before = self.server.info.calls["clearinghouseState"]
+        with self.assertRaisesRegex(VenueUnavailable, "seconds behind"):
+            self.venue.account()
+        self.assertEqual(self.server.info.calls["clearinghouseState"], before, "it would cost the minute's budget")
+        self.clock.advance(0.3)
         self.assertEqual(self.venue.account().held(ETH), 1)
 
     def test_one_that_may_be_of_now_is_one_where_the_clock_is_not_sure(self) -> None:

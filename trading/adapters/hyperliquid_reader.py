@@ -180,6 +180,7 @@ class HyperliquidReader:
         self._listed: Mapping[Coin, Listing] = {}
         self._instruments: tuple[Mapping[Coin, Listing], Mapping[Coin, Instrument]] | None = None
         self._account: tuple[float, Account] | None = None
+        self._behind: tuple[float, str] | None = None
         self._changes = 0
         self._news = stream.news if stream is not None else None
         self._changed_by = 0
@@ -413,6 +414,10 @@ class HyperliquidReader:
         streamed = self._streamed_account()
         if streamed is not None:
             return streamed
+        behind = self._behind
+        if behind is not None and self._clock.monotonic() - behind[0] <= ACCOUNT_AGES_SECONDS[self._pressure()]:
+            # It answers at once: whoever asks again and again would spend the budget on it.
+            raise VenueUnavailable(behind[1])
         try:
             account = self._read_account()
         except VenueUnavailable as error:
@@ -550,9 +555,9 @@ class HyperliquidReader:
         self._api.saw_venue_time(state.at, asked_at, answered_at)
         if _came_late(state.at, asked_at, self._api.last_skew()):
             # What was filled since is not in it: a close that went by it would find nothing to close.
-            raise VenueUnavailable(
-                f"a server of the exchange is seconds behind, and told the account as it was at {state.at:%H:%M:%S}"
-            )
+            words = f"a server of the exchange is seconds behind, and told the account as it was at {state.at:%H:%M:%S}"
+            self._behind = self._clock.monotonic(), words
+            raise VenueUnavailable(words)
         return state
 
     def _about(self, kind: str) -> dict[str, object]:
