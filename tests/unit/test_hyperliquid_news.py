@@ -12,7 +12,9 @@ from tests.servers.hyperliquid import MASTER
 from tests.unit.hyperliquid_world import ETH, SOL, HyperliquidWorld
 from trading.adapters import hyperliquid, hyperliquid_reader
 from trading.adapters.hyperliquid import HyperliquidVenue
+from trading.adapters.hyperliquid_api import Skew
 from trading.adapters.hyperliquid_news import ORDERS_KEPT, AccountNews
+from trading.adapters.hyperliquid_values import milliseconds
 from trading.domain.errors import VenueUnavailable
 from trading.domain.market import CandleInterval
 from trading.domain.orders import OrderStatus, Side
@@ -209,6 +211,24 @@ class StreamedAccountTest(HyperliquidWorld):
         news.take("clearinghouseState", after, self.clock.now())
         self.venue.account()
         self.assertEqual(counted + 1, self.asked("clearinghouseState"), "what comes late is old")
+
+    def test_whether_a_standing_is_of_after_an_order_goes_by_the_venue_s_clock(self) -> None:
+        news = self.venue._news
+        assert news is not None
+        self.server.streams.silent = True
+        self.venue.set_leverage(ETH, 3)
+        changed_at = milliseconds(self.clock.now())
+        told: dict[str, object] = self.server.info.state({"user": MASTER})
+        for ahead in (1.5, -1.5):
+            skew = Skew(timedelta(seconds=ahead), timedelta(seconds=0.25))
+            with mock.patch.object(self.venue._api, "last_skew", return_value=skew):
+                for later, asks in ((0.24, 1), (0.26, 0)):
+                    state = {**told, "time": changed_at + int((ahead + later) * 1000)}
+                    news.take("clearinghouseState", {"user": MASTER, "clearinghouseState": state}, self.clock.now())
+                    counted = self.asked("clearinghouseState")
+                    self.venue._account = None
+                    self.venue.account()
+                    self.assertEqual(self.asked("clearinghouseState") - counted, asks, (ahead, later))
 
     @mock.patch.object(hyperliquid, "FILLS_NEWS_SECONDS", PATIENCE_SECONDS)
     def test_what_a_new_connection_says_first_may_be_of_before_the_fills_that_the_last_one_told(self) -> None:
