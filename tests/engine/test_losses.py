@@ -822,6 +822,34 @@ class Unexplained(LossCase):
         after = self.scene.position(position.id)
         self.assertEqual((after.closed, after.long.exit_price), (True, position.long.entry_price))
 
+    def test_but_not_while_the_list_of_coins_cannot_be_read(self) -> None:
+        position = self.scene.opened()
+        self.delisted(ETH)
+        self.venue.hold("ETH", "-0.25")
+        self.scene.close(position)
+        self.venue.reads_down.add("instruments")
+        self.tick(65)
+        self.assertFalse(self.scene.position(position.id).closed)
+        self.venue.reads_down.clear()
+        self.tick()
+        self.assertTrue(self.scene.position(position.id).closed)
+
+    def test_nor_without_a_second_reading(self) -> None:
+        position = self.scene.opened()
+        self.delisted(ETH)
+        self.venue.hold("ETH", "-0.25")
+        self.scene.close(position)
+        self.scene.clock.advance(61)
+        slept = len(self.scene.clock.slept)
+
+        def down_since_the_pause(name: str) -> None:
+            if len(self.scene.clock.slept) > slept:
+                self.venue.reads_down.add("account")
+
+        self.venue.on_read = down_since_the_pause
+        self.scene.ticks(1)
+        self.assertEqual(({"account"}, False), (self.venue.reads_down, self.scene.position(position.id).closed))
+
     def test_but_not_where_one_reading_shows_none_of_it(self) -> None:
         position = self.scene.opened()
         self.delisted(ETH)

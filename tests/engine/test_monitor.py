@@ -490,6 +490,12 @@ class TickTest(MonitorTestCase):
         self.tick(count=2)
         self.assertTrue(self.scene.store.compared())
 
+    def test_where_no_fills_are_told_of_two_readings_two_seconds_apart_are_enough(self) -> None:
+        self.scene.opened()
+        self.venue.hold("ETH", "-0.1")
+        self.tick(2, count=2)
+        self.assertEqual({Cause.DRIFT}, set(self.causes))
+
     def test_each_part_that_fails_leaves_the_others_their_turn_and_is_said_once(self) -> None:
         parts = ("_beat", "_account_duties", "_recover", "_push", "_tell_outcomes")
         for part in parts:

@@ -133,6 +133,13 @@ class FilledBeyond(VenueSizesTestCase):
                 self.tick(4)
                 self.assertEqual(self.scene.store.state().causes, causes)
 
+    def test_a_venue_that_is_told_coins_makes_no_more_of_them(self) -> None:
+        self.venue.traits = replace(self.venue.traits, sizes_in_coins=True)
+        self.venue.script(unknown_for(60, ETH="1.01"))
+        self.scene.execute()
+        self.tick(4)
+        self.assertEqual(self.scene.store.state().causes, frozenset({Cause.DRIFT}))
+
 
 class NeverExplained(VenueSizesTestCase):
     def test_the_signal_is_used_up_for_ever(self) -> None:

@@ -41,6 +41,8 @@ STOP_GRACE = 0.6
 NAKED_BUDGET = 90.0
 """Seconds, of those in which the desk was at work and nothing stood in its way, for which legs may be apart: expiry and
 proof of an order in doubt (15), completions (5), trims (TRIM_PATIENCE)."""
+PAIRS_NAKED_BUDGET = 165.0
+"""The same where a service keeps the pairs, which is given 90 s to explain an order in doubt."""
 LATE_BUDGET = 30.0
 """The same for what came when it had been given up and is nobody's: two readings, each of a tick."""
 LOSS_SURE = Decimal("0.01")
@@ -415,8 +417,9 @@ class Auditor:
                 held.naked_seconds = 0.0
                 continue
             held.naked_seconds += seconds
+            budget = PAIRS_NAKED_BUDGET if self.world.ways.keeps_pairs else NAKED_BUDGET
             require(
-                held.naked_seconds <= NAKED_BUDGET or self._said(held),
+                held.naked_seconds <= budget or self._said(held),
                 f"{held.terms.pair} has been {apart:.2f} USD apart for {held.naked_seconds:.0f} s",
             )
 

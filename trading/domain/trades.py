@@ -191,7 +191,7 @@ class CancelWanted:
 HANDED_ON = "it is too little to be sold alone and goes together with what other positions have left of it"
 """The reason of a `HoldingGone` that is nobody's loss: what is left of the coin is sold as one."""
 
-UNLISTED = "the venue holds none of it and does not list it any more"
+UNLISTED = "the venue holds none of it and has delisted it"
 """Why a close writes off what nothing could be sent for: nobody will ever refuse to reduce it."""
 LEFT_TO_OTHERS = "it is too little to be sold beside what others hold in the account, and is left to them"
 """The reason of a `HoldingGone` whose coins are still in the account, and somebody else's from then on."""

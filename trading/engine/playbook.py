@@ -635,9 +635,9 @@ def _why_stuck(market: Market, leg: LegPlan, quantity: Quantity) -> str:
 
 
 def _is_unlisted(market: Market, coin: Coin) -> bool:
-    """Whether the venue, as far as its list was read, takes no order of the coin any more."""
+    """Whether the venue's list was read and says that it takes no order of the coin any more."""
     instrument = market.instruments.get(coin)
-    return bool(market.instruments) and (instrument is None or instrument.delisted)
+    return instrument is not None and instrument.delisted
 
 
 def _vanished(market: Market, coin: Coin) -> bool:

@@ -85,7 +85,7 @@ TABLE = (
     ),
     Row(
         "is closing and holds a quantity",
-        "lists the coin as delisted, or not at all, and shows none of it",
+        "lists the coin as delisted and shows none of it",
         Conclusion.SETTLED,
         "a minute after the last order, and after a second reading, it is written off at the last price known",
     ),
