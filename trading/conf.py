@@ -33,8 +33,6 @@ HYPERLIQUID_MAINNET = "https://api.hyperliquid.xyz"
 HYPERLIQUID_TESTNET = "https://api.hyperliquid-testnet.xyz"
 # An opening must fit into the three quarters of it that are not kept for closes.
 WEIGHT_MIN = 160
-# A monitor beats once a round, and is dead after five seconds without; a close is tried again as often as that.
-MONITOR_INTERVAL_MAX = 3.0
 # What Django itself calls too weak (security.W009).
 SECRET_KEY_CHARS_MIN = 50
 SECRET_KEY_DISTINCT_MIN = 5
@@ -396,9 +394,9 @@ class Config(BaseSettings):
     """Bars that the mean and the deviation of an exit by z-score are taken from: how long each lasts (1m, 5m, 15m, 1h,
     4h or 1d), and how many before the entry, 200 or more."""
     z_candles: int = Field(300, ge=200, le=4_000)
-    monitor_interval_seconds: Annotated[float, Field(ge=0.1, le=MONITOR_INTERVAL_MAX, allow_inf_nan=False)] = 1.0
-    """Pace of the monitor, 0.1 to 3: silent for five seconds it counts as dead. And whether nothing is opened without
-    it. Blank: false in demo mode, else true."""
+    monitor_interval_seconds: Annotated[float, Field(ge=0.1, le=60, allow_inf_nan=False)] = 1.0
+    """Pace of the monitor, three for whatever is more: silent for five seconds it counts as dead. And whether nothing
+    is opened without it. Blank: false in demo mode, else true."""
     require_monitor: bool = Field(default_factory=_live)
     resting_protection: bool = True
     """Whether a stop and a mirrored take-profit rest at the venue for each leg of a position, where the venue can."""

@@ -36,6 +36,7 @@ from trading.domain.errors import Busy, ResumeRefused, StoreCorrupt, StoreHeld
 from trading.domain.orders import RejectReason
 from trading.engine import emergency, monitor
 from trading.engine.desk import Desk
+from trading.engine.states import BEAT_AGE_MAX
 from trading.management.commands import demo, emergency_stop, monitor_positions
 from trading.utils.json_storage import JsonStore
 
@@ -109,8 +110,15 @@ class MonitorTest(CommandTestCase):
             self.assertIn("another monitor is at work", self.refused("monitor_positions", "--once"))
 
     def test_an_interval_that_cannot_be_meant_is_refused(self) -> None:
-        for interval in ("0", "0.04", "3.1", "nan", "-1"):
+        for interval in ("0", "0.04", "60.1", "nan", "-1"):
             self.assertIn("--interval", self.refused("monitor_positions", "--once", f"--interval={interval}"))
+
+    def test_no_pace_is_so_slow_that_the_monitor_counts_as_dead(self) -> None:
+        """At ten seconds nothing was ever opened, for want of the monitor that was watching."""
+        self.assertLessEqual(monitor.INTERVAL_SECONDS_MAX + 1, BEAT_AGE_MAX.total_seconds())
+        with mock.patch.object(monitor, "INTERVAL_SECONDS_MAX", 0.06), self.ticking(lambda: None, lambda: None):
+            words = self.run_command("monitor_positions", "--interval=60")
+        self.assertIn("monitoring every 0.06 s, not every 60", words)
 
     def test_it_ticks_until_it_is_asked_to_stop_and_leaves_signals_as_they_were(self) -> None:
         before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]

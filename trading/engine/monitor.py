@@ -58,6 +58,8 @@ from trading.engine.valuing import publish_marks
 from trading.ports import Errand, Job, Json
 
 BACKOFF_SECONDS_MAX = 5.0
+INTERVAL_SECONDS_MAX = 3.0
+"""A monitor beats once a round, and is dead after five seconds without; a close is tried again as often as that."""
 BLIND_AFTER = timedelta(seconds=60)
 ROLL_EVERY = timedelta(hours=1)
 ROLL_AGAIN = timedelta(minutes=1)
