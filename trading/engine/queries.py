@@ -85,9 +85,10 @@ def positions(
 
 def position(desk: Desk, position_id: PositionId, *, just_made: bool = False) -> PositionView:
     """Raises PositionNotFound. One that was *just_made* is marked at the process's own prices: the monitor has not
-    looked at it yet."""
+    looked at it yet; and nobody is patient for it, since whoever has made it is worked beside his caller."""
     book = desk.store.book()
-    return _viewed(patient(desk), book, [book.position(position_id)], cached=not just_made)[0]
+    shown = desk if just_made else patient(desk)
+    return _viewed(shown, book, [book.position(position_id)], cached=not just_made)[0]
 
 
 def unmarked_position(desk: Desk, position_id: PositionId) -> PositionView:
