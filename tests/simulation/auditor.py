@@ -51,6 +51,8 @@ EQUITY_READ_SECONDS = timedelta(seconds=15)
 """So long ago an account may have been read by which a trade was accepted."""
 UNREAD_SECONDS = 7.5
 """How long fills have been asked for in vain, and the pause until they would be again, where what lacks is drift."""
+FAILED_OFTEN = 3
+"""So many looks at the fills that failed leave no time for one that can be used."""
 SIZED_MAX = Decimal("1.001")
 RESIDUE_SHARE = Decimal("0.05")
 EQUITY_SLACK = Decimal("1.03")
@@ -194,6 +196,9 @@ class Auditor:
         asked = [one.fills_unread_since for one in world.processes.values() if one.alive]
         unread = any(one is not None and world.scheduler.now - one >= UNREAD_SECONDS for one in asked)
         hands = world.foreign or world.beside.held or not world.ways.tells_fills
+        # What was read while a trade moved was in vain, too, and had to be asked for again.
+        failed = [at for one in world.processes.values() for at in one.fills_failed]
+        unread = unread or sum(world.scheduler.now - at <= 2 * UNREAD_SECONDS for at in failed) >= FAILED_OFTEN
         odd = world.weather.empty_account > 0 or world.counts["event: clock"]
         require(bool(hands or unread or odd), f"fills explain the drift: {state.why}")
 

@@ -59,10 +59,12 @@ class GuardedVenue(SimulatedVenue):
         world, process = self._world, self._process
         if process.fills_unread_since is None:
             process.fills_unread_since = world.scheduler.now
+        process.fills_failed.append(world.scheduler.now)
         self._read("fills")
         if world.stormy and world.further.random() < world.ways.fills_fail:
             raise VenueUnavailable("fills cannot be read")
         process.fills_unread_since = None
+        process.fills_failed.pop()
         first = since - timedelta(seconds=world.host_offset)
         return world.exchange.account_fills(first, world.true_now() - self._lag())
 

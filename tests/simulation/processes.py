@@ -74,6 +74,8 @@ class Process:
         """By the thread that read them: what another task has read meanwhile is nothing that an order was made from."""
         self.fills_unread_since: float | None = None
         """Since when it has asked for the account's fills in vain."""
+        self.fills_failed: list[float] = []
+        """When it has asked for them and was not answered."""
         self.transfers_unread_since: float | None = None
         self.disk = ProcessDisk(self, world.disk)
 
