@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Self
@@ -117,6 +117,9 @@ class CandleInterval(StrEnum):
 _MINUTES = {"1m": 1, "5m": 5, "15m": 15, "1h": 60, "4h": 240, "1d": 1440}
 
 
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+
 @dataclass(frozen=True, slots=True)
 class Holding:
     """What the account holds of a coin: `quantity` signed (positive is long), `entry_price` its average, and
@@ -148,9 +151,9 @@ class Account:
 
     def valuations(self, instruments: Mapping[Coin, Instrument]) -> dict[Coin, Quote]:
         """What is held of coins that trade as the venue values it, as quotes without a spread: enough for an order that
-        reduces, whose limit is a band around them, and for nothing else."""
+        reduces, whose limit is a band around them. They are dated so that they are fresh to nobody."""
         return {
-            coin: Quote(coin, one.mark_price, one.mark_price, one.mark_price, self.taken_at)
+            coin: Quote(coin, one.mark_price, one.mark_price, one.mark_price, LONG_AGO)
             for coin, one in self.holdings.items()
             if one.mark_price is not None and coin in instruments and not instruments[coin].delisted
         }

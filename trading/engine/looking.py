@@ -61,7 +61,7 @@ def look(desk: Desk, trade: Trade) -> tuple[Market, Book]:
     # Read last: the age of a quote is judged, and an order dated, after every call that took its time.
     now = _time_of(desk, trade)
     opening = book.trades_of_position(trade.terms.position_id)[0]
-    if account is not None and not trade.opens:
+    if account is not None:
         quotes = account.valuations(instruments) | dict(quotes)
     elif not trade.opens and desk.venue.traits.prices_closes and not keeps_pace(trade, now):
         quotes = _arrival_quotes(trade) | dict(quotes)
