@@ -216,10 +216,10 @@ class CloseTests(ClosingTestCase):
         self.assert_flat(position)
 
     def test_what_the_account_is_worth_is_a_price_for_a_trim_and_for_no_completion(self) -> None:
-        """An opening with one leg ahead, and then no price of anything: a close of it waited for one."""
+        """An opening with one leg ahead, and then no price of anything: that leg stood alone until there was one."""
         scene, venue = a_bent_scene(self)
         venue.script(refused(BTC=RejectReason.MARGIN), *[refused(ETH=RejectReason.OTHER)] * 12)
-        position = scene.opened()
+        scene.opened()
         self.assertIs(TradeStatus.REPAIRING, scene.trades()[0].status)
         venue.reads_down = {"quotes"}
         venue.forgive()
@@ -228,7 +228,6 @@ class CloseTests(ClosingTestCase):
             account,
             holdings={coin: replace(one, mark_price=Price(Decimal(4000))) for coin, one in account.holdings.items()},
         )
-        scene.close(position)
         scene.ticks(12)
         self.assertEqual((Decimal(0), Decimal(0)), (venue.held("ETH"), venue.held("BTC")))
         self.assertTrue(all(order.reduce_only for orders in venue.sent[sent:] for order in orders))
