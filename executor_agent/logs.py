@@ -11,7 +11,7 @@ import time
 from collections.abc import MutableMapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from queue import Full, Queue
+from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
@@ -25,6 +25,10 @@ MOMENT_SECONDS = 0.02
 # Letters, digits and signs that can be told from what is around them; everything else is quoted.
 _BARE = re.compile(r"[!#-&(-<>-~]*")
 FLUSH_SECONDS = 1.0
+# Whatever no line shows and each would be searched for ("Optimization" in the logging HOWTO): where in the code it was
+# written, and by which thread and process.
+logging._srcfile = None
+logging.logThreads = logging.logMultiprocessing = logging.logProcesses = False
 
 
 class PatientHandler(logging.Handler):
@@ -36,8 +40,9 @@ class PatientHandler(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self._records: Queue[logging.LogRecord | str] = Queue(LINES_MAX)
-        self._dropped = 0
+        self._records: SimpleQueue[logging.LogRecord | str] = SimpleQueue()
+        # Counted by those who write lines, one at a time, and by the thread: what lies between waits.
+        self._queued = self._written = self._dropped = 0
         self._writer: Thread | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -48,19 +53,23 @@ class PatientHandler(logging.Handler):
             self.handleError(record)
             return
         self._begin()
-        try:
-            if self._dropped:
-                self._records.put_nowait(f"{self._dropped} line(s) of output were dropped: nobody read them in time")
-                self._dropped = 0
-            self._records.put_nowait(record)
-        except Full:
+        if self._queued - self._written >= LINES_MAX:
             self._dropped += 1
+            return
+        if self._dropped:
+            self._put(f"{self._dropped} line(s) of output were dropped: nobody read them in time")
+            self._dropped = 0
+        self._put(record)
 
     def flush(self) -> None:
         """Wait for what is queued, a moment at most. The end of the process calls it."""
         give_up_at = time.monotonic() + FLUSH_SECONDS
-        while self._records.unfinished_tasks and time.monotonic() < give_up_at:
+        while self._queued > self._written and time.monotonic() < give_up_at:
             time.sleep(FLUSH_SECONDS / 100)
+
+    def _put(self, record: logging.LogRecord | str) -> None:
+        self._queued += 1
+        self._records.put(record)
 
     def _begin(self) -> None:
         """Start the thread at the first line; logging holds the handler's lock meanwhile."""
@@ -87,7 +96,7 @@ class PatientHandler(logging.Handler):
             if isinstance(record, logging.LogRecord):
                 self.handleError(record)
         finally:
-            self._records.task_done()
+            self._written += 1
 
 
 def formatter(log_format: str) -> logging.Formatter:

@@ -13,6 +13,7 @@ from dataclasses import fields, is_dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
+from operator import attrgetter
 from typing import Any
 
 from trading.domain.desk_state import DeskState
@@ -23,7 +24,7 @@ FORMULA_STARTS = tuple("=+-@\t\r\n")
 
 def render(record: object) -> Json:
     """*record* as JSON content: Decimals as numbers, instants as ISO 8601, enums as their values, NaN as null."""
-    return _RENDERERS[type(record)](record)
+    return _RENDERERS[record.__class__](record)
 
 
 class _Renderers(dict[type, Callable[[Any], Json]]):
@@ -42,9 +43,17 @@ def _renderer_of(kind: type[Any]) -> Callable[[Any], Json]:
         if issubclass(kind, plain):
             return renderer
     if is_dataclass(kind):
-        names = tuple(one.name for one in fields(kind))
-        return lambda record: {name: render(getattr(record, name)) for name in names}
+        return _record_renderer(tuple(one.name for one in fields(kind)))
     return lambda record: render(str(record))
+
+
+def _record_renderer(names: tuple[str, ...]) -> Callable[[Any], Json]:
+    if len(names) < 2:  # of one name the getter below gets the value itself
+        return lambda record: {name: render(getattr(record, name)) for name in names}
+    values_of = attrgetter(*names)
+    return lambda record: {
+        name: _RENDERERS[value.__class__](value) for name, value in zip(names, values_of(record), strict=True)
+    }
 
 
 def _as_it_is(record: Any) -> Json:
@@ -57,7 +66,7 @@ def _text(record: str) -> Json:
 
 
 def _items(record: Any) -> Json:
-    return [render(item) for item in record]
+    return [_RENDERERS[item.__class__](item) for item in record]
 
 
 # The first that fits: an enum may be a text as well, a truth is a number, an instant a day.

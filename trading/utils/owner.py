@@ -8,6 +8,7 @@ import os
 import stat
 import sys
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 from trading.domain.errors import StoreCorrupt
@@ -21,8 +22,13 @@ def for_owner(path: str | Path, flags: int) -> int:
     file = os.open(path, flags, FILE_MODE)
     if flags & os.O_CREAT and sys.platform != "win32" and os.geteuid() == 0:
         with suppress(OSError):
-            _hand_over(file, path, os.path.dirname(path) or ".")
+            _hand_over(file, path, _folder_of(path))
     return file
+
+
+@lru_cache(256)
+def _folder_of(path: str | Path) -> str:
+    return os.path.dirname(path) or "."
 
 
 def make_directory(path: Path) -> None:

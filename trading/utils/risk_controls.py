@@ -47,6 +47,9 @@ class BreachCode(StrEnum):
     COOLDOWN = "COOLDOWN"
 
 
+_ORDER = {code: place for place, code in enumerate(BreachCode)}
+
+
 @dataclass(frozen=True, slots=True)
 class Breach:
     """One limit that forbids the entry. `limit` and `actual` are numbers where the limit is one, else words."""
@@ -171,8 +174,7 @@ def entry_breaches(entry: Entry, exposure: Exposure, limits: Limits) -> tuple[Br
     Raises InvalidNumber where the entry or the account is described by numbers that are none.
     """
     breaches = (*book_breaches(entry, exposure, limits), *market_breaches(entry, exposure.now, limits))
-    order = list(BreachCode)
-    return tuple(sorted(breaches, key=lambda breach: order.index(breach.code)))
+    return tuple(sorted(breaches, key=lambda breach: _ORDER[breach.code]))
 
 
 def book_breaches(entry: Entry, exposure: Exposure, limits: Limits) -> tuple[Breach, ...]:
