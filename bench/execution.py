@@ -187,7 +187,7 @@ def measure(case: BenchCase, figures: Figures, rounds: int, supervisor: int) -> 
             figures.spread(f"{who} {verb}, bare as pip installs the SDK", samples[f"{who} {verb}"])
             for who in ("service", "bare")
         )
-        figures.note(f"{verb} p50 / bare script p50, as pip installs the SDK", ours.p50 / theirs.p50, "x")
+        figures.ratio(f"{verb} p50 / bare script p50, as pip installs the SDK", ours.p50 / theirs.p50, 1.0)
     _processor_times(bare, service, figures, family_of(supervisor), fewer)
     _far_away(case, service, figures, fewer)
     _at_once(case, figures)

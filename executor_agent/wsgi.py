@@ -2,7 +2,9 @@
 
 import os
 
+from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
+from django.db import close_old_connections, reset_queries
 
 from trading.utils.collector import load_in_peace
 
@@ -36,6 +38,10 @@ def open_desk() -> None:
         courier.start(carrier)
 
 
+# No route has a connection to a database, and each request would look for some three times.
+request_started.disconnect(reset_queries)
+for signal in (request_started, request_finished):
+    signal.disconnect(close_old_connections)
 application = WsgiDoor(_django)
 end_streams_on_signals()
 if not TESTING:

@@ -56,12 +56,15 @@ class OverdueTest(RecoveryTestCase):
         twap = TwapRequest(180, 5)
         opened = self.scene.opened(size="6000", execution=Execution.TWAP, twap=twap)
         self.scene.clock.advance(500)
-        self.assertEqual((), overdue_closes(self.scene.desk))
+        self.assertEqual(0, self.overdue())
         self.scene.ticks(40, 5)
         closing.close(self.scene.desk, opened.id, ExitReason.MANUAL, twap=twap)
         for seconds, count in ((178, 0), (61, 0), (2, 1)):
             self.scene.clock.advance(seconds)
-            self.assertEqual(count, len(overdue_closes(self.scene.desk)), seconds)
+            self.assertEqual(count, self.overdue(), seconds)
+
+    def overdue(self) -> int:
+        return len(overdue_closes(self.scene.store.book(), self.scene.clock.now()))
 
 
 class DriftTest(RecoveryTestCase):

@@ -86,6 +86,20 @@ class ProcessLockTest(unittest.TestCase):
         with other.held(), self.assertRaises(Timeout):
             foreign.acquire(timeout=0.01)
 
+    def test_it_is_free_while_nobody_else_has_it_and_asking_takes_nothing(self) -> None:
+        one, other, again = self.lock(), self.lock(), self.lock(reentrant=True)
+        for _ in range(2):
+            self.assertTrue(one.is_free())
+            with other.held():
+                self.assertFalse(one.is_free())
+                self.assertFalse(other.is_free(), "a thread that would wait for itself")
+        with again.held():
+            self.assertTrue(again.is_free())
+            self.assertFalse(one.is_free())
+        self.path.unlink()
+        self.assertFalse(one.is_free(), "the file that it had open is no longer the one")
+        self.assertTrue(one.is_free())
+
     def test_a_thread_that_holds_it_may_take_it_again_if_it_is_reentrant(self) -> None:
         lock = self.lock(reentrant=True)
         with lock.held(), lock.held(), self.assertRaises(Busy), self.lock().held():

@@ -317,7 +317,9 @@ class Book:
             mark,
             limit,
         )
-        absent = self._history.sums().positions - sum(self._history.has_position(one.id) for one in self.positions())
+        absent = self._history.sums().positions
+        if absent:
+            absent -= sum(self._history.has_position(one.id) for one in self.positions())
         return found, len(known) + (absent if archived else 0)
 
     def page_of_trades(self, limit: int, before: TradeId | None = None) -> tuple[tuple[Trade, ...], int]:

@@ -129,7 +129,7 @@ def without_desk(config: Config, version: str, error: StoreCorrupt) -> Health:
 
 
 def _look_at_store(desk: Desk, look: _Look) -> None:
-    """Can it be trusted and written, and what does it say. Raises what reading it does."""
+    """Can it be trusted and written, what does it say, and what is not done. Raises what reading it does."""
     store = desk.store
     if store.trouble:
         raise StoreCorrupt(store.trouble)
@@ -138,15 +138,16 @@ def _look_at_store(desk: Desk, look: _Look) -> None:
     elif store.disk_full:
         look.degrade(DISK_FULL)
     look.state = store.state()
-    look.standing = bool(store.book().standing_positions())
+    book = store.book()
+    look.standing = bool(book.standing_positions())
     for trade_id, why in store.broken.items():
         look.degrade(f"trade {trade_id} does not replay: {why}")
+    for late in overdue_closes(book, desk.clock.now()):
+        look.degrade(f"the close of {late.terms.pair} is overdue and goes on")
 
 
 def _look_at_monitor(desk: Desk, look: _Look) -> None:
-    """Is one at work, and what does it not get done. Raises what reading the store does."""
-    for late in overdue_closes(desk):
-        look.degrade(f"the close of {late.terms.pair} is overdue and goes on")
+    """Is one at work, and what does it say. Raises what reading the store does."""
     look.beat = live_beat(desk)
     if look.beat is None:
         return

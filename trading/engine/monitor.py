@@ -270,7 +270,7 @@ def _recover(watchman: Watchman) -> None:
 def _tell_overdue(watchman: Watchman) -> None:
     """A line for each close that is past its deadline, and again after a while."""
     desk, now = watchman.desk, watchman.desk.clock.now()
-    late = {trade.id: trade for trade in overdue_closes(desk)}
+    late = {trade.id: trade for trade in overdue_closes(desk.store.book(), now)}
     watchman.overdue_told = {trade_id: at for trade_id, at in watchman.overdue_told.items() if trade_id in late}
     for trade_id, trade in late.items():
         if is_due(now, watchman.overdue_told.get(trade_id), LATE_REPEAT):

@@ -80,11 +80,10 @@ def _cause_of(trade: Trade) -> Cause:
     return Cause.LONG_DOUBT if trade.why == IN_DOUBT_TOO_LONG else Cause.SUSPENDED_TRADE
 
 
-def overdue_closes(desk: Desk) -> tuple[Trade, ...]:
-    """The closes that have not ended within a minute of their time. They go on, for a close never gives up, and
-    somebody has to hear of it."""
-    now = desk.clock.now()
-    closes = (trade for trade in desk.store.book().live_trades() if not trade.opens)
+def overdue_closes(book: Book, now: datetime) -> tuple[Trade, ...]:
+    """The closes of *book* that have not ended within a minute of their time. They go on, for a close never gives up,
+    and somebody has to hear of it."""
+    closes = (trade for trade in book.live_trades() if not trade.opens)
     return tuple(one for one in closes if now - max(one.terms.gives_up_at, one.terms.accepted_at) > CLOSE_DEADLINE)
 
 
