@@ -87,6 +87,27 @@ class DriftTest(RecoveryTestCase):
         for seconds, state in ((0.1, TradingState.ACTIVE), (2.0, TradingState.REDUCING)):
             self.assertIs(state, self.compare(seconds))
 
+    def test_what_lacks_since_before_a_sleep_is_no_drift_before_its_fills_were_asked_for(self) -> None:
+        """A monitor that had slept said drift on waking: nobody had asked for fills meanwhile. Pairs, seed 9410061."""
+        self.scene.opened()
+        self.venue.hold("ETH", "-0.1")
+
+        def compared(seconds: float) -> TradingState:
+            self.scene.clock.advance(seconds)
+            reconcile(self.scene.desk, self.memory, self.scene.store.book(), self.venue.account(), [ETH])
+            return self.scene.store.state().state
+
+        for seconds in (1.0, 45.0, 2.5):
+            self.assertIs(TradingState.ACTIVE, compared(seconds))
+        self.memory.fills_asked[ETH] = self.scene.clock.now()
+        self.assertIs(TradingState.REDUCING, compared(1.0))
+
+    def test_what_is_too_much_since_before_a_sleep_is_drift(self) -> None:
+        self.scene.opened()
+        self.venue.hold("ETH", "0.1")
+        self.assertIs(TradingState.ACTIVE, self.compare(1.0))
+        self.assertIs(TradingState.REDUCING, self.compare(45.0))
+
     def test_one_odd_reading_is_not_believed(self) -> None:
         self.scene.opened()
         for _ in range(3):

@@ -28,6 +28,7 @@ FILLS_LAG = timedelta(seconds=1)
 """By how much the list of fills may lag the account that shows what they did."""
 FILLS_PATIENCE = timedelta(seconds=10)
 """How long what is lacking is no drift yet where nobody can be asked which fill took it."""
+COMPARED_APART_MAX = timedelta(seconds=5)
 CLOSE_DEADLINE = timedelta(seconds=60)
 
 
@@ -50,10 +51,12 @@ class Drift:
 @dataclass
 class DriftMemory:
     """Drifts seen and since when: only what reads the same twice, two seconds apart, is believed. `fills_asked` is when
-    the account's fills were last asked for a coin, of those times that there was an answer."""
+    the account's fills were last asked for a coin, of those times that there was an answer; `compared_at` the last
+    reading that was compared."""
 
     seen: dict[Coin, tuple[Drift, datetime]] = field(default_factory=dict)
     fills_asked: dict[Coin, datetime] = field(default_factory=dict)
+    compared_at: datetime | None = None
 
     def may_be_told(self, coin: Coin, since: datetime, now: datetime) -> bool:
         """Whether the fill may yet be told that took what has been lacking of *coin* since *since*."""
@@ -176,11 +179,15 @@ def reconcile(desk: Desk, memory: DriftMemory, book: Book, account: Account, lac
     nothing. True when all is decided: nothing differs that is not drift yet.
     """
     now, state = account.taken_at, desk.store.state()
+    # Nobody has asked for fills while the monitor slept.
+    slept = memory.compared_at is not None and now - memory.compared_at > COMPARED_APART_MAX
+    memory.compared_at = now
     present = {drift.coin: drift for drift in drifts(book, account, state, desk.venue.traits)}
     memory.seen = {coin: seen for coin, seen in memory.seen.items() if present.get(coin) == seen[0]}
     decided = True
     for coin, drift in present.items():
-        since = first_of(memory.seen[coin][1] if coin in memory.seen else None, now)
+        known = None if coin not in memory.seen or (slept and coin in lacking) else memory.seen[coin][1]
+        since = first_of(known, now)
         memory.seen[coin] = (drift, since)
         waits = coin in lacking and memory.may_be_told(coin, since, now)
         if now - since >= DRIFT_PATIENCE and not waits and _stands(desk, drift, account):
