@@ -450,6 +450,15 @@ class Reads(unittest.TestCase):
         self.assertIsNone(state.holdings[Coin("SOL")].liquidation_price)
         self.assertEqual((state.maintenance, state.at), (Decimal("0.5"), NOON))
 
+    def test_a_mark_is_what_one_coin_is_worth_and_none_where_nothing_is_said_of_it(self) -> None:
+        leverage = {"type": "cross", "value": 5}
+        position = {"coin": "ETH", "szi": "-2", "leverage": leverage, "entryPx": "100", "unrealizedPnl": "0"}
+        rest = {"marginSummary": {"accountValue": "10", "totalMarginUsed": "1"}, "crossMaintenanceMarginUsed": "0.5"}
+        for value, mark in (("201", Decimal("100.5")), (None, None)):
+            row = {"position": {**position, "positionValue": value}}
+            state = decode_state({**rest, "assetPositions": [row], "time": 1795348800000})
+            self.assertEqual(state.holdings[Coin("ETH")].mark_price, mark)
+
     def test_what_is_not_held_cross_has_a_maintenance_of_its_own_whatever_it_is_called(self) -> None:
         for kind, maintenance in (("cross", "0.5"), ("isolated", "5.5"), ("aNewOne", "5.5"), (None, "5.5")):
             position = {

@@ -281,13 +281,13 @@ def decode_state(answer: object) -> PerpState:
 
 
 def _holding(position: Record) -> Holding:
-    liquidation, quantity = position.get("liquidationPx"), amount(position, "szi")
+    liquidation, value, quantity = position.get("liquidationPx"), position.get("positionValue"), amount(position, "szi")
     return Holding(
         coin=Coin(text(position, "coin")),
         quantity=Quantity(quantity),
         entry_price=Price(amount(position, "entryPx")),
         liquidation_price=None if liquidation is None else Price(number(liquidation)),
-        mark_price=Price(amount(position, "positionValue") / abs(quantity)),
+        mark_price=None if value is None else Price(number(value) / abs(quantity)),
     )
 
 
