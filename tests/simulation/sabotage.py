@@ -296,8 +296,7 @@ def _forgets_changed_exits(real: Callable[..., None]) -> Callable[..., None]:
     """A watch is in memory and never on disk."""
 
     def save(store: Any, watch: Any) -> None:
-        known = store.book().watch(watch.position_id)
-        if known is None or known.exit_plan == watch.exit_plan:
+        if store.book().watch_of(watch.position_id).exit_plan == watch.exit_plan:
             real(store, watch)
 
     return save
