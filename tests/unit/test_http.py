@@ -345,6 +345,13 @@ class WritingTest(unittest.TestCase):
             self.assertTrue(piece.startswith(b"POST /x HTTP/1.1\r\n"))
             self.assertTrue(piece.endswith(b'\r\n\r\n{"a": "%b"}' % (b"b" * size)))
 
+    def test_a_write_without_a_body_says_that_it_has_none(self) -> None:
+        with Sibling() as server:
+            peer = given_peer(server.url)
+            for method, said in (("POST", "0"), ("GET", None)):
+                peer.exchange(method, "/x")
+                self.assertEqual(said, server.received[-1].headers.get("content-length"))
+
     def test_a_write_is_never_repeated(self) -> None:
         for name, reply in {"503": Reply(503), "broken off": Reply(breaks_off=True)}.items():
             with self.subTest(name), Sibling(reply) as server:
@@ -463,7 +470,7 @@ class WritingTest(unittest.TestCase):
             peer = given_peer(server.url)
             peer.post("/x", {})
             kept = peer._connections._kept
-            self.assertEqual(1, len(kept))
+            self.assertEqual((1, []), (len(kept), kept[0]._reading.body))
             sock = kept[0].sock
             del peer
             gc.collect()

@@ -30,6 +30,8 @@ HEAD_BYTES_MAX = 1 << 16
 """Before the body, those that only say it is coming included."""
 HEADERS_MAX = 100
 _RECEIVED_BYTES = 1 << 16
+# Without a length some servers turn them away, or wait for more (RFC 9110, 8.6).
+_WITH_CONTENT = frozenset({"POST", "PUT", "PATCH"})
 _BREAKS = ("\r", "\n", "\0")
 
 
@@ -155,7 +157,9 @@ class _Connection:
                 reading.feed(data)
             else:
                 reading.end()
-        return RawAnswer(reading.status, reading.headers, b"".join(reading.body))
+        content = b"".join(reading.body)
+        reading.body.clear()  # a kept connection keeps no answer
+        return RawAnswer(reading.status, reading.headers, content)
 
     def can_be_used_again(self) -> bool:
         return self._reading.kept_alive and not self._reading.more
@@ -212,8 +216,8 @@ class Connections:
             if any(one in value for one in _BREAKS):
                 raise ValueError(f"the header {name} holds a line break")
             head += name + ": " + value + "\r\n"
-        if body is not None:
-            head += f"Content-Length: {len(body)}\r\n"
+        if body is not None or method in _WITH_CONTENT:
+            head += f"Content-Length: {len(body or b'')}\r\n"
         return (head + "\r\n").encode("latin-1") + (body or b"")
 
     def _take(self, deadline: Deadline) -> _Connection:
