@@ -868,23 +868,17 @@ class UnwritableTest(UnwindingTestCase):
                 self.ticks(Watchman(self.spoilt(writable=False)), 6)
                 self.assertEqual((0, Decimal("0.25")), self.held("BTC", "ETH"))
 
-    def test_nor_is_what_others_held_before_it(self) -> None:
-        self.venue.hold("ETH", "0.7")
-        self.venue.script(lost_before())
-        self.venue.reads_down = {"reports"}
-        self.scene.execute()
-        self.scene.clock.advance(4)
-        self.ticks(Watchman(self.spoilt(writable=False)), 4)
-        self.assertEqual(Decimal("0.7"), self.venue.held("ETH"))
-
-    def test_nor_on_the_short_side(self) -> None:
-        self.venue.hold("BTC", "-0.3")
-        self.venue.script(lost_before())
-        self.venue.reads_down = {"reports"}
-        self.scene.execute()
-        self.scene.clock.advance(4)
-        self.ticks(Watchman(self.spoilt(writable=False)), 4)
-        self.assertEqual(Decimal("-0.3"), self.venue.held("BTC"))
+    def test_nor_is_what_others_held_before_it_on_either_side(self) -> None:
+        for coin, theirs in (("ETH", "0.7"), ("BTC", "-0.3")):
+            with self.subTest(coin):
+                self.setUp()
+                self.venue.hold(coin, theirs)
+                self.venue.script(lost_before())
+                self.venue.reads_down = {"reports"}
+                self.scene.execute()
+                self.scene.clock.advance(4)
+                self.ticks(Watchman(self.spoilt(writable=False)), 4)
+                self.assertEqual(Decimal(theirs), self.venue.held(coin))
 
     def test_of_what_a_close_in_doubt_may_have_left_theirs_is_left_to_them(self) -> None:
         """It had taken two fifths, which nobody could tell: what was held beyond theirs went, and none of theirs."""

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from tests.simulation.exchange import LISTED
 from tests.simulation.faults import Weather
-from trading.domain.desk_state import Cause, DeskState, TradingState
+from tests.simulation.hour import STEP, Hour
+from trading.domain.desk_state import Cause, TradingState
 from trading.domain.resting import RestingOrder
 from trading.domain.units import ZERO, Coin
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 SHARE = 0.25
-STEP = 1.0
 GUARDED_SECONDS_MAX = 60.0
 SEEN_SECONDS_MAX = 30.0
 AFTERWARDS_SECONDS = 30.0
@@ -34,11 +34,11 @@ PAUSES = (0.0, 0.05, 0.3, 0.8, 2.0, 10.0)
 CRASHES = (0.0, 0.0, 0.004, 0.015)
 
 
-class Beside:
+class Beside(Hour):
     """What is theirs, signed coins, and the hour in which it is at stake."""
 
     def __init__(self, world: "World", *, may_come: bool) -> None:
-        self.world = world
+        super().__init__(world)
         self.random = Random(f"beside {world.seed}")
         self.comes = may_come and self.random.random() < SHARE
         self.held: dict[Coin, Decimal] = {}
@@ -150,25 +150,6 @@ class Beside:
         goal = float(order.trigger_price) * (1 + way * random.choice(BEYOND))
         exchange.jump(order.coin, goal / float(exchange.mid(order.coin)) - 1)
 
-    def _desk_state(self) -> DeskState | None:
-        process = self.world.process("web")
-        return process.desk.store.state() if process is not None and process.desk is not None else None
-
-    def _state(self) -> TradingState | None:
-        state = self._desk_state()
-        return state.state if state is not None else None
-
     def _is_known(self, coin: Coin) -> bool:
         state = self._desk_state()
         return state is not None and (Cause.DRIFT in state.causes or coin in state.accepted_drift)
-
-    def _until(self, ready: Callable[[], bool], seconds: float) -> bool:
-        bound = self.world.scheduler.now + seconds
-        while not ready():
-            if self.world.scheduler.now >= bound:
-                return False
-            self._pass(STEP)
-        return True
-
-    def _pass(self, seconds: float) -> None:
-        self.world.scheduler.run(self.world.scheduler.now + seconds)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tests.simulation.exchange import LISTED
 from tests.simulation.guards import LOST_BUDGET
+from tests.simulation.hour import STEP, Hour
 from tests.simulation.promises import require
 from trading.domain.desk_state import TradingState
 from trading.domain.units import ZERO, Coin, PositionId
@@ -37,18 +38,17 @@ REFUSED_SECONDS = 12.0
 TRANSFERRED = ("-0.4", "-0.15", "0.3")
 """What somebody pays out, or in, as a share of the account's equity."""
 LEVERAGES = (1, 2, 5, 10)
-STEP = 1.0
 OPENED_SECONDS_MAX = 60.0
 PAUSES = (0.5, 3.0, 31.0)
 KILLED_AFTER = (0.1, 1.0, 2.5)
 AFTERWARDS_SECONDS = 120.0
 
 
-class Harsh:
+class Harsh(Hour):
     """What of it comes in a run, amid the storm and in a fair hour after it, and who has to be out of it soon."""
 
     def __init__(self, world: "World", *, may_come: bool) -> None:
-        self.world = world
+        super().__init__(world)
         self.random = Random(f"harsh {world.seed}")
         self.storms = may_come and self.random.random() < SHARE
         self.comes = may_come and self.random.random() < FAIR_SHARE
@@ -180,23 +180,8 @@ class Harsh:
         if process is not None:
             self.world.die(process, "by a signal")
 
-    def _state(self) -> TradingState | None:
-        process = self.world.process("web")
-        return process.desk.store.state().state if process is not None and process.desk is not None else None
-
     def _later(self, seconds: float, action: Callable[[], object]) -> None:
         def happen() -> None:
             action()
 
         self.world.scheduler.at(self.world.scheduler.now + seconds, happen)
-
-    def _until(self, ready: Callable[[], bool], seconds: float) -> bool:
-        bound = self.world.scheduler.now + seconds
-        while not ready():
-            if self.world.scheduler.now >= bound:
-                return False
-            self._pass(STEP)
-        return True
-
-    def _pass(self, seconds: float) -> None:
-        self.world.scheduler.run(self.world.scheduler.now + seconds)
